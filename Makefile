@@ -1,0 +1,49 @@
+# Everything from a clean clone: a virtual environment, the locked packages, this package, then the task.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SOURCES := CMakeLists.txt pyproject.toml $(wildcard csrc/*/*.cpp csrc/*/*.hpp csrc/include/spuproj/*.hpp)
+
+.PHONY: demo test test-slow lint format wheel lock clean
+
+demo: $(INSTALLED)
+	$(BIN)/spuproj demo --out demo --force
+
+test: $(INSTALLED)
+	$(BIN)/pytest -n auto -m "not slow"
+
+test-slow: $(INSTALLED)
+	$(BIN)/pytest -m slow
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.cpp' 'csrc/*.hpp')
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $$(git ls-files 'csrc/*.cpp' 'csrc/*.hpp')
+
+wheel: $(INSTALLED)
+	$(BIN)/pip wheel --no-deps --wheel-dir dist .
+
+$(VENV)/.packages: requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --requirement requirements.lock
+	touch $@
+
+$(INSTALLED): $(VENV)/.packages $(SOURCES)
+	$(BIN)/pip install --no-build-isolation --no-deps --config-settings=cmake.define.SPUPROJ_WERROR=$(if $(CI),ON,OFF) --editable .
+	touch $@
+
+# CUDA packages are left out: they come with the builds of torch that need them.
+lock:
+	$(BIN)/pip install uv
+	echo 'torch==2.13.0' | $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 \
+	  --constraint - --no-annotate --no-header --quiet | grep -vE '^(nvidia-|cuda-|triton)' > requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist demo

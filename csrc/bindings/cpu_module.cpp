@@ -1,0 +1,96 @@
+// Python's view of the CPU library: addresses and sizes come in, errors go out by name, the GIL is released.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "cpu/simd.hpp"
+#include "spuproj/cpu.hpp"
+
+namespace py = pybind11;
+using namespace spuproj;
+
+namespace {
+
+using Address = uintptr_t;
+
+template <class T>
+T* at(Address address) {
+    return reinterpret_cast<T*>(address);  // NOLINT: the address of a tensor that the caller keeps alive
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_cpu, m) {
+    m.doc() = "spuproj's CPU kernels; spuproj.backends.cpu is their only caller.";
+    static_assert(sizeof(ViewGeometry) == 17 * sizeof(double), "a geometry table has 17 columns");
+
+    py::class_<Sampling>(m, "Sampling")
+        .def(py::init([](bool inverse, bool nearest, bool border, int64_t source_height, int64_t source_width) {
+                 return Sampling{inverse, nearest, border, source_height, source_width};
+             }),
+             py::arg("inverse"), py::arg("nearest"), py::arg("border"), py::arg("source_height"),
+             py::arg("source_width"));
+    py::class_<cpu::Shape>(m, "Shape")
+        .def(py::init([](int64_t batch, int64_t views, int64_t channels) {
+                 return cpu::Shape{batch, views, channels};
+             }),
+             py::arg("batch"), py::arg("views"), py::arg("channels"));
+    py::class_<cpu::Planes>(m, "Planes")
+        .def(py::init([](Address data, int64_t batch_stride, int64_t view_stride, int64_t channel_stride) {
+                 return cpu::Planes{at<void>(data), batch_stride, view_stride, channel_stride};
+             }),
+             py::arg("data"), py::arg("batch_stride"), py::arg("view_stride"), py::arg("channel_stride"));
+    py::class_<cpu::Taps>(m, "Taps")
+        .def(py::init([](Address index, Address fraction_y, Address fraction_x, int64_t pixels, int64_t source_pixels,
+                         int64_t source_width, int64_t sample_stride) {
+                 return cpu::Taps{at<int32_t>(index), at<void>(fraction_y), at<void>(fraction_x), pixels,
+                                  source_pixels, source_width, sample_stride};
+             }),
+             py::arg("index"), py::arg("fraction_y"), py::arg("fraction_x"), py::arg("pixels"),
+             py::arg("source_pixels"), py::arg("source_width"), py::arg("sample_stride"));
+
+    const auto no_gil = py::call_guard<py::gil_scoped_release>();
+    m.def(
+        "build_taps",
+        [](Address geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
+           bool double_precision, const cpu::Taps& taps, int64_t threads) {
+            cpu::build_taps(at<const ViewGeometry>(geometry), count, sampling, height, width, double_precision, taps,
+                            threads);
+        },
+        py::arg("geometry"), py::arg("count"), py::arg("sampling"), py::arg("height"), py::arg("width"),
+        py::arg("double_precision"), py::arg("taps"), py::arg("threads"), no_gil);
+    m.def(
+        "coordinates",
+        [](Address geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width, Address y,
+           Address x, int64_t threads) {
+            cpu::coordinates(at<const ViewGeometry>(geometry), count, sampling, height, width, at<double>(y),
+                             at<double>(x), threads);
+        },
+        py::arg("geometry"), py::arg("count"), py::arg("sampling"), py::arg("height"), py::arg("width"), py::arg("y"),
+        py::arg("x"), py::arg("threads"), no_gil);
+    m.def("gather", &cpu::gather, py::arg("dtype"), py::arg("shape"), py::arg("taps"), py::arg("source"),
+          py::arg("destination"), py::arg("threads"), no_gil);
+    m.def("copy", &cpu::copy, py::arg("element_size"), py::arg("shape"), py::arg("taps"), py::arg("source"),
+          py::arg("destination"), py::arg("threads"), no_gil);
+    m.def("scatter", &cpu::scatter, py::arg("dtype"), py::arg("shape"), py::arg("taps"), py::arg("source"),
+          py::arg("destination"), py::arg("sum_views"), py::arg("threads"), no_gil);
+    m.def(
+        "reduce",
+        [](int dtype, const cpu::Shape& shape, const cpu::Taps& taps, const cpu::Planes& source, Address mean,
+           Address variance, Address count, int64_t threads) {
+            cpu::reduce(dtype, shape, taps, source, at<void>(mean), at<void>(variance), at<int32_t>(count), threads);
+        },
+        py::arg("dtype"), py::arg("shape"), py::arg("taps"), py::arg("source"), py::arg("mean"), py::arg("variance"),
+        py::arg("count"), py::arg("threads"), no_gil);
+    m.def(
+        "reduce_backward",
+        [](int dtype, const cpu::Shape& shape, const cpu::Taps& taps, const cpu::Planes& source, Address grad_mean,
+           Address grad_variance, Address mean, Address count, Address grad_source, int64_t threads) {
+            cpu::reduce_backward(dtype, shape, taps, source, at<const void>(grad_mean), at<const void>(grad_variance),
+                                 at<const void>(mean), at<const int32_t>(count), at<void>(grad_source), threads);
+        },
+        py::arg("dtype"), py::arg("shape"), py::arg("taps"), py::arg("source"), py::arg("grad_mean"),
+        py::arg("grad_variance"), py::arg("mean"), py::arg("count"), py::arg("grad_source"), py::arg("threads"),
+        no_gil);
+    m.def("simd_level", &cpu::active_level, "The SIMD level in use.");
+    m.def("simd_levels", &cpu::supported_levels, "The SIMD levels of this processor, lowest first.");
+}

@@ -1,0 +1,78 @@
+// Element types: how a stored value becomes an arithmetic one and back.
+#pragma once
+
+#include <cstring>
+
+#include "spuproj/platform.hpp"
+
+namespace spuproj {
+
+// Codes shared with spuproj/backends/cpu.py.
+enum DType : int { kFloat32, kFloat64, kFloat16, kBFloat16 };
+
+struct Float16 {
+    uint16_t bits;
+};
+struct BFloat16 {
+    uint16_t bits;
+};
+
+SPUPROJ_HD static inline float float_from_bits(uint32_t bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+SPUPROJ_HD static inline uint32_t bits_from_float(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}
+
+template <class E>
+struct Arithmetic {
+    using type = float;
+};
+template <>
+struct Arithmetic<double> {
+    using type = double;
+};
+
+SPUPROJ_HD static inline float load(const float& e) { return e; }
+SPUPROJ_HD static inline double load(const double& e) { return e; }
+SPUPROJ_HD static inline float load(const BFloat16& e) { return float_from_bits(static_cast<uint32_t>(e.bits) << 16); }
+SPUPROJ_HD static inline float load(const Float16& e) {
+    const uint32_t sign = static_cast<uint32_t>(e.bits & 0x8000u) << 16;
+    const uint32_t magnitude = static_cast<uint32_t>(e.bits & 0x7fffu) << 13;
+    // 2^112 rebiases the exponent, subnormals included; Inf and NaN are put back by hand.
+    const float scaled = float_from_bits(magnitude) * 5.192296858534828e33f;
+    const uint32_t finite = bits_from_float(scaled);
+    const uint32_t special = magnitude | 0x7f800000u;
+    return float_from_bits(sign | (magnitude >= 0x0f800000u ? special : finite));
+}
+
+SPUPROJ_HD static inline void store(float& e, float value) { e = value; }
+SPUPROJ_HD static inline void store(double& e, double value) { e = value; }
+SPUPROJ_HD static inline void store(BFloat16& e, float value) {
+    const uint32_t bits = bits_from_float(value);
+    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    e.bits = static_cast<uint16_t>(value != value ? (bits >> 16) | 0x40u : rounded);
+}
+SPUPROJ_HD static inline void store(Float16& e, float value) {
+    const uint32_t bits = bits_from_float(value);
+    const uint32_t sign = (bits >> 16) & 0x8000u;
+    const uint32_t magnitude = bits & 0x7fffffffu;
+    uint32_t half;
+    if (magnitude > 0x7f800000u) {
+        half = 0x7e00u;
+    } else if (magnitude >= 0x477ff000u) {
+        half = 0x7c00u;  // 65520 and above round to infinity
+    } else if (magnitude < 0x38800000u) {
+        // Adding 0.5 lets the adder round the subnormal to a multiple of 2^-24.
+        half = bits_from_float(float_from_bits(magnitude) + 0.5f) - 0x3f000000u;
+    } else {
+        half = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
+    }
+    e.bits = static_cast<uint16_t>(sign | half);
+}
+
+}  // namespace spuproj

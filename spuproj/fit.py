@@ -1,0 +1,151 @@
+"""The chart scale at which a whole slice stays inside the view raster (``fit="contain"``)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from spuproj.geometry import PROFILES, RADIUS_LIMIT, Geometry, chart_points, lift_points
+
+_SAMPLES = 257
+_GOLDEN = (math.sqrt(5) - 1) / 2
+_GOLDEN_STEPS = 64
+_UNBOUNDED_CHARTS = ("gnomonic", "stereographic", "orthographic")
+
+Curve = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def contain_scale(geometry: Geometry, size: tuple[int, int], view_size: tuple[int, int]) -> Tensor:
+    """The largest chart scale k at which the pixel rectangle of the slice lands inside the view raster.
+
+    Slice points beyond the lift's domain are left out. A view coordinate takes its extremes on the border of the
+    region that is shown (the map is open inside it) or at the chart's antipode; so the border is sampled, and the best
+    samples are refined by golden section.
+
+    Args:
+        geometry: views of leading axes ``[M]``, the pole at the raster's centre; ``scale`` is ignored.
+        size: (H, W) of the slice.
+        view_size: (h, w) of the view raster.
+
+    Returns:
+        ``[M]`` float64 scales, in view pixels.
+
+    Raises:
+        ValueError: where the chart cannot show the whole slice, or the raster is a single pixel across.
+    """
+    unit = replace(geometry, scale=torch.ones_like(geometry.scale), origin=torch.zeros_like(geometry.origin))
+    extent = torch.zeros(geometry.radius.shape[0], 2, dtype=torch.float64, device=geometry.radius.device)
+    for curve in (*_edges(size), _limit_circle(unit, size)):
+        extent = torch.maximum(extent, _extent_along(unit, curve))
+    extent = torch.maximum(extent, _extent_at_antipode(unit, size)[:, None])
+    half = torch.tensor([(n - 1) / 2 for n in view_size], dtype=torch.float64, device=extent.device)
+    if bool(((half == 0) & (extent > 0)).any()):
+        raise ValueError(
+            f"view_size must be at least 2 pixels on each side for fit='contain', got {view_size}; or set magnification="
+        )
+    scale = torch.where(extent > 0, half / extent, math.inf).amin(dim=1)
+    return torch.where(torch.isinf(scale), geometry.radius, scale)
+
+
+def _edges(size: tuple[int, int]) -> list[Curve]:
+    height, width = size[0] - 1.0, size[1] - 1.0
+
+    def edge(y0: float, x0: float, y1: float, x1: float) -> Curve:
+        return lambda at: (y0 + (y1 - y0) * at, x0 + (x1 - x0) * at)
+
+    return [
+        edge(0, 0, 0, width),
+        edge(height, 0, height, width),
+        edge(0, 0, height, 0),
+        edge(0, width, height, width),
+    ]
+
+
+def _limit_circle(geometry: Geometry, size: tuple[int, int]) -> Curve:
+    """The rim of the lift's domain, NaN where it lies outside the slice (or the domain is the whole plane)."""
+    limits = torch.tensor(RADIUS_LIMIT, dtype=torch.float64, device=geometry.radius.device)
+    rim = (geometry.radius * limits[geometry.lift.long()])[:, None]
+
+    def curve(at: Tensor) -> tuple[Tensor, Tensor]:
+        y = geometry.tangent[:, :1] + rim * torch.sin(2 * math.pi * at)
+        x = geometry.tangent[:, 1:] + rim * torch.cos(2 * math.pi * at)
+        inside = (y >= 0) & (y <= size[0] - 1) & (x >= 0) & (x <= size[1] - 1)
+        return torch.where(inside, y, math.nan), torch.where(inside, x, math.nan)
+
+    return curve
+
+
+def _extent_along(geometry: Geometry, curve: Curve) -> Tensor:
+    """Largest |v| and |u| of every view along a curve, ``[M, 2]``; zero where the lift does not reach it."""
+    views = geometry.radius.shape[0]
+    at = torch.linspace(0, 1, _SAMPLES, dtype=torch.float64, device=geometry.radius.device).expand(views, -1)
+    sampled = _offsets(geometry, curve, at)
+    best = sampled.argmax(dim=1)
+    step = 1 / (_SAMPLES - 1)
+    low, high = ((best - 1) * step).clamp(min=0), ((best + 1) * step).clamp(max=1)
+    for _ in range(_GOLDEN_STEPS):
+        first, second = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+        rising = _own_axis(_offsets(geometry, curve, first)) < _own_axis(_offsets(geometry, curve, second))
+        low, high = torch.where(rising, first, low), torch.where(rising, high, second)
+    refined = _own_axis(_offsets(geometry, curve, (low + high) / 2))
+    return torch.maximum(refined, sampled.amax(dim=1)).clamp(min=0)
+
+
+def _own_axis(offsets: Tensor) -> Tensor:
+    """``[M, 2, 2]`` offsets at the candidates for v and for u -> ``[M, 2]``, each candidate's own coordinate."""
+    return torch.diagonal(offsets, dim1=-2, dim2=-1)
+
+
+def _offsets(geometry: Geometry, curve: Curve, at: Tensor) -> Tensor:
+    """|v|, |u| at curve positions ``[M, S]`` -> ``[M, S, 2]``; -inf where the lift does not reach."""
+    y, x = curve(at)
+    s = lift_points(geometry, y[:, None, :], x[:, None, :])
+    v, u = (q.squeeze(1) for q in chart_points(geometry, s))
+    lifted = ~torch.isnan(s[:, 0, :, 2])
+    if bool((lifted & torch.isnan(v)).any()):
+        view = int((lifted & torch.isnan(v)).any(dim=1).nonzero()[0, 0])
+        _raise_not_shown(geometry, view)
+    return torch.where(lifted[..., None], torch.stack([v.abs(), u.abs()], dim=-1), -math.inf)
+
+
+def _extent_at_antipode(geometry: Geometry, size: tuple[int, int]) -> Tensor:
+    """The chart's radius at its antipode where the slice contains that point, else zero, ``[M]``."""
+    towards = -geometry.rotation[:, 2, :]
+    theta = torch.atan2(torch.hypot(towards[:, 0], towards[:, 1]), towards[:, 2])
+    sine = torch.sin(theta)
+    limits = torch.tensor(RADIUS_LIMIT, dtype=torch.float64, device=theta.device)
+    radii = torch.stack(
+        [
+            torch.where(theta < math.pi / 2, torch.tan(theta), math.inf),
+            torch.where(theta < math.pi, 2 * torch.tan(theta / 2), math.inf),
+            theta,
+            2 * torch.sin(theta / 2),
+            torch.where(theta <= math.pi / 2, sine, math.inf),
+        ]
+    )
+    distance = geometry.radius * radii[geometry.lift.long(), torch.arange(len(theta), device=theta.device)]
+    unit = torch.where((sine > 1e-12)[:, None], towards[:, :2] / sine[:, None], torch.tensor([0.0, 1.0]).to(towards))
+    point = geometry.tangent + distance[:, None] * unit
+    last = torch.tensor([size[0] - 1.0, size[1] - 1.0], dtype=torch.float64, device=theta.device)
+    # Straight below the tangent point the antipode is a whole circle; any of it inside counts.
+    circle = (sine <= 1e-12) & (
+        distance <= torch.maximum(geometry.tangent, last - geometry.tangent).square().sum(1).sqrt()
+    )
+    inside = ((point >= 0) & (point <= last)).all(dim=1) | (circle & torch.isfinite(distance))
+    for view in inside.nonzero()[:, 0].tolist():
+        if PROFILES[int(geometry.chart[view])] in _UNBOUNDED_CHARTS:
+            _raise_not_shown(geometry, view)
+    return torch.where(inside, limits[geometry.chart.long()].clamp(max=math.pi), 0.0)
+
+
+def _raise_not_shown(geometry: Geometry, view: int) -> None:
+    chart = PROFILES[int(geometry.chart[view])]
+    end = {"gnomonic": "90 degrees (not reached)", "orthographic": "90 degrees"}.get(chart, "180 degrees (not reached)")
+    raise ValueError(
+        f"chart {chart!r} ends {end} from its pole and cannot show the whole slice in view {view}; "
+        "use chart='equidistant' or 'equal_area', a larger radius, or set magnification="
+    )

@@ -1,0 +1,218 @@
+"""The definition: every op in float64 NumPy, one view and one equation at a time, written to be read.
+
+Backends are tested against this module; it is not fast. A geometry is the ``[N, 17]`` table of
+``spuproj.geometry.Geometry.table``; the equations are those of ``docs/geometry.md`` (Snyder 1987).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+TOLERANCE = 1e-6
+"""A point this close to a border counts as on it, in pixels."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """An azimuthal projection: L(theta), its inverse, the largest theta, and the largest L (with whether it counts)."""
+
+    radius: Callable[[Array], Array]
+    inverse: Callable[[Array], Array]
+    theta_limit: float
+    radius_limit: float
+    closed: bool
+
+
+PROFILES = {
+    "gnomonic": Profile(np.tan, np.arctan, np.pi / 2, np.inf, False),
+    "stereographic": Profile(lambda theta: 2 * np.tan(theta / 2), lambda s: 2 * np.arctan(s / 2), np.pi, np.inf, False),
+    "equidistant": Profile(lambda theta: theta, lambda s: s, np.pi, np.pi, True),
+    "equal_area": Profile(lambda theta: 2 * np.sin(theta / 2), lambda s: 2 * np.arcsin(s / 2), np.pi, 2.0, True),
+    "orthographic": Profile(np.sin, np.arcsin, np.pi / 2, 1.0, True),
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """One row of a geometry table."""
+
+    tangent: Array
+    radius: float
+    scale: float
+    origin: Array
+    lift: Profile
+    chart: Profile
+    rotation: Array
+
+
+def view_of(row: Array) -> View:
+    """Unpacks one ``[17]`` row of a geometry table."""
+    profiles = list(PROFILES.values())
+    return View(
+        tangent=row[0:2],
+        radius=float(row[2]),
+        scale=float(row[3]),
+        origin=row[4:6],
+        lift=profiles[int(row[6])],
+        chart=profiles[int(row[7])],
+        rotation=row[8:17].reshape(3, 3),
+    )
+
+
+def _plane_to_plane(
+    dy: Array, dx: Array, start: Profile, start_scale: float, rotation: Array, end: Profile, end_scale: float
+) -> tuple[Array, Array]:
+    """r -> theta = L^-1(r) -> s -> A s -> theta' -> L(theta'): offsets in the other plane, NaN beyond the domains."""
+    r = np.hypot(dy, dx)
+    phi = np.arctan2(dy, dx)
+    on_sphere = r / start_scale <= start.radius_limit + TOLERANCE / start_scale
+    theta = start.inverse(np.where(on_sphere, np.minimum(r / start_scale, start.radius_limit), 0.0))
+    s = np.stack([np.sin(theta) * np.sin(phi), np.sin(theta) * np.cos(phi), np.cos(theta)])
+    turned = np.einsum("ij,jhw->ihw", rotation, s)
+    theta_end = np.arctan2(np.hypot(turned[0], turned[1]), turned[2])
+    phi_end = np.arctan2(turned[0], turned[1])
+    in_chart = theta_end <= end.theta_limit + 1e-12 if end.closed else theta_end < end.theta_limit
+    rho = end_scale * end.radius(np.where(in_chart, theta_end, 0.0))
+    valid = on_sphere & in_chart
+    return np.where(valid, rho * np.sin(phi_end), np.nan), np.where(valid, rho * np.cos(phi_end), np.nan)
+
+
+def to_view(view: View, y: Array, x: Array) -> tuple[Array, Array]:
+    """Where slice points ``[P, Q]`` land in the view, NaN beyond the profiles' domains."""
+    dv, du = _plane_to_plane(
+        y - view.tangent[0], x - view.tangent[1], view.lift, view.radius, view.rotation, view.chart, view.scale
+    )
+    return view.origin[0] + dv, view.origin[1] + du
+
+
+def to_slice(view: View, v: Array, u: Array) -> tuple[Array, Array]:
+    """Where view points ``[P, Q]`` come from in the slice: the same chain backwards."""
+    dy, dx = _plane_to_plane(
+        v - view.origin[0], u - view.origin[1], view.chart, view.scale, view.rotation.T, view.lift, view.radius
+    )
+    return view.tangent[0] + dy, view.tangent[1] + dx
+
+
+def _pixels(size: tuple[int, int]) -> tuple[Array, Array]:
+    y, x = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float64)
+    return y, x
+
+
+def _on_raster(y: Array, x: Array, size: tuple[int, int]) -> tuple[Array, Array]:
+    inside = (y >= -TOLERANCE) & (y <= size[0] - 1 + TOLERANCE) & (x >= -TOLERANCE) & (x <= size[1] - 1 + TOLERANCE)
+    return (
+        np.where(inside, np.clip(y, 0, size[0] - 1), np.nan),
+        np.where(inside, np.clip(x, 0, size[1] - 1), np.nan),
+    )
+
+
+def slice_coordinates(table: Array, size: tuple[int, int], view_size: tuple[int, int]) -> tuple[Array, Array]:
+    """Where in the slice each view pixel comes from: (y, x), ``[N, h, w]`` each, NaN where invalid."""
+    pairs = [_on_raster(*to_slice(view_of(row), *_pixels(view_size)), size) for row in table]
+    return np.stack([y for y, _ in pairs]), np.stack([x for _, x in pairs])
+
+
+def view_coordinates(table: Array, size: tuple[int, int], view_size: tuple[int, int]) -> tuple[Array, Array]:
+    """Where in the view each slice pixel lands: (v, u), ``[N, H, W]`` each, NaN where invalid."""
+    pairs = [_on_raster(*to_view(view_of(row), *_pixels(size)), view_size) for row in table]
+    return np.stack([v for v, _ in pairs]), np.stack([u for _, u in pairs])
+
+
+def weights(y: Array, x: Array, size: tuple[int, int], interpolation: str) -> Array:
+    """The sampling matrix ``[P, H W]`` of points (y, x): row p holds the weights of the source pixels of point p."""
+    matrix = np.zeros((y.size, size[0] * size[1]))
+    for p, (row, column) in enumerate(zip(y.ravel(), x.ravel(), strict=True)):
+        if np.isnan(row) or np.isnan(column):
+            continue
+        if interpolation == "nearest":
+            row, column = np.floor(row + 0.5), np.floor(column + 0.5)
+        top, left = int(row), int(column)
+        for i, weight_y in ((top, 1 - (row - top)), (top + 1, row - top)):
+            for j, weight_x in ((left, 1 - (column - left)), (left + 1, column - left)):
+                if weight_y * weight_x > 0:
+                    matrix[p, i * size[1] + j] += weight_y * weight_x
+    return matrix
+
+
+def project_matrices(
+    table: Array,
+    size: tuple[int, int],
+    view_size: tuple[int, int],
+    interpolation: str = "bilinear",
+    padding: str = "zeros",
+) -> Array:
+    """``project`` of one plane as matrices ``[N, h w, H W]``."""
+    if padding == "border":
+        pairs = [to_slice(view_of(row), *_pixels(view_size)) for row in table]
+        clipped = [(np.clip(y, 0, size[0] - 1), np.clip(x, 0, size[1] - 1)) for y, x in pairs]
+    else:
+        clipped = list(zip(*slice_coordinates(table, size, view_size), strict=True))
+    return np.stack([weights(y, x, size, interpolation) for y, x in clipped])
+
+
+def unproject_matrices(
+    table: Array, size: tuple[int, int], view_size: tuple[int, int], interpolation: str = "bilinear"
+) -> Array:
+    """``unproject`` of one plane as matrices ``[N, H W, h w]``."""
+    pairs = zip(*view_coordinates(table, size, view_size), strict=True)
+    return np.stack([weights(v, u, view_size, interpolation) for v, u in pairs])
+
+
+def apply(matrices: Array, planes: Array, raster: tuple[int, int]) -> Array:
+    """Matrices ``[N, P, K]`` on planes ``[B, N or 1, C, ., .]`` of K pixels -> ``[B, N, C, *raster]``."""
+    flat = np.broadcast_to(
+        planes.reshape(*planes.shape[:3], -1), (planes.shape[0], len(matrices), planes.shape[2], matrices.shape[2])
+    )
+    return np.einsum("npk,bnck->bncp", matrices, flat).reshape(*flat.shape[:3], *raster)
+
+
+def project(
+    image: Array, table: Array, view_size: tuple[int, int], interpolation: str = "bilinear", padding: str = "zeros"
+) -> Array:
+    """Views ``[B, N, C, h, w]`` of an image ``[B, C, H, W]``."""
+    size = (image.shape[-2], image.shape[-1])
+    return apply(project_matrices(table, size, view_size, interpolation, padding), image[:, None], view_size)
+
+
+def project_adjoint(
+    views: Array, table: Array, size: tuple[int, int], interpolation: str = "bilinear", padding: str = "zeros"
+) -> Array:
+    """The transpose of ``project``: ``[B, N, C, h, w]`` -> ``[B, C, H, W]``."""
+    view_size = (views.shape[-2], views.shape[-1])
+    matrices = project_matrices(table, size, view_size, interpolation, padding)
+    return apply(matrices.transpose(0, 2, 1), views, size).sum(axis=1)
+
+
+def unproject(views: Array, table: Array, size: tuple[int, int], interpolation: str = "bilinear") -> Array:
+    """Slices ``[B, N, C, H, W]`` of views ``[B, N, C, h, w]``; zero where a view does not show the pixel."""
+    view_size = (views.shape[-2], views.shape[-1])
+    return apply(unproject_matrices(table, size, view_size, interpolation), views, size)
+
+
+def unproject_adjoint(
+    slices: Array, table: Array, view_size: tuple[int, int], interpolation: str = "bilinear"
+) -> Array:
+    """The transpose of ``unproject``: ``[B, N, C, H, W]`` -> ``[B, N, C, h, w]``."""
+    size = (slices.shape[-2], slices.shape[-1])
+    matrices = unproject_matrices(table, size, view_size, interpolation)
+    return apply(matrices.transpose(0, 2, 1), slices, view_size)
+
+
+def unproject_reduce(
+    views: Array, table: Array, size: tuple[int, int], interpolation: str = "bilinear"
+) -> tuple[Array, Array, Array]:
+    """Mean, population variance and count ``[B, C, H, W]`` over the valid views of each pixel; zeros where none is."""
+    slices = unproject(views, table, size, interpolation)
+    view_size = (views.shape[-2], views.shape[-1])
+    valid = ~np.isnan(view_coordinates(table, size, view_size)[0])[None, :, None]
+    count = np.broadcast_to(valid, slices.shape).sum(axis=1).astype(np.float64)
+    divisor = np.maximum(count, 1)
+    mean = slices.sum(axis=1) / divisor
+    squares = np.where(valid, (slices - mean[:, None]) ** 2, 0)
+    return mean, squares.sum(axis=1) / divisor, count

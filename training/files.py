@@ -1,0 +1,76 @@
+"""Files that appear whole or not at all, and NIfTI volumes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+
+class InputError(ValueError):
+    """A file or folder that the user gave cannot be used; the message says which, why, and what to do."""
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside ``path``, of the same suffixes; on success it is renamed to ``path``.
+
+    On an error nothing is left behind and an older file stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(prefix=".spuproj-", dir=path.parent))
+    try:
+        temporary = directory / path.name
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def refuse_overwrite(paths: list[Path], force: bool) -> None:
+    """Raises InputError where any of the paths exists and ``force`` is not set."""
+    existing = [path for path in paths if path.exists()]
+    if existing and not force:
+        raise InputError(f"{existing[0]} exists already; pass --force to write over it")
+
+
+def load_nifti(path: Path) -> nib.Nifti1Image:
+    """A NIfTI image, data not yet read. Raises InputError where the file is missing or is no NIfTI."""
+    if not path.is_file():
+        raise InputError(f"{path} must be a NIfTI file, but there is no such file")
+    try:
+        image = nib.load(path)
+    except (ImageFileError, OSError, EOFError) as error:
+        raise InputError(f"{path} must be a NIfTI file (.nii or .nii.gz), but it cannot be read: {error}") from None
+    if not isinstance(image, nib.Nifti1Image):
+        raise InputError(f"{path} must be a NIfTI file (.nii or .nii.gz), got {type(image).__name__}")
+    return image
+
+
+def read_volume(image: nib.Nifti1Image, path: Path) -> NDArray[np.float32]:
+    """The voxels of a 3-D image as float32 ``[X, Y, Z]``. Raises InputError for another rank or broken data."""
+    shape = image.shape[:3] if len(image.shape) == 4 and image.shape[3] == 1 else image.shape
+    if len(shape) != 3:
+        raise InputError(f"{path} must hold a volume of three axes, got the shape {image.shape}")
+    try:
+        return np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+    except (OSError, EOFError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def save_nifti(path: Path, voxels: NDArray[np.generic], like: nib.Nifti1Image) -> None:
+    """Writes ``[X, Y, Z]`` voxels with the affine, header and units of ``like``, in the voxels' own dtype."""
+    header = like.header.copy()
+    header.set_data_dtype(voxels.dtype)
+    header.set_slope_inter(1, 0)
+    header["cal_min"], header["cal_max"] = 0, 0
+    with written_whole(path) as temporary:
+        nib.save(nib.Nifti1Image(voxels, like.affine, header), temporary)
