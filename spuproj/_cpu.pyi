@@ -2,9 +2,7 @@ from typing import final
 
 @final
 class Sampling:
-    def __init__(
-        self, inverse: bool, nearest: bool, border: bool, source_height: int, source_width: int
-    ) -> None: ...
+    def __init__(self, inverse: bool, nearest: bool, border: bool, source_height: int, source_width: int) -> None: ...
 
 @final
 class Shape:

@@ -45,7 +45,8 @@ def contain_scale(geometry: Geometry, size: tuple[int, int], view_size: tuple[in
     half = torch.tensor([(n - 1) / 2 for n in view_size], dtype=torch.float64, device=extent.device)
     if bool(((half == 0) & (extent > 0)).any()):
         raise ValueError(
-            f"view_size must be at least 2 pixels on each side for fit='contain', got {view_size}; or set magnification="
+            f"view_size must be at least 2 pixels on each side for fit='contain', got {view_size}; "
+            "or set magnification="
         )
     scale = torch.where(extent > 0, half / extent, math.inf).amin(dim=1)
     return torch.where(torch.isinf(scale), geometry.radius, scale)

@@ -114,7 +114,7 @@ def profile_radius(code: Tensor, theta: Tensor) -> Tensor:
 
 
 def area_factor(code: Tensor, theta: Tensor) -> Tensor:
-    """Map area per sphere area of a profile at theta, L'(theta) L(theta) / sin(theta), in units of its scale squared."""
+    """Plane area per sphere area at theta, L'(theta) L(theta) / sin(theta), in units of the scale squared."""
     sinc = torch.where(theta == 0, 1.0, torch.sin(theta) / theta)
     return _by_profile(
         code,
@@ -163,7 +163,7 @@ def _over_pixels(geometry: Geometry) -> Geometry:
 
 
 def lift_points(geometry: Geometry, y: Tensor, x: Tensor) -> Tensor:
-    """Slice points ``[..., P, Q]`` on the rotated sphere: unit vectors ``[..., P, Q, 3]``, NaN beyond the lift's domain."""
+    """Slice points ``[..., P, Q]`` on the rotated sphere: unit ``[..., P, Q, 3]``, NaN beyond the lift's domain."""
     g = _over_pixels(geometry)
     s = _plane_to_sphere(g.lift, g.radius, y - g.tangent[..., 0], x - g.tangent[..., 1])
     return torch.einsum("...ij,...j->...i", g.rotation.expand(*s.shape, 3), s)

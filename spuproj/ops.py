@@ -96,7 +96,9 @@ def _check_backward(
         raise TypeError(f"count must be int32, got {count.dtype}")
 
 
-def _project(image: Tensor, geometry: Tensor, view_size: Sequence[int], interpolation: str = "bilinear", padding: str = "zeros") -> Tensor:
+def _project(
+    image: Tensor, geometry: Tensor, view_size: Sequence[int], interpolation: str = "bilinear", padding: str = "zeros"
+) -> Tensor:
     _check_image(image, geometry, interpolation, padding)
     return backends.serving(image.device.type).project(image, geometry, view_size, interpolation, padding)
 
@@ -108,7 +110,9 @@ def _project_fake(
     return image.new_empty(image.shape[0], geometry.shape[-2], image.shape[1], *view_size)
 
 
-def _project_adjoint(views: Tensor, geometry: Tensor, size: Sequence[int], interpolation: str = "bilinear", padding: str = "zeros") -> Tensor:
+def _project_adjoint(
+    views: Tensor, geometry: Tensor, size: Sequence[int], interpolation: str = "bilinear", padding: str = "zeros"
+) -> Tensor:
     _check_views(views, geometry, interpolation, padding)
     return backends.serving(views.device.type).project_adjoint(views, geometry, size, interpolation, padding)
 
@@ -138,7 +142,9 @@ def _check_slices(slices: Tensor, geometry: Tensor, interpolation: str) -> None:
     _check(slices, "B, N, C, H, W", "slices", geometry, interpolation, integral=False)
 
 
-def _unproject_adjoint(slices: Tensor, geometry: Tensor, view_size: Sequence[int], interpolation: str = "bilinear") -> Tensor:
+def _unproject_adjoint(
+    slices: Tensor, geometry: Tensor, view_size: Sequence[int], interpolation: str = "bilinear"
+) -> Tensor:
     _check_slices(slices, geometry, interpolation)
     return backends.serving(slices.device.type).unproject_adjoint(slices, geometry, view_size, interpolation)
 

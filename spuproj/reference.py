@@ -169,7 +169,8 @@ def apply(matrices: Array, planes: Array, raster: tuple[int, int]) -> Array:
     flat = np.broadcast_to(
         planes.reshape(*planes.shape[:3], -1), (planes.shape[0], len(matrices), planes.shape[2], matrices.shape[2])
     )
-    return np.einsum("npk,bnck->bncp", matrices, flat).reshape(*flat.shape[:3], *raster)
+    result: Array = np.einsum("npk,bnck->bncp", matrices, flat).reshape(*flat.shape[:3], *raster)
+    return result
 
 
 def project(
@@ -186,7 +187,8 @@ def project_adjoint(
     """The transpose of ``project``: ``[B, N, C, h, w]`` -> ``[B, C, H, W]``."""
     view_size = (views.shape[-2], views.shape[-1])
     matrices = project_matrices(table, size, view_size, interpolation, padding)
-    return apply(matrices.transpose(0, 2, 1), views, size).sum(axis=1)
+    image: Array = apply(matrices.transpose(0, 2, 1), views, size).sum(axis=1)
+    return image
 
 
 def unproject(views: Array, table: Array, size: tuple[int, int], interpolation: str = "bilinear") -> Array:

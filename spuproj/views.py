@@ -23,7 +23,7 @@ Centers = Tensor | Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]
 
 
 class Views(nn.Module):
-    """N projections of a slice of ``size`` onto rasters of ``view_size``; the batch shares them, or each sample has its own.
+    """N projections of a slice of ``size`` onto rasters of ``view_size``, shared by the batch or one set per sample.
 
     Build one with ``Views.spherical`` (SPU-Net), ``Views.zoom`` (LSU-Net) or ``Views.rigid`` (test-time augmentation),
     or from a geometry of your own. The geometry is a buffer: it moves with ``to(device)``, is part of
@@ -161,9 +161,7 @@ class Views(nn.Module):
     def project(self, image: Tensor, *, interpolation: str = "bilinear", padding: str = "zeros") -> Tensor:
         """Projects ``[B, C, H, W]`` onto every view: ``[B, N, C, h, w]``. See ``spuproj.functional.project``."""
         self._check_raster(image, self.size, "image", 4)
-        return functional.project(
-            image, self.geometry, self.view_size, interpolation=interpolation, padding=padding
-        )
+        return functional.project(image, self.geometry, self.view_size, interpolation=interpolation, padding=padding)
 
     def unproject(self, stack: Tensor, *, interpolation: str = "bilinear") -> Tensor:
         """Brings ``[B, N, C, h, w]`` back: ``[B, N, C, H, W]``. See ``spuproj.functional.unproject``."""
@@ -238,7 +236,7 @@ class Views(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Views:
         exact = self.geometry
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.geometry.dtype != torch.float64:
             # A cast of the module's tensors is for its activations: the geometry moves but keeps its digits.
             self.geometry = exact.to(self.geometry.device)
@@ -276,9 +274,7 @@ def _checked_centers(centers: Any, size: tuple[int, int]) -> Tensor:
     outside = ~((points >= 0) & (points <= last)).all(-1)
     if bool(outside.any()):
         y, x = points[outside][0].tolist()
-        raise ValueError(
-            f"centers must lie inside the slice, [0, {size[0] - 1}] x [0, {size[1] - 1}], got ({y}, {x})"
-        )
+        raise ValueError(f"centers must lie inside the slice, [0, {size[0] - 1}] x [0, {size[1] - 1}], got ({y}, {x})")
     return points
 
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
-from helpers import BACKENDS
 from hypothesis import settings
+
+from helpers import BACKENDS
 
 settings.register_profile("spuproj", deadline=None, max_examples=40, print_blob=True)
 settings.load_profile("spuproj")
@@ -12,7 +13,7 @@ def _seed():
     torch.manual_seed(0)
 
 
-@pytest.fixture(params=list(BACKENDS))
+@pytest.fixture(params=list(BACKENDS), scope="session")
 def backend(request):
     return BACKENDS[request.param]
 

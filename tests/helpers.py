@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import strategies as st
 
 from spuproj import PROFILES, Geometry, reference
 from spuproj.backends import cpu
 from spuproj.backends import torch as torch_backend
+from spuproj.ops import INTERPOLATIONS, PADDINGS
 
+ROOT = Path(__file__).parents[1]
 BACKENDS = {"cpu": cpu, "torch": torch_backend}
 PAIRS = [(lift, chart) for lift in PROFILES for chart in PROFILES]
+
+READS = {
+    "project": "image",
+    "project_adjoint": "views",
+    "unproject": "views",
+    "unproject_adjoint": "slices",
+    "unproject_reduce": "views",
+}
+LINEAR = tuple(READS)[:4]
+VARIANTS = {
+    "-".join((op, *options)): (op, options)
+    for op in READS
+    for interpolation in INTERPOLATIONS
+    for options in (
+        [(interpolation, padding) for padding in PADDINGS] if op.startswith("project") else [(interpolation,)]
+    )
+}
+each_op = pytest.mark.parametrize("op", READS)
+each_variant = pytest.mark.parametrize(("op", "options"), VARIANTS.values(), ids=VARIANTS)
+each_linear_variant = pytest.mark.parametrize(
+    ("op", "options"),
+    [variant for variant in VARIANTS.values() if variant[0] in LINEAR],
+    ids=[name for name, (op, _) in VARIANTS.items() if op in LINEAR],
+)
 
 
 def random_geometry(
@@ -60,3 +91,61 @@ def ref(name: str, tensor: torch.Tensor, table: torch.Tensor, raster: tuple[int,
     """A reference op on torch tensors, in float64."""
     result = getattr(reference, name)(tensor.double().numpy(), table.numpy(), raster, *options)
     return tuple(map(torch.from_numpy, result)) if isinstance(result, tuple) else torch.from_numpy(result)
+
+
+def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Normal noise, the same at every call."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def source_shape(
+    op: str, views: int, size: tuple[int, int], view_size: tuple[int, int], batch: int = 2, channels: int = 3
+) -> tuple[int, ...]:
+    """Shape of the tensor that an op reads."""
+    raster = view_size if READS[op] == "views" else size
+    return (batch, channels, *raster) if READS[op] == "image" else (batch, views, channels, *raster)
+
+
+def target_raster(op: str, size: tuple[int, int], view_size: tuple[int, int]) -> tuple[int, int]:
+    """The raster that an op writes: its third argument."""
+    return view_size if op in ("project", "unproject_adjoint") else size
+
+
+def parts(result: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """The results of an op, as a tuple for every op."""
+    return (result,) if isinstance(result, torch.Tensor) else tuple(result)
+
+
+def doubles(result: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(part.double() for part in parts(result))
+
+
+def same_bits(first: tuple[torch.Tensor, ...], second: tuple[torch.Tensor, ...]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def every_result(
+    table: torch.Tensor, size: tuple[int, int], view_size: tuple[int, int], batch: int, channels: int
+) -> dict[str, tuple[torch.Tensor, ...]]:
+    """What all six ops make of float32 noise."""
+    ops, views = torch.ops.spuproj, table.shape[-2]
+    results = {}
+    for op in READS:
+        tensor = noise(*source_shape(op, views, size, view_size, batch, channels))
+        results[op] = parts(getattr(ops, op)(tensor, table, target_raster(op, size, view_size)))
+    mean, variance, count = results["unproject_reduce"]
+    stack = noise(batch, views, channels, *view_size)
+    results["unproject_reduce_backward"] = (ops.unproject_reduce_backward(mean, variance, stack, table, mean, count),)
+    return results
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs code in a fresh interpreter that can import these helpers."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        cwd=ROOT / "tests",
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import PAIRS, random_geometry, tables
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 from torch.testing import assert_close
 
+from helpers import PAIRS, random_geometry, tables
 from spuproj import PROFILES, Geometry, Views, _cpu, functional, geometry, reference
 
 SIZE, VIEW_SIZE = (40, 52), (44, 36)
@@ -85,9 +85,7 @@ def test_contain_is_the_largest_scale_that_shows_every_point(lift, chart, pose):
     centers = [(14.5, 21.5), (6.0, 30.0), (0.0, 0.0)] if chart != "gnomonic" or lift == "gnomonic" else [(14.5, 21.5)]
     if pose == "turned" and chart in ("gnomonic", "orthographic"):
         centers = [(14.5, 21.5), (12.0, 24.0)]
-    views = Views.spherical(
-        size, centers, radius=60.0, lift=lift, chart=chart, pose=pose, view_size=view_size
-    )
+    views = Views.spherical(size, centers, radius=60.0, lift=lift, chart=chart, pose=pose, view_size=view_size)
     g = Geometry.from_table(views.geometry)
     fine = 401
     y = torch.linspace(0, size[0] - 1, fine, dtype=torch.float64)[:, None]

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from helpers import PAIRS
 from torch.testing import assert_close
 
+from helpers import PAIRS
 from spuproj import PROFILES, Geometry, Views
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
@@ -57,9 +57,7 @@ def test_rigid_makes_every_pair_of_angle_and_flip_in_order():
 @pytest.mark.parametrize("profile", PROFILES)
 def test_equal_lift_and_chart_is_a_pure_zoom(profile):
     size, center, factor = (31, 41), (12.0, 21.0), 1.75
-    sphere = Views.spherical(
-        size, centers=[center], radius=60.0, lift=profile, chart=profile, magnification=factor
-    )
+    sphere = Views.spherical(size, centers=[center], radius=60.0, lift=profile, chart=profile, magnification=factor)
     zoom = Views.zoom(size, centers=[center], factor=factor)
     for first, second in zip(sphere.slice_coordinates(), zoom.slice_coordinates(), strict=True):
         assert_close(first, second, rtol=0, atol=1e-12, equal_nan=True)

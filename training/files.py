@@ -66,6 +66,29 @@ def read_volume(image: nib.Nifti1Image, path: Path) -> NDArray[np.float32]:
         raise InputError(f"{path} is damaged: {error}") from None
 
 
+def to_lps(voxels: NDArray[np.float32], image: nib.Nifti1Image) -> NDArray[np.float32]:
+    """Voxels ``[X, Y, Z]`` of ``image`` turned so that the axes run to the left, to the back and up."""
+    return nib.apply_orientation(voxels, _to_lps_orientation(image))
+
+
+def from_lps(voxels: NDArray[np.generic], image: nib.Nifti1Image) -> NDArray[np.generic]:
+    """The inverse of ``to_lps``: voxels in the axes of ``image`` again."""
+    back = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("LPS"), nib.io_orientation(image.affine))
+    return nib.apply_orientation(voxels, back)
+
+
+def _to_lps_orientation(image: nib.Nifti1Image) -> NDArray[np.float64]:
+    return nib.orientations.ornt_transform(nib.io_orientation(image.affine), nib.orientations.axcodes2ornt("LPS"))
+
+
+def lps_spacing(image: nib.Nifti1Image) -> tuple[float, float, float]:
+    """Voxel size in mm along the axes that ``to_lps`` makes."""
+    axes = nib.io_orientation(image.affine)[:, 0].astype(int)
+    zooms = [float(zoom) for zoom in image.header.get_zooms()[:3]]
+    x, y, z = (zooms[int(np.flatnonzero(axes == axis)[0])] for axis in range(3))
+    return x, y, z
+
+
 def save_nifti(path: Path, voxels: NDArray[np.generic], like: nib.Nifti1Image) -> None:
     """Writes ``[X, Y, Z]`` voxels with the affine, header and units of ``like``, in the voxels' own dtype."""
     header = like.header.copy()

@@ -30,23 +30,22 @@ PYBIND11_MODULE(_cpu, m) {
              py::arg("inverse"), py::arg("nearest"), py::arg("border"), py::arg("source_height"),
              py::arg("source_width"));
     py::class_<cpu::Shape>(m, "Shape")
-        .def(py::init([](int64_t batch, int64_t views, int64_t channels) {
-                 return cpu::Shape{batch, views, channels};
-             }),
-             py::arg("batch"), py::arg("views"), py::arg("channels"));
+        .def(
+            py::init([](int64_t batch, int64_t views, int64_t channels) { return cpu::Shape{batch, views, channels}; }),
+            py::arg("batch"), py::arg("views"), py::arg("channels"));
     py::class_<cpu::Planes>(m, "Planes")
         .def(py::init([](Address data, int64_t batch_stride, int64_t view_stride, int64_t channel_stride) {
                  return cpu::Planes{at<void>(data), batch_stride, view_stride, channel_stride};
              }),
              py::arg("data"), py::arg("batch_stride"), py::arg("view_stride"), py::arg("channel_stride"));
-    py::class_<cpu::Taps>(m, "Taps")
-        .def(py::init([](Address index, Address fraction_y, Address fraction_x, int64_t pixels, int64_t source_pixels,
-                         int64_t source_width, int64_t sample_stride) {
-                 return cpu::Taps{at<int32_t>(index), at<void>(fraction_y), at<void>(fraction_x), pixels,
-                                  source_pixels, source_width, sample_stride};
-             }),
-             py::arg("index"), py::arg("fraction_y"), py::arg("fraction_x"), py::arg("pixels"),
-             py::arg("source_pixels"), py::arg("source_width"), py::arg("sample_stride"));
+    py::class_<cpu::Taps>(m, "Taps").def(
+        py::init([](Address index, Address fraction_y, Address fraction_x, int64_t pixels, int64_t source_pixels,
+                    int64_t source_width, int64_t sample_stride) {
+            return cpu::Taps{at<int32_t>(index), at<void>(fraction_y), at<void>(fraction_x), pixels,
+                             source_pixels,      source_width,         sample_stride};
+        }),
+        py::arg("index"), py::arg("fraction_y"), py::arg("fraction_x"), py::arg("pixels"), py::arg("source_pixels"),
+        py::arg("source_width"), py::arg("sample_stride"));
 
     const auto no_gil = py::call_guard<py::gil_scoped_release>();
     m.def(

@@ -14,7 +14,7 @@ namespace spuproj::cpu {
 namespace {
 
 // Pixels that are blended before they are written out plane by plane.
-constexpr int64_t kRun = 32;
+constexpr int64_t kRun = 64;
 
 template <int64_t L, class E, class A = typename Arithmetic<E>::type>
 void interleave(const PlaneSet<const E>& source, int64_t first, int64_t count, A* SPUPROJ_RESTRICT block) {
@@ -55,38 +55,46 @@ void gather(const TapRun<A>& taps, const A* block, const PlaneSet<E>& destinatio
         const int64_t run = start + kRun < taps.count ? kRun : taps.count - start;
         for (int64_t p = 0; p < run; ++p) blend<L>(taps, start + p, block, values + p * L);
         for (int64_t l = 0; l < destination.planes; ++l) {
-            E* plane = destination.base + destination.offset[l] + first + start;
+            E* SPUPROJ_RESTRICT plane = destination.base + destination.offset[l] + first + start;
             for (int64_t p = 0; p < run; ++p) store(plane[p], values[p * L + l]);
         }
     }
 }
 
+// Sums are taken of deviations from the first valid value, which is one of the data: no digits are lost to an offset.
 template <int64_t L, class A>
-void accumulate(const TapRun<A>& taps, const A* block, A* SPUPROJ_RESTRICT mean, A* SPUPROJ_RESTRICT squares,
-                int32_t* count) {
+void accumulate(const TapRun<A>& taps, const A* block, A* SPUPROJ_RESTRICT origin, A* SPUPROJ_RESTRICT sum,
+                A* SPUPROJ_RESTRICT squares, int32_t* SPUPROJ_RESTRICT count) {
     A values[L];
     for (int64_t p = 0; p < taps.count; ++p) {
         if (!blend<L>(taps, p, block, values)) continue;
-        const A share = A(1) / static_cast<A>(++count[p]);
-        for (int64_t l = 0; l < L; ++l) {
-            const A deviation = values[l] - mean[p * L + l];
-            mean[p * L + l] += share * deviation;
-            squares[p * L + l] += deviation * (values[l] - mean[p * L + l]);
+        if (count[p]++ == 0) {
+            for (int64_t l = 0; l < L; ++l) origin[p * L + l] = values[l];
+            continue;
         }
+        // Through locals, which alias nothing: the loops become vector code.
+        A sums[L], powers[L];
+        for (int64_t l = 0; l < L; ++l) values[l] -= origin[p * L + l];
+        for (int64_t l = 0; l < L; ++l) sums[l] = sum[p * L + l] + values[l];
+        for (int64_t l = 0; l < L; ++l) powers[l] = squares[p * L + l] + values[l] * values[l];
+        for (int64_t l = 0; l < L; ++l) sum[p * L + l] = sums[l];
+        for (int64_t l = 0; l < L; ++l) squares[p * L + l] = powers[l];
     }
 }
 
 template <int64_t L, class E, class A = typename Arithmetic<E>::type>
-void finish(const A* mean, const A* squares, const int32_t* count, int64_t pixels, int64_t first,
+void finish(const A* origin, const A* sum, const A* squares, const int32_t* count, int64_t pixels, int64_t first,
             const PlaneSet<E>& means, const PlaneSet<E>& variances, const PlaneSet<int32_t>& counts) {
     for (int64_t l = 0; l < means.planes; ++l) {
-        E* mean_plane = means.base + means.offset[l] + first;
-        E* variance_plane = variances.base + variances.offset[l] + first;
-        int32_t* count_plane = counts.base + counts.offset[l] + first;
+        E* SPUPROJ_RESTRICT mean_plane = means.base + means.offset[l] + first;
+        E* SPUPROJ_RESTRICT variance_plane = variances.base + variances.offset[l] + first;
+        int32_t* SPUPROJ_RESTRICT count_plane = counts.base + counts.offset[l] + first;
         for (int64_t p = 0; p < pixels; ++p) {
-            const A divisor = static_cast<A>(count[p] > 0 ? count[p] : 1);
-            store(mean_plane[p], mean[p * L + l]);
-            store(variance_plane[p], squares[p * L + l] / divisor);
+            const A share = A(1) / static_cast<A>(count[p] > 0 ? count[p] : 1);
+            const A shift = sum[p * L + l] * share;
+            const A variance = squares[p * L + l] * share - shift * shift;
+            store(mean_plane[p], origin[p * L + l] + shift);
+            store(variance_plane[p], variance < A(0) ? A(0) : variance);
             count_plane[p] = count[p];
         }
     }
@@ -123,8 +131,8 @@ A read(const TapRun<A>& taps, int64_t p, const E* source) {
 }
 
 template <class E, class A = typename Arithmetic<E>::type>
-void reduce_backward(const TapRun<A>& taps, const E* source, const E* grad_mean, const E* grad_variance,
-                     const E* mean, const int32_t* count, A* accumulator) {
+void reduce_backward(const TapRun<A>& taps, const E* source, const E* grad_mean, const E* grad_variance, const E* mean,
+                     const int32_t* count, A* accumulator) {
     for (int64_t p = 0; p < taps.count; ++p) {
         if (taps.index[p] < 0) continue;
         const A deviation = read<E>(taps, p, source) - load(mean[p]);
@@ -156,9 +164,9 @@ constexpr Kernels<E> kernels_of() {
             scatter<E>,           reduce_backward<E>,   store_plane<E>};
 }
 
-constexpr KernelTable kTable = {kernels_of<float>(), kernels_of<double>(), kernels_of<Float16>(),
-                                kernels_of<BFloat16>(), copy<uint8_t>, copy<uint16_t>,
-                                copy<uint32_t>, copy<uint64_t>};
+constexpr KernelTable kTable = {kernels_of<float>(),    kernels_of<double>(), kernels_of<Float16>(),
+                                kernels_of<BFloat16>(), copy<uint8_t>,        copy<uint16_t>,
+                                copy<uint32_t>,         copy<uint64_t>};
 
 }  // namespace
 

@@ -13,7 +13,7 @@ namespace spuproj::cpu {
 
 // A worker's memory, kept from unit to unit.
 class Scratch {
-   public:
+ public:
     template <class T>
     T* get(int64_t count) {
         const size_t words = (static_cast<size_t>(count) * sizeof(T) + sizeof(double) - 1) / sizeof(double);
@@ -21,7 +21,7 @@ class Scratch {
         return reinterpret_cast<T*>(storage_.data());
     }
 
-   private:
+ private:
     std::vector<double> storage_;
 };
 

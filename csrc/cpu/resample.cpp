@@ -40,7 +40,7 @@ int64_t plane_offset(const Planes& planes, int64_t b, int64_t n, int64_t c) {
 
 // How the (b, c) planes are divided into blocks that are resampled together: planes that share their taps.
 class Blocks {
-   public:
+ public:
     Blocks(const Shape& shape, const Taps& taps, int64_t lanes)
         : channels_(shape.channels),
           planes_per_group_(taps.sample_stride == 0 ? shape.batch * shape.channels : shape.channels),
@@ -62,7 +62,7 @@ class Blocks {
         return active;
     }
 
-   private:
+ private:
     int64_t channels_, planes_per_group_, per_group_, count_, lanes_;
 };
 
@@ -121,7 +121,8 @@ void copy(int64_t element_size, const Shape& shape, const Taps& taps, const Plan
         const int64_t b = unit / shape.views, n = unit % shape.views;
         const int32_t* index = taps.index + b * taps.sample_stride + n * taps.pixels;
         for (int64_t c = 0; c < shape.channels; ++c)
-            run(index, taps.pixels, static_cast<const char*>(source.data) + plane_offset(source, b, n, c) * element_size,
+            run(index, taps.pixels,
+                static_cast<const char*>(source.data) + plane_offset(source, b, n, c) * element_size,
                 static_cast<char*>(destination.data) + plane_offset(destination, b, n, c) * element_size);
     });
 }
@@ -161,21 +162,22 @@ void reduce(int dtype, const Shape& shape, const Taps& taps, const Planes& sourc
             const int64_t block = unit / parts, part = unit % parts;
             const int64_t first = part * taps.pixels / parts, pixels = (part + 1) * taps.pixels / parts - first;
             int64_t offset[kMaxLanes];
-            A* interleaved = scratch.get<A>((taps.source_pixels + 2 * pixels) * run.lanes + pixels);
-            A* running_mean = interleaved + taps.source_pixels * run.lanes;
-            A* squares = running_mean + pixels * run.lanes;
+            A* interleaved = scratch.get<A>((taps.source_pixels + 3 * pixels) * run.lanes + pixels);
+            A* origin = interleaved + taps.source_pixels * run.lanes;
+            A* sum = origin + pixels * run.lanes;
+            A* squares = sum + pixels * run.lanes;
             int32_t* valid = reinterpret_cast<int32_t*>(squares + pixels * run.lanes);
-            std::fill_n(running_mean, 2 * pixels * run.lanes, A(0));
+            std::fill_n(origin, 3 * pixels * run.lanes, A(0));
             std::fill_n(valid, pixels, 0);
             for (int64_t n = 0; n < shape.views; ++n) {
                 const int64_t planes = blocks.offsets(block, n, source, offset);
                 run.interleave({static_cast<const E*>(source.data), offset, planes}, 0, taps.source_pixels,
                                interleaved);
                 const int64_t tap = blocks.sample(block) * taps.sample_stride + n * taps.pixels + first;
-                run.accumulate(run_of<A>(taps, tap, pixels), interleaved, running_mean, squares, valid);
+                run.accumulate(run_of<A>(taps, tap, pixels), interleaved, origin, sum, squares, valid);
             }
             const int64_t planes = blocks.offsets(block, 0, out, offset);
-            run.finish(running_mean, squares, valid, pixels, first, {static_cast<E*>(mean), offset, planes},
+            run.finish(origin, sum, squares, valid, pixels, first, {static_cast<E*>(mean), offset, planes},
                        {static_cast<E*>(variance), offset, planes}, {count, offset, planes});
         });
     });

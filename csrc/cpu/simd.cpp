@@ -23,8 +23,8 @@ std::vector<std::string> supported_levels() {
     std::vector<std::string> levels = {"baseline"};
 #if defined(SPUPROJ_X86)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) levels.push_back("avx2");
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq"))
         levels.push_back("avx512");
 #endif
     return levels;

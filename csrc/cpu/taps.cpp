@@ -41,8 +41,8 @@ void coordinates(const ViewGeometry* geometry, int64_t count, const Sampling& sa
         for (int64_t column = 0; column < width; ++column) {
             Point p = sampling.inverse ? to_view(g, row, static_cast<double>(column))
                                        : to_slice(g, row, static_cast<double>(column));
-            const bool valid = p.valid && snap_inside(p.y, sampling.source_height) &&
-                               snap_inside(p.x, sampling.source_width);
+            const bool valid =
+                p.valid && snap_inside(p.y, sampling.source_height) && snap_inside(p.x, sampling.source_width);
             y[unit * width + column] = valid ? p.y : nan;
             x[unit * width + column] = valid ? p.x : nan;
         }

@@ -1,17 +1,50 @@
-"""Backends: each module implements the same ops on tensors that ``spuproj.ops`` has already checked.
-
-A backend has the functions ``project``, ``project_adjoint``, ``unproject``, ``unproject_adjoint``, ``unproject_reduce``
-and ``unproject_reduce_backward``, with the arguments of the ops of the same names.
-"""
+"""Backends: each module implements the same ops on tensors that ``spuproj.ops`` has already checked."""
 
 from __future__ import annotations
 
 import os
-from types import ModuleType
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
 
 from spuproj.backends import cpu, torch
 
-BACKENDS: dict[str, ModuleType] = {"cpu": cpu, "torch": torch}
+
+class Backend(Protocol):
+    """What a backend module has: the ops, with the arguments of the registered ops of the same names."""
+
+    def project(
+        self, image: Tensor, geometry: Tensor, view_size: Sequence[int], interpolation: str, padding: str
+    ) -> Tensor: ...
+
+    def project_adjoint(
+        self, views: Tensor, geometry: Tensor, size: Sequence[int], interpolation: str, padding: str
+    ) -> Tensor: ...
+
+    def unproject(self, views: Tensor, geometry: Tensor, size: Sequence[int], interpolation: str) -> Tensor: ...
+
+    def unproject_adjoint(
+        self, slices: Tensor, geometry: Tensor, view_size: Sequence[int], interpolation: str
+    ) -> Tensor: ...
+
+    def unproject_reduce(
+        self, views: Tensor, geometry: Tensor, size: Sequence[int], interpolation: str
+    ) -> tuple[Tensor, Tensor, Tensor]: ...
+
+    def unproject_reduce_backward(
+        self,
+        grad_mean: Tensor,
+        grad_variance: Tensor,
+        views: Tensor,
+        geometry: Tensor,
+        mean: Tensor,
+        count: Tensor,
+        interpolation: str,
+    ) -> Tensor: ...
+
+
+BACKENDS: dict[str, Backend] = {"cpu": cpu, "torch": torch}
 VARIABLE = "SPUPROJ_BACKEND"
 
 
@@ -43,6 +76,6 @@ def choose(device_type: str) -> tuple[str, str]:
     return "cpu", "fastest for cpu tensors"
 
 
-def serving(device_type: str) -> ModuleType:
+def serving(device_type: str) -> Backend:
     """The backend module that serves a device type. Raises RuntimeError as ``choose`` does."""
     return BACKENDS[choose(device_type)[0]]

@@ -81,7 +81,14 @@ def _build(table: Tensor, raster: Size, sampling: _cpu.Sampling, dtype: torch.dt
     fractions = torch.empty(2, count, pixels, dtype=dtype)
     taps = _native(_Taps(index, fractions), pixels, (1, 1), shared=True)
     _cpu.build_taps(
-        table.data_ptr(), count, sampling, raster[0], raster[1], dtype == torch.float64, taps, _threads(8 * index.numel())
+        table.data_ptr(),
+        count,
+        sampling,
+        raster[0],
+        raster[1],
+        dtype == torch.float64,
+        taps,
+        _threads(8 * index.numel()),
     )
     return _Taps(index, fractions)
 
@@ -202,9 +209,7 @@ def project_adjoint(views: Tensor, geometry: Tensor, size: Size, interpolation: 
 
 
 def _slice_taps(geometry: Tensor, size: Size, view_size: Size, interpolation: str, dtype: torch.dtype) -> _Taps:
-    return _taps(
-        geometry, size, view_size, inverse=True, interpolation=interpolation, padding="zeros", dtype=dtype
-    )
+    return _taps(geometry, size, view_size, inverse=True, interpolation=interpolation, padding="zeros", dtype=dtype)
 
 
 def unproject(views: Tensor, geometry: Tensor, size: Size, interpolation: str) -> Tensor:
@@ -227,9 +232,7 @@ def unproject_adjoint(slices: Tensor, geometry: Tensor, view_size: Size, interpo
     return _scatter(slices, views, geometry, taps)
 
 
-def unproject_reduce(
-    views: Tensor, geometry: Tensor, size: Size, interpolation: str
-) -> tuple[Tensor, Tensor, Tensor]:
+def unproject_reduce(views: Tensor, geometry: Tensor, size: Size, interpolation: str) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, population variance and count ``[B, C, H, W]`` over the valid views, in one pass."""
     _check_index_range(views.shape[-2:], "views")
     batch, count, channels = views.shape[:3]
@@ -270,13 +273,18 @@ def unproject_reduce_backward(
     taps = _slice_taps(geometry, size, views.shape[-2:], interpolation, views.dtype)
     dense = _dense_planes(views)
     native = _native(taps, size[0] * size[1], views.shape[-2:], shared=geometry.dim() == 2, views=views.shape[1])
-    per_pixel = [tensor.contiguous() for tensor in (grad_mean, grad_variance, mean, count)]
+    # Bound to names: the copies must live until the kernel returns.
+    grad_mean, grad_variance = grad_mean.contiguous(), grad_variance.contiguous()
+    mean, count = mean.contiguous(), count.contiguous()
     _cpu.reduce_backward(
         _DTYPE_CODES[views.dtype],
         _cpu.Shape(views.shape[0], views.shape[1], views.shape[2]),
         native,
         _planes(dense),
-        *(tensor.data_ptr() for tensor in per_pixel),
+        grad_mean.data_ptr(),
+        grad_variance.data_ptr(),
+        mean.data_ptr(),
+        count.data_ptr(),
         grad_views.data_ptr(),
         _threads(views.numel()),
     )

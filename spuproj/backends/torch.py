@@ -105,6 +105,10 @@ def _scatter(source: Tensor, taps: _Taps, pixels: int) -> Tensor:
     return result
 
 
+def _raster(flat: Tensor, size: Size, dtype: torch.dtype) -> Tensor:
+    return flat.reshape(*flat.shape[:-1], *size).to(dtype)
+
+
 def _view(taps: _Taps, n: int) -> _Taps:
     fields = (taps.index, taps.right, taps.down, taps.fraction_y, taps.fraction_x, taps.valid)
     return _Taps(*(field[..., n : n + 1, :] for field in fields))
@@ -114,8 +118,7 @@ def project(image: Tensor, geometry: Tensor, view_size: Size, interpolation: str
     """Views ``[B, N, C, h, w]`` of an image ``[B, C, H, W]``."""
     dtype = _arithmetic(image.dtype)
     taps = _view_taps(geometry, image.shape[-2:], view_size, interpolation, padding, dtype)
-    views = _gather(image.to(dtype).flatten(-2).unsqueeze(1), taps)
-    return views.unflatten(-1, tuple(view_size)).to(image.dtype)
+    return _raster(_gather(image.to(dtype).flatten(-2).unsqueeze(1), taps), view_size, image.dtype)
 
 
 def project_adjoint(views: Tensor, geometry: Tensor, size: Size, interpolation: str, padding: str) -> Tensor:
@@ -125,14 +128,14 @@ def project_adjoint(views: Tensor, geometry: Tensor, size: Size, interpolation: 
     image = torch.zeros(views.shape[0], views.shape[2], size[0] * size[1], dtype=dtype, device=views.device)
     for n in range(views.shape[1]):
         image += _scatter(views[:, n : n + 1].to(dtype).flatten(-2), _view(taps, n), image.shape[-1]).squeeze(1)
-    return image.unflatten(-1, tuple(size)).to(views.dtype)
+    return _raster(image, size, views.dtype)
 
 
 def unproject(views: Tensor, geometry: Tensor, size: Size, interpolation: str) -> Tensor:
     """Slices ``[B, N, C, H, W]`` of views ``[B, N, C, h, w]``."""
     dtype = _arithmetic(views.dtype)
     taps = _slice_taps(geometry, size, views.shape[-2:], interpolation, dtype)
-    return _gather(views.to(dtype).flatten(-2), taps).unflatten(-1, tuple(size)).to(views.dtype)
+    return _raster(_gather(views.to(dtype).flatten(-2), taps), size, views.dtype)
 
 
 def unproject_adjoint(slices: Tensor, geometry: Tensor, view_size: Size, interpolation: str) -> Tensor:
@@ -140,12 +143,10 @@ def unproject_adjoint(slices: Tensor, geometry: Tensor, view_size: Size, interpo
     dtype = _arithmetic(slices.dtype)
     taps = _slice_taps(geometry, slices.shape[-2:], view_size, interpolation, dtype)
     views = _scatter(slices.to(dtype).flatten(-2), taps, view_size[0] * view_size[1])
-    return views.unflatten(-1, tuple(view_size)).to(slices.dtype)
+    return _raster(views, view_size, slices.dtype)
 
 
-def unproject_reduce(
-    views: Tensor, geometry: Tensor, size: Size, interpolation: str
-) -> tuple[Tensor, Tensor, Tensor]:
+def unproject_reduce(views: Tensor, geometry: Tensor, size: Size, interpolation: str) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, population variance and count ``[B, C, H, W]`` of the unprojected views, one view at a time (Welford)."""
     dtype = _arithmetic(views.dtype)
     taps = _slice_taps(geometry, size, views.shape[-2:], interpolation, dtype)
@@ -162,12 +163,7 @@ def unproject_reduce(
         mean = mean + deviation / count.clamp(min=1)
         squares = squares + torch.where(valid, deviation * (value - mean), 0)
     variance = squares / count.clamp(min=1)
-    raster = tuple(size)
-    return (
-        mean.unflatten(-1, raster).to(views.dtype),
-        variance.unflatten(-1, raster).to(views.dtype),
-        count.unflatten(-1, raster),
-    )
+    return _raster(mean, size, views.dtype), _raster(variance, size, views.dtype), _raster(count, size, count.dtype)
 
 
 def unproject_reduce_backward(

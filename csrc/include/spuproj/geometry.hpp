@@ -68,30 +68,25 @@ struct ProfileRadius {
 // L(theta), from the sine (>= 0) and cosine of theta.
 SPUPROJ_HD static inline ProfileRadius profile_radius(int profile, double sine, double cosine) {
     switch (profile) {
-        case kGnomonic:
-            return {sine / cosine, cosine > 0.0};
+        case kGnomonic: return {sine / cosine, cosine > 0.0};
         case kStereographic:
             // The second form keeps its digits where 1 + cosine cancels.
             if (cosine >= 0.0) return {2.0 * sine / (1.0 + cosine), true};
             return {2.0 * (1.0 - cosine) / sine, sine > 0.0};
-        case kEquidistant:
-            return {std::atan2(sine, cosine), true};
+        case kEquidistant: return {std::atan2(sine, cosine), true};
         case kEqualArea:
             if (cosine >= 0.0) return {sine * std::sqrt(2.0 / (1.0 + cosine)), true};
             return {std::sqrt(2.0 * (1.0 - cosine)), true};
-        default:
-            return {sine, cosine >= -kCosineTolerance};
+        default: return {sine, cosine >= -kCosineTolerance};
     }
 }
 
 // With equal profiles and the pole held fixed the sphere cancels: the view is a similarity of the plane.
-SPUPROJ_HD static inline bool is_similarity(const ViewGeometry& g) {
-    return g.lift == g.chart && g.rotation[8] == 1.0;
-}
+SPUPROJ_HD static inline bool is_similarity(const ViewGeometry& g) { return g.lift == g.chart && g.rotation[8] == 1.0; }
 
 // From one plane to the other through the sphere; the rotation is read transposed on the way back.
-SPUPROJ_HD static inline Point through_sphere(double dy, double dx, int from, double from_scale, int to, double to_scale,
-                                       const double* a, bool transposed) {
+SPUPROJ_HD static inline Point through_sphere(double dy, double dx, int from, double from_scale, int to,
+                                              double to_scale, const double* a, bool transposed) {
     const double distance = std::sqrt(dy * dy + dx * dx);
     const PolarAngle theta = polar_angle(from, distance / from_scale, kBorderTolerance / from_scale);
     const double per_distance = distance > 0.0 ? theta.sine / distance : 0.0;
@@ -109,8 +104,8 @@ SPUPROJ_HD static inline Point through_sphere(double dy, double dx, int from, do
     return {length * unit_y, length * unit_x, theta.valid && radius.valid};
 }
 
-SPUPROJ_HD static inline Point similarity(double dy, double dx, int profile, double from_scale, double ratio, const double* a,
-                                   bool transposed) {
+SPUPROJ_HD static inline Point similarity(double dy, double dx, int profile, double from_scale, double ratio,
+                                          const double* a, bool transposed) {
     const double a01 = transposed ? a[3] : a[1], a10 = transposed ? a[1] : a[3];
     const double distance = std::sqrt(dy * dy + dx * dx);
     const bool valid = profile == kGnomonic || profile == kStereographic

@@ -1,0 +1,21 @@
+"""The wheel holds the compiled module and both packages, and its metadata asks for no torch to build and two to run."""
+
+import sys
+import zipfile
+from pathlib import Path
+
+
+def main(path: Path) -> None:
+    with zipfile.ZipFile(path) as wheel:
+        names = wheel.namelist()
+        metadata = wheel.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
+    required = {
+        line.split()[1] for line in metadata.splitlines() if line.startswith("Requires-Dist") and ";" not in line
+    }
+    assert any(name.startswith("spuproj/_cpu.") and not name.endswith(".pyi") for name in names), names
+    assert {"spuproj/views.py", "spuproj/py.typed", "spuproj/training/cli.py"} <= set(names), names
+    assert {name.split(">")[0] for name in required} == {"torch", "numpy"}, required
+    print(f"{path.name}: {len(names)} files, requires {', '.join(sorted(required))}")
+
+
+main(Path(sys.argv[1]))

@@ -1,0 +1,123 @@
+"""What the installed package links, imports, documents and reports."""
+
+import ast
+import inspect
+import re
+import subprocess
+import types
+
+import pytest
+
+import spuproj
+from helpers import ROOT, run_python
+from spuproj import Views, _cpu, functional, geometry, reference
+
+PROJECT = "import torch; from spuproj import Views; Views.rigid((2, 2)).project(torch.ones(1, 1, 2, 2))"
+WITHOUT_COMPILED = "import sys; sys.modules['spuproj._cpu'] = None\n"
+
+
+def test_the_compiled_module_links_neither_torch_nor_openmp():
+    dynamic = subprocess.run(["readelf", "-d", _cpu.__file__], capture_output=True, text=True, check=True).stdout
+    needed = re.findall(r"\(NEEDED\).*\[(.+?)\]", dynamic)
+    assert any(name.startswith("libc.so") for name in needed)
+    assert [name for name in needed if re.match(r"lib(torch|c10|gomp|omp|iomp)", name)] == []
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    heavy = ("monai", "pytorch_lightning", "nibabel", "nilearn", "matplotlib", "scipy", "spuproj.training")
+    run = run_python(f"import sys, spuproj; print([name for name in {heavy!r} if name in sys.modules])")
+    assert run.stdout == "[]\n", run.stderr
+
+
+def imported_names(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_the_package_never_imports_its_training_layer():
+    sources = list((ROOT / "spuproj").rglob("*.py"))
+    assert ROOT / "spuproj" / "views.py" in sources
+    for path in sources:
+        assert [name for name in imported_names(path) if re.search(r"\btraining\b", name)] == [], path
+
+
+def test_the_kernels_know_neither_python_nor_torch():
+    sources = [path for path in (ROOT / "csrc").rglob("*.[ch]*pp") if path.parent.name != "bindings"]
+    assert ROOT / "csrc" / "cpu" / "kernels.cpp" in sources
+    for path in sources:
+        included = re.findall(r'#\s*include\s*[<"](.+?)[>"]', path.read_text())
+        assert [name for name in included if re.match(r"(torch|ATen|c10|pybind11|Python\.h)", name)] == [], path
+
+
+def public_members():
+    for module in (spuproj, functional):
+        for name in module.__all__:
+            yield f"{module.__name__}.{name}", getattr(module, name)
+    for module in (geometry, reference):
+        for name, member in vars(module).items():
+            if inspect.isfunction(member) and member.__module__ == module.__name__ and not name.startswith("_"):
+                yield f"{module.__name__}.{name}", member
+    for name in vars(Views):
+        if not name.startswith("_") and callable(getattr(Views, name)):
+            yield f"Views.{name}", getattr(Views, name)
+
+
+PUBLIC = {name: member for name, member in public_members() if isinstance(member, types.ModuleType) or callable(member)}
+
+
+def test_the_public_members_are_found():
+    assert {"spuproj.Views", "spuproj.functional.project", "spuproj.geometry.to_view", "Views.reduce"} <= set(PUBLIC)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_member_has_a_docstring(name):
+    assert inspect.getdoc(PUBLIC[name])
+
+
+def report(code="", **environment):
+    run = run_python(f"{code}\nimport runpy; runpy.run_module('spuproj', run_name='__main__')", **environment)
+    assert run.returncode == 0, run.stderr
+    return dict(re.split(r"\s{2,}", line, maxsplit=1) for line in run.stdout.splitlines())
+
+
+def test_the_report_tells_versions_backend_simd_level_and_threads():
+    lines = report(SPUPROJ_BACKEND="", SPUPROJ_SIMD="")
+    assert {"spuproj", "python", "platform", "torch", "numpy"} <= set(lines)
+    assert lines["spuproj"] == spuproj.__version__
+    assert lines["backend cpu"] == lines["backend torch"] == "available"
+    assert lines["cpu tensors"] == "cpu (fastest for cpu tensors)"
+    assert lines["simd"] == f"{_cpu.simd_levels()[-1]} (this processor has {', '.join(_cpu.simd_levels())})"
+    assert int(lines["threads"]) >= 1
+
+
+def test_the_variable_chooses_the_backend():
+    assert report(SPUPROJ_BACKEND="torch")["cpu tensors"] == "torch (SPUPROJ_BACKEND=torch)"
+    run = run_python(f"{PROJECT}; from spuproj.backends import cpu; print(len(cpu._cache))", SPUPROJ_BACKEND="torch")
+    assert run.stdout == "0\n", run.stderr
+
+
+def test_an_unknown_backend_is_an_error_that_names_the_choices():
+    message = "SPUPROJ_BACKEND must be one of cpu, torch, got 'nonsense'"
+    assert report(SPUPROJ_BACKEND="nonsense")["cpu tensors"] == f"none: {message}"
+    last_line = run_python(PROJECT, SPUPROJ_BACKEND="nonsense").stderr.strip().splitlines()[-1]
+    assert last_line == f"RuntimeError: {message}"
+
+
+def test_without_the_compiled_module_the_torch_backend_serves_and_the_report_says_why():
+    lines = report(WITHOUT_COMPILED, SPUPROJ_BACKEND="")
+    missing = "the compiled module spuproj._cpu does not import"
+    assert lines["backend cpu"].startswith(missing)
+    assert lines["cpu tensors"].startswith(f"torch (the cpu backend is missing: {missing}")
+    assert lines["simd"] == "none"
+    run = run_python(f"{WITHOUT_COMPILED}{PROJECT}", SPUPROJ_BACKEND="")
+    assert run.returncode == 0, run.stderr
+
+
+def test_asking_for_the_missing_backend_is_an_error_that_says_what_is_missing():
+    last_line = run_python(f"{WITHOUT_COMPILED}{PROJECT}", SPUPROJ_BACKEND="cpu").stderr.strip().splitlines()[-1]
+    assert last_line.startswith(
+        "RuntimeError: SPUPROJ_BACKEND asks for the 'cpu' backend, which is missing: the compiled module spuproj._cpu"
+    )

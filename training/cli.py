@@ -1,0 +1,142 @@
+"""The command line. Commands import what they run when they run: MONAI alone takes seconds to import."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from spuproj import PROFILES, Views, info
+
+app = typer.Typer(
+    help="Spherical image projection for uncertainty in medical segmentation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Target = Enum("Target", {name: name for name in ("ET", "TC", "WT")}, type=str)  # type: ignore[misc]
+Profile = Enum("Profile", {name: name for name in PROFILES}, type=str)  # type: ignore[misc]
+Force = Annotated[bool, typer.Option("--force", help="Write over existing outputs.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+
+
+def run() -> None:
+    """Runs the command line; exits with 1, and the reason on standard error, where the input cannot be used."""
+    try:
+        app()
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+@app.command("info")
+def show_info() -> None:
+    """Print versions, backends, which one runs and why, SIMD level and threads."""
+    print(info.text())
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("demo"),
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Do the whole job on made-up patients: cohort, three models, one unseen patient, its maps and picture."""
+    from spuproj.training.demo import run_demo
+
+    run_demo(out, seed=seed, force=force)
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Option(help="Folder of the cohort.")],
+    cases: Annotated[int, typer.Option(help="Number of patients.")] = 10,
+    seed: Seed = 0,
+    spacing: Annotated[float, typer.Option(help="Voxel size in mm, 1 to 8; 1 gives 240 x 240 x 155.")] = 1.0,
+    force: Force = False,
+) -> None:
+    """Make BraTS-style patients on real anatomy (MNI152) with grown tumours."""
+    from spuproj.training.phantom import write_cohort
+    from spuproj.training.progress import steps
+
+    with steps("Growing phantoms", cases) as advance:
+        write_cohort(out, cases, seed, spacing, force=force, on_case=advance)
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Folder of case folders with _t1, _t1ce, _t2, _flair and _seg files.")],
+    target: Annotated[Target, typer.Option(help="What to segment.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 30,
+    batch_size: Annotated[int, typer.Option(help="Slices per step.")] = 16,
+    validation: Annotated[
+        int | None, typer.Option(help="Cases held out to choose the best epoch; default 1 in 5.")
+    ] = None,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Train one target's U-Net on slices, each seen through a random view at every step."""
+    from spuproj.training.trainer import train as run_training
+
+    run_training(
+        data, target.value, out, epochs=epochs, batch_size=batch_size, validation=validation, seed=seed, force=force
+    )
+    print(f"model {out}")
+
+
+@app.command()
+def predict(
+    model: Annotated[list[Path], typer.Option(help="Run of 'spuproj train'; once per target.")],
+    case: Annotated[Path, typer.Option(help="Case folder <id> with <id>_t1.nii.gz and so on.")],
+    out: Annotated[Path, typer.Option(help="Folder of the maps and the picture.")],
+    force: Force = False,
+) -> None:
+    """Segment a patient from all views; write probability, segmentation, variance, entropy and a picture."""
+    from spuproj.training.predictor import predict as run_prediction
+
+    for path in run_prediction(model, case, out, force=force):
+        print(path)
+
+
+@app.command()
+def project(
+    input: Annotated[Path, typer.Option("--input", help="Any NIfTI volume.")],
+    slice: Annotated[int, typer.Option("--slice", help="Axial slice, counted from the feet.")],
+    out: Annotated[Path, typer.Option(help="PNG to write.")],
+    grid: Annotated[tuple[int, int], typer.Option(help="Rows and columns of centres over the head.")] = (3, 3),
+    radius: Annotated[
+        float | None, typer.Option(help="Sphere's radius in pixels; default half the larger side.")
+    ] = None,
+    lift: Annotated[Profile, typer.Option(help="Profile from the slice to the sphere.")] = Profile.gnomonic,
+    chart: Annotated[Profile, typer.Option(help="Profile from the sphere to the view.")] = Profile.equidistant,
+    force: Force = False,
+) -> None:
+    """Show the spherical views of one slice of any NIfTI volume."""
+    from spuproj.training.files import InputError, load_nifti, read_volume, refuse_overwrite, to_lps
+    from spuproj.training.pictures import views_sheet
+
+    refuse_overwrite([out], force)
+    image = load_nifti(input)
+    volume = to_lps(read_volume(image, input), image)
+    if not 0 <= slice < volume.shape[2]:
+        raise InputError(f"slice must lie in [0, {volume.shape[2] - 1}], got {slice}")
+    plane = np.ascontiguousarray(volume[:, :, slice].T)
+    views = Views.spherical(
+        plane.shape, grid=grid, extent=_foreground(plane), radius=radius, lift=lift.value, chart=chart.value
+    )
+    title = f"{input.name}, slice {slice}: {lift.value} to {chart.value}"
+    print(views_sheet(plane, views, grid[1], title, out))
+
+
+def _foreground(plane: np.ndarray) -> tuple[float, float, float, float]:
+    """Bounding box (y0, x0, y1, x1) of what differs from the corner's value, or the whole slice."""
+    shown = np.isfinite(plane) & (plane != plane[0, 0])
+    rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
+    if rows.size == 0:
+        return 0, 0, plane.shape[0] - 1, plane.shape[1] - 1
+    return float(rows[0]), float(columns[0]), float(rows[-1]), float(columns[-1])

@@ -1,0 +1,100 @@
+"""The whole job on an embedded default: a cohort, three models, one unseen patient, its maps, table and picture."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.table import Table
+
+from spuproj.training.cases import TARGETS, load_case, load_slices, target_mask
+from spuproj.training.evaluation import Score, score
+from spuproj.training.files import InputError, written_whole
+from spuproj.training.phantom import write_cohort
+from spuproj.training.predictor import predict
+from spuproj.training.progress import console, steps
+from spuproj.training.trainer import train
+
+# Sized so that all of it takes less than six minutes on two cores.
+TRAINING_CASES = 10
+SPACING = 2.0
+EPOCHS = 14
+CHANNELS = (8, 16, 32, 64)
+UNSEEN_SEED = 1000
+
+
+def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
+    """Writes a phantom cohort, trains a model per target, predicts an unseen phantom and prints what came out.
+
+    Args:
+        out: folder for everything: ``cohort``, ``models``, ``patient`` and ``prediction``.
+        seed: of the cohort and the training.
+        force: remove an earlier demo in ``out`` first.
+
+    Returns:
+        The picture of the predicted patient.
+
+    Raises:
+        InputError: where ``out`` exists and is not empty (without ``force``), or is no earlier demo (with it).
+    """
+    _prepare(out, force)
+    start = time.monotonic()
+    with steps("Growing phantoms", TRAINING_CASES + 1) as advance:
+        write_cohort(out / "cohort", TRAINING_CASES, seed, SPACING, on_case=advance)
+        (patient,) = write_cohort(out / "patient", 1, seed + UNSEEN_SEED, SPACING, on_case=advance)
+    models = [
+        train(out / "cohort", target, out / "models" / target, epochs=EPOCHS, channels=CHANNELS, seed=seed)
+        for target in TARGETS
+    ]
+    written = predict(models, patient, out / "prediction")
+    scores = _scores(patient, out / "prediction")
+    with written_whole(out / "scores.json") as temporary:
+        temporary.write_text(json.dumps({target: asdict(value) for target, value in scores.items()}, indent=2) + "\n")
+    console.print(_table(patient.name, scores))
+    console.print(f"picture      {written[-1]}", soft_wrap=True)
+    console.print(f"NIfTI maps   {out / 'prediction'}", soft_wrap=True)
+    console.print(f"models       {out / 'models'}", soft_wrap=True)
+    console.print(f"cohort       {out / 'cohort'}", soft_wrap=True)
+    console.print(f"took {time.monotonic() - start:.0f} s")
+    return written[-1]
+
+
+def _prepare(out: Path, force: bool) -> None:
+    if out.exists() and any(out.iterdir()):
+        if not force:
+            raise InputError(f"{out} exists already; pass --force to write over it")
+        strangers = {path.name for path in out.iterdir()} - {"cohort", "patient", "models", "prediction", "scores.json"}
+        if strangers:
+            raise InputError(f"{out} must hold nothing but an earlier demo to be replaced, but holds {min(strangers)}")
+        shutil.rmtree(out)
+
+
+def _scores(patient: Path, prediction: Path) -> dict[str, Score]:
+    """Each target's score, from the files that were written."""
+    truth = load_case(patient, with_labels=True).labels
+    assert truth is not None
+    scores = {}
+    for target in TARGETS:
+        segmentation = load_slices(prediction / f"{patient.name}_{target}_seg.nii.gz") > 0
+        variance = load_slices(prediction / f"{patient.name}_{target}_var.nii.gz")
+        scores[target] = score(target_mask(truth, target), segmentation, variance)
+    return scores
+
+
+def _table(name: str, scores: dict[str, Score]) -> Table:
+    table = Table(title=f"{name}, not seen in training")
+    for heading in ("target", "Dice", "variance, correct", "variance, wrong", "wrong / correct"):
+        table.add_column(heading, justify="left" if heading == "target" else "right")
+    for target, value in scores.items():
+        ratio = value.uncertainty_wrong / value.uncertainty_correct if value.uncertainty_correct > 0 else float("nan")
+        table.add_row(
+            target,
+            f"{value.dice:.3f}",
+            f"{value.uncertainty_correct:.4f}",
+            f"{value.uncertainty_wrong:.4f}",
+            f"{ratio:.1f}",
+        )
+    return table

@@ -1,0 +1,136 @@
+"""Prediction: every view of every slice through the network, brought back and reduced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from spuproj import Views
+from spuproj.training.cases import Case, as_volume, has_labels, load_case, target_mask
+from spuproj.training.files import InputError, from_lps, refuse_overwrite, save_nifti
+from spuproj.training.pictures import case_sheet
+from spuproj.training.progress import steps
+from spuproj.training.runs import Config, load_run, make_views
+from spuproj.uncertainty import entropy
+
+SLICES_PER_BATCH = 4
+LABELS = {"WT": 2, "TC": 1, "ET": 4}
+"""BraTS 2020 label that each target adds to the merged map, painted in this order."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One target's maps, ``[Z, H, W]`` each.
+
+    Attributes:
+        probability: float32 in [0, 1], the mean over views.
+        segmentation: bool, probability above 1/2.
+        variance: float32 in [0, 1/4], the population variance over views.
+        entropy: float32 in nats, from 0 to ln 2.
+    """
+
+    probability: NDArray[np.float32]
+    segmentation: NDArray[np.bool_]
+    variance: NDArray[np.float32]
+    entropy: NDArray[np.float32]
+
+
+def reduce_views(network: nn.Module, views: Views, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance ``[B, 1, H, W]`` over views of the network's probability for images ``[B, C, H, W]``."""
+    stack = views.project(image)
+    probability = torch.sigmoid(network(stack.flatten(0, 1))).unflatten(0, stack.shape[:2])
+    mean, variance, _ = views.reduce(probability)
+    return mean, variance
+
+
+def predict_case(config: Config, network: nn.Module, case: Case, on_slice: Callable[[str], None]) -> Prediction:
+    """A model's maps of a case; slices without brain are left at zero. ``on_slice`` is called for each slice.
+
+    Raises:
+        InputError: where the case's field of view is not the one that the model was trained on.
+    """
+    if not np.allclose(case.field, config.field, rtol=0.05):
+        raise InputError(
+            f"{case.name} must have slices of {config.field} mm (height, width), as the {config.target} model was "
+            f"trained on, got {case.field}; crop or pad the images first"
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    views = make_views(config, (case.image.shape[2], case.image.shape[3])).to(device)
+    network = network.to(device)
+    mean, variance = np.zeros((2, *case.brain.shape), dtype=np.float32)
+    shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
+    with torch.inference_mode():
+        for start in range(0, len(shown), SLICES_PER_BATCH):
+            chosen = shown[start : start + SLICES_PER_BATCH]
+            maps = reduce_views(network, views, torch.from_numpy(case.image[chosen]).to(device))
+            mean[chosen], variance[chosen] = (part[:, 0].cpu().numpy() for part in maps)
+            for index in chosen:
+                on_slice(f"slice {index}")
+    # Outside the brain nothing is asked.
+    mean, variance = mean * case.brain, variance * case.brain
+    return Prediction(mean, mean > 0.5, variance, entropy(torch.from_numpy(mean)).numpy())
+
+
+def merged_labels(predictions: dict[str, Prediction]) -> NDArray[np.uint8]:
+    """The BraTS 2020 label map ``[Z, H, W]`` of the three targets' segmentations, the inner ones painted last."""
+    labels = np.zeros(next(iter(predictions.values())).segmentation.shape, dtype=np.uint8)
+    for target, label in LABELS.items():
+        labels[predictions[target].segmentation] = label
+    return labels
+
+
+def predict(models: list[Path], folder: Path, out: Path, *, force: bool = False) -> list[Path]:
+    """Predicts a case with one model per target and writes maps and a picture.
+
+    Args:
+        models: folders of finished runs, each of another target.
+        folder: case folder ``<id>/<id>_<modality>.nii.gz``; a segmentation in it is drawn dashed on the picture.
+        out: folder of the outputs: ``<id>_<target>_prob``, ``_seg``, ``_var``, ``_entropy`` and, with all three
+            targets, the label map ``<id>_seg``, as ``.nii.gz`` with the input's affine and header, and ``<id>.png``.
+        force: write over existing outputs.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: for a model or case that cannot be used, two models of one target, or existing outputs.
+    """
+    runs = [load_run(model) for model in models]
+    targets = [config.target for config, _ in runs]
+    if not targets or len(set(targets)) != len(targets):
+        raise InputError(f"models must be of different targets, got {', '.join(targets) or 'none'}")
+    if any(config.modalities != runs[0][0].modalities for config, _ in runs):
+        raise InputError("models must take the same modalities, got " + "; ".join(str(c.modalities) for c, _ in runs))
+    kinds = [f"{target}_{kind}" for target in targets for kind in ("prob", "seg", "var", "entropy")]
+    kinds += ["seg"] if set(targets) == set(LABELS) else []
+    refuse_overwrite([out / f"{folder.name}_{kind}.nii.gz" for kind in kinds] + [out / f"{folder.name}.png"], force)
+    case = load_case(folder, runs[0][0].modalities, with_labels=has_labels(folder))
+    predictions = {}
+    for config, network in runs:
+        with steps(f"Predicting {config.target}", int(case.brain.any(axis=(1, 2)).sum())) as advance:
+            predictions[config.target] = predict_case(config, network, case, advance)
+    labels = case.labels
+    truth = None if labels is None else {target: target_mask(labels, target) for target in predictions}
+    sheet = case_sheet(case, predictions, runs[0][0], out / f"{case.name}.png", truth)
+    return [*_write_maps(case, predictions, out), sheet]
+
+
+def _write_maps(case: Case, predictions: dict[str, Prediction], out: Path) -> list[Path]:
+    maps: dict[str, NDArray[np.generic]] = {}
+    for target, prediction in predictions.items():
+        maps[f"{target}_prob"] = prediction.probability
+        maps[f"{target}_seg"] = prediction.segmentation.astype(np.uint8)
+        maps[f"{target}_var"] = prediction.variance
+        maps[f"{target}_entropy"] = prediction.entropy
+    if set(predictions) == set(LABELS):
+        maps["seg"] = merged_labels(predictions)
+    paths = [out / f"{case.name}_{kind}.nii.gz" for kind in maps]
+    for path, slices in zip(paths, maps.values(), strict=True):
+        save_nifti(path, from_lps(as_volume(slices), case.like), case.like)
+    return paths

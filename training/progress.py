@@ -1,0 +1,52 @@
+"""Progress bars with time left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console()
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+    )
+
+
+@contextmanager
+def steps(description: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar of ``total`` steps; the yielded function advances it by one and shows a note behind it."""
+    with _bar() as progress:
+        task = progress.add_task(description, total=total, note="")
+        yield lambda note: progress.update(task, advance=1, note=note)
+
+
+class Epochs(pl.Callback):
+    """A bar over all training steps, with the epoch, the loss and the last validation's Dice."""
+
+    def __init__(self, description: str, total: int) -> None:
+        self.progress = _bar()
+        self.task = self.progress.add_task(description, total=total, note="")
+
+    def on_fit_start(self, *_: Any) -> None:
+        self.progress.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        metrics = " ".join(f"{name} {float(value):.3f}" for name, value in trainer.callback_metrics.items())
+        note = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {metrics}"
+        self.progress.update(self.task, advance=1, note=note)
+
+    def teardown(self, *_: Any, **__: Any) -> None:
+        self.progress.stop()

@@ -1,0 +1,183 @@
+"""Training of one target's network on randomly viewed slices."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from monai.losses import DiceCELoss
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.utils.data import DataLoader, WeightedRandomSampler
+
+from spuproj import functional
+from spuproj.training.cases import find_cases
+from spuproj.training.files import refuse_overwrite
+from spuproj.training.predictor import reduce_views
+from spuproj.training.progress import Epochs, steps
+from spuproj.training.runs import WEIGHTS, Config, make_network, make_views, save_run
+from spuproj.training.slices import Cohort, Entry, Slices, cache_cohort
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Segmenter(pl.LightningModule):
+    """A U-Net that sees each slice through one random view per step, and in validation through all of them."""
+
+    def __init__(self, config: Config, size: tuple[int, int], total_steps: int) -> None:
+        super().__init__()
+        self.config, self.total_steps = config, total_steps
+        self.network = make_network(config)
+        self.views = make_views(config, size)
+        self.loss = DiceCELoss(sigmoid=True, batch=True)
+        self.overlap = torch.zeros(2)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        image, label = batch
+        chosen = torch.randint(len(self.views), (image.shape[0], 1), device=image.device)
+        geometry, raster = self.views.geometry[chosen], self.views.view_size
+        view = functional.project(image, geometry, raster).squeeze(1)
+        target = functional.project(label, geometry, raster, interpolation="nearest").squeeze(1)
+        loss: Tensor = self.loss(self.network(view), target)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.overlap = torch.zeros(2, device=self.device)
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        image, label = batch
+        mean, _ = reduce_views(self.network, self.views, image)
+        found = mean > 0.5
+        self.overlap += torch.stack([2.0 * (found & (label > 0)).sum(), found.sum() + label.sum()])
+
+    def on_validation_epoch_end(self) -> None:
+        dice = self.overlap[0] / self.overlap[1] if self.overlap[1] > 0 else torch.tensor(1.0)
+        self.log("dice", dice, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.config.learning_rate, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.config.learning_rate, total_steps=self.total_steps, pct_start=0.2
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def train(
+    data: Path,
+    target: str,
+    out: Path,
+    *,
+    epochs: int = 30,
+    batch_size: int = 16,
+    validation: int | None = None,
+    channels: tuple[int, ...] = Config.channels,
+    seed: int = 0,
+    force: bool = False,
+) -> Path:
+    """Trains one target's model and writes it to ``out``.
+
+    Args:
+        data: folder of case folders with labels.
+        target: ET, TC or WT.
+        out: folder of the run: configuration, weights, checkpoints and TensorBoard logs.
+        epochs: passes; each draws as many slices with the target as without.
+        batch_size: slices per step.
+        validation: cases held out to choose the best epoch, drawn by the seed; one in five where None.
+        channels: feature channels of the U-Net's levels.
+        seed: of the split, the weights, the sampling and the views.
+        force: write over an existing run.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        InputError: for data that cannot be used (see ``load_case``) or an existing run.
+        ValueError: for epochs or a batch size below 1, or fewer than two cases.
+    """
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    refuse_overwrite([out / WEIGHTS], force)
+    (out / WEIGHTS).unlink(missing_ok=True)
+    folders = find_cases(data)
+    held_out = validation if validation is not None else max(1, len(folders) // 5)
+    if not 1 <= held_out < len(folders):
+        raise ValueError(f"validation must leave cases on both sides of {len(folders)}, got {held_out}")
+    pl.seed_everything(seed, workers=True, verbose=False)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".cache-") as cache:
+        with steps(f"Reading {data.name} for {target}", len(folders)) as advance:
+            cohort = cache_cohort(folders, target, Path(cache), advance)
+        config = Config(
+            target=target,
+            field=cohort.field,
+            view_size=_network_size(cohort.size, channels),
+            extent=cohort.extent,
+            channels=channels,
+            epochs=epochs,
+            batch_size=batch_size,
+            seed=seed,
+        )
+        save_run(out, config, _fit(config, cohort, held_out, out))
+    return out
+
+
+def _network_size(size: tuple[int, int], channels: tuple[int, ...]) -> tuple[int, int]:
+    """The slice size rounded up to what the U-Net's levels divide."""
+    multiple = 2 ** (len(channels) - 1)
+    return math.ceil(size[0] / multiple) * multiple, math.ceil(size[1] / multiple) * multiple
+
+
+def _fit(config: Config, cohort: Cohort, held_out: int, out: Path) -> torch.nn.Module:
+    """The network of the best epoch."""
+    names = sorted(cohort.entries)
+    random.Random(config.seed).shuffle(names)
+    validation = [entry for name in names[:held_out] for entry in cohort.entries[name] if entry.positive]
+    training = _training_loader([entry for name in names[held_out:] for entry in cohort.entries[name]], config)
+    model = Segmenter(config, cohort.size, total_steps=config.epochs * len(training))
+    best = ModelCheckpoint(out / "checkpoints", monitor="dice", mode="max", save_last=True)
+    trainer = _trainer(config, out, [best, Epochs(f"Training {config.target}", config.epochs * len(training))])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        trainer.fit(model, training, DataLoader(Slices(validation), batch_size=config.batch_size))
+    weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+    model.load_state_dict(weights)
+    return model.network.cpu()
+
+
+def _training_loader(entries: list[Entry], config: Config) -> DataLoader[Batch]:
+    """As many slices with the target as without, drawn anew each epoch."""
+    positive = sum(entry.positive for entry in entries)
+    negative = len(entries) - positive
+    weights = [1 / max(positive if entry.positive else negative, 1) for entry in entries]
+    draws = max(2 * positive, config.batch_size)
+    generator = torch.Generator().manual_seed(config.seed)
+    sampler = WeightedRandomSampler(weights, draws, generator=generator)
+    return DataLoader(Slices(entries), batch_size=config.batch_size, sampler=sampler, drop_last=True)
+
+
+def _trainer(config: Config, out: Path, callbacks: list[Callback]) -> pl.Trainer:
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    return pl.Trainer(
+        max_epochs=config.epochs,
+        accelerator="auto",
+        devices=1,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(out, name="logs", version=""),
+        check_val_every_n_epoch=max(1, config.epochs // 5),
+        log_every_n_steps=5,
+        num_sanity_val_steps=0,
+        gradient_clip_val=1.0,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
