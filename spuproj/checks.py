@@ -6,12 +6,16 @@ import math
 from collections.abc import Sequence
 
 
-def pixel_size(value: Sequence[int], argument: str) -> tuple[int, int]:
-    """A raster's (height, width). Raises ValueError unless it is two positive whole numbers."""
-    pair = tuple(value)
-    if len(pair) != 2 or any(isinstance(n, bool) or int(n) != n or n < 1 for n in pair):
-        raise ValueError(f"{argument} must be two positive whole numbers (height, width), got {pair}")
-    return int(pair[0]), int(pair[1])
+def pixel_size(value: Sequence[int], argument: str, meaning: str = "height, width") -> tuple[int, int]:
+    """Two positive whole numbers. Raises ValueError for anything else."""
+    try:
+        first, second = value
+        whole = all(not isinstance(n, bool) and n == math.floor(n) and n >= 1 for n in (first, second))
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{argument} must be two positive whole numbers ({meaning}), got {value}")
+    return int(first), int(second)
 
 
 def positive(value: float, argument: str) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -13,10 +12,8 @@ from spuproj.geometry import PROFILES, RADIUS_LIMIT, Geometry, chart_points, lif
 
 _SAMPLES = 257
 _GOLDEN = (math.sqrt(5) - 1) / 2
-_GOLDEN_STEPS = 64
+_GOLDEN_STEPS = 40
 _UNBOUNDED_CHARTS = ("gnomonic", "stereographic", "orthographic")
-
-Curve = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def contain_scale(geometry: Geometry, size: tuple[int, int], view_size: tuple[int, int]) -> Tensor:
@@ -38,9 +35,7 @@ def contain_scale(geometry: Geometry, size: tuple[int, int], view_size: tuple[in
         ValueError: where the chart cannot show the whole slice, or the raster is a single pixel across.
     """
     unit = replace(geometry, scale=torch.ones_like(geometry.scale), origin=torch.zeros_like(geometry.origin))
-    extent = torch.zeros(geometry.radius.shape[0], 2, dtype=torch.float64, device=geometry.radius.device)
-    for curve in (*_edges(size), _limit_circle(unit, size)):
-        extent = torch.maximum(extent, _extent_along(unit, curve))
+    extent = _extent_along_border(unit, size)
     extent = torch.maximum(extent, _extent_at_antipode(unit, size)[:, None])
     half = torch.tensor([(n - 1) / 2 for n in view_size], dtype=torch.float64, device=extent.device)
     if bool(((half == 0) & (extent > 0)).any()):
@@ -52,64 +47,56 @@ def contain_scale(geometry: Geometry, size: tuple[int, int], view_size: tuple[in
     return torch.where(torch.isinf(scale), geometry.radius, scale)
 
 
-def _edges(size: tuple[int, int]) -> list[Curve]:
-    height, width = size[0] - 1.0, size[1] - 1.0
+def _border(geometry: Geometry, size: tuple[int, int], at: Tensor) -> tuple[Tensor, Tensor]:
+    """Slice points at positions ``[M, 5, S]`` in [0, 1] along the four edges and along the rim of the lift's domain.
 
-    def edge(y0: float, x0: float, y1: float, x1: float) -> Curve:
-        return lambda at: (y0 + (y1 - y0) * at, x0 + (x1 - x0) * at)
-
-    return [
-        edge(0, 0, 0, width),
-        edge(height, 0, height, width),
-        edge(0, 0, height, 0),
-        edge(0, width, height, width),
-    ]
-
-
-def _limit_circle(geometry: Geometry, size: tuple[int, int]) -> Curve:
-    """The rim of the lift's domain, NaN where it lies outside the slice (or the domain is the whole plane)."""
-    limits = torch.tensor(RADIUS_LIMIT, dtype=torch.float64, device=geometry.radius.device)
+    NaN where the rim lies outside the slice, or the domain is the whole plane.
+    """
+    last_y, last_x = size[0] - 1.0, size[1] - 1.0
+    limits = torch.tensor(RADIUS_LIMIT, dtype=torch.float64, device=at.device)
     rim = (geometry.radius * limits[geometry.lift.long()])[:, None]
+    angle = 2 * math.pi * at[:, 4]
+    rim_y = geometry.tangent[:, :1] + rim * torch.sin(angle)
+    rim_x = geometry.tangent[:, 1:] + rim * torch.cos(angle)
+    inside = (rim_y >= 0) & (rim_y <= last_y) & (rim_x >= 0) & (rim_x <= last_x)
+    zero = torch.zeros_like(rim_y)
+    y = [zero, zero + last_y, last_y * at[:, 2], last_y * at[:, 3], torch.where(inside, rim_y, math.nan)]
+    x = [last_x * at[:, 0], last_x * at[:, 1], zero, zero + last_x, torch.where(inside, rim_x, math.nan)]
+    return torch.stack(y, dim=1), torch.stack(x, dim=1)
 
-    def curve(at: Tensor) -> tuple[Tensor, Tensor]:
-        y = geometry.tangent[:, :1] + rim * torch.sin(2 * math.pi * at)
-        x = geometry.tangent[:, 1:] + rim * torch.cos(2 * math.pi * at)
-        inside = (y >= 0) & (y <= size[0] - 1) & (x >= 0) & (x <= size[1] - 1)
-        return torch.where(inside, y, math.nan), torch.where(inside, x, math.nan)
 
-    return curve
-
-
-def _extent_along(geometry: Geometry, curve: Curve) -> Tensor:
-    """Largest |v| and |u| of every view along a curve, ``[M, 2]``; zero where the lift does not reach it."""
+def _extent_along_border(geometry: Geometry, size: tuple[int, int]) -> Tensor:
+    """Largest |v| and |u| of every view along the border of what its lift reaches, ``[M, 2]``."""
     views = geometry.radius.shape[0]
-    at = torch.linspace(0, 1, _SAMPLES, dtype=torch.float64, device=geometry.radius.device).expand(views, -1)
-    sampled = _offsets(geometry, curve, at)
-    best = sampled.argmax(dim=1)
+    at = torch.linspace(0, 1, _SAMPLES, dtype=torch.float64, device=geometry.radius.device).expand(views, 5, -1)
+    sampled = _offsets(geometry, size, at)
+    best = sampled.argmax(dim=2)
     step = 1 / (_SAMPLES - 1)
     low, high = ((best - 1) * step).clamp(min=0), ((best + 1) * step).clamp(max=1)
     for _ in range(_GOLDEN_STEPS):
         first, second = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-        rising = _own_axis(_offsets(geometry, curve, first)) < _own_axis(_offsets(geometry, curve, second))
+        heights = _own_axis(_offsets(geometry, size, torch.cat([first, second], dim=2)))
+        rising = heights[..., :2] < heights[..., 2:]
         low, high = torch.where(rising, first, low), torch.where(rising, high, second)
-    refined = _own_axis(_offsets(geometry, curve, (low + high) / 2))
-    return torch.maximum(refined, sampled.amax(dim=1)).clamp(min=0)
+    refined = _own_axis(_offsets(geometry, size, (low + high) / 2))
+    return torch.maximum(refined, sampled.amax(dim=2)).amax(dim=1).clamp(min=0)
 
 
 def _own_axis(offsets: Tensor) -> Tensor:
-    """``[M, 2, 2]`` offsets at the candidates for v and for u -> ``[M, 2]``, each candidate's own coordinate."""
-    return torch.diagonal(offsets, dim1=-2, dim2=-1)
+    """``[M, 5, S, 2]`` offsets at candidates for v, u, v, u, ... -> ``[M, 5, S]``, each candidate's own coordinate."""
+    candidates = torch.arange(offsets.shape[2], device=offsets.device)
+    return offsets[:, :, candidates, candidates % 2]
 
 
-def _offsets(geometry: Geometry, curve: Curve, at: Tensor) -> Tensor:
-    """|v|, |u| at curve positions ``[M, S]`` -> ``[M, S, 2]``; -inf where the lift does not reach."""
-    y, x = curve(at)
-    s = lift_points(geometry, y[:, None, :], x[:, None, :])
-    v, u = (q.squeeze(1) for q in chart_points(geometry, s))
-    lifted = ~torch.isnan(s[:, 0, :, 2])
-    if bool((lifted & torch.isnan(v)).any()):
-        view = int((lifted & torch.isnan(v)).any(dim=1).nonzero()[0, 0])
-        _raise_not_shown(geometry, view)
+def _offsets(geometry: Geometry, size: tuple[int, int], at: Tensor) -> Tensor:
+    """|v|, |u| at border positions ``[M, 5, S]`` -> ``[M, 5, S, 2]``; -inf where the lift does not reach."""
+    y, x = _border(geometry, size, at)
+    s = lift_points(geometry, y, x)
+    v, u = chart_points(geometry, s)
+    lifted = ~torch.isnan(s[..., 2])
+    hidden = (lifted & torch.isnan(v)).flatten(1).any(dim=1)
+    if bool(hidden.any()):
+        _raise_not_shown(geometry, int(hidden.nonzero()[0, 0]))
     return torch.where(lifted[..., None], torch.stack([v.abs(), u.abs()], dim=-1), -math.inf)
 
 

@@ -86,6 +86,11 @@ def _check_backward(
 ) -> None:
     _check_views(views, geometry, interpolation)
     _axes(mean, "B, C, H, W", "mean")
+    if mean.shape[:2] != (views.shape[0], views.shape[2]):
+        raise ValueError(
+            f"mean must have the batch and channels of views, {(views.shape[0], views.shape[2])}, "
+            f"got {tuple(mean.shape[:2])}"
+        )
     for name, tensor in zip(("grad_mean", "grad_variance", "count"), (*grads, count), strict=True):
         if tensor.shape != mean.shape:
             raise ValueError(f"{name} must have the shape of mean, {tuple(mean.shape)}, got {tuple(tensor.shape)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from spuproj import functional
 from spuproj import geometry as geo
 from spuproj.checks import choice, pixel_size, positive
 from spuproj.fit import contain_scale
-from spuproj.geometry import COLUMNS, Geometry, profile_code
+from spuproj.geometry import COLUMNS, PROFILES, Geometry, profile_code
 
 FLIPS = ("none", "horizontal", "vertical", "both")
 POSES = ("tangent", "turned")
@@ -88,8 +89,11 @@ class Views(nn.Module):
         choice(pose, POSES, "pose")
         choice(fit, ("contain",), "fit")
         if (centers is None) == (grid is None):
-            raise ValueError("centers or grid must be given, one of the two, got " + ("both" if grid else "neither"))
-        points = _checked_centers(_grid_centers(slice_size, grid, extent) if grid else centers, slice_size)
+            given = "neither" if grid is None else "both"
+            raise ValueError(f"centers or grid must be given, one of the two, got {given}")
+        if grid is None and extent is not None:
+            raise ValueError(f"extent must come with grid, got {extent} with centers")
+        points = _checked_centers(centers if grid is None else _grid_centers(slice_size, grid, extent), slice_size)
         sphere = positive(max(slice_size) / 2 if radius is None else radius, "radius")
         views = _geometry_at(points, raster, sphere, profile_code(lift, "lift"), profile_code(chart, "chart"))
         if pose == "turned":
@@ -198,7 +202,8 @@ class Views(nn.Module):
 
     def __getitem__(self, index: int | slice) -> Views:
         """Some of the views; an index gives a set of one. Raises IndexError beyond the end."""
-        if isinstance(index, int):
+        if not isinstance(index, slice):
+            index = operator.index(index)
             if not -len(self) <= index < len(self):
                 raise IndexError(f"index must lie in [-{len(self)}, {len(self) - 1}], got {index}")
             index = slice(index % len(self), index % len(self) + 1)
@@ -243,7 +248,12 @@ class Views(nn.Module):
         return self
 
     def _check_raster(self, tensor: Tensor, raster: tuple[int, int], argument: str, rank: int) -> None:
-        if tensor.dim() == rank and tuple(tensor.shape[-2:]) != raster:
+        if tensor.dim() != rank:
+            axes = "[B, C, H, W]" if rank == 4 else "[B, N, C, h, w]"
+            raise ValueError(f"{argument} must have the axes {axes}, got the shape {tuple(tensor.shape)}")
+        if rank == 5 and tensor.shape[1] != len(self):
+            raise ValueError(f"{argument} must hold {len(self)} views on axis 1, got {tensor.shape[1]}")
+        if tuple(tensor.shape[-2:]) != raster:
             raise ValueError(
                 f"{argument} must end in the pixel size of these views, {raster}, got {tuple(tensor.shape[-2:])}"
             )
@@ -255,6 +265,11 @@ def _checked_table(geometry: Geometry) -> Tensor:
         bad = ~((values > 0) & torch.isfinite(values))
         if bool(bad.any()):
             raise ValueError(f"{name} must be positive and finite, got {values[bad][0].item()}")
+    for name in ("lift", "chart"):
+        codes: Tensor = getattr(geometry, name)
+        known = torch.isin(codes, torch.arange(len(PROFILES), dtype=codes.dtype, device=codes.device))
+        if not bool(known.all()):
+            raise ValueError(f"{name} must be a code from 0 to {len(PROFILES) - 1}, got {codes[~known][0].item()}")
     for name in ("tangent", "origin", "rotation"):
         if not bool(torch.isfinite(getattr(geometry, name)).all()):
             raise ValueError(f"{name} must be finite, got {getattr(geometry, name).tolist()}")
@@ -279,10 +294,11 @@ def _checked_centers(centers: Any, size: tuple[int, int]) -> Tensor:
 
 
 def _grid_centers(size: tuple[int, int], grid: Sequence[int], extent: Sequence[float] | None) -> Tensor:
-    rows, columns = pixel_size(grid, "grid")
-    y0, x0, y1, x1 = (0.0, 0.0, size[0] - 1.0, size[1] - 1.0) if extent is None else map(float, extent)
-    if not (0 <= y0 <= y1 <= size[0] - 1 and 0 <= x0 <= x1 <= size[1] - 1):
-        raise ValueError(f"extent must be (y0, x0, y1, x1), ordered and inside the slice, got {(y0, x0, y1, x1)}")
+    rows, columns = pixel_size(grid, "grid", "rows, columns")
+    box = (0.0, 0.0, size[0] - 1.0, size[1] - 1.0) if extent is None else tuple(map(float, extent))
+    if len(box) != 4 or not (0 <= box[0] <= box[2] <= size[0] - 1 and 0 <= box[1] <= box[3] <= size[1] - 1):
+        raise ValueError(f"extent must be (y0, x0, y1, x1), ordered and inside the slice, got {box}")
+    y0, x0, y1, x1 = box
     y = y0 + (y1 - y0) * (torch.arange(rows, dtype=torch.float64) + 0.5) / rows
     x = x0 + (x1 - x0) * (torch.arange(columns, dtype=torch.float64) + 0.5) / columns
     return torch.cartesian_prod(y, x).reshape(-1, 2)

@@ -56,7 +56,7 @@ def random_geometry(
     views: int = 1,
     tilt: float = 0.5,
 ) -> Geometry:
-    """Views with random tangent points, radii, scales, origins and rotations of the sphere by up to ``tilt`` radians."""
+    """Views with random tangent points, radii, scales, origins and sphere rotations of up to ``tilt`` radians."""
     random = np.random.default_rng(seed)
     rotations = []
     for _ in range(views):

@@ -7,7 +7,6 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 
 from helpers import (
-    READS,
     each_linear_variant,
     noise,
     random_geometry,
@@ -91,8 +90,6 @@ def test_backward_of_reduce_passes_first_and_second_order_gradient_checks(interp
     views = noise(1, 3, 1, *VIEW_SIZE, dtype=torch.float64)
     mean, _, count = functional.unproject_reduce(views, table, SIZE, interpolation=interpolation)
     grad_mean, grad_variance = (noise(*mean.shape, seed=seed, dtype=torch.float64) for seed in (1, 2))
-    # Where no view is valid the mean is the constant zero, and nothing depends on it.
-    mean = torch.where(count > 0, mean, 0)
     inputs = tuple(tensor.requires_grad_() for tensor in (grad_mean, grad_variance, views, mean))
 
     def run(grad_mean, grad_variance, views, mean):
@@ -107,7 +104,6 @@ def test_backward_of_reduce_passes_first_and_second_order_gradient_checks(interp
 @each_linear_variant
 def test_gradient_is_the_partner_applied_to_the_gradient(op, options):
     partner = op.removesuffix("_adjoint") if op.endswith("_adjoint") else f"{op}_adjoint"
-    assert partner in READS
     table = table_of()
     tensor = noise(*source_shape(op, 2, SIZE, VIEW_SIZE)).requires_grad_()
     result = getattr(torch.ops.spuproj, op)(tensor, table, target_raster(op, SIZE, VIEW_SIZE), *options)

@@ -9,7 +9,7 @@ import torch
 from spuproj import Geometry, Views, functional
 
 SIZE, VIEW_SIZE = (12, 16), (10, 14)
-TABLE = Views.spherical(SIZE, grid=(2, 2), view_size=VIEW_SIZE).geometry
+TABLE = Views.spherical(SIZE, grid=(2, 2), magnification=0.7, view_size=VIEW_SIZE).geometry
 OPS = torch.ops.spuproj
 
 
@@ -156,24 +156,25 @@ def test_an_unknown_name(error, message, call):
     refused(error, message, call)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool], ids=str)
-def test_label_maps_where_a_floating_dtype_is_needed(dtype):
-    floating = f"must be of a floating-point dtype here, got {dtype}"
-    hint = f"{floating}; pass interpolation='nearest' for label maps"
-    labels, label_stack = image(dtype=dtype), stack(dtype=dtype)
-    refused(TypeError, f"image {hint}", lambda: functional.project(labels, TABLE))
-    refused(TypeError, f"views {hint}", lambda: functional.unproject(label_stack, TABLE, SIZE))
-    for interpolation in ("bilinear", "nearest"):
-        options = {"interpolation": interpolation}
-        refused(TypeError, f"views {floating}", lambda: functional.project_adjoint(label_stack, TABLE, SIZE, **options))
-        refused(
-            TypeError, f"views {floating}", lambda: functional.unproject_reduce(label_stack, TABLE, SIZE, **options)
-        )
-        refused(
-            TypeError,
-            f"slices {floating}",
-            lambda: functional.unproject_adjoint(slices(dtype=dtype), TABLE, VIEW_SIZE, **options),
-        )
+LABELS = pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool], ids=str)
+
+
+@LABELS
+def test_label_maps_without_nearest_interpolation(dtype):
+    message = f"must be of a floating-point dtype here, got {dtype}; pass interpolation='nearest' for label maps"
+    refused(TypeError, f"image {message}", lambda: functional.project(image(dtype=dtype), TABLE))
+    refused(TypeError, f"views {message}", lambda: functional.unproject(stack(dtype=dtype), TABLE, SIZE))
+
+
+@LABELS
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+def test_label_maps_in_adjoints_and_statistics(dtype, interpolation):
+    message = f"must be of a floating-point dtype here, got {dtype}"
+    for op in (functional.project_adjoint, functional.unproject_reduce):
+        with pytest.raises(TypeError, match=f"views {message}"):
+            op(stack(dtype=dtype), TABLE, SIZE, interpolation=interpolation)
+    with pytest.raises(TypeError, match=f"slices {message}"):
+        functional.unproject_adjoint(slices(dtype=dtype), TABLE, VIEW_SIZE, interpolation=interpolation)
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
@@ -188,7 +189,8 @@ def test_complex_numbers(interpolation):
 
 
 @cases(
-    ("image", ValueError, "geometry must be on the device of image, meta, got cpu; move the views with views.to('meta')",
+    ("image", ValueError,
+     "geometry must be on the device of image, meta, got cpu; move the views with views.to('meta')",
      lambda: functional.project(image(device="meta"), TABLE)),
     ("geometry", ValueError, "geometry must be on the device of views, cpu, got meta; move the views with",
      lambda: functional.unproject_reduce(stack(), TABLE.to("meta"), SIZE)),

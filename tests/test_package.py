@@ -13,7 +13,7 @@ from helpers import ROOT, run_python
 from spuproj import Views, _cpu, functional, geometry, reference
 
 PROJECT = "import torch; from spuproj import Views; Views.rigid((2, 2)).project(torch.ones(1, 1, 2, 2))"
-WITHOUT_COMPILED = "import sys; sys.modules['spuproj._cpu'] = None\n"
+WITHOUT_COMPILED = "import sys; sys.modules['spuproj._cpu'] = None"
 
 
 def test_the_compiled_module_links_neither_torch_nor_openmp():
@@ -77,15 +77,21 @@ def test_public_member_has_a_docstring(name):
     assert inspect.getdoc(PUBLIC[name])
 
 
-def report(code="", **environment):
-    run = run_python(f"{code}\nimport runpy; runpy.run_module('spuproj', run_name='__main__')", **environment)
-    assert run.returncode == 0, run.stderr
+REPORT = "import runpy; runpy.run_module('spuproj', run_name='__main__')"
+
+
+def lines_of(run):
     return dict(re.split(r"\s{2,}", line, maxsplit=1) for line in run.stdout.splitlines())
 
 
+def last_error(run):
+    return run.stderr.strip().splitlines()[-1]
+
+
 def test_the_report_tells_versions_backend_simd_level_and_threads():
-    lines = report(SPUPROJ_BACKEND="", SPUPROJ_SIMD="")
-    assert {"spuproj", "python", "platform", "torch", "numpy"} <= set(lines)
+    run = run_python(REPORT, SPUPROJ_BACKEND="", SPUPROJ_SIMD="")
+    lines = lines_of(run)
+    assert {"spuproj", "python", "platform", "torch", "numpy"} <= set(lines), run.stderr
     assert lines["spuproj"] == spuproj.__version__
     assert lines["backend cpu"] == lines["backend torch"] == "available"
     assert lines["cpu tensors"] == "cpu (fastest for cpu tensors)"
@@ -94,30 +100,32 @@ def test_the_report_tells_versions_backend_simd_level_and_threads():
 
 
 def test_the_variable_chooses_the_backend():
-    assert report(SPUPROJ_BACKEND="torch")["cpu tensors"] == "torch (SPUPROJ_BACKEND=torch)"
-    run = run_python(f"{PROJECT}; from spuproj.backends import cpu; print(len(cpu._cache))", SPUPROJ_BACKEND="torch")
-    assert run.stdout == "0\n", run.stderr
+    cached = "from spuproj.backends import cpu; print(f'taps  {len(cpu._cache)}')"
+    run = run_python("\n".join((REPORT, PROJECT, cached)), SPUPROJ_BACKEND="torch")
+    lines = lines_of(run)
+    assert lines["cpu tensors"] == "torch (SPUPROJ_BACKEND=torch)", run.stderr
+    assert lines["taps"] == "0"
 
 
 def test_an_unknown_backend_is_an_error_that_names_the_choices():
+    run = run_python(f"{REPORT}\n{PROJECT}", SPUPROJ_BACKEND="nonsense")
     message = "SPUPROJ_BACKEND must be one of cpu, torch, got 'nonsense'"
-    assert report(SPUPROJ_BACKEND="nonsense")["cpu tensors"] == f"none: {message}"
-    last_line = run_python(PROJECT, SPUPROJ_BACKEND="nonsense").stderr.strip().splitlines()[-1]
-    assert last_line == f"RuntimeError: {message}"
+    assert lines_of(run)["cpu tensors"] == f"none: {message}"
+    assert last_error(run) == f"RuntimeError: {message}"
 
 
 def test_without_the_compiled_module_the_torch_backend_serves_and_the_report_says_why():
-    lines = report(WITHOUT_COMPILED, SPUPROJ_BACKEND="")
+    run = run_python("\n".join((WITHOUT_COMPILED, PROJECT, REPORT)), SPUPROJ_BACKEND="")
+    assert run.returncode == 0, run.stderr
+    lines = lines_of(run)
     missing = "the compiled module spuproj._cpu does not import"
     assert lines["backend cpu"].startswith(missing)
     assert lines["cpu tensors"].startswith(f"torch (the cpu backend is missing: {missing}")
     assert lines["simd"] == "none"
-    run = run_python(f"{WITHOUT_COMPILED}{PROJECT}", SPUPROJ_BACKEND="")
-    assert run.returncode == 0, run.stderr
 
 
 def test_asking_for_the_missing_backend_is_an_error_that_says_what_is_missing():
-    last_line = run_python(f"{WITHOUT_COMPILED}{PROJECT}", SPUPROJ_BACKEND="cpu").stderr.strip().splitlines()[-1]
-    assert last_line.startswith(
+    run = run_python(f"{WITHOUT_COMPILED}\n{PROJECT}", SPUPROJ_BACKEND="cpu")
+    assert last_error(run).startswith(
         "RuntimeError: SPUPROJ_BACKEND asks for the 'cpu' backend, which is missing: the compiled module spuproj._cpu"
     )

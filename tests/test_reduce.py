@@ -1,22 +1,29 @@
 """The fused mean, variance and count over views: its statistics, its limits, its gradient and its memory."""
 
+from functools import cache
+
 import pytest
 import torch
 from hypothesis import given, settings
 from torch.testing import assert_close
 
-from helpers import noise, ref, run_python, tables
+from helpers import noise, random_geometry, ref, run_python, tables
 from spuproj import Geometry, Views, functional, geometry
 
 SIZE, VIEW_SIZE = (13, 17), (11, 15)
 
 
+@cache
+def nine_views():
+    """A table of views that all show the whole slice."""
+    return Views.spherical(SIZE, grid=(3, 3), view_size=VIEW_SIZE).geometry
+
+
 def two_halves():
-    """A view of the left part of a slice, one of the right part, both of them the middle columns 4 to 7, neither row 0."""
+    """A view of the left part of a slice and one of the right part; both show columns 4 to 7, neither shows row 0."""
     plain = Geometry.from_table(Views.rigid((8, 12), view_size=(7, 8)).geometry)
     tangent, origin = torch.zeros(2, 2, dtype=torch.float64), torch.tensor([[-1.0, 0.0], [-1.0, -4.0]])
-    pair = [getattr(plain, name).repeat(2) for name in ("radius", "scale", "lift", "chart")]
-    radius, scale, lift, chart = pair
+    radius, scale, lift, chart = (getattr(plain, name).repeat(2) for name in ("radius", "scale", "lift", "chart"))
     return Geometry(tangent, radius, scale, origin, lift, chart, plain.rotation.repeat(2, 1, 1)).table()
 
 
@@ -51,19 +58,18 @@ def test_pixels_that_no_view_or_only_some_views_show(backend):
 
 
 def test_one_view_has_no_variance(backend):
-    views = Views.spherical(SIZE, [(5, 6)], view_size=VIEW_SIZE)
+    table = random_geometry(0, SIZE, VIEW_SIZE, "gnomonic", "equidistant").table()
     stack = noise(2, 1, 3, *VIEW_SIZE)
-    mean, variance, count = backend.unproject_reduce(stack, views.geometry, SIZE, "bilinear")
-    assert torch.equal(mean, backend.unproject(stack, views.geometry, SIZE, "bilinear")[:, 0])
+    mean, variance, count = backend.unproject_reduce(stack, table, SIZE, "bilinear")
+    assert torch.equal(mean, backend.unproject(stack, table, SIZE, "bilinear")[:, 0])
     assert torch.equal(variance, torch.zeros_like(mean))
     assert (count <= 1).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
 def test_a_constant_stack_has_exactly_no_variance(backend, dtype):
-    views = Views.spherical(SIZE, grid=(3, 3), view_size=VIEW_SIZE)
     stack = torch.full((1, 9, 2, *VIEW_SIZE), 0.1, dtype=dtype)
-    mean, variance, count = backend.unproject_reduce(stack, views.geometry, SIZE, "bilinear")
+    mean, variance, count = backend.unproject_reduce(stack, nine_views(), SIZE, "bilinear")
     assert torch.equal(count, torch.full_like(count, 9))
     assert torch.equal(mean, torch.full_like(mean, 0.1))
     assert torch.equal(variance, torch.zeros_like(variance))
@@ -72,12 +78,11 @@ def test_a_constant_stack_has_exactly_no_variance(backend, dtype):
 @pytest.mark.parametrize("outlier", [None, 0, 8], ids=["none", "first", "last"])
 @pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
 def test_a_large_offset_leaves_the_variance_its_digits(backend, outlier, interpolation):
-    views = Views.spherical(SIZE, grid=(3, 3), view_size=VIEW_SIZE)
     stack = 1000 + 0.1 * noise(1, 9, 2, *VIEW_SIZE)
     if outlier is not None:
         stack[:, outlier] -= 1000
-    _, variance, _ = backend.unproject_reduce(stack, views.geometry, SIZE, interpolation)
-    expected = ref("unproject_reduce", stack, views.geometry, SIZE, interpolation)[1]
+    _, variance, _ = backend.unproject_reduce(stack, nine_views(), SIZE, interpolation)
+    expected = ref("unproject_reduce", stack, nine_views(), SIZE, interpolation)[1]
     assert_close(variance.double(), expected, rtol=1e-2, atol=0)
 
 
@@ -109,7 +114,7 @@ from spuproj import Views
 def peak():
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-views = Views.spherical((128, 128), grid=(8, 8))
+views = Views.spherical((128, 128), grid=(8, 8), magnification=0.7)
 stack = torch.empty(2, 64, 16, 128, 128).fill_(1.0)
 views[:2].reduce(stack[:, :2])
 before = peak()

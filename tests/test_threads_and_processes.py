@@ -41,7 +41,7 @@ class Projected(Dataset):
 
 
 def test_forked_loader_workers_give_what_the_parent_gives():
-    data = Projected(Views.spherical(SIZE, grid=(2, 2)), noise(8, 4, *SIZE))
+    data = Projected(Views.spherical(SIZE, grid=(2, 2), magnification=0.7), noise(8, 4, *SIZE))
     expected = [data[n] for n in range(len(data))]
     loader = DataLoader(data, batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=60)
     assert same_bits(tuple(loader), tuple(expected))
@@ -66,7 +66,7 @@ def test_python_threads_can_call_at_once():
 @pytest.mark.usefixtures("keep_threads")
 def test_other_python_threads_run_during_a_long_call():
     torch.set_num_threads(1)
-    views = Views.spherical((128, 128), grid=(8, 8))
+    views = Views.spherical((128, 128), grid=(8, 8), magnification=0.7)
     stack = noise(1, 64, 1, 128, 128).expand(64, -1, 4, -1, -1)
     views.unproject(stack[:1])
     times = []

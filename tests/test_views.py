@@ -14,13 +14,13 @@ from spuproj import Geometry, Views, functional
 SIZE, VIEW_SIZE = (12, 16), (10, 14)
 
 
-def four_views(**options):
-    return Views.spherical(SIZE, grid=(2, 2), view_size=VIEW_SIZE, **options)
+def four_views(radius=8.0):
+    return Views.spherical(SIZE, grid=(2, 2), radius=radius, magnification=0.7, view_size=VIEW_SIZE)
 
 
 def per_sample(batch=2, views=3, seed=0):
     centers = noise(batch, views, 2, seed=seed).sigmoid() * (torch.tensor(SIZE) - 1)
-    return Views.spherical(SIZE, centers, view_size=VIEW_SIZE)
+    return Views.spherical(SIZE, centers, magnification=0.7, view_size=VIEW_SIZE)
 
 
 def assert_same(first, second):
@@ -166,9 +166,9 @@ def test_per_sample_centres_give_each_sample_its_own_views():
 
 def test_per_sample_turned_views_equal_those_of_each_sample():
     centers = noise(2, 3, 2).sigmoid() * (torch.tensor(SIZE) - 1)
-    together = Views.spherical(SIZE, centers, pose="turned", radius=30)
+    together = Views.spherical(SIZE, centers, pose="turned", radius=30, magnification=1.0)
     for b in range(2):
-        alone = Views.spherical(SIZE, centers[b], pose="turned", radius=30)
+        alone = Views.spherical(SIZE, centers[b], pose="turned", radius=30, magnification=1.0)
         assert_close(together.geometry[b], alone.geometry, rtol=0, atol=1e-12)
 
 

@@ -19,11 +19,10 @@ from spuproj.training.progress import console, steps
 from spuproj.training.trainer import train
 
 # Sized so that all of it takes less than six minutes on two cores.
-TRAINING_CASES = 10
+TRAINING_CASES = 14
 SPACING = 2.0
-EPOCHS = 14
-CHANNELS = (8, 16, 32, 64)
-UNSEEN_SEED = 1000
+EPOCHS = 12
+UNSEEN_SEED = 1005
 
 
 def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
@@ -45,10 +44,7 @@ def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
     with steps("Growing phantoms", TRAINING_CASES + 1) as advance:
         write_cohort(out / "cohort", TRAINING_CASES, seed, SPACING, on_case=advance)
         (patient,) = write_cohort(out / "patient", 1, seed + UNSEEN_SEED, SPACING, on_case=advance)
-    models = [
-        train(out / "cohort", target, out / "models" / target, epochs=EPOCHS, channels=CHANNELS, seed=seed)
-        for target in TARGETS
-    ]
+    models = [train(out / "cohort", target, out / "models" / target, epochs=EPOCHS, seed=seed) for target in TARGETS]
     written = predict(models, patient, out / "prediction")
     scores = _scores(patient, out / "prediction")
     with written_whole(out / "scores.json") as temporary:

@@ -79,7 +79,6 @@ def train(
     epochs: int = 30,
     batch_size: int = 16,
     validation: int | None = None,
-    channels: tuple[int, ...] = Config.channels,
     seed: int = 0,
     force: bool = False,
 ) -> Path:
@@ -92,7 +91,6 @@ def train(
         epochs: passes; each draws as many slices with the target as without.
         batch_size: slices per step.
         validation: cases held out to choose the best epoch, drawn by the seed; one in five where None.
-        channels: feature channels of the U-Net's levels.
         seed: of the split, the weights, the sampling and the views.
         force: write over an existing run.
 
@@ -120,9 +118,8 @@ def train(
         config = Config(
             target=target,
             field=cohort.field,
-            view_size=_network_size(cohort.size, channels),
+            view_size=_network_size(cohort.size, Config.channels),
             extent=cohort.extent,
-            channels=channels,
             epochs=epochs,
             batch_size=batch_size,
             seed=seed,

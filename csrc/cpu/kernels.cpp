@@ -68,10 +68,8 @@ void accumulate(const TapRun<A>& taps, const A* block, A* SPUPROJ_RESTRICT origi
     A values[L];
     for (int64_t p = 0; p < taps.count; ++p) {
         if (!blend<L>(taps, p, block, values)) continue;
-        if (count[p]++ == 0) {
+        if (count[p]++ == 0)
             for (int64_t l = 0; l < L; ++l) origin[p * L + l] = values[l];
-            continue;
-        }
         // Through locals, which alias nothing: the loops become vector code.
         A sums[L], powers[L];
         for (int64_t l = 0; l < L; ++l) values[l] -= origin[p * L + l];

@@ -34,7 +34,7 @@ struct LaneKernels {
     void (*interleave)(const PlaneSet<const E>& source, int64_t first, int64_t count, A* block);
     // destination pixel p of every plane = the tap's blend of the block, zero where there is none
     void (*gather)(const TapRun<A>& taps, const A* block, const PlaneSet<E>& destination, int64_t first);
-    // one more view: the first valid value of each pixel, and sums of the others' deviations from it
+    // one more view: each pixel's first valid value, and sums of all values' deviations from it
     void (*accumulate)(const TapRun<A>& taps, const A* block, A* origin, A* sum, A* squares, int32_t* count);
     // what accumulate gathered, as planes of mean, population variance and count
     void (*finish)(const A* origin, const A* sum, const A* squares, const int32_t* count, int64_t pixels, int64_t first,

@@ -6,6 +6,7 @@ geometry's own numbers, in a cache bounded in bytes that drops the least recentl
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,6 +45,15 @@ class _Taps:
 
 _cache: OrderedDict[tuple[object, ...], _Taps] = OrderedDict()
 _cache_lock = Lock()
+
+
+def _fresh_lock() -> None:
+    global _cache_lock
+    _cache_lock = Lock()
+
+
+# A forked child must not wait for a lock that a thread of its parent held.
+os.register_at_fork(after_in_child=_fresh_lock)
 
 
 def simd_level() -> str:

@@ -80,6 +80,8 @@ def _gather(source: Tensor, taps: _Taps) -> Tensor:
     """Source planes ``[B, N or 1, C, K]`` read through taps -> ``[B, N, C, P]``."""
     batch, _, channels, _ = source.shape
     views, points = taps.index.shape[-2:]
+    if source.shape[-1] == 0:
+        return source.new_zeros(batch, views, channels, points)
     planes = source.expand(batch, views, channels, -1)
 
     def read(pixel: Tensor) -> Tensor:

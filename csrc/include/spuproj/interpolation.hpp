@@ -48,10 +48,10 @@ SPUPROJ_HD static inline Tap tap_at(const ViewGeometry& g, const Sampling& sampl
                             : bilinear_tap(p.y, p.x, sampling.source_width);
 }
 
-// Exact on constants; a tap of fraction zero reads the first pixel twice, so that NaN and Inf stay local.
+// Exact on constants; a fraction of zero gives the first value bit for bit, so that NaN and Inf stay local.
 template <class T>
 SPUPROJ_HD static inline T lerp(T first, T second, T fraction) {
-    return first + fraction * (second - first);
+    return fraction > T(0) ? first + fraction * (second - first) : first;
 }
 
 }  // namespace spuproj
