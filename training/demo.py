@@ -70,27 +70,22 @@ def _prepare(out: Path, force: bool) -> None:
 
 def _scores(patient: Path, prediction: Path) -> dict[str, Score]:
     """Each target's score, from the files that were written."""
-    truth = load_case(patient, with_labels=True).labels
-    assert truth is not None
+    case = load_case(patient, with_labels=True)
+    assert case.labels is not None
     scores = {}
     for target in TARGETS:
         segmentation = load_slices(prediction / f"{patient.name}_{target}_seg.nii.gz") > 0
         variance = load_slices(prediction / f"{patient.name}_{target}_var.nii.gz")
-        scores[target] = score(target_mask(truth, target), segmentation, variance)
+        scores[target] = score(target_mask(case.labels, target), segmentation, variance, case.brain)
     return scores
 
 
 def _table(name: str, scores: dict[str, Score]) -> Table:
-    table = Table(title=f"{name}, not seen in training")
-    for heading in ("target", "Dice", "variance, correct", "variance, wrong", "wrong / correct"):
+    table = Table(title=f"{name}, not seen in training: Dice, and mean variance over views")
+    for heading in ("target", "Dice", "correct", "correct, in target", "wrong", "wrong / correct"):
         table.add_column(heading, justify="left" if heading == "target" else "right")
     for target, value in scores.items():
+        means = (value.uncertainty_correct, value.uncertainty_inside, value.uncertainty_wrong)
         ratio = value.uncertainty_wrong / value.uncertainty_correct if value.uncertainty_correct > 0 else float("nan")
-        table.add_row(
-            target,
-            f"{value.dice:.3f}",
-            f"{value.uncertainty_correct:.4f}",
-            f"{value.uncertainty_wrong:.4f}",
-            f"{ratio:.1f}",
-        )
+        table.add_row(target, f"{value.dice:.3f}", *(f"{mean:.5f}" for mean in means), f"{ratio:.0f}")
     return table

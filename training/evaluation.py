@@ -14,13 +14,15 @@ class Score:
 
     Attributes:
         dice: 2 |A and B| / (|A| + |B|) over the volume; 1 where both are empty (Dice 1945).
-        uncertainty_correct: mean uncertainty over the voxels that model and truth both call target, NaN without any;
-            the background, always certain, is left out so that it flatters nothing.
-        uncertainty_wrong: mean uncertainty over the voxels that only one of them calls target, NaN without any.
+        uncertainty_correct: mean uncertainty over the brain's correctly labelled voxels, NaN without any.
+        uncertainty_inside: the same over those that model and truth both call target: unlike the background, they are
+            as near to a border as the wrong ones.
+        uncertainty_wrong: mean uncertainty over the wrongly labelled voxels, NaN without any.
     """
 
     dice: float
     uncertainty_correct: float
+    uncertainty_inside: float
     uncertainty_wrong: float
 
 
@@ -30,20 +32,27 @@ def dice(truth: NDArray[np.bool_], segmentation: NDArray[np.bool_]) -> float:
     return 1.0 if total == 0 else 2.0 * int((truth & segmentation).sum()) / total
 
 
-def score(truth: NDArray[np.bool_], segmentation: NDArray[np.bool_], uncertainty: NDArray[np.float32]) -> Score:
-    """Scores one target from three maps of one shape.
+def score(
+    truth: NDArray[np.bool_],
+    segmentation: NDArray[np.bool_],
+    uncertainty: NDArray[np.float32],
+    brain: NDArray[np.bool_],
+) -> Score:
+    """Scores one target from maps of one shape.
 
     Raises:
-        ValueError: where the three maps differ in shape.
+        ValueError: where the maps differ in shape.
     """
-    if not truth.shape == segmentation.shape == uncertainty.shape:
-        raise ValueError(
-            f"truth, segmentation and uncertainty must have one shape, got {truth.shape}, {segmentation.shape} "
-            f"and {uncertainty.shape}"
-        )
+    shapes = {array.shape for array in (truth, segmentation, uncertainty, brain)}
+    if len(shapes) > 1:
+        raise ValueError(f"truth, segmentation, uncertainty and brain must have one shape, got {sorted(shapes)}")
     wrong = truth ^ segmentation
-    correct = truth & segmentation
-    return Score(dice(truth, segmentation), _mean(uncertainty[correct]), _mean(uncertainty[wrong]))
+    return Score(
+        dice=dice(truth, segmentation),
+        uncertainty_correct=_mean(uncertainty[brain & ~wrong]),
+        uncertainty_inside=_mean(uncertainty[truth & segmentation]),
+        uncertainty_wrong=_mean(uncertainty[wrong]),
+    )
 
 
 def _mean(values: NDArray[np.float32]) -> float:

@@ -1,0 +1,39 @@
+"""Fixtures that several files share, as a plugin: made-up patients, and models of them that were never trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from spuproj.training.phantom import write_cohort
+from spuproj.training.runs import Config, make_network, save_run
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three case folders of 30 x 30 x 19 voxels; the first shows no enhancing tumour."""
+    return write_cohort(tmp_path_factory.mktemp("cohort"), 3, 0, 8.0)
+
+
+@pytest.fixture(scope="session")
+def fine_case(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cohort's first patient at twice the resolution."""
+    return write_cohort(tmp_path_factory.mktemp("fine"), 1, 0, 4.0)[0]
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One run per target: random networks whose probabilities lie on both sides of one half."""
+    folder, runs = tmp_path_factory.mktemp("models"), {}
+    for seed, target in enumerate(("ET", "TC", "WT")):
+        torch.manual_seed(seed)
+        config = Config(target, (240.0, 240.0), (32, 32), (0.17, 0.23, 0.9, 0.8), channels=(4, 8), grid=(2, 3))
+        network = make_network(config)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.copy_(torch.randn_like(parameter) / 3)
+        save_run(folder / target, config, network)
+        runs[target] = folder / target
+    return runs
