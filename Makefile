@@ -40,10 +40,11 @@ $(INSTALLED): $(VENV)/.packages $(SOURCES)
 	touch $@
 
 # CUDA packages are left out: they come with the builds of torch that need them.
-lock:
+lock: $(VENV)/.packages
 	$(BIN)/pip install uv
 	echo 'torch==2.13.0' | $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 \
-	  --constraint - --no-annotate --no-header --quiet | grep -vE '^(nvidia-|cuda-|triton)' > requirements.lock
+	  --constraint - --no-annotate --no-header --quiet --output-file build/requirements.all
+	grep -vE '^(nvidia-|cuda-|triton)' build/requirements.all > requirements.lock
 
 clean:
 	rm -rf $(VENV) build dist demo

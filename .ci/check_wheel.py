@@ -1,4 +1,4 @@
-"""The wheel holds the compiled module and both packages, and its metadata asks for no torch to build and two to run."""
+"""The wheel holds the compiled module and both packages, and needs only torch and numpy to run."""
 
 import sys
 import zipfile

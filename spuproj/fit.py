@@ -79,7 +79,27 @@ def _extent_along_border(geometry: Geometry, size: tuple[int, int]) -> Tensor:
         rising = heights[..., :2] < heights[..., 2:]
         low, high = torch.where(rising, first, low), torch.where(rising, high, second)
     refined = _own_axis(_offsets(geometry, size, (low + high) / 2))
-    return torch.maximum(refined, sampled.amax(dim=2)).amax(dim=1).clamp(min=0)
+    crossings = _reach(geometry, *_rim_crossings(geometry, size)).amax(dim=1)
+    return torch.maximum(torch.maximum(refined, sampled.amax(dim=2)).amax(dim=1), crossings).clamp(min=0)
+
+
+def _rim_crossings(geometry: Geometry, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The points ``[M, 8]`` where the rim of the lift's domain crosses the four edges, NaN where it does not."""
+    limits = torch.tensor(RADIUS_LIMIT, dtype=torch.float64, device=geometry.radius.device)
+    rim = geometry.radius * limits[geometry.lift.long()]
+    ty, tx = geometry.tangent.unbind(-1)
+    y, x = [], []
+    for edge in (0.0, size[0] - 1.0):
+        half = torch.sqrt(rim**2 - (edge - ty) ** 2)
+        y += [torch.full_like(ty, edge)] * 2
+        x += [tx - half, tx + half]
+    for edge in (0.0, size[1] - 1.0):
+        half = torch.sqrt(rim**2 - (edge - tx) ** 2)
+        x += [torch.full_like(tx, edge)] * 2
+        y += [ty - half, ty + half]
+    all_y, all_x = torch.stack(y, dim=1), torch.stack(x, dim=1)
+    inside = (all_y >= 0) & (all_y <= size[0] - 1) & (all_x >= 0) & (all_x <= size[1] - 1)
+    return torch.where(inside, all_y, math.nan), torch.where(inside, all_x, math.nan)
 
 
 def _own_axis(offsets: Tensor) -> Tensor:
@@ -91,10 +111,15 @@ def _own_axis(offsets: Tensor) -> Tensor:
 def _offsets(geometry: Geometry, size: tuple[int, int], at: Tensor) -> Tensor:
     """|v|, |u| at border positions ``[M, 5, S]`` -> ``[M, 5, S, 2]``; -inf where the lift does not reach."""
     y, x = _border(geometry, size, at)
-    s = lift_points(geometry, y, x)
-    v, u = chart_points(geometry, s)
-    lifted = ~torch.isnan(s[..., 2])
-    hidden = (lifted & torch.isnan(v)).flatten(1).any(dim=1)
+    return _reach(geometry, y.flatten(1), x.flatten(1)).reshape(*at.shape, 2)
+
+
+def _reach(geometry: Geometry, y: Tensor, x: Tensor) -> Tensor:
+    """|v|, |u| of slice points ``[M, P]`` -> ``[M, P, 2]``; -inf where the lift does not reach."""
+    s = lift_points(geometry, y[:, None], x[:, None])
+    v, u = (offset.squeeze(1) for offset in chart_points(geometry, s))
+    lifted = ~torch.isnan(s[:, 0, :, 2])
+    hidden = (lifted & torch.isnan(v)).any(dim=1)
     if bool(hidden.any()):
         _raise_not_shown(geometry, int(hidden.nonzero()[0, 0]))
     return torch.where(lifted[..., None], torch.stack([v.abs(), u.abs()], dim=-1), -math.inf)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spuproj.checks import choice
+
 PROFILES = ("gnomonic", "stereographic", "equidistant", "equal_area", "orthographic")
 """Names of the azimuthal profiles; a profile's position is its code in a geometry table."""
 
@@ -74,9 +76,7 @@ class Geometry:
 
 def profile_code(name: str, argument: str) -> int:
     """Code of a profile. Raises ValueError, naming ``argument``, where the name is unknown."""
-    if name not in PROFILES:
-        raise ValueError(f"{argument} must be one of {', '.join(PROFILES)}, got {name!r}")
-    return PROFILES.index(name)
+    return PROFILES.index(choice(name, PROFILES, argument))
 
 
 def _by_profile(code: Tensor, values: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]) -> Tensor:

@@ -240,11 +240,16 @@ def _reduce_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tenso
 
 def _reduce_backward(ctx: Any, grad_mean: Tensor, grad_variance: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     views, geometry, mean, count = ctx.saved_tensors
+    dtype = views.dtype
+    if dtype in (torch.float16, torch.bfloat16):
+        # A mean rounded to half precision would leave deviations that do not sum to zero.
+        views, grad_mean, grad_variance = views.float(), grad_mean.float(), grad_variance.float()
+        mean, _, _ = torch.ops.spuproj.unproject_reduce(views, geometry, mean.shape[-2:], ctx.interpolation)
     # The mean enters only through the deviations, whose sum is zero: its own gradient vanishes.
     grad = torch.ops.spuproj.unproject_reduce_backward(
         grad_mean, grad_variance, views, geometry, mean, count, ctx.interpolation
     )
-    return grad, None, None, None
+    return grad.to(dtype), None, None, None
 
 
 def _backward_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -37,7 +37,8 @@ class Views(nn.Module):
 
     Raises:
         ValueError: for an empty list of views, a size that is not two positive whole numbers, a radius or scale that
-            is not positive and finite, or a tangent point or origin that is not finite.
+            is not positive and finite, a tangent point or origin that is not finite, an unknown profile code, or a
+            rotation that is not orthogonal.
     """
 
     geometry: Tensor
@@ -273,6 +274,9 @@ def _checked_table(geometry: Geometry) -> Tensor:
     for name in ("tangent", "origin", "rotation"):
         if not bool(torch.isfinite(getattr(geometry, name)).all()):
             raise ValueError(f"{name} must be finite, got {getattr(geometry, name).tolist()}")
+    turned = geometry.rotation @ geometry.rotation.transpose(-1, -2)
+    if not torch.allclose(turned, torch.eye(3, dtype=turned.dtype, device=turned.device).expand_as(turned), atol=1e-9):
+        raise ValueError(f"rotation must be orthogonal, got {geometry.rotation.tolist()}")
     table = geometry.table()
     if table.dim() not in (2, 3) or table.shape[-2] == 0:
         raise ValueError(f"views must be a list of at least one view, [N] or [B, N], got {tuple(table.shape[:-1])}")

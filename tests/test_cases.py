@@ -78,7 +78,9 @@ def test_another_storage_order_is_the_same_case(tmp_path, codes):
     labels = np.zeros(SHAPE, np.uint8)
     labels[MARK] = 4
     source = write_case(tmp_path / "one", with_seg(labels))
-    first, second = (load_case(path, with_labels=True) for path in (source, reoriented(tmp_path / "two", source, codes)))
+    first, second = (
+        load_case(path, with_labels=True) for path in (source, reoriented(tmp_path / "two", source, codes))
+    )
     assert nib.aff2axcodes(second.like.affine) == tuple(codes)
     np.testing.assert_allclose(second.image, first.image, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(second.brain, first.brain)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.testing import assert_close
 
 from helpers import noise
 from spuproj.training.files import InputError
@@ -54,7 +55,7 @@ def test_a_loaded_network_is_in_evaluation_mode(run):
     network = load_run(run)[1]
     assert not any(module.training for module in network.modules())
     image = noise(2, 2, 16, 24)
-    assert torch.equal(network(image)[:1], network(image[:1]))
+    assert_close(network(image)[:1], network(image[:1]))
 
 
 def test_unknown_keys_of_a_newer_version_are_left_out(run):
@@ -134,9 +135,9 @@ def test_views_are_those_of_the_configuration():
     # Cells of the extent: rows of (0.8 - 0.1) / 2, columns of (0.9 - 0.2) / 3, over 30 x 20 pixel distances.
     y = [30 * (0.1 + 0.35 * (row + 0.5)) for row in range(2) for _ in range(3)]
     x = [20 * (0.2 + 0.7 / 3 * (column + 0.5)) for _ in range(2) for column in range(3)]
-    torch.testing.assert_close(geometry[:, 0], torch.tensor(y, dtype=torch.float64))
-    torch.testing.assert_close(geometry[:, 1], torch.tensor(x, dtype=torch.float64))
-    torch.testing.assert_close(geometry[:, 2], torch.full((6,), 0.7 * 31, dtype=torch.float64))
+    assert_close(geometry[:, 0], torch.tensor(y, dtype=torch.float64))
+    assert_close(geometry[:, 1], torch.tensor(x, dtype=torch.float64))
+    assert_close(geometry[:, 2], torch.full((6,), 0.7 * 31, dtype=torch.float64))
     assert geometry[:, 6].tolist() == [1] * 6
     assert geometry[:, 7].tolist() == [3] * 6
 
@@ -147,7 +148,7 @@ def test_views_show_the_same_points_at_twice_the_resolution(lift, chart):
     coarse = make_views(config, (30, 24)).slice_coordinates()
     fine = make_views(config, (60, 48)).slice_coordinates()
     both = torch.isfinite(coarse[0]) & torch.isfinite(fine[0])
-    assert both.float().mean() > 0.5
+    assert both.sum() > 0.9 * torch.isfinite(coarse[0]).sum() > 0
     for small, large in zip(coarse, fine, strict=True):
-        # The coarse pixel i covers the fine pixels 2 i and 2 i + 1.
-        assert ((2 * small + 0.5 - large)[both].abs() <= 0.5 + 1e-6).all()
+        # The coarse pixel i covers the fine pixels 2 i and 2 i + 1; half a coarse pixel is a fine one.
+        assert (2 * small + 0.5 - large)[both].abs().max() < 1

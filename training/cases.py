@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,7 @@ def load_case(folder: Path, modalities: Sequence[str] = MODALITIES, with_labels:
         InputError: for a missing or unreadable file, modalities of different shape or affine, values that are not
             finite, an image without brain, or labels outside the BraTS 2020 scheme.
     """
+    folder = Path(os.path.abspath(folder))
     if not folder.is_dir():
         raise InputError(f"{folder} must be a case folder, but there is no such folder")
     paths = [_file_of(folder, modality) for modality in modalities]
@@ -99,6 +101,13 @@ def load_slices(path: Path) -> NDArray[np.float32]:
     """A NIfTI volume as slices ``[Z, H, W]``. Raises InputError where it cannot be read."""
     image = load_nifti(path)
     return _as_slices(to_lps(read_volume(image, path), image))
+
+
+def brain_box(brain: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """First and last row and column (y0, x0, y1, x1) that any slice of ``[Z, H, W]`` shows brain in."""
+    shadow = brain.any(axis=0)
+    rows, columns = np.flatnonzero(shadow.any(axis=1)), np.flatnonzero(shadow.any(axis=0))
+    return int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1])
 
 
 def as_volume(slices: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -74,9 +74,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 30,
     batch_size: Annotated[int, typer.Option(help="Slices per step.")] = 16,
-    validation: Annotated[
-        int | None, typer.Option(help="Cases held out to choose the best epoch; default 1 in 5.")
-    ] = None,
+    validation: Annotated[int | None, typer.Option(help="Cases held out to watch the Dice; default 1 in 5.")] = None,
     seed: Seed = 0,
     force: Force = False,
 ) -> None:

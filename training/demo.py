@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from dataclasses import asdict
@@ -23,6 +24,8 @@ TRAINING_CASES = 14
 SPACING = 2.0
 EPOCHS = 12
 UNSEEN_SEED = 1005
+MARK = ".spuproj-demo"
+PARTS = ("cohort", "models", "patient", "prediction")
 
 
 def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
@@ -37,7 +40,7 @@ def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
         The picture of the predicted patient.
 
     Raises:
-        InputError: where ``out`` exists and is not empty (without ``force``), or is no earlier demo (with it).
+        InputError: where ``out`` is not empty (without ``force``), or is no earlier demo (with it).
     """
     _prepare(out, force)
     start = time.monotonic()
@@ -48,7 +51,7 @@ def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
     written = predict(models, patient, out / "prediction")
     scores = _scores(patient, out / "prediction")
     with written_whole(out / "scores.json") as temporary:
-        temporary.write_text(json.dumps({target: asdict(value) for target, value in scores.items()}, indent=2) + "\n")
+        temporary.write_text(json.dumps({target: _finite(value) for target, value in scores.items()}, indent=2) + "\n")
     console.print(_table(patient.name, scores))
     console.print(f"picture      {written[-1]}", soft_wrap=True)
     console.print(f"NIfTI maps   {out / 'prediction'}", soft_wrap=True)
@@ -59,13 +62,16 @@ def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
 
 
 def _prepare(out: Path, force: bool) -> None:
+    """An empty folder with the demo's mark, which is what allows a later one to replace it."""
     if out.exists() and any(out.iterdir()):
         if not force:
             raise InputError(f"{out} exists already; pass --force to write over it")
-        strangers = {path.name for path in out.iterdir()} - {"cohort", "patient", "models", "prediction", "scores.json"}
-        if strangers:
-            raise InputError(f"{out} must hold nothing but an earlier demo to be replaced, but holds {min(strangers)}")
-        shutil.rmtree(out)
+        if not (out / MARK).is_file():
+            raise InputError(f"{out} must be empty or hold an earlier demo to be replaced, but holds something else")
+        for part in PARTS:
+            shutil.rmtree(out / part, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).touch()
 
 
 def _scores(patient: Path, prediction: Path) -> dict[str, Score]:
@@ -78,6 +84,11 @@ def _scores(patient: Path, prediction: Path) -> dict[str, Score]:
         variance = load_slices(prediction / f"{patient.name}_{target}_var.nii.gz")
         scores[target] = score(target_mask(case.labels, target), segmentation, variance, case.brain)
     return scores
+
+
+def _finite(value: Score) -> dict[str, float | None]:
+    """A score for JSON, which has no NaN."""
+    return {name: None if math.isnan(number) else number for name, number in asdict(value).items()}
 
 
 def _table(name: str, scores: dict[str, Score]) -> Table:

@@ -11,9 +11,9 @@ def main() -> None:
     """Runs the command line; without the training extra only ``spuproj info`` works, and the rest says what to do."""
     try:
         from spuproj.training import cli
+
+        cli.run()
     except ImportError as error:
         if sys.argv[1:] != ["info"]:
             sys.exit(f"error: this needs the training extra ({error}): pip install 'spuproj[training]'")
         print(info.text())
-        return
-    cli.run()

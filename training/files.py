@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 
@@ -48,7 +50,7 @@ def load_nifti(path: Path) -> nib.Nifti1Image:
         raise InputError(f"{path} must be a NIfTI file, but there is no such file")
     try:
         image = nib.load(path)
-    except (ImageFileError, OSError, EOFError) as error:
+    except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} must be a NIfTI file (.nii or .nii.gz), but it cannot be read: {error}") from None
     if not isinstance(image, nib.Nifti1Image):
         raise InputError(f"{path} must be a NIfTI file (.nii or .nii.gz), got {type(image).__name__}")
@@ -60,9 +62,11 @@ def read_volume(image: nib.Nifti1Image, path: Path) -> NDArray[np.float32]:
     shape = image.shape[:3] if len(image.shape) == 4 and image.shape[3] == 1 else image.shape
     if len(shape) != 3:
         raise InputError(f"{path} must hold a volume of three axes, got the shape {image.shape}")
+    if image.get_data_dtype().kind not in "biuf":
+        raise InputError(f"{path} must hold real numbers, got {image.get_data_dtype()}")
     try:
         return np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{path} is damaged: {error}") from None
 
 
@@ -84,8 +88,8 @@ def _to_lps_orientation(image: nib.Nifti1Image) -> NDArray[np.float64]:
 def lps_spacing(image: nib.Nifti1Image) -> tuple[float, float, float]:
     """Voxel size in mm along the axes that ``to_lps`` makes."""
     axes = nib.io_orientation(image.affine)[:, 0].astype(int)
-    zooms = [float(zoom) for zoom in image.header.get_zooms()[:3]]
-    x, y, z = (zooms[int(np.flatnonzero(axes == axis)[0])] for axis in range(3))
+    sizes = nib.affines.voxel_sizes(image.affine)
+    x, y, z = (float(sizes[np.flatnonzero(axes == axis)[0]]) for axis in range(3))
     return x, y, z
 
 

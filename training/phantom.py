@@ -30,7 +30,7 @@ from spuproj.training.anatomy import (
     smooth_noise,
 )
 from spuproj.training.contrast import TISSUES, draw_images
-from spuproj.training.files import refuse_overwrite
+from spuproj.training.files import InputError, refuse_overwrite
 from spuproj.training.tumour import Tumour, draw_compartments, grow, mass_effect
 
 Number = TypeVar("Number", bound=np.generic)
@@ -153,6 +153,9 @@ def write_cohort(
     check_spacing(spacing)
     folders = [directory / f"Phantom_{number:03d}" for number in range(1, cases + 1)]
     refuse_overwrite(folders, force)
+    others = sorted({path.name for path in directory.glob("Phantom_*")} - {folder.name for folder in folders})
+    if others:
+        raise InputError(f"{directory} must hold no other cohort, but holds {others[0]}; choose another folder")
     for index, folder in enumerate(folders):
         write_case(folder, make_phantom(seed, index, spacing))
         if on_case is not None:
@@ -173,6 +176,11 @@ def write_case(folder: Path, phantom: Phantom) -> None:
             nib.save(image, case / f"{folder.name}_{name}.nii.gz")
         if folder.exists():
             os.replace(folder, temporary / "old")
-        os.replace(case, folder)
+        try:
+            os.replace(case, folder)
+        except OSError:
+            if (temporary / "old").exists():
+                os.replace(temporary / "old", folder)
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

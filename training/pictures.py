@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from spuproj import Geometry, Views
 from spuproj.geometry import to_slice
-from spuproj.training.cases import Case
+from spuproj.training.cases import Case, brain_box
 from spuproj.training.files import written_whole
 from spuproj.training.runs import Config, make_views
 
 if TYPE_CHECKING:
     from spuproj.training.predictor import Prediction
 
-mpl.use("Agg")
 COLOURS = {"WT": "#35c46a", "TC": "#ffb000", "ET": "#ff4f79"}
 SHEET_ROWS = 3
 _GRID_LINES = 12
@@ -36,7 +35,7 @@ Truth = dict[str, NDArray[np.bool_]]
 def save_figure(figure: Figure, path: Path) -> Path:
     """Writes a figure as PNG, whole or not at all."""
     with written_whole(path) as temporary:
-        figure.savefig(temporary, dpi=_DPI, facecolor="black")
+        figure.savefig(temporary, dpi=_DPI, facecolor="black", format="png")
     return path
 
 
@@ -64,14 +63,15 @@ def case_sheet(
     """Slices with segmentation outlines (dashed: truth), the uncertainty of each target, and the views themselves."""
     chosen = _sheet_slices(predictions)
     columns = 2 + len(predictions)
-    box = _brain_box(case.brain)
+    y0, x0, y1, x1 = brain_box(case.brain)
+    margin = max(case.brain.shape[1:]) // 40
     figure = Figure(figsize=(2.7 * columns + 6.2, 2.85 * SHEET_ROWS + 0.6), layout="constrained", facecolor="black")
     maps, shown = figure.subfigures(1, 2, width_ratios=(2.7 * columns, 6.2))
     axes = maps.subplots(SHEET_ROWS, columns, squeeze=False)
     for row, index in zip(axes, chosen, strict=True):
         _sheet_row(row, case, predictions, config, int(index), truth)
     for axis in axes.flat:
-        axis.set(xlim=(box[1] - 0.5, box[3] + 0.5), ylim=(box[2] + 0.5, box[0] - 0.5))
+        axis.set(xlim=(x0 - margin, x1 + margin), ylim=(y1 + margin, y0 - margin))
     _uncertainty_bar(maps, axes[:, 2:])
     legend = ", ".join(predictions) + (" (dashed: truth)" if truth else "")
     maps.suptitle(f"{case.name}: outlines of {legend}; standard deviation over views", color="white", fontsize=11)
@@ -138,12 +138,13 @@ def _outline(axis: Axes, mask: NDArray[np.bool_], colour: str, style: str) -> No
 
 
 def _window(plane: NDArray[np.float32]) -> tuple[float, float]:
-    """Grey levels that show the slice's own contrast."""
-    inside = plane[plane != plane.flat[0]]
+    """Grey levels that show the slice's own contrast; the corner's value counts as background."""
+    background = plane.flat[0]
+    inside = plane[np.isfinite(plane) & (plane != background)]
     if inside.size == 0:
-        return float(plane.min()), float(plane.max())
+        return 0.0, 1.0
     low, high = np.percentile(inside, (1, 99.5))
-    return min(float(low), float(plane.flat[0])), float(high)
+    return float(np.fmin(low, background)), float(high)
 
 
 def _brain_plane(case: Case, index: int, channel: int) -> tuple[NDArray[np.float32], tuple[float, float]]:
@@ -151,14 +152,6 @@ def _brain_plane(case: Case, index: int, channel: int) -> tuple[NDArray[np.float
     plane, brain = case.image[index, channel], case.brain[index]
     low, high = np.percentile(plane[brain], (0.5, 99.5)) if brain.any() else (0.0, 1.0)
     return np.where(brain, plane, np.float32(low)), (float(low), float(high))
-
-
-def _brain_box(brain: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """(y0, x0, y1, x1) around every slice's brain ``[Z, H, W]``, with a small margin."""
-    shadow = brain.any(axis=0)
-    rows, columns = np.flatnonzero(shadow.any(axis=1)), np.flatnonzero(shadow.any(axis=0))
-    margin = max(brain.shape[1:]) // 40
-    return rows[0] - margin, columns[0] - margin, rows[-1] + margin, columns[-1] + margin
 
 
 def _channel(config: Config, modality: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ def predict(models: list[Path], folder: Path, out: Path, *, force: bool = False)
         models: folders of finished runs, each of another target.
         folder: case folder ``<id>/<id>_<modality>.nii.gz``; a segmentation in it is drawn dashed on the picture.
         out: folder of the outputs: ``<id>_<target>_prob``, ``_seg``, ``_var``, ``_entropy`` and, with all three
-            targets, the label map ``<id>_seg``, as ``.nii.gz`` with the input's affine and header, and ``<id>.png``.
+            targets, the label map ``<id>_labels``, as ``.nii.gz`` with the input's affine and header, and ``<id>.png``.
         force: write over existing outputs.
 
     Returns:
@@ -107,8 +108,9 @@ def predict(models: list[Path], folder: Path, out: Path, *, force: bool = False)
         raise InputError(f"models must be of different targets, got {', '.join(targets) or 'none'}")
     if any(config.modalities != runs[0][0].modalities for config, _ in runs):
         raise InputError("models must take the same modalities, got " + "; ".join(str(c.modalities) for c, _ in runs))
+    folder = Path(os.path.abspath(folder))
     kinds = [f"{target}_{kind}" for target in targets for kind in ("prob", "seg", "var", "entropy")]
-    kinds += ["seg"] if set(targets) == set(LABELS) else []
+    kinds += ["labels"] if set(targets) == set(LABELS) else []
     refuse_overwrite([out / f"{folder.name}_{kind}.nii.gz" for kind in kinds] + [out / f"{folder.name}.png"], force)
     case = load_case(folder, runs[0][0].modalities, with_labels=has_labels(folder))
     predictions = {}
@@ -129,7 +131,7 @@ def _write_maps(case: Case, predictions: dict[str, Prediction], out: Path) -> li
         maps[f"{target}_var"] = prediction.variance
         maps[f"{target}_entropy"] = prediction.entropy
     if set(predictions) == set(LABELS):
-        maps["seg"] = merged_labels(predictions)
+        maps["labels"] = merged_labels(predictions)
     paths = [out / f"{case.name}_{kind}.nii.gz" for kind in maps]
     for path, slices in zip(paths, maps.values(), strict=True):
         save_nifti(path, from_lps(as_volume(slices), case.like), case.like)

@@ -48,5 +48,8 @@ class Epochs(pl.Callback):
         note = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {metrics}"
         self.progress.update(self.task, advance=1, note=note)
 
+    def on_exception(self, *_: Any, **__: Any) -> None:
+        self.progress.stop()
+
     def teardown(self, *_: Any, **__: Any) -> None:
         self.progress.stop()

@@ -87,6 +87,7 @@ def make_views(config: Config, size: tuple[int, int]) -> Views:
 
 def save_run(directory: Path, config: Config, network: nn.Module) -> None:
     """Writes the configuration and then the weights: a folder with weights is a whole run."""
+    (directory / WEIGHTS).unlink(missing_ok=True)
     with written_whole(directory / CONFIG) as temporary:
         temporary.write_text(json.dumps(asdict(config), indent=2) + "\n")
     with written_whole(directory / WEIGHTS) as temporary:
@@ -104,7 +105,7 @@ def load_run(directory: Path) -> tuple[Config, nn.Module]:
         config = Config(**{key: _frozen(value) for key, value in values.items() if key in names})
         network = make_network(config)
         network.load_state_dict(load_file(directory / WEIGHTS))
-    except (ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
         raise InputError(
             f"{directory} must be a finished run of 'spuproj train', but it does not load: {error}"
         ) from None

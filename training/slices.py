@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from spuproj.training.cases import Case, load_case, target_mask
+from spuproj.training.cases import Case, brain_box, load_case, target_mask
 from spuproj.training.files import InputError
 
 
@@ -48,15 +49,32 @@ class Cohort:
 
     Attributes:
         entries: by case name.
+        extents: by case name, (y0, x0, y1, x1) around the brain as fractions of the slice.
         size: (H, W) of every slice.
         field: height and width of every slice, in mm.
-        extent: (y0, x0, y1, x1), the mean bounding box of the brains as fractions of the slice.
     """
 
     entries: dict[str, list[Entry]]
+    extents: dict[str, tuple[float, float, float, float]]
     size: tuple[int, int]
     field: tuple[float, float]
-    extent: tuple[float, float, float, float]
+
+    def split(self, held_out: int, seed: int) -> tuple[list[str], list[str]]:
+        """Case names for training and for validation, drawn by the seed, the target on both sides.
+
+        Raises:
+            InputError: where too few cases hold any of the target.
+        """
+        names = sorted(self.entries)
+        random.Random(seed).shuffle(names)
+        positive = [name for name in names if any(entry.positive for entry in self.entries[name])]
+        if len(positive) < 2:
+            raise InputError(
+                f"at least two cases must hold some of the target, one to train and one to validate on, "
+                f"got {len(positive)} of {len(names)}"
+            )
+        validation = [positive[0], *(name for name in names if name not in positive[:2])][:held_out]
+        return [name for name in names if name not in validation], validation
 
 
 def cache_cohort(folders: list[Path], target: str, cache: Path, on_case: Callable[[str], None]) -> Cohort:
@@ -65,22 +83,23 @@ def cache_cohort(folders: list[Path], target: str, cache: Path, on_case: Callabl
     Raises:
         InputError: for a case that does not load, or one whose slices differ from the first one's in size or field.
     """
-    entries: dict[str, list[Entry]] = {}
-    boxes, size, field = [], (0, 0), (0.0, 0.0)
+    cohort = Cohort({}, {}, (0, 0), (0.0, 0.0))
     for folder in folders:
         case = load_case(folder, with_labels=True)
-        if not entries:
-            size, field = (case.image.shape[2], case.image.shape[3]), case.field
-        if case.image.shape[2:] != size or not np.allclose(case.field, field, rtol=0.01):
+        size = (case.image.shape[2], case.image.shape[3])
+        if not cohort.entries:
+            cohort = replace(cohort, size=size, field=case.field)
+        if size != cohort.size or not np.allclose(case.field, cohort.field, rtol=0.01):
             raise InputError(
-                f"{folder} must have slices like the first case, {size} pixels over {field} mm, "
-                f"got {case.image.shape[2:]} over {case.field}"
+                f"{folder} must have slices like the first case, {cohort.size} pixels over {cohort.field} mm, "
+                f"got {size} over {case.field}"
             )
-        entries[case.name] = _cache_case(case, target, cache)
-        boxes.append(_brain_box(case))
+        y0, x0, y1, x1 = brain_box(case.brain)
+        height, width = max(size[0] - 1, 1), max(size[1] - 1, 1)
+        cohort.extents[case.name] = (y0 / height, x0 / width, y1 / height, x1 / width)
+        cohort.entries[case.name] = _cache_case(case, target, cache)
         on_case(case.name)
-    y0, x0, y1, x1 = np.mean(boxes, axis=0)
-    return Cohort(entries, size, field, (float(y0), float(x0), float(y1), float(x1)))
+    return cohort
 
 
 def _cache_case(case: Case, target: str, cache: Path) -> list[Entry]:
@@ -91,10 +110,3 @@ def _cache_case(case: Case, target: str, cache: Path) -> list[Entry]:
     np.save(image_path, case.image[shown].astype(np.float16))
     np.save(label_path, label)
     return [Entry(image_path, label_path, position, bool(plane.any())) for position, plane in enumerate(label)]
-
-
-def _brain_box(case: Case) -> tuple[float, float, float, float]:
-    shadow = case.brain.any(axis=0)
-    rows, columns = np.flatnonzero(shadow.any(axis=1)), np.flatnonzero(shadow.any(axis=0))
-    height, width = max(shadow.shape[0] - 1, 1), max(shadow.shape[1] - 1, 1)
-    return rows[0] / height, columns[0] / width, rows[-1] / height, columns[-1] / width

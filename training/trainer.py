@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-import random
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -66,7 +66,7 @@ class Segmenter(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.config.learning_rate, weight_decay=1e-4)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.config.learning_rate, total_steps=self.total_steps, pct_start=0.2
+            optimizer, self.config.learning_rate, total_steps=max(self.total_steps, 10), pct_start=0.2
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -90,22 +90,22 @@ def train(
         out: folder of the run: configuration, weights, checkpoints and TensorBoard logs.
         epochs: passes; each draws as many slices with the target as without.
         batch_size: slices per step.
-        validation: cases held out to choose the best epoch, drawn by the seed; one in five where None.
-        seed: of the split, the weights, the sampling and the views.
+        validation: cases held out to watch the Dice of their slices with the target; one in five where None.
+        seed: of the split, the weights, the sampling and the views; on one machine it fixes the result.
         force: write over an existing run.
 
     Returns:
         ``out``.
 
     Raises:
-        InputError: for data that cannot be used (see ``load_case``) or an existing run.
+        InputError: for data that cannot be used (see ``load_case``), fewer than two cases with the target, or an
+            existing run.
         ValueError: for epochs or a batch size below 1, or fewer than two cases.
     """
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     refuse_overwrite([out / WEIGHTS], force)
-    (out / WEIGHTS).unlink(missing_ok=True)
     folders = find_cases(data)
     held_out = validation if validation is not None else max(1, len(folders) // 5)
     if not 1 <= held_out < len(folders):
@@ -115,17 +115,25 @@ def train(
     with tempfile.TemporaryDirectory(dir=out, prefix=".cache-") as cache:
         with steps(f"Reading {data.name} for {target}", len(folders)) as advance:
             cohort = cache_cohort(folders, target, Path(cache), advance)
+        training, validation = cohort.split(held_out, seed)
         config = Config(
             target=target,
             field=cohort.field,
             view_size=_network_size(cohort.size, Config.channels),
-            extent=cohort.extent,
+            extent=_mean_extent([cohort.extents[name] for name in training]),
             epochs=epochs,
             batch_size=batch_size,
             seed=seed,
         )
-        save_run(out, config, _fit(config, cohort, held_out, out))
+        for older in ("checkpoints", "logs"):
+            shutil.rmtree(out / older, ignore_errors=True)
+        save_run(out, config, _fit(config, cohort, training, validation, out))
     return out
+
+
+def _mean_extent(extents: list[tuple[float, float, float, float]]) -> tuple[float, float, float, float]:
+    y0, x0, y1, x1 = (sum(side) / len(extents) for side in zip(*extents, strict=True))
+    return y0, x0, y1, x1
 
 
 def _network_size(size: tuple[int, int], channels: tuple[int, ...]) -> tuple[int, int]:
@@ -134,21 +142,18 @@ def _network_size(size: tuple[int, int], channels: tuple[int, ...]) -> tuple[int
     return math.ceil(size[0] / multiple) * multiple, math.ceil(size[1] / multiple) * multiple
 
 
-def _fit(config: Config, cohort: Cohort, held_out: int, out: Path) -> torch.nn.Module:
-    """The network of the best epoch."""
-    names = sorted(cohort.entries)
-    random.Random(config.seed).shuffle(names)
-    validation = [entry for name in names[:held_out] for entry in cohort.entries[name] if entry.positive]
-    training = _training_loader([entry for name in names[held_out:] for entry in cohort.entries[name]], config)
-    model = Segmenter(config, cohort.size, total_steps=config.epochs * len(training))
-    best = ModelCheckpoint(out / "checkpoints", monitor="dice", mode="max", save_last=True)
-    trainer = _trainer(config, out, [best, Epochs(f"Training {config.target}", config.epochs * len(training))])
+def _fit(config: Config, cohort: Cohort, training: list[str], validation: list[str], out: Path) -> torch.nn.Module:
+    """The network after the last epoch, where the learning rate has run out."""
+    loader = _training_loader([entry for name in training for entry in cohort.entries[name]], config)
+    watched = Slices([entry for name in validation for entry in cohort.entries[name] if entry.positive])
+    total_steps = config.epochs * len(loader)
+    model = Segmenter(config, cohort.size, total_steps)
+    checkpoint = ModelCheckpoint(out / "checkpoints", save_last=True)
+    trainer = _trainer(config, out, [checkpoint, Epochs(f"Training {config.target}", total_steps)])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        trainer.fit(model, training, DataLoader(Slices(validation), batch_size=config.batch_size))
-    weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-    model.load_state_dict(weights)
+        trainer.fit(model, loader, DataLoader(watched, batch_size=config.batch_size))
     return model.network.cpu()
 
 
@@ -167,7 +172,7 @@ def _trainer(config: Config, out: Path, callbacks: list[Callback]) -> pl.Trainer
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     return pl.Trainer(
         max_epochs=config.epochs,
-        accelerator="auto",
+        accelerator="gpu" if torch.cuda.is_available() else "cpu",
         devices=1,
         callbacks=callbacks,
         logger=TensorBoardLogger(out, name="logs", version=""),

@@ -17,12 +17,12 @@ namespace {
 constexpr int64_t kRun = 64;
 
 template <int64_t L, class E, class A = typename Arithmetic<E>::type>
-void interleave(const PlaneSet<const E>& source, int64_t first, int64_t count, A* SPUPROJ_RESTRICT block) {
+void interleave(const PlaneSet<const E>& source, int64_t count, A* SPUPROJ_RESTRICT block) {
     for (int64_t start = 0; start < count; start += kRun) {
         const int64_t end = start + kRun < count ? start + kRun : count;
         for (int64_t l = 0; l < L; ++l) {
             // Lanes without a plane of their own repeat the last one.
-            const E* plane = source.base + source.offset[l < source.planes ? l : source.planes - 1] + first;
+            const E* plane = source.base + source.offset[l < source.planes ? l : source.planes - 1];
             for (int64_t p = start; p < end; ++p) block[p * L + l] = load(plane[p]);
         }
     }
@@ -49,13 +49,13 @@ inline bool blend(const TapRun<A>& taps, int64_t p, const A* block, A* SPUPROJ_R
 }
 
 template <int64_t L, class E, class A = typename Arithmetic<E>::type>
-void gather(const TapRun<A>& taps, const A* block, const PlaneSet<E>& destination, int64_t first) {
+void gather(const TapRun<A>& taps, const A* block, const PlaneSet<E>& destination) {
     A values[kRun * L];
     for (int64_t start = 0; start < taps.count; start += kRun) {
         const int64_t run = start + kRun < taps.count ? kRun : taps.count - start;
         for (int64_t p = 0; p < run; ++p) blend<L>(taps, start + p, block, values + p * L);
         for (int64_t l = 0; l < destination.planes; ++l) {
-            E* SPUPROJ_RESTRICT plane = destination.base + destination.offset[l] + first + start;
+            E* SPUPROJ_RESTRICT plane = destination.base + destination.offset[l] + start;
             for (int64_t p = 0; p < run; ++p) store(plane[p], values[p * L + l]);
         }
     }

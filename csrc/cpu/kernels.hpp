@@ -31,9 +31,9 @@ template <class E>
 struct LaneKernels {
     using A = typename Arithmetic<E>::type;
     int64_t lanes;
-    void (*interleave)(const PlaneSet<const E>& source, int64_t first, int64_t count, A* block);
+    void (*interleave)(const PlaneSet<const E>& source, int64_t count, A* block);
     // destination pixel p of every plane = the tap's blend of the block, zero where there is none
-    void (*gather)(const TapRun<A>& taps, const A* block, const PlaneSet<E>& destination, int64_t first);
+    void (*gather)(const TapRun<A>& taps, const A* block, const PlaneSet<E>& destination);
     // one more view: each pixel's first valid value, and sums of all values' deviations from it
     void (*accumulate)(const TapRun<A>& taps, const A* block, A* origin, A* sum, A* squares, int32_t* count);
     // what accumulate gathered, as planes of mean, population variance and count

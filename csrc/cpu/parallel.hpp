@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -43,8 +42,8 @@ void parallel_for(int64_t units, int64_t threads, const Body& body) {
     std::vector<std::thread> helpers;
     try {
         for (int64_t i = 1; i < threads && i < units; ++i) helpers.emplace_back(work);
-    } catch (const std::system_error&) {
-        // The system gives no more threads: the ones there are do the work.
+    } catch (...) {
+        // The system gives no more threads or memory: the ones there are do the work.
     }
     work();
     for (std::thread& helper : helpers) helper.join();

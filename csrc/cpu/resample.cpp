@@ -9,8 +9,8 @@
 namespace spuproj::cpu {
 namespace {
 
-// Long enough to amortise a unit, short enough that its taps stay in the first-level cache.
-constexpr int64_t kTilePixels = 1024;
+// A part of a slice has at least this many pixels.
+constexpr int64_t kPartPixels = 1024;
 
 const Kernels<float>& kernels(float) { return active_kernels().f32; }
 const Kernels<double>& kernels(double) { return active_kernels().f64; }
@@ -97,11 +97,10 @@ void gather(int dtype, const Shape& shape, const Taps& taps, const Planes& sourc
                 const int64_t planes = blocks.offsets(block, n, source, from);
                 blocks.offsets(block, n, destination, to);
                 if (n == first || !shared_source)
-                    run.interleave({static_cast<const E*>(source.data), from, planes}, 0, taps.source_pixels,
-                                   interleaved);
+                    run.interleave({static_cast<const E*>(source.data), from, planes}, taps.source_pixels, interleaved);
                 const int64_t tap = blocks.sample(block) * taps.sample_stride + n * taps.pixels;
                 run.gather(run_of<A>(taps, tap, taps.pixels), interleaved,
-                           {static_cast<E*>(destination.data), to, planes}, 0);
+                           {static_cast<E*>(destination.data), to, planes});
             }
         });
     });
@@ -156,8 +155,7 @@ void reduce(int dtype, const Shape& shape, const Taps& taps, const Planes& sourc
         using A = typename Arithmetic<E>::type;
         const LaneKernels<E>& run = lane_kernels(kernels(element), shape, taps);
         const Blocks blocks(shape, taps, run.lanes);
-        const int64_t tiles = (taps.pixels + kTilePixels - 1) / kTilePixels;
-        const int64_t parts = parts_per_block(blocks.count(), threads, tiles);
+        const int64_t parts = parts_per_block(blocks.count(), threads, taps.pixels / kPartPixels);
         parallel_for(blocks.count() * parts, threads, [&](int64_t unit, Scratch& scratch) {
             const int64_t block = unit / parts, part = unit % parts;
             const int64_t first = part * taps.pixels / parts, pixels = (part + 1) * taps.pixels / parts - first;
@@ -171,8 +169,7 @@ void reduce(int dtype, const Shape& shape, const Taps& taps, const Planes& sourc
             std::fill_n(valid, pixels, 0);
             for (int64_t n = 0; n < shape.views; ++n) {
                 const int64_t planes = blocks.offsets(block, n, source, offset);
-                run.interleave({static_cast<const E*>(source.data), offset, planes}, 0, taps.source_pixels,
-                               interleaved);
+                run.interleave({static_cast<const E*>(source.data), offset, planes}, taps.source_pixels, interleaved);
                 const int64_t tap = blocks.sample(block) * taps.sample_stride + n * taps.pixels + first;
                 run.accumulate(run_of<A>(taps, tap, pixels), interleaved, origin, sum, squares, valid);
             }

@@ -45,6 +45,7 @@ class _Taps:
 
 _cache: OrderedDict[tuple[object, ...], _Taps] = OrderedDict()
 _cache_lock = Lock()
+_cached_bytes = 0
 
 
 def _fresh_lock() -> None:
@@ -53,7 +54,8 @@ def _fresh_lock() -> None:
 
 
 # A forked child must not wait for a lock that a thread of its parent held.
-os.register_at_fork(after_in_child=_fresh_lock)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fresh_lock)
 
 
 def simd_level() -> str:
@@ -116,12 +118,20 @@ def _taps(
             return _cache[key]
     sampling = _sampling(source, inverse=inverse, interpolation=interpolation, padding=padding)
     taps = _build(table, raster, sampling, precision)
-    if taps.nbytes <= CACHE_BYTES:
-        with _cache_lock:
-            _cache[key] = taps
-            while sum(entry.nbytes for entry in _cache.values()) > CACHE_BYTES:
-                _cache.popitem(last=False)
+    _keep(key, taps)
     return taps
+
+
+def _keep(key: tuple[object, ...], taps: _Taps) -> None:
+    global _cached_bytes
+    if taps.nbytes > CACHE_BYTES:
+        return
+    with _cache_lock:
+        if key not in _cache:
+            _cache[key] = taps
+            _cached_bytes += taps.nbytes
+        while _cached_bytes > CACHE_BYTES:
+            _cached_bytes -= _cache.popitem(last=False)[1].nbytes
 
 
 def _native(taps: _Taps, pixels: int, source: Size, *, shared: bool, views: int = 1) -> _cpu.Taps:

@@ -100,6 +100,8 @@ def _gather(source: Tensor, taps: _Taps) -> Tensor:
 def _scatter(source: Tensor, taps: _Taps, pixels: int) -> Tensor:
     """The transpose: ``[B, N, C, P]`` spread over source planes ``[B, N, C, pixels]``."""
     result = source.new_zeros(*source.shape[:-1], pixels)
+    if pixels == 0:
+        return result
     for pixel, weight in taps.corners():
         # A zero weight must not carry NaN or Inf to a pixel that the tap does not touch.
         part = torch.where(weight.unsqueeze(-2) > 0, source * weight.unsqueeze(-2), 0)

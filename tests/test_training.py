@@ -1,0 +1,317 @@
+"""Training: what it writes, that a seed decides it, who validates whom, and that labels follow their images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from helpers import noise
+from spuproj.training import trainer
+from spuproj.training.cases import load_case, target_mask
+from spuproj.training.files import InputError
+from spuproj.training.runs import Config, load_run
+from spuproj.training.slices import Entry, Slices, cache_cohort
+from spuproj.training.trainer import Segmenter, train
+
+pytest_plugins = ["cohorts"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+QUICK = {"epochs": 2, "batch_size": 4}
+CONFIG = Config("WT", (24.0, 24.0), (24, 24), (0.2, 0.2, 0.8, 0.8), channels=(4, 8), modalities=("t1",))
+
+
+@pytest.fixture(scope="module")
+def trained(one_thread, cohort, tmp_path_factory) -> Path:
+    return train(cohort[0].parent, "WT", tmp_path_factory.mktemp("trained") / "run", **QUICK)
+
+
+@pytest.fixture
+def recorded(monkeypatch) -> list[Slices]:
+    """The data sets that a training makes: first what it trains on, then what it validates on."""
+    made = []
+
+    class Recorded(Slices):
+        def __init__(self, entries):
+            super().__init__(entries)
+            made.append(self)
+
+    monkeypatch.setattr(trainer, "Slices", Recorded)
+    return made
+
+
+class Recorder(nn.Module):
+    """In place of a loss: keeps what it is given."""
+
+    def forward(self, view, target):
+        self.view, self.target = view, target
+        return view.sum()
+
+
+@pytest.fixture
+def segmenter(monkeypatch) -> Segmenter:
+    """A training step whose network passes its input on and whose loss keeps its arguments."""
+    model = Segmenter(CONFIG, (24, 24), total_steps=10)
+    model.network, model.loss = nn.Identity(), Recorder()
+    model.logged = {}
+    monkeypatch.setattr(model, "log", lambda name, value, **_: model.logged.update({name: float(value)}))
+    return model
+
+
+def cases_of(slices: Slices) -> set[str]:
+    return {entry.image.name.removesuffix("_image.npy") for entry in slices.entries}
+
+
+def half_slice(batch: int) -> torch.Tensor:
+    """Labels ``[B, 1, 24, 24]``, uint8, of another rectangle in each sample."""
+    label = torch.zeros(batch, 1, 24, 24, dtype=torch.uint8)
+    for sample in range(batch):
+        label[sample, :, 3 + sample % 5 : 14, 5 : 13 + sample % 7] = 1
+    return label
+
+
+def test_a_run_holds_configuration_weights_checkpoints_and_logs_and_no_cache(trained):
+    assert {path.name for path in trained.iterdir()} == {"config.json", "model.safetensors", "checkpoints", "logs"}
+    assert (trained / "checkpoints" / "last.ckpt").is_file()
+    assert list((trained / "logs").glob("events.out.tfevents.*"))
+
+
+def test_the_configuration_tells_what_was_trained(trained):
+    config, _ = load_run(trained)
+    assert (config.target, config.epochs, config.batch_size, config.seed) == ("WT", 2, 4, 0)
+    assert config.field == (240.0, 240.0)
+    assert config.view_size == (32, 32)
+
+
+def test_the_views_cover_the_mean_box_of_the_brains_trained_on(cohort, tmp_path, recorded):
+    config, _ = load_run(train(cohort[0].parent, "WT", tmp_path / "run", **QUICK))
+    boxes = []
+    for name in cases_of(recorded[0]):
+        rows, columns = np.nonzero(load_case(cohort[0].parent / name).brain.any(axis=0))
+        boxes.append([rows.min(), columns.min(), rows.max(), columns.max()])
+    assert config.extent == pytest.approx(tuple(np.mean(boxes, axis=0) / 29))
+
+
+def test_the_same_seed_gives_the_same_weights(trained, cohort, tmp_path):
+    again = train(cohort[0].parent, "WT", tmp_path / "again", **QUICK)
+    first, second = (load_file(run / "model.safetensors") for run in (trained, again))
+    assert list(first) == list(second)
+    for name, tensor in first.items():
+        assert torch.equal(second[name], tensor), name
+
+
+def test_another_seed_gives_other_weights(trained, cohort, tmp_path):
+    other = train(cohort[0].parent, "WT", tmp_path / "other", **QUICK, seed=1)
+    first, second = (load_file(run / "model.safetensors") for run in (trained, other))
+    assert not any(torch.equal(second[name], tensor) for name, tensor in first.items() if name.endswith("conv.weight"))
+
+
+@pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning")
+@pytest.mark.parametrize(("validation", "held_out"), [(None, 1), (2, 2)])
+def test_cases_validate_or_train_but_never_both(cohort, tmp_path, recorded, validation, held_out):
+    train(cohort[0].parent, "WT", tmp_path / "run", **QUICK, validation=validation)
+    training, validating = recorded
+    assert len(cases_of(validating)) == held_out
+    assert cases_of(training) | cases_of(validating) == {folder.name for folder in cohort}
+    assert not cases_of(training) & cases_of(validating)
+
+
+@pytest.mark.parametrize("target", ["ET", "WT"])
+def test_the_seed_draws_the_cases_that_validate_and_the_target_is_on_both_sides(
+    cohort, tmp_path, recorded, monkeypatch, target
+):
+    def stop(*_):
+        raise RuntimeError("far enough")
+
+    monkeypatch.setattr(trainer, "_trainer", stop)
+    for seed in range(5):
+        with pytest.raises(RuntimeError, match="far enough"):
+            train(cohort[0].parent, target, tmp_path / str(seed), **QUICK, seed=seed)
+    assert len({frozenset(cases_of(slices)) for slices in recorded[1::2]}) > 1
+    assert all(any(entry.positive for entry in slices.entries) for slices in recorded)
+
+
+@pytest.mark.parametrize("total_steps", range(1, 12))
+def test_the_learning_rate_has_a_schedule_for_any_number_of_steps(total_steps):
+    schedule = Segmenter(CONFIG, (24, 24), total_steps).configure_optimizers()["lr_scheduler"]["scheduler"]
+    assert 0 < schedule.get_last_lr()[0] <= CONFIG.learning_rate
+
+
+@pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning")
+def test_one_step_is_a_training(cohort, tmp_path):
+    train(cohort[0].parent, "WT", tmp_path / "run", epochs=1, batch_size=64)
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+@pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning")
+@pytest.mark.parametrize("seed", [0, 1, 4])
+def test_a_cohort_trains_although_a_case_is_without_the_target(cohort, tmp_path, seed):
+    assert not target_mask(load_case(cohort[0], with_labels=True).labels, "ET").any()
+    train(cohort[0].parent, "ET", tmp_path / "run", **QUICK, seed=seed)
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+def test_a_target_in_a_single_case_is_an_error(cohort, tmp_path):
+    (tmp_path / "data").mkdir()
+    for folder in cohort[:2]:
+        (tmp_path / "data" / folder.name).symlink_to(folder)
+    with pytest.raises(InputError, match="at least two cases must hold some of the target, .* got 1 of 2"):
+        train(tmp_path / "data", "ET", tmp_path / "run", **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"validation": 0}, "validation must leave cases on both sides of 3, got 0"),
+        ({"validation": 3}, "validation must leave cases on both sides of 3, got 3"),
+    ],
+)
+def test_arguments_out_of_range_are_errors_and_write_nothing(cohort, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        train(cohort[0].parent, "WT", tmp_path / "run", **(QUICK | options))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_target_is_an_error(cohort, tmp_path):
+    with pytest.raises(InputError, match="target must be one of ET, TC, WT, got 'XX'"):
+        train(cohort[0].parent, "XX", tmp_path / "run", **QUICK)
+    assert not list(tmp_path.rglob(".cache-*"))
+
+
+def test_a_single_case_is_an_error(cohort, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / cohort[0].name).symlink_to(cohort[0])
+    with pytest.raises(ValueError, match="validation must leave cases on both sides of 1, got 1"):
+        train(tmp_path / "data", "WT", tmp_path / "run", **QUICK)
+
+
+def test_an_existing_run_is_kept_unless_forced(trained, cohort):
+    before = (trained / "model.safetensors").read_bytes()
+    with pytest.raises(InputError, match=r"model\.safetensors exists already; pass --force"):
+        train(cohort[0].parent, "WT", trained, **QUICK, seed=1)
+    assert (trained / "model.safetensors").read_bytes() == before
+
+
+def test_a_forced_run_replaces_the_older_one_and_leaves_none_of_it(cohort, tmp_path):
+    for seed in (0, 1):
+        train(cohort[0].parent, "WT", tmp_path / "run", **QUICK, seed=seed, force=True)
+    assert load_run(tmp_path / "run")[0].seed == 1
+    assert len(list((tmp_path / "run" / "checkpoints").glob("last*.ckpt"))) == 1
+
+
+def test_a_forced_run_that_cannot_start_keeps_the_older_one(cohort, tmp_path):
+    train(cohort[0].parent, "WT", tmp_path / "run", **QUICK)
+    with pytest.raises(InputError, match="nowhere must be a folder of case folders"):
+        train(tmp_path / "nowhere", "WT", tmp_path / "run", **QUICK, force=True)
+    assert load_run(tmp_path / "run")[0].target == "WT"
+
+
+@pytest.fixture
+def broken(cohort, tmp_path, monkeypatch) -> list[trainer.Epochs]:
+    """A training that failed at its first step; the progress bars that it made."""
+    bars = []
+
+    class Recorded(trainer.Epochs):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            bars.append(self)
+
+    def fail(*_):
+        raise RuntimeError("broken step")
+
+    monkeypatch.setattr(trainer, "Epochs", Recorded)
+    monkeypatch.setattr(Segmenter, "training_step", fail)
+    with pytest.raises(RuntimeError, match="broken step"):
+        train(cohort[0].parent, "WT", tmp_path / "run", **QUICK)
+    yield bars
+    for bar in bars:
+        bar.progress.stop()
+
+
+def test_a_failed_training_leaves_neither_weights_nor_cache(broken, tmp_path):
+    assert {path.name for path in (tmp_path / "run").iterdir()} <= {"logs", "checkpoints"}
+
+
+def test_a_failed_training_stops_its_progress_bar(broken):
+    assert [bar.progress.live.is_started for bar in broken] == [False]
+
+
+def test_the_label_is_seen_through_the_same_view_as_its_image(segmenter):
+    label = half_slice(64)
+    segmenter.training_step((label.float(), label), 0)
+    view, target = segmenter.loss.view, segmenter.loss.target
+    assert view.shape == target.shape == (64, 1, 24, 24)
+    assert set(target.unique().tolist()) == {0, 1}
+    # Where all pixels around a point agree, the nearest one says the same.
+    assert (target[view >= 1] == 1).all()
+    assert (target[view == 0] == 0).all()
+    assert (view >= 1).sum() > 64
+
+
+def test_every_view_is_chosen_sooner_or_later_one_per_sample(segmenter):
+    image = noise(128, 1, 24, 24)
+    segmenter.training_step((image, half_slice(128)), 0)
+    every = segmenter.views.project(image)
+    same = (every == segmenter.loss.view[:, None]).flatten(2).all(dim=2)
+    assert (same.sum(dim=1) == 1).all()
+    assert same.any(dim=0).tolist() == [True] * 9
+
+
+def test_validation_pools_all_batches_through_all_views(segmenter):
+    label = half_slice(4)
+    segmenter.on_validation_epoch_start()
+    for part in label.split(2):
+        segmenter.validation_step((40.0 * part - 20, part), 0)
+    segmenter.on_validation_epoch_end()
+    assert segmenter.logged["dice"] == pytest.approx(1, abs=0.1)
+    # One batch found, as much again missed: 2 A / (A + 2 A).
+    segmenter.on_validation_epoch_start()
+    segmenter.validation_step((40.0 * label - 20, label), 0)
+    segmenter.validation_step((torch.full((4, 1, 24, 24), -20.0), label), 0)
+    segmenter.on_validation_epoch_end()
+    assert segmenter.logged["dice"] == pytest.approx(2 / 3, abs=0.05)
+
+
+def test_validation_that_finds_nothing_where_nothing_is_scores_one(segmenter):
+    segmenter.on_validation_epoch_start()
+    segmenter.validation_step((torch.full((1, 1, 24, 24), -20.0), torch.zeros(1, 1, 24, 24, dtype=torch.uint8)), 0)
+    segmenter.on_validation_epoch_end()
+    assert segmenter.logged["dice"] == 1
+
+
+def test_an_epoch_draws_slices_with_and_without_the_target_equally_often():
+    entries = [Entry(Path("image"), Path("label"), position, position < 20) for position in range(200)]
+    drawn = [index for _ in range(10) for index in trainer._training_loader(entries, CONFIG).sampler]
+    assert len(drawn) == 10 * 2 * 20
+    sampler = trainer._training_loader(entries, CONFIG).sampler
+    share = np.mean([entries[index].positive for _ in range(20) for index in sampler])
+    assert share == pytest.approx(0.5, abs=0.08)
+
+
+def test_cached_slices_are_those_of_the_cases_that_show_brain(cohort, tmp_path):
+    seen: list[str] = []
+    cached = cache_cohort(cohort, "TC", tmp_path, seen.append)
+    assert seen == list(cached.entries) == [folder.name for folder in cohort]
+    assert (cached.size, cached.field) == ((30, 30), (240.0, 240.0))
+    case = load_case(cohort[1], with_labels=True)
+    shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
+    slices = Slices(cached.entries[case.name])
+    assert len(slices) == len(shown) < len(case.brain)
+    for position, index in enumerate(shown):
+        image, label = slices[position]
+        np.testing.assert_allclose(image, case.image[index], rtol=1e-3, atol=1e-3)
+        np.testing.assert_array_equal(label[0], np.isin(case.labels[index], (1, 4)))
+        assert (image.dtype, label.dtype) == (torch.float32, torch.uint8)
+        assert slices.entries[position].positive == bool(label.any())
+
+
+def test_cases_of_another_size_are_an_error_that_names_the_case(cohort, fine_case, tmp_path):
+    message = r"Phantom_001 must have slices like the first case, \(30, 30\) pixels over \(240\.0, 240\.0\) mm, got"
+    with pytest.raises(InputError, match=message):
+        cache_cohort([cohort[1], fine_case], "WT", tmp_path, lambda _: None)
