@@ -1,8 +1,14 @@
+import os
+
 import pytest
 import torch
 from hypothesis import settings
 
 from helpers import BACKENDS
+
+# Each xdist worker has one core: more torch threads than that would fight over it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
 
 settings.register_profile("spuproj", deadline=None, max_examples=40, print_blob=True)
 settings.load_profile("spuproj")

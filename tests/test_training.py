@@ -159,7 +159,7 @@ def test_a_target_in_a_single_case_is_an_error(cohort, tmp_path):
     (tmp_path / "data").mkdir()
     for folder in cohort[:2]:
         (tmp_path / "data" / folder.name).symlink_to(folder)
-    with pytest.raises(InputError, match="at least two cases must hold some of the target, .* got 1 of 2"):
+    with pytest.raises(InputError, match=r"at least two cases must hold some of the target, .* got 1 of 2"):
         train(tmp_path / "data", "ET", tmp_path / "run", **QUICK)
 
 

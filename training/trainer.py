@@ -177,7 +177,7 @@ def _trainer(config: Config, out: Path, callbacks: list[Callback]) -> pl.Trainer
         callbacks=callbacks,
         logger=TensorBoardLogger(out, name="logs", version=""),
         check_val_every_n_epoch=max(1, config.epochs // 5),
-        log_every_n_steps=5,
+        log_every_n_steps=1,
         num_sanity_val_steps=0,
         gradient_clip_val=1.0,
         enable_model_summary=False,
