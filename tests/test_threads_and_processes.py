@@ -1,5 +1,6 @@
 """The same bits from any number of threads, after a fork, and from several Python threads at once."""
 
+import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from helpers import every_result, noise, random_geometry, same_bits
+from helpers import every_result, noise, random_geometry, run_python, same_bits
 from spuproj import Views
 
 SIZE, VIEW_SIZE = (120, 110), (100, 130)
@@ -85,3 +86,19 @@ def test_other_python_threads_run_during_a_long_call():
         longest_wait, last = max(longest_wait, now - last), now
     worker.join()
     assert longest_wait < times[0] / 2
+
+
+def test_a_forked_child_may_use_several_threads():
+    script = """
+        import os, signal, torch
+        from spuproj import Views
+        views, image = Views.zoom((128, 128), [(64.0, 64.0)] * 8), torch.rand(2, 4, 128, 128)
+        torch.set_num_threads(2)
+        expected = views.project(image).numpy()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)
+            os._exit(0 if (views.project(image).numpy() == expected).all() else 1)
+        print("child", os.waitpid(child, 0)[1])
+    """
+    assert "child 0" in run_python(textwrap.dedent(script)).stdout

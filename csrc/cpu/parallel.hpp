@@ -1,28 +1,36 @@
-// Work sharing. Threads live for one call only: nothing survives into a forked child, no second OpenMP runtime.
+// Work sharing, without a thread pool or an OpenMP runtime of our own.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 namespace spuproj::cpu {
 
-// A worker's memory, kept from unit to unit.
+// A worker's memory, kept from unit to unit; what it holds at first is not defined.
 class Scratch {
  public:
     template <class T>
     T* get(int64_t count) {
         const size_t words = (static_cast<size_t>(count) * sizeof(T) + sizeof(double) - 1) / sizeof(double);
-        if (storage_.size() < words) storage_.resize(words);
-        return reinterpret_cast<T*>(storage_.data());
+        if (words_ < words) {
+            storage_.reset(new double[words]);
+            words_ = words;
+        }
+        return reinterpret_cast<T*>(storage_.get());
     }
 
  private:
-    std::vector<double> storage_;
+    std::unique_ptr<double[]> storage_;
+    size_t words_ = 0;
 };
+
+// Runs work(data), which must not throw, on up to `threads` threads at once.
+void run_on_threads(int64_t threads, void (*work)(void*), void* data);
 
 // Calls body(unit, scratch) for every unit in [0, units), on up to `threads` threads, in no particular order.
 template <class Body>
@@ -30,7 +38,7 @@ void parallel_for(int64_t units, int64_t threads, const Body& body) {
     std::atomic<int64_t> next{0};
     std::exception_ptr failure;
     std::mutex failure_lock;
-    const auto work = [&] {
+    auto work = [&] {
         try {
             Scratch scratch;
             for (int64_t unit = next++; unit < units; unit = next++) body(unit, scratch);
@@ -39,14 +47,7 @@ void parallel_for(int64_t units, int64_t threads, const Body& body) {
             failure = std::current_exception();
         }
     };
-    std::vector<std::thread> helpers;
-    try {
-        for (int64_t i = 1; i < threads && i < units; ++i) helpers.emplace_back(work);
-    } catch (...) {
-        // The system gives no more threads or memory: the ones there are do the work.
-    }
-    work();
-    for (std::thread& helper : helpers) helper.join();
+    run_on_threads(std::min(units, threads), [](void* data) { (*static_cast<decltype(work)*>(data))(); }, &work);
     if (failure) std::rethrow_exception(failure);
 }
 

@@ -36,11 +36,12 @@ _INDEX_LIMIT = 2**31 - 1
 @dataclass(frozen=True)
 class _Taps:
     index: Tensor
-    fractions: Tensor
+    fraction_y: Tensor
+    fraction_x: Tensor
 
     @property
     def nbytes(self) -> int:
-        return self.index.nbytes + self.fractions.nbytes
+        return self.index.nbytes + self.fraction_y.nbytes + self.fraction_x.nbytes
 
 
 _cache: OrderedDict[tuple[object, ...], _Taps] = OrderedDict()
@@ -89,9 +90,11 @@ def _sampling(source: Size, *, inverse: bool, interpolation: str, padding: str) 
 
 def _build(table: Tensor, raster: Size, sampling: _cpu.Sampling, dtype: torch.dtype) -> _Taps:
     count, pixels = table.numel() // table.shape[-1], raster[0] * raster[1]
-    index = torch.empty(count, pixels, dtype=torch.int32)
-    fractions = torch.empty(2, count, pixels, dtype=dtype)
-    taps = _native(_Taps(index, fractions), pixels, (1, 1), shared=True)
+    taps = _Taps(
+        index=torch.empty(count, pixels, dtype=torch.int32),
+        fraction_y=torch.empty(count, pixels, dtype=dtype),
+        fraction_x=torch.empty(count, pixels, dtype=dtype),
+    )
     _cpu.build_taps(
         table.data_ptr(),
         count,
@@ -99,10 +102,10 @@ def _build(table: Tensor, raster: Size, sampling: _cpu.Sampling, dtype: torch.dt
         raster[0],
         raster[1],
         dtype == torch.float64,
-        taps,
-        _threads(8 * index.numel()),
+        _native(taps, pixels, (1, 1), shared=True),
+        _threads(8 * taps.index.numel()),
     )
-    return _Taps(index, fractions)
+    return taps
 
 
 def _taps(
@@ -137,8 +140,8 @@ def _keep(key: tuple[object, ...], taps: _Taps) -> None:
 def _native(taps: _Taps, pixels: int, source: Size, *, shared: bool, views: int = 1) -> _cpu.Taps:
     return _cpu.Taps(
         index=taps.index.data_ptr(),
-        fraction_y=taps.fractions[0].data_ptr(),
-        fraction_x=taps.fractions[1].data_ptr(),
+        fraction_y=taps.fraction_y.data_ptr(),
+        fraction_x=taps.fraction_x.data_ptr(),
         pixels=pixels,
         source_pixels=source[0] * source[1],
         source_width=source[1],

@@ -1,0 +1,49 @@
+#include "cpu/parallel.hpp"
+
+#include <algorithm>
+#include <thread>
+
+#if defined(__linux__)
+#include <dlfcn.h>
+#include <pthread.h>
+#endif
+
+namespace spuproj::cpu {
+namespace {
+
+using Pool = void (*)(void (*)(void*), void*, unsigned, unsigned);
+
+#if defined(__linux__)
+std::atomic<bool> forked{false};
+
+Pool find_pool() {
+    pthread_atfork(nullptr, nullptr, [] { forked = true; });
+    return reinterpret_cast<Pool>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+}
+
+// The host's own OpenMP pool where the process has one: its idle threads spin, and ours would fight them for the cores.
+// A forked child has inherited the pool without its threads, and waits for ever if it uses it.
+Pool host_pool() {
+    static const Pool pool = find_pool();
+    return forked ? nullptr : pool;
+}
+#else
+Pool host_pool() { return nullptr; }
+#endif
+
+}  // namespace
+
+void run_on_threads(int64_t threads, void (*work)(void*), void* data) {
+    if (threads <= 1) return work(data);
+    if (const Pool pool = host_pool()) return pool(work, data, static_cast<unsigned>(threads), 0);
+    std::vector<std::thread> helpers;
+    try {
+        for (int64_t i = 1; i < threads; ++i) helpers.emplace_back(work, data);
+    } catch (...) {
+        // The system gives no more threads or memory: the ones there are do the work.
+    }
+    work(data);
+    for (std::thread& helper : helpers) helper.join();
+}
+
+}  // namespace spuproj::cpu
