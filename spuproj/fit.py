@@ -53,15 +53,14 @@ def _border(geometry: Geometry, size: tuple[int, int], at: Tensor) -> tuple[Tens
     NaN where the rim lies outside the slice, or the domain is the whole plane.
     """
     last_y, last_x = size[0] - 1.0, size[1] - 1.0
-    limits = torch.tensor(RADIUS_LIMIT, dtype=torch.float64, device=at.device)
-    rim = (geometry.radius * limits[geometry.lift.long()])[:, None]
+    rim = _rim(geometry)[:, None]
     angle = 2 * math.pi * at[:, 4]
     rim_y = geometry.tangent[:, :1] + rim * torch.sin(angle)
     rim_x = geometry.tangent[:, 1:] + rim * torch.cos(angle)
-    inside = (rim_y >= 0) & (rim_y <= last_y) & (rim_x >= 0) & (rim_x <= last_x)
+    rim_y, rim_x = _on_slice(rim_y, rim_x, size)
     zero = torch.zeros_like(rim_y)
-    y = [zero, zero + last_y, last_y * at[:, 2], last_y * at[:, 3], torch.where(inside, rim_y, math.nan)]
-    x = [last_x * at[:, 0], last_x * at[:, 1], zero, zero + last_x, torch.where(inside, rim_x, math.nan)]
+    y = [zero, zero + last_y, last_y * at[:, 2], last_y * at[:, 3], rim_y]
+    x = [last_x * at[:, 0], last_x * at[:, 1], zero, zero + last_x, rim_x]
     return torch.stack(y, dim=1), torch.stack(x, dim=1)
 
 
@@ -85,8 +84,7 @@ def _extent_along_border(geometry: Geometry, size: tuple[int, int]) -> Tensor:
 
 def _rim_crossings(geometry: Geometry, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """The points ``[M, 8]`` where the rim of the lift's domain crosses the four edges, NaN where it does not."""
-    limits = torch.tensor(RADIUS_LIMIT, dtype=torch.float64, device=geometry.radius.device)
-    rim = geometry.radius * limits[geometry.lift.long()]
+    rim = _rim(geometry)
     ty, tx = geometry.tangent.unbind(-1)
     y, x = [], []
     for edge in (0.0, size[0] - 1.0):
@@ -97,9 +95,19 @@ def _rim_crossings(geometry: Geometry, size: tuple[int, int]) -> tuple[Tensor, T
         half = torch.sqrt(rim**2 - (edge - tx) ** 2)
         x += [torch.full_like(tx, edge)] * 2
         y += [ty - half, ty + half]
-    all_y, all_x = torch.stack(y, dim=1), torch.stack(x, dim=1)
-    inside = (all_y >= 0) & (all_y <= size[0] - 1) & (all_x >= 0) & (all_x <= size[1] - 1)
-    return torch.where(inside, all_y, math.nan), torch.where(inside, all_x, math.nan)
+    return _on_slice(torch.stack(y, dim=1), torch.stack(x, dim=1), size)
+
+
+def _rim(geometry: Geometry) -> Tensor:
+    """Distance of the rim of the lift's domain from the tangent point, ``[M]``, in slice pixels."""
+    limits = torch.tensor(RADIUS_LIMIT, dtype=torch.float64, device=geometry.radius.device)
+    return geometry.radius * limits[geometry.lift.long()]
+
+
+def _on_slice(y: Tensor, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The points that lie on the slice, NaN for the others."""
+    inside = (y >= 0) & (y <= size[0] - 1) & (x >= 0) & (x <= size[1] - 1)
+    return torch.where(inside, y, math.nan), torch.where(inside, x, math.nan)
 
 
 def _own_axis(offsets: Tensor) -> Tensor:

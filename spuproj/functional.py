@@ -3,8 +3,8 @@
 ``geometry`` is a float64 table, ``[N, 17]`` shared by the batch or ``[B, N, 17]`` per sample: ``Views(...).geometry``,
 or ``spuproj.geometry.Geometry(...).table()``. Tensors may be float32, float64, float16 or bfloat16 (arithmetic in
 float32, or float64 for float64) of any strides; label maps of integer dtypes go through ``interpolation="nearest"``
-in ``project`` and ``unproject``. All functions are differentiable in their tensors by
-reverse mode, not in the geometry.
+in ``project`` and ``unproject``. All functions are differentiable in their tensors by reverse mode, not in the
+geometry.
 
 Every function raises ValueError for a wrong rank, a size that does not fit the views, tensors on different devices, or
 an unknown name, and TypeError for a dtype that it cannot serve. Equations: ``docs/geometry.md``.

@@ -1,6 +1,5 @@
 #include "cpu/parallel.hpp"
 
-#include <algorithm>
 #include <thread>
 
 #if defined(__linux__)
@@ -15,16 +14,13 @@ using Pool = void (*)(void (*)(void*), void*, unsigned, unsigned);
 
 #if defined(__linux__)
 std::atomic<bool> forked{false};
-
-Pool find_pool() {
-    pthread_atfork(nullptr, nullptr, [] { forked = true; });
-    return reinterpret_cast<Pool>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
-}
+// Registered when the library is loaded: the host may have started its pool, and forked, before our first call.
+[[maybe_unused]] const int watching_forks = pthread_atfork(nullptr, nullptr, [] { forked = true; });
 
 // The host's own OpenMP pool where the process has one: its idle threads spin, and ours would fight them for the cores.
 // A forked child has inherited the pool without its threads, and waits for ever if it uses it.
 Pool host_pool() {
-    static const Pool pool = find_pool();
+    static const Pool pool = reinterpret_cast<Pool>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
     return forked ? nullptr : pool;
 }
 #else
