@@ -16,21 +16,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
-from spuproj import ops as _ops
 from spuproj.checks import pixel_size
+from spuproj.ops import call, check_apart
 
 __all__ = ["project", "project_adjoint", "unproject", "unproject_adjoint", "unproject_reduce"]
-
-# Imported for its registrations.
-_ = _ops
-
-
-def _reverse_mode_only(tensor: Tensor) -> None:
-    """PyTorch would drop a forward-mode tangent without a word: registered ops have no rule for it."""
-    if not torch.compiler.is_compiling() and forward_ad.unpack_dual(tensor).tangent is not None:
-        raise RuntimeError("forward-mode differentiation does not reach spuproj's ops; use reverse mode (backward)")
 
 
 def project(
@@ -40,24 +30,56 @@ def project(
     *,
     interpolation: str = "bilinear",
     padding: str = "zeros",
+    out_dtype: torch.dtype | None = None,
+    memory_format: torch.memory_format | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Projects an image onto every view.
 
     Args:
         image: ``[B, C, H, W]``.
         geometry: ``[N, 17]`` or ``[B, N, 17]`` table.
-        view_size: (h, w) of the view raster; the image's own size where None.
+        view_size: (h, w) of the view raster; the image's own size (or that of ``out``) where None.
         interpolation: ``"bilinear"``, or ``"nearest"`` (label maps; half-way points go to the larger index).
         padding: what view pixels beyond the slice get: ``"zeros"``, or ``"border"`` (the nearest slice pixel). View
             pixels that show no point of the plane are zero under both.
+        out_dtype: floating dtype of the result, written without a pass of its own; the image's where None.
+        memory_format: ``torch.channels_last`` lays each view out as a channels-last network takes it:
+            ``views.flatten(0, 1)`` is then channels-last contiguous. Contiguous where None.
+        out: a ``[B, N, C, h, w]`` tensor to write into and return, contiguous or channels-last view by view; its size,
+            dtype and format take the place of the arguments for them. Reusing one saves the system the clearing of
+            fresh memory, which for large stacks takes longer than the projection. Not for images that require grad.
 
     Returns:
-        ``[B, N, C, h, w]`` of the image's dtype.
+        ``[B, N, C, h, w]``.
     """
-    _reverse_mode_only(image)
+    if out is not None:
+        return _project_into(image, geometry, view_size, interpolation, padding, out_dtype, memory_format, out)
     raster = tuple(image.shape[-2:]) if view_size is None else pixel_size(view_size, "view_size")
-    views: Tensor = torch.ops.spuproj.project(image, geometry, raster, interpolation, padding)
+    views: Tensor = call("project", image, geometry, raster, interpolation, padding, out_dtype, memory_format)
     return views
+
+
+def _project_into(
+    image: Tensor,
+    geometry: Tensor,
+    view_size: Sequence[int] | None,
+    interpolation: str,
+    padding: str,
+    out_dtype: torch.dtype | None,
+    memory_format: torch.memory_format | None,
+    out: Tensor,
+) -> Tensor:
+    if out_dtype is not None or memory_format is not None:
+        raise ValueError("out_dtype and memory_format must be None where out is given: out has both")
+    if view_size is not None and pixel_size(view_size, "view_size") != tuple(out.shape[-2:]):
+        raise ValueError(f"out must end in view_size, {tuple(view_size)}, got {tuple(out.shape[-2:])}")
+    if torch.is_grad_enabled() and (image.requires_grad or out.requires_grad):
+        raise ValueError("out must be None where gradients are recorded: writing into it cannot be differentiated")
+    if not torch.compiler.is_compiling():
+        check_apart(image, out)
+    call("project_out", image, geometry, interpolation, padding, out=out)
+    return out
 
 
 def project_adjoint(
@@ -67,9 +89,8 @@ def project_adjoint(
 
     This is what ``project`` differentiates into, not its inverse. Arguments as in ``project``; floating dtypes only.
     """
-    _reverse_mode_only(views)
     raster = pixel_size(size, "size")
-    image: Tensor = torch.ops.spuproj.project_adjoint(views, geometry, raster, interpolation, padding)
+    image: Tensor = call("project_adjoint", views, geometry, raster, interpolation, padding)
     return image
 
 
@@ -85,8 +106,7 @@ def unproject(views: Tensor, geometry: Tensor, size: Sequence[int], *, interpola
     Returns:
         ``[B, N, C, H, W]`` of the views' dtype; zero at slice pixels that a view does not show.
     """
-    _reverse_mode_only(views)
-    slices: Tensor = torch.ops.spuproj.unproject(views, geometry, pixel_size(size, "size"), interpolation)
+    slices: Tensor = call("unproject", views, geometry, pixel_size(size, "size"), interpolation)
     return slices
 
 
@@ -94,9 +114,8 @@ def unproject_adjoint(
     slices: Tensor, geometry: Tensor, view_size: Sequence[int], *, interpolation: str = "bilinear"
 ) -> Tensor:
     """The transpose of ``unproject``: ``[B, N, C, H, W]`` -> ``[B, N, C, h, w]`` with (h, w) = ``view_size``."""
-    _reverse_mode_only(slices)
     raster = pixel_size(view_size, "view_size")
-    views: Tensor = torch.ops.spuproj.unproject_adjoint(slices, geometry, raster, interpolation)
+    views: Tensor = call("unproject_adjoint", slices, geometry, raster, interpolation)
     return views
 
 
@@ -115,7 +134,6 @@ def unproject_reduce(
         (mean, variance, count), ``[B, C, H, W]`` each: mean and population variance in the views' dtype, count of
         valid views in int32. Where no view is valid all three are zero.
     """
-    _reverse_mode_only(views)
     raster = pixel_size(size, "size")
-    mean, variance, count = torch.ops.spuproj.unproject_reduce(views, geometry, raster, interpolation)
+    mean, variance, count = call("unproject_reduce", views, geometry, raster, interpolation)
     return mean, variance, count

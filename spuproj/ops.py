@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from spuproj import backends
 from spuproj.checks import choice
 from spuproj.geometry import COLUMNS
+from spuproj.layout import MEMORY_FORMATS, empty_views
 
 INTERPOLATIONS = ("bilinear", "nearest")
 PADDINGS = ("zeros", "border")
@@ -26,7 +28,9 @@ LIBRARY = torch.library.Library("spuproj", "DEF")
 
 _SCHEMAS = {
     "project": "(Tensor image, Tensor geometry, SymInt[2] view_size, str interpolation='bilinear',"
-    " str padding='zeros') -> Tensor",
+    " str padding='zeros', ScalarType? out_dtype=None, MemoryFormat? memory_format=None) -> Tensor",
+    "project_out": "(Tensor image, Tensor geometry, Tensor(a!) out, str interpolation='bilinear',"
+    " str padding='zeros') -> ()",
     "project_adjoint": "(Tensor views, Tensor geometry, SymInt[2] size, str interpolation='bilinear',"
     " str padding='zeros') -> Tensor",
     "unproject": "(Tensor views, Tensor geometry, SymInt[2] size, str interpolation='bilinear') -> Tensor",
@@ -37,6 +41,53 @@ _SCHEMAS = {
     "unproject_reduce_backward": "(Tensor grad_mean, Tensor grad_variance, Tensor views, Tensor geometry,"
     " Tensor mean, Tensor count, str interpolation='bilinear') -> Tensor",
 }
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether the dispatcher would do nothing with a call on this CPU tensor but pass it on to the kernel."""
+    return (
+        type(tensor) is Tensor
+        and tensor.is_cpu
+        and not tensor.is_neg()
+        and not (tensor.requires_grad and torch.is_grad_enabled())
+        and forward_ad._current_level < 0
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._len_torch_function_stack() == 0
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and torch._C._get_tracing_state() is None
+        and not torch.is_autocast_enabled("cpu")
+        and not torch._C._autograd._profiler_enabled()
+    )
+
+
+def call(name: str, source: Tensor, geometry: Tensor, *options: Any, out: Tensor | None = None) -> Any:
+    """Calls a registered op; one that has been planned before skips the dispatcher where that has nothing to do.
+
+    Args:
+        name: of the op.
+        source: the tensor that it reads.
+        geometry: the table.
+        options: its other arguments.
+        out: the tensor that it writes, for ``project_out``.
+
+    Raises:
+        RuntimeError: under forward-mode differentiation, for which registered ops have no rule.
+    """
+    if not torch.compiler.is_compiling():
+        if _is_plain(source) and (out is None or _is_plain(out)):
+            result = backends.planned(name, source, geometry, options, out)
+            if result is not None:
+                return result
+        elif forward_ad.unpack_dual(source).tangent is not None:
+            raise RuntimeError("forward-mode differentiation does not reach spuproj's ops; use reverse mode (backward)")
+    op = getattr(torch.ops.spuproj, name)
+    return op(source, geometry, *options) if out is None else op(source, geometry, out, *options)
+
+
+def check_apart(image: Tensor, out: Tensor) -> None:
+    """Raises ValueError where a result would be written over what is read."""
+    if out.untyped_storage().data_ptr() == image.untyped_storage().data_ptr() and out.numel() > 0:
+        raise ValueError("out must not share its memory with image")
 
 
 def _axes(tensor: Tensor, axes: str, argument: str) -> None:
@@ -101,18 +152,80 @@ def _check_backward(
         raise TypeError(f"count must be int32, got {count.dtype}")
 
 
-def _project(
-    image: Tensor, geometry: Tensor, view_size: Sequence[int], interpolation: str = "bilinear", padding: str = "zeros"
-) -> Tensor:
+def _check_out_dtype(image: Tensor, out_dtype: torch.dtype | None, argument: str) -> None:
+    allowed = FLOATING if image.dtype in FLOATING else (image.dtype,)
+    if out_dtype is not None and out_dtype not in allowed:
+        names = ", ".join(str(dtype).removeprefix("torch.") for dtype in allowed)
+        raise TypeError(f"{argument} must be one of {names} for a {image.dtype} image, got {out_dtype}")
+
+
+def _check_out(image: Tensor, geometry: Tensor, out: Tensor) -> None:
+    _axes(out, "B, N, C, h, w", "out")
+    wanted = (image.shape[0], geometry.shape[-2], image.shape[1], *out.shape[-2:])
+    if tuple(out.shape) != wanted:
+        raise ValueError(f"out must have batch, views and channels {wanted[:3]}, got the shape {tuple(out.shape)}")
+    _check_out_dtype(image, out.dtype, "out's dtype")
+    if out.device != image.device:
+        raise ValueError(f"out must be on the device of image, {image.device}, got {out.device}")
+    if not (out.is_contiguous() or out.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)):
+        raise ValueError(f"out must be contiguous, or channels_last view by view, got the strides {out.stride()}")
+
+
+def _check_project(
+    image: Tensor,
+    geometry: Tensor,
+    interpolation: str,
+    padding: str,
+    out_dtype: torch.dtype | None,
+    memory_format: torch.memory_format | None,
+) -> None:
     _check_image(image, geometry, interpolation, padding)
-    return backends.serving(image.device.type).project(image, geometry, view_size, interpolation, padding)
+    _check_out_dtype(image, out_dtype, "out_dtype")
+    if memory_format is not None and memory_format not in MEMORY_FORMATS:
+        raise ValueError(f"memory_format must be one of {', '.join(map(str, MEMORY_FORMATS))}, got {memory_format}")
+
+
+def _project(
+    image: Tensor,
+    geometry: Tensor,
+    view_size: Sequence[int],
+    interpolation: str = "bilinear",
+    padding: str = "zeros",
+    out_dtype: torch.dtype | None = None,
+    memory_format: torch.memory_format | None = None,
+) -> Tensor:
+    _check_project(image, geometry, interpolation, padding, out_dtype, memory_format)
+    backend = backends.serving(image.device.type)
+    return backend.project(image, geometry, view_size, interpolation, padding, out_dtype, memory_format)
 
 
 def _project_fake(
-    image: Tensor, geometry: Tensor, view_size: Sequence[int], interpolation: str = "bilinear", padding: str = "zeros"
+    image: Tensor,
+    geometry: Tensor,
+    view_size: Sequence[int],
+    interpolation: str = "bilinear",
+    padding: str = "zeros",
+    out_dtype: torch.dtype | None = None,
+    memory_format: torch.memory_format | None = None,
 ) -> Tensor:
+    _check_project(image, geometry, interpolation, padding, out_dtype, memory_format)
+    return empty_views(image, geometry.shape[-2], view_size, out_dtype, memory_format)
+
+
+def _project_out(
+    image: Tensor, geometry: Tensor, out: Tensor, interpolation: str = "bilinear", padding: str = "zeros"
+) -> None:
     _check_image(image, geometry, interpolation, padding)
-    return image.new_empty(image.shape[0], geometry.shape[-2], image.shape[1], *view_size)
+    _check_out(image, geometry, out)
+    check_apart(image, out)
+    backends.serving(image.device.type).project_out(image, geometry, out, interpolation, padding)
+
+
+def _project_out_fake(
+    image: Tensor, geometry: Tensor, out: Tensor, interpolation: str = "bilinear", padding: str = "zeros"
+) -> None:
+    _check_image(image, geometry, interpolation, padding)
+    _check_out(image, geometry, out)
 
 
 def _project_adjoint(
@@ -205,6 +318,7 @@ def _unproject_reduce_backward_fake(
 
 _KERNELS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "project": (_project, _project_fake),
+    "project_out": (_project_out, _project_out_fake),
     "project_adjoint": (_project_adjoint, _project_adjoint_fake),
     "unproject": (_unproject, _unproject_fake),
     "unproject_adjoint": (_unproject_adjoint, _unproject_adjoint_fake),
@@ -216,16 +330,16 @@ _KERNELS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 def _linear_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     source, geometry, _, *options = inputs
     ctx.save_for_backward(geometry)
-    ctx.size, ctx.options = tuple(source.shape[-2:]), options
+    ctx.size, ctx.dtype, ctx.options = tuple(source.shape[-2:]), source.dtype, options
 
 
-def _linear_backward(partner: str) -> Callable[..., tuple[Tensor | None, ...]]:
-    """A linear op's gradient is its transpose, applied to the gradient."""
+def _linear_backward(partner: str, shared_options: int) -> Callable[..., tuple[Tensor | None, ...]]:
+    """A linear op's gradient is its transpose, applied to the gradient; the first so many options are those of both."""
 
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (geometry,) = ctx.saved_tensors
-        op = getattr(torch.ops.spuproj, partner)
-        return (op(grad, geometry, ctx.size, *ctx.options), None, None, *(None for _ in ctx.options))
+        grad_source = call(partner, grad.to(ctx.dtype), geometry, ctx.size, *ctx.options[:shared_options])
+        return (grad_source, None, None, *(None for _ in ctx.options))
 
     return backward
 
@@ -310,11 +424,12 @@ def _vmap_rule(name: str, tensors: Sequence[int], geometry_at: int) -> Callable[
     return rule
 
 
+# Each linear op's transpose, and how many options after the size both take.
 _ADJOINTS = {
-    "project": "project_adjoint",
-    "project_adjoint": "project",
-    "unproject": "unproject_adjoint",
-    "unproject_adjoint": "unproject",
+    "project": ("project_adjoint", 2),
+    "project_adjoint": ("project", 2),
+    "unproject": ("unproject_adjoint", 1),
+    "unproject_adjoint": ("unproject", 1),
 }
 
 
@@ -326,8 +441,10 @@ def _register() -> None:
         torch.library.register_fake(qualified, fake, lib=LIBRARY)
         if name in _ADJOINTS:
             torch.library.register_autograd(
-                qualified, _linear_backward(_ADJOINTS[name]), setup_context=_linear_setup, lib=LIBRARY
+                qualified, _linear_backward(*_ADJOINTS[name]), setup_context=_linear_setup, lib=LIBRARY
             )
+        if name == "project_out":
+            continue
         tensors, geometry_at = ((0, 1, 2, 4, 5), 3) if name == "unproject_reduce_backward" else ((0,), 1)
         torch.library.register_vmap(qualified, _vmap_rule(name, tensors, geometry_at), lib=LIBRARY)
         for device in ("cpu", "cuda"):

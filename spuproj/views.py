@@ -163,10 +163,28 @@ class Views(nn.Module):
             raise ValueError(f"table must be of shape [N, {COLUMNS}] or [B, N, {COLUMNS}], got {tuple(table.shape)}")
         return cls(Geometry.from_table(table), size, view_size)
 
-    def project(self, image: Tensor, *, interpolation: str = "bilinear", padding: str = "zeros") -> Tensor:
+    def project(
+        self,
+        image: Tensor,
+        *,
+        interpolation: str = "bilinear",
+        padding: str = "zeros",
+        out_dtype: torch.dtype | None = None,
+        memory_format: torch.memory_format | None = None,
+        out: Tensor | None = None,
+    ) -> Tensor:
         """Projects ``[B, C, H, W]`` onto every view: ``[B, N, C, h, w]``. See ``spuproj.functional.project``."""
         self._check_raster(image, self.size, "image", 4)
-        return functional.project(image, self.geometry, self.view_size, interpolation=interpolation, padding=padding)
+        return functional.project(
+            image,
+            self.geometry,
+            self.view_size,
+            interpolation=interpolation,
+            padding=padding,
+            out_dtype=out_dtype,
+            memory_format=memory_format,
+            out=out,
+        )
 
     def unproject(self, stack: Tensor, *, interpolation: str = "bilinear") -> Tensor:
         """Brings ``[B, N, C, h, w]`` back: ``[B, N, C, H, W]``. See ``spuproj.functional.unproject``."""

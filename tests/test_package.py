@@ -100,7 +100,7 @@ def test_the_report_tells_versions_backend_simd_level_and_threads():
 
 
 def test_the_variable_chooses_the_backend():
-    cached = "from spuproj.backends import cpu; print(f'taps  {len(cpu._cache)}')"
+    cached = "from spuproj.backends import cpu_taps; print(f'taps  {len(cpu_taps._cache)}')"
     run = run_python("\n".join((REPORT, PROJECT, cached)), SPUPROJ_BACKEND="torch")
     lines = lines_of(run)
     assert lines["cpu tensors"] == "torch (SPUPROJ_BACKEND=torch)", run.stderr

@@ -2,6 +2,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
 #include "cpu/simd.hpp"
 #include "spuproj/cpu.hpp"
 
@@ -15,6 +19,15 @@ using Address = uintptr_t;
 template <class T>
 T* at(Address address) {
     return reinterpret_cast<T*>(address);  // NOLINT: the address of a tensor that the caller keeps alive
+}
+
+// Of a tensor's planes, in elements; apart from its address, so that they can be kept from call to call.
+struct Strides {
+    int64_t batch, view, channel, pixel;
+};
+
+cpu::Planes planes(Address data, const Strides& strides) {
+    return {at<void>(data), strides.batch, strides.view, strides.channel, strides.pixel};
 }
 
 }  // namespace
@@ -33,11 +46,11 @@ PYBIND11_MODULE(_cpu, m) {
         .def(
             py::init([](int64_t batch, int64_t views, int64_t channels) { return cpu::Shape{batch, views, channels}; }),
             py::arg("batch"), py::arg("views"), py::arg("channels"));
-    py::class_<cpu::Planes>(m, "Planes")
-        .def(py::init([](Address data, int64_t batch_stride, int64_t view_stride, int64_t channel_stride) {
-                 return cpu::Planes{at<void>(data), batch_stride, view_stride, channel_stride};
+    py::class_<Strides>(m, "Strides")
+        .def(py::init([](int64_t batch, int64_t view, int64_t channel, int64_t pixel) {
+                 return Strides{batch, view, channel, pixel};
              }),
-             py::arg("data"), py::arg("batch_stride"), py::arg("view_stride"), py::arg("channel_stride"));
+             py::arg("batch"), py::arg("view"), py::arg("channel"), py::arg("pixel"));
     py::class_<cpu::Taps>(m, "Taps").def(
         py::init([](Address index, Address fraction_y, Address fraction_x, int64_t pixels, int64_t source_pixels,
                     int64_t source_width, int64_t sample_stride) {
@@ -46,6 +59,23 @@ PYBIND11_MODULE(_cpu, m) {
         }),
         py::arg("index"), py::arg("fraction_y"), py::arg("fraction_x"), py::arg("pixels"), py::arg("source_pixels"),
         py::arg("source_width"), py::arg("sample_stride"));
+
+    py::class_<cpu::Tiles>(m, "Tiles")
+        .def(py::init([](Address index, Address fraction_y, Address fraction_x, Address window, int64_t height,
+                         int64_t width, int64_t source_width, int64_t sample_stride) {
+                 return cpu::Tiles{at<int32_t>(index),
+                                   at<void>(fraction_y),
+                                   at<void>(fraction_x),
+                                   at<cpu::Window>(window),
+                                   height,
+                                   width,
+                                   source_width,
+                                   sample_stride};
+             }),
+             py::arg("index"), py::arg("fraction_y"), py::arg("fraction_x"), py::arg("window"), py::arg("height"),
+             py::arg("width"), py::arg("source_width"), py::arg("sample_stride"));
+    static_assert(sizeof(cpu::Window) == 3 * sizeof(int32_t), "a window has 3 columns");
+    m.attr("TILE") = py::make_tuple(cpu::kTileRows, cpu::kTileColumns);
 
     const auto no_gil = py::call_guard<py::gil_scoped_release>();
     m.def(
@@ -58,6 +88,14 @@ PYBIND11_MODULE(_cpu, m) {
         py::arg("geometry"), py::arg("count"), py::arg("sampling"), py::arg("height"), py::arg("width"),
         py::arg("double_precision"), py::arg("taps"), py::arg("threads"), no_gil);
     m.def(
+        "build_tiles",
+        [](Address geometry, int64_t count, const Sampling& sampling, bool double_precision, const cpu::Tiles& tiles,
+           int64_t threads) {
+            cpu::build_tiles(at<const ViewGeometry>(geometry), count, sampling, double_precision, tiles, threads);
+        },
+        py::arg("geometry"), py::arg("count"), py::arg("sampling"), py::arg("double_precision"), py::arg("tiles"),
+        py::arg("threads"), no_gil);
+    m.def(
         "coordinates",
         [](Address geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width, Address y,
            Address x, int64_t threads) {
@@ -66,30 +104,77 @@ PYBIND11_MODULE(_cpu, m) {
         },
         py::arg("geometry"), py::arg("count"), py::arg("sampling"), py::arg("height"), py::arg("width"), py::arg("y"),
         py::arg("x"), py::arg("threads"), no_gil);
-    m.def("gather", &cpu::gather, py::arg("dtype"), py::arg("shape"), py::arg("taps"), py::arg("source"),
-          py::arg("destination"), py::arg("threads"), no_gil);
-    m.def("copy", &cpu::copy, py::arg("element_size"), py::arg("shape"), py::arg("taps"), py::arg("source"),
-          py::arg("destination"), py::arg("threads"), no_gil);
-    m.def("scatter", &cpu::scatter, py::arg("dtype"), py::arg("shape"), py::arg("taps"), py::arg("source"),
-          py::arg("destination"), py::arg("sum_views"), py::arg("threads"), no_gil);
+    m.def(
+        "project",
+        [](int dtype, int destination_dtype, const cpu::Shape& shape, const cpu::Taps& taps,
+           const Strides& source_strides, const Strides& destination_strides, Address source, Address destination,
+           int64_t threads) {
+            cpu::project(dtype, destination_dtype, shape, taps, planes(source, source_strides),
+                         planes(destination, destination_strides), threads);
+        },
+        py::arg("dtype"), py::arg("destination_dtype"), py::arg("shape"), py::arg("taps"), py::arg("source_strides"),
+        py::arg("destination_strides"), py::arg("source"), py::arg("destination"), py::arg("threads"), no_gil);
+    m.def(
+        "unproject",
+        [](int dtype, const cpu::Shape& shape, const cpu::Tiles& tiles, const Strides& source_strides,
+           const Strides& destination_strides, Address source, Address destination, int64_t threads) {
+            cpu::unproject(dtype, shape, tiles, planes(source, source_strides),
+                           planes(destination, destination_strides), threads);
+        },
+        py::arg("dtype"), py::arg("shape"), py::arg("tiles"), py::arg("source_strides"), py::arg("destination_strides"),
+        py::arg("source"), py::arg("destination"), py::arg("threads"), no_gil);
+    m.def(
+        "copy",
+        [](int64_t element_size, const cpu::Shape& shape, const cpu::Taps& taps, const Strides& source_strides,
+           const Strides& destination_strides, Address source, Address destination, int64_t threads) {
+            cpu::copy(element_size, shape, taps, planes(source, source_strides),
+                      planes(destination, destination_strides), threads);
+        },
+        py::arg("element_size"), py::arg("shape"), py::arg("taps"), py::arg("source_strides"),
+        py::arg("destination_strides"), py::arg("source"), py::arg("destination"), py::arg("threads"), no_gil);
+    m.def(
+        "scatter",
+        [](int dtype, bool sum_views, const cpu::Shape& shape, const cpu::Taps& taps, const Strides& source_strides,
+           const Strides& destination_strides, Address source, Address destination, int64_t threads) {
+            cpu::scatter(dtype, shape, taps, planes(source, source_strides), planes(destination, destination_strides),
+                         sum_views, threads);
+        },
+        py::arg("dtype"), py::arg("sum_views"), py::arg("shape"), py::arg("taps"), py::arg("source_strides"),
+        py::arg("destination_strides"), py::arg("source"), py::arg("destination"), py::arg("threads"), no_gil);
     m.def(
         "reduce",
-        [](int dtype, const cpu::Shape& shape, const cpu::Taps& taps, const cpu::Planes& source, Address mean,
-           Address variance, Address count, int64_t threads) {
-            cpu::reduce(dtype, shape, taps, source, at<void>(mean), at<void>(variance), at<int32_t>(count), threads);
+        [](int dtype, const cpu::Shape& shape, const cpu::Tiles& tiles, const Strides& source_strides, Address source,
+           Address mean, Address variance, Address count, int64_t threads) {
+            cpu::reduce(dtype, shape, tiles, planes(source, source_strides), at<void>(mean), at<void>(variance),
+                        at<int32_t>(count), threads);
         },
-        py::arg("dtype"), py::arg("shape"), py::arg("taps"), py::arg("source"), py::arg("mean"), py::arg("variance"),
-        py::arg("count"), py::arg("threads"), no_gil);
+        py::arg("dtype"), py::arg("shape"), py::arg("tiles"), py::arg("source_strides"), py::arg("source"),
+        py::arg("mean"), py::arg("variance"), py::arg("count"), py::arg("threads"), no_gil);
     m.def(
         "reduce_backward",
-        [](int dtype, const cpu::Shape& shape, const cpu::Taps& taps, const cpu::Planes& source, Address grad_mean,
-           Address grad_variance, Address mean, Address count, Address grad_source, int64_t threads) {
-            cpu::reduce_backward(dtype, shape, taps, source, at<const void>(grad_mean), at<const void>(grad_variance),
-                                 at<const void>(mean), at<const int32_t>(count), at<void>(grad_source), threads);
+        [](int dtype, const cpu::Shape& shape, const cpu::Taps& taps, const Strides& source_strides, Address source,
+           Address grad_mean, Address grad_variance, Address mean, Address count, Address grad_source,
+           int64_t threads) {
+            cpu::reduce_backward(dtype, shape, taps, planes(source, source_strides), at<const void>(grad_mean),
+                                 at<const void>(grad_variance), at<const void>(mean), at<const int32_t>(count),
+                                 at<void>(grad_source), threads);
         },
-        py::arg("dtype"), py::arg("shape"), py::arg("taps"), py::arg("source"), py::arg("grad_mean"),
-        py::arg("grad_variance"), py::arg("mean"), py::arg("count"), py::arg("grad_source"), py::arg("threads"),
-        no_gil);
+        py::arg("dtype"), py::arg("shape"), py::arg("taps"), py::arg("source_strides"), py::arg("source"),
+        py::arg("grad_mean"), py::arg("grad_variance"), py::arg("mean"), py::arg("count"), py::arg("grad_source"),
+        py::arg("threads"), no_gil);
+    m.def(
+        "holds",
+        [](Address data, const py::bytes& bytes) {
+            const std::string_view expected = bytes;
+            return std::memcmp(at<void>(data), expected.data(), expected.size()) == 0;
+        },
+        py::arg("data"), py::arg("bytes"), "Whether these bytes lie at an address.");
+    m.def(
+        "has_variable", [](const char* name) { return std::getenv(name) != nullptr; }, py::arg("name"),
+        "Whether the environment has this variable.");
+    m.def(
+        "expect_writes", [](Address data, int64_t bytes) { cpu::expect_writes(at<void>(data), bytes); },
+        py::arg("data"), py::arg("bytes"));
     m.def("simd_level", &cpu::active_level, "The SIMD level in use.");
     m.def("simd_levels", &cpu::supported_levels, "The SIMD levels of this processor, lowest first.");
 }

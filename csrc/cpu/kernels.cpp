@@ -1,170 +1,538 @@
-// Compiled once per SIMD level, with SPUPROJ_LEVEL naming it. Only internal linkage and no standard templates in
-// here: a weak symbol built for a newer processor must not replace its baseline twin at link time.
+// Compiled once per SIMD level, with SPUPROJ_LEVEL naming it. Only internal linkage and no standard templates that
+// leave code behind in here: a weak symbol built for a newer processor must not replace its baseline twin at link time.
 #include "cpu/kernels.hpp"
 
-#include "spuproj/interpolation.hpp"
+#include <type_traits>
 
-#if defined(_MSC_VER)
-#define SPUPROJ_RESTRICT __restrict
-#else
-#define SPUPROJ_RESTRICT __restrict__
-#endif
+#include "cpu/vector.hpp"
+#include "spuproj/interpolation.hpp"
 
 namespace spuproj::cpu {
 namespace {
 
-// Pixels that are blended before they are written out plane by plane.
-constexpr int64_t kRun = 64;
+// Elements of a vector over interleaved planes.
+template <class A, int L>
+constexpr int kLaneWidth = L < kWidth<A> ? L : kWidth<A>;
 
-template <int64_t L, class E, class A = typename Arithmetic<E>::type>
-void interleave(const PlaneSet<const E>& source, int64_t count, A* SPUPROJ_RESTRICT block) {
-    for (int64_t start = 0; start < count; start += kRun) {
-        const int64_t end = start + kRun < count ? start + kRun : count;
-        for (int64_t l = 0; l < L; ++l) {
-            // Lanes without a plane of their own repeat the last one.
-            const E* plane = source.base + source.offset[l < source.planes ? l : source.planes - 1];
-            for (int64_t p = start; p < end; ++p) block[p * L + l] = load(plane[p]);
+// What an interleaved pixel holds: one or more vectors.
+template <class A, int L>
+struct Lanes {
+    static constexpr int kVectors = L / kLaneWidth<A, L>;
+    Vector<A, kLaneWidth<A, L>> part[kVectors];
+};
+
+template <class A, int L>
+inline Lanes<A, L> load_lanes(const A* from) {
+    Lanes<A, L> lanes;
+    for (int v = 0; v < lanes.kVectors; ++v)
+        lanes.part[v] = load_vector<A, kLaneWidth<A, L>>(from + v * kLaneWidth<A, L>);
+    return lanes;
+}
+
+template <class A, int L>
+inline void store_lanes(A* to, const Lanes<A, L>& lanes) {
+    for (int v = 0; v < lanes.kVectors; ++v)
+        store_vector<A, kLaneWidth<A, L>>(to + v * kLaneWidth<A, L>, lanes.part[v]);
+}
+
+// First vectors of W pixels from each of L rows to W pixels of a block, and the rest likewise, the last ones perhaps
+// twice: a square of W x W elements is transposed at a time.
+template <class A, int L>
+void interleave(const A* const* rows, int64_t count, A* block) {
+    constexpr int W = kLaneWidth<A, L>;
+    for (int l = 0; l < L; l += W) {
+        if (count < W) {
+            for (int64_t p = 0; p < count; ++p)
+                for (int i = l; i < l + W; ++i) block[p * L + i] = rows[i][p];
+            continue;
+        }
+        for (int64_t next = 0; next < count; next += W) {
+            const int64_t p = next + W <= count ? next : count - W;
+            Vector<A, W> square[W];
+            for (int i = 0; i < W; ++i) square[i] = load_vector<A, W>(rows[l + i] + p);
+            transpose<A, W>(square);
+            for (int i = 0; i < W; ++i) store_vector<A, W>(block + (p + i) * L + l, square[i]);
         }
     }
 }
 
-// values[l] = the tap's blend of every lane; false, and zeros, where the point has no source.
-template <int64_t L, class A>
-inline bool blend(const TapRun<A>& taps, int64_t p, const A* block, A* SPUPROJ_RESTRICT values) {
-    const int64_t index = taps.index[p];
-    if (index < 0) {
-        for (int64_t l = 0; l < L; ++l) values[l] = A(0);
-        return false;
+template <class A, int L>
+void deinterleave(const A* block, int64_t count, A* rows) {
+    constexpr int W = kLaneWidth<A, L>;
+    for (int l = 0; l < L; l += W) {
+        if (count < W) {
+            for (int64_t p = 0; p < count; ++p)
+                for (int i = l; i < l + W; ++i) rows[i * kRun + p] = block[p * L + i];
+            continue;
+        }
+        for (int64_t next = 0; next < count; next += W) {
+            const int64_t p = next + W <= count ? next : count - W;
+            Vector<A, W> square[W];
+            for (int i = 0; i < W; ++i) square[i] = load_vector<A, W>(block + (p + i) * L + l);
+            transpose<A, W>(square);
+            for (int i = 0; i < W; ++i) store_vector<A, W>(rows + (l + i) * kRun + p, square[i]);
+        }
     }
-    const A fraction_y = taps.fraction_y[p], fraction_x = taps.fraction_x[p];
-    const A* upper = block + index * L;
-    const A* lower = upper + (fraction_y > A(0) ? taps.width : 0) * L;
-    const int64_t right = fraction_x > A(0) ? L : 0;
-    for (int64_t l = 0; l < L; ++l) {
-        const A top = lerp(upper[l], upper[right + l], fraction_x);
-        const A bottom = lerp(lower[l], lower[right + l], fraction_x);
-        values[l] = lerp(top, bottom, fraction_y);
+}
+
+template <class V, class S>
+inline V mix(const V& first, const V& second, const S& fraction) {
+    return first + fraction * (second - first);
+}
+
+// The blend of an ordinary tap, down and then across.
+template <class A, int L>
+inline Lanes<A, L> blend(const A* above, int64_t width, A y, A x) {
+    constexpr int W = kLaneWidth<A, L>;
+    const A* below = above + width * L;
+    Lanes<A, L> value;
+    for (int v = 0; v < value.kVectors; ++v) {
+        const auto left = mix(load_vector<A, W>(above + v * W), load_vector<A, W>(below + v * W), y);
+        const auto right = mix(load_vector<A, W>(above + L + v * W), load_vector<A, W>(below + L + v * W), y);
+        value.part[v] = mix(left, right, x);
+    }
+    return value;
+}
+
+// The same for a tap with a fraction of zero, which touches fewer pixels.
+template <class A, int L>
+inline Lanes<A, L> blend_exact(const A* pixel, int64_t width, A y, A x) {
+    const int64_t down = y > A(0) ? width * L : 0, right = x > A(0) ? L : 0;
+    Lanes<A, L> value = load_lanes<A, L>(pixel);
+    const Lanes<A, L> below = load_lanes<A, L>(pixel + down), beside = load_lanes<A, L>(pixel + right);
+    for (int v = 0; v < value.kVectors; ++v) {
+        if (down != 0) value.part[v] = mix(value.part[v], below.part[v], y);
+        if (right != 0) value.part[v] = mix(value.part[v], beside.part[v], x);
+    }
+    return value;
+}
+
+template <class A, int L>
+inline Lanes<A, L> blend_at(const TapRun<A>& taps, int64_t p, const A* block) {
+    const int32_t index = taps.index[p];
+    const A y = taps.fraction_y[p], x = taps.fraction_x[p];
+    if (index >= 0) return blend<A, L>(block + int64_t(index) * L, taps.width, y, x);
+    if (index == -1) return {};
+    return blend_exact<A, L>(block + source_index(index) * L, taps.width, y, x);
+}
+
+template <class A>
+inline bool any_source(const TapRun<A>& taps) {
+    int32_t all = -1;
+    for (int64_t p = 0; p < taps.count; ++p) all &= taps.index[p];
+    return all != -1;
+}
+
+// One pixel's planes fill half a register at least: a tap at a time.
+template <class A, int L>
+bool gather(const TapRun<A>& taps, const A* block, A* rows) {
+    if (!any_source(taps)) return false;
+    A values[kRun * L];
+    for (int64_t p = 0; p < taps.count; ++p) store_lanes<A, L>(values + p * L, blend_at<A, L>(taps, p, block));
+    deinterleave<A, L>(values, taps.count, rows);
+    return true;
+}
+
+// What a group of taps that are worked on together has in common.
+enum class Group {
+    kBlend,    // every tap blends four pixels
+    kPartial,  // so do some, and the others have no source
+    kNone,     // no tap has a source
+    kMixed     // anything else
+};
+
+template <int W, class A>
+inline Group group_at(const TapRun<A>& taps, int64_t start) {
+    if (taps.count - start < W) return Group::kMixed;
+    int32_t least = taps.index[start], most = least;
+    for (int p = 1; p < W; ++p) {
+        least = taps.index[start + p] < least ? taps.index[start + p] : least;
+        most = taps.index[start + p] > most ? taps.index[start + p] : most;
+    }
+    if (least >= 0) return Group::kBlend;
+    if (least < -1) return Group::kMixed;
+    return most >= 0 ? Group::kPartial : Group::kNone;
+}
+
+// Which pixel a tap of a group reads; in a partial group those without a source read pixel 0, where others show that
+// there are four pixels to blend.
+template <bool Partial>
+inline int64_t readable(int32_t index) {
+    return Partial && index < 0 ? 0 : index;
+}
+
+// All ones for the taps of a group that have a source, else zero.
+template <class T, int W>
+inline Vector<Integer<T>, W> validity(const int32_t* index) {
+    return __builtin_convertvector(load_vector<int32_t, W>(index) != -1, Vector<Integer<T>, W>);
+}
+
+// The values of those taps, and zero for the others.
+template <bool Partial, class T, int W>
+inline Vector<T, W> valid_values(const int32_t* index, Vector<T, W> values) {
+    if constexpr (!Partial) return values;
+    return validity<T, W>(index) ? values : Vector<T, W>{};
+}
+
+#if defined(__AVX__)
+
+using Eight = Vector<float, 8>;
+
+// Left pixels of taps K and K + 4 of eight, blended down, and the right ones likewise: each pixel's four planes lie
+// beside those of its right neighbour, so that one load takes both.
+template <bool Partial, int K>
+inline Eight blend_two(const TapRun<float>& taps, int64_t start, const float* block, Eight x) {
+    const auto down = [&](int64_t p) {
+        const float* above = block + readable<Partial>(taps.index[p]) * 4;
+        return mix(load_vector<float, 8>(above), load_vector<float, 8>(above + taps.width * 4), taps.fraction_y[p]);
+    };
+    const Eight first = down(start + K), second = down(start + K + 4);
+    const Eight left = shuffle<float, 8, Swap<8, 4, 0>>(first, second);
+    const Eight right = shuffle<float, 8, Swap<8, 4, 1>>(first, second);
+    return mix(left, right, shuffle<float, 8, Repeat<float, K>>(x, x));
+}
+
+template <bool Partial>
+inline void gather_eight(const TapRun<float>& taps, int64_t start, const float* block, float* rows) {
+    const Eight x = load_vector<float, 8>(taps.fraction_x + start);
+    Eight square[4] = {blend_two<Partial, 0>(taps, start, block, x), blend_two<Partial, 1>(taps, start, block, x),
+                       blend_two<Partial, 2>(taps, start, block, x), blend_two<Partial, 3>(taps, start, block, x)};
+    transpose_parts<float, 8, 4>(square);
+    for (int l = 0; l < 4; ++l)
+        store_vector<float, 8>(rows + l * kRun + start, valid_values<Partial, float, 8>(taps.index + start, square[l]));
+}
+
+// Four planes where a register holds eight floats: eight taps at a time.
+bool gather_narrow(const TapRun<float>& taps, const float* block, float* rows) {
+    if (!any_source(taps)) return false;
+    for (int64_t start = 0; start < taps.count; start += 8) {
+        switch (group_at<8>(taps, start)) {
+            case Group::kBlend: gather_eight<false>(taps, start, block, rows); break;
+            case Group::kPartial: gather_eight<true>(taps, start, block, rows); break;
+            case Group::kNone:
+                for (int l = 0; l < 4; ++l) store_vector<float, 8>(rows + l * kRun + start, Eight{});
+                break;
+            case Group::kMixed:
+                for (int64_t p = start; p < start + 8 && p < taps.count; ++p) {
+                    const auto value = blend_at<float, 4>(taps, p, block).part[0];
+                    for (int l = 0; l < 4; ++l) rows[l * kRun + p] = value[l];
+                }
+        }
     }
     return true;
 }
 
-template <int64_t L, class E, class A = typename Arithmetic<E>::type>
-void gather(const TapRun<A>& taps, const A* block, const PlaneSet<E>& destination) {
-    A values[kRun * L];
-    for (int64_t start = 0; start < taps.count; start += kRun) {
-        const int64_t run = start + kRun < taps.count ? kRun : taps.count - start;
-        for (int64_t p = 0; p < run; ++p) blend<L>(taps, start + p, block, values + p * L);
-        for (int64_t l = 0; l < destination.planes; ++l) {
-            E* SPUPROJ_RESTRICT plane = destination.base + destination.offset[l] + start;
-            for (int64_t p = 0; p < run; ++p) store(plane[p], values[p * L + l]);
-        }
+#endif
+
+inline double pair_at(const float* from) {
+    double pair;
+    std::memcpy(&pair, from, sizeof(pair));
+    return pair;
+}
+
+// A register of neighbouring pairs, of which each 128-bit part holds those of taps First, First + 1 of four.
+template <bool Partial, int First, int... J>
+inline Vector<float> pairs(const float* from, const int32_t* index, std::integer_sequence<int, J...>) {
+    const Vector<double> both = {pair_at(from + readable<Partial>(index[J / 2 * 4 + J % 2 + First]))...};
+    return bits_as<Vector<float>>(both);
+}
+
+// The blends of a vector's worth of taps of one plane.
+template <bool Partial>
+inline Vector<float> blend_group(const TapRun<float>& taps, int64_t start, const float* plane) {
+    constexpr int W = kWidth<float>;
+    constexpr std::make_integer_sequence<int, W / 2> half{};
+    const int32_t* index = taps.index + start;
+    const float* below = plane + taps.width;
+    const auto y = load_vector(taps.fraction_y + start), x = load_vector(taps.fraction_x + start);
+    const auto a = pairs<Partial, 0>(plane, index, half), b = pairs<Partial, 2>(plane, index, half);
+    const auto c = pairs<Partial, 0>(below, index, half), d = pairs<Partial, 2>(below, index, half);
+    using Left = Unzip<float, W, 0>;
+    using Right = Unzip<float, W, 1>;
+    const auto left = mix(shuffle<float, W, Left>(a, b), shuffle<float, W, Left>(c, d), y);
+    const auto right = mix(shuffle<float, W, Right>(a, b), shuffle<float, W, Right>(c, d), y);
+    return valid_values<Partial, float, W>(index, mix(left, right, x));
+}
+
+template <bool Partial>
+inline Vector<double> blend_group(const TapRun<double>& taps, int64_t start, const double* plane) {
+    Vector<double> value = {};
+    for (int p = 0; p < kWidth<double>; ++p) value[p] = blend_at<double, 1>(taps, start + p, plane).part[0][0];
+    return value;
+}
+
+template <class A>
+inline Vector<A> blend_mixed(const TapRun<A>& taps, int64_t start, const A* plane) {
+    A values[kWidth<A>] = {};
+    for (int64_t p = start; p < start + kWidth<A> && p < taps.count; ++p)
+        store_lanes<A, 1>(values + p - start, blend_at<A, 1>(taps, p, plane));
+    return load_vector(values);
+}
+
+// Any group of a vector's worth; zero where there is no source and beyond the run's end.
+template <class A>
+inline Vector<A> blend_group_at(const TapRun<A>& taps, int64_t start, const A* plane) {
+    switch (group_at<kWidth<A>>(taps, start)) {
+        case Group::kBlend: return blend_group<false>(taps, start, plane);
+        case Group::kPartial: return blend_group<true>(taps, start, plane);
+        case Group::kNone: break;
+        case Group::kMixed: return blend_mixed(taps, start, plane);
     }
+    return Vector<A>{};
+}
+
+// One plane: a vector's worth of taps at a time.
+template <class A>
+bool gather_single(const TapRun<A>& taps, const A* plane, A* row) {
+    if (!any_source(taps)) return false;
+    for (int64_t start = 0; start < taps.count; start += kWidth<A>)
+        store_vector(row + start, blend_group_at(taps, start, plane));
+    return true;
 }
 
 // Sums are taken of deviations from the first valid value, which is one of the data: no digits are lost to an offset.
-template <int64_t L, class A>
-void accumulate(const TapRun<A>& taps, const A* block, A* SPUPROJ_RESTRICT origin, A* SPUPROJ_RESTRICT sum,
-                A* SPUPROJ_RESTRICT squares, int32_t* SPUPROJ_RESTRICT count) {
-    A values[L];
+template <class V>
+struct Moments {
+    V origin = {}, sum = {}, squares = {};
+};
+
+template <class V, class C>
+inline void finish(Moments<V>& moments, const C& share, V& mean, V& variance) {
+    const V shift = moments.sum * share;
+    const V spread = moments.squares * share - shift * shift;
+    mean = moments.origin + shift;
+    variance = spread < V{} ? V{} : spread;
+}
+
+// One more view's blends, of pixels that have been seen `count` times.
+template <class A, int L>
+inline void accumulate(const TapRun<A>& taps, const A* block, A* origin, A* sum, A* squares, int32_t* count) {
     for (int64_t p = 0; p < taps.count; ++p) {
-        if (!blend<L>(taps, p, block, values)) continue;
-        if (count[p]++ == 0)
-            for (int64_t l = 0; l < L; ++l) origin[p * L + l] = values[l];
-        // Through locals, which alias nothing: the loops become vector code.
-        A sums[L], powers[L];
-        for (int64_t l = 0; l < L; ++l) values[l] -= origin[p * L + l];
-        for (int64_t l = 0; l < L; ++l) sums[l] = sum[p * L + l] + values[l];
-        for (int64_t l = 0; l < L; ++l) powers[l] = squares[p * L + l] + values[l] * values[l];
-        for (int64_t l = 0; l < L; ++l) sum[p * L + l] = sums[l];
-        for (int64_t l = 0; l < L; ++l) squares[p * L + l] = powers[l];
+        if (taps.index[p] == -1) continue;
+        const Lanes<A, L> value = blend_at<A, L>(taps, p, block);
+        Lanes<A, L> first = value, total = {}, powers = {};
+        if (count[p]++ > 0) {
+            first = load_lanes<A, L>(origin + p * L);
+            total = load_lanes<A, L>(sum + p * L);
+            powers = load_lanes<A, L>(squares + p * L);
+        } else {
+            store_lanes<A, L>(origin + p * L, value);
+        }
+        for (int v = 0; v < value.kVectors; ++v) {
+            // Zero for the first value, unless it is not finite.
+            const auto deviation = value.part[v] - first.part[v];
+            total.part[v] += deviation;
+            powers.part[v] += deviation * deviation;
+        }
+        store_lanes<A, L>(sum + p * L, total);
+        store_lanes<A, L>(squares + p * L, powers);
     }
 }
 
-template <int64_t L, class E, class A = typename Arithmetic<E>::type>
-void finish(const A* origin, const A* sum, const A* squares, const int32_t* count, int64_t pixels, int64_t first,
-            const PlaneSet<E>& means, const PlaneSet<E>& variances, const PlaneSet<int32_t>& counts) {
-    for (int64_t l = 0; l < means.planes; ++l) {
-        E* SPUPROJ_RESTRICT mean_plane = means.base + means.offset[l] + first;
-        E* SPUPROJ_RESTRICT variance_plane = variances.base + variances.offset[l] + first;
-        int32_t* SPUPROJ_RESTRICT count_plane = counts.base + counts.offset[l] + first;
-        for (int64_t p = 0; p < pixels; ++p) {
-            const A share = A(1) / static_cast<A>(count[p] > 0 ? count[p] : 1);
-            const A shift = sum[p * L + l] * share;
-            const A variance = squares[p * L + l] * share - shift * shift;
-            store(mean_plane[p], origin[p * L + l] + shift);
-            store(variance_plane[p], variance < A(0) ? A(0) : variance);
-            count_plane[p] = count[p];
+template <class A, int L>
+void reduce(const TapRun<A>* taps, const A* const* blocks, int64_t views, A* mean, A* variance, int32_t* count) {
+    const int64_t pixels = taps[0].count;
+    A origin[kRun * L], sum[kRun * L], squares[kRun * L];
+    for (int64_t p = 0; p < pixels; ++p) count[p] = 0;
+    for (int64_t n = 0; n < views; ++n) accumulate<A, L>(taps[n], blocks[n], origin, sum, squares, count);
+    for (int64_t p = 0; p < pixels; ++p) {
+        Lanes<A, L> average = {}, spread = {};
+        if (count[p] > 0) {
+            const Lanes<A, L> first = load_lanes<A, L>(origin + p * L), total = load_lanes<A, L>(sum + p * L);
+            const Lanes<A, L> powers = load_lanes<A, L>(squares + p * L);
+            for (int v = 0; v < first.kVectors; ++v) {
+                Moments<Vector<A, kLaneWidth<A, L>>> moments = {first.part[v], total.part[v], powers.part[v]};
+                finish(moments, A(1) / static_cast<A>(count[p]), average.part[v], spread.part[v]);
+            }
         }
+        store_lanes<A, L>(origin + p * L, average);
+        store_lanes<A, L>(squares + p * L, spread);
+    }
+    deinterleave<A, L>(origin, pixels, mean);
+    deinterleave<A, L>(squares, pixels, variance);
+}
+
+// All ones for the taps of any vector's worth that have a source.
+template <class A>
+inline Vector<Integer<A>> validity_at(const TapRun<A>& taps, int64_t start) {
+    if (taps.count - start >= kWidth<A>) return validity<A, kWidth<A>>(taps.index + start);
+    int32_t index[kWidth<A>];
+    for (int p = 0; p < kWidth<A>; ++p) index[p] = start + p < taps.count ? taps.index[start + p] : -1;
+    return validity<A, kWidth<A>>(index);
+}
+
+template <class A>
+void reduce_single(const TapRun<A>* taps, const A* const* planes, int64_t views, A* mean, A* variance, int32_t* count) {
+    using V = Vector<A>;
+    for (int64_t start = 0; start < taps[0].count; start += kWidth<A>) {
+        Moments<V> moments;
+        Vector<Integer<A>> seen = {};
+        for (int64_t n = 0; n < views; ++n) {
+            const auto valid = validity_at(taps[n], start);
+            const V value = blend_group_at(taps[n], start, planes[n]);
+            moments.origin = valid & (seen == 0) ? value : moments.origin;
+            const V deviation = valid ? value - moments.origin : V{};
+            moments.sum += deviation;
+            moments.squares += deviation * deviation;
+            seen -= valid;
+        }
+        const V share = A(1) / __builtin_convertvector(seen > 0 ? seen : seen + 1, V);
+        V average, spread;
+        finish(moments, share, average, spread);
+        store_vector(mean + start, average);
+        store_vector(variance + start, spread);
+        for (int p = 0; p < kWidth<A>; ++p) count[start + p] = static_cast<int32_t>(seen[p]);
     }
 }
 
 template <class A>
-inline void spread(const TapRun<A>& taps, int64_t p, A value, A* accumulator) {
-    const int64_t index = taps.index[p];
-    const A fraction_y = taps.fraction_y[p], fraction_x = taps.fraction_x[p];
-    A* upper = accumulator + index;
-    const A top = value * (A(1) - fraction_y), bottom = value * fraction_y;
-    upper[0] += top * (A(1) - fraction_x);
-    if (fraction_x > A(0)) upper[1] += top * fraction_x;
-    if (!(fraction_y > A(0))) return;
-    A* lower = upper + taps.width;
-    lower[0] += bottom * (A(1) - fraction_x);
-    if (fraction_x > A(0)) lower[1] += bottom * fraction_x;
-}
-
-template <class E, class A = typename Arithmetic<E>::type>
-void scatter(const TapRun<A>& taps, const E* source, A* accumulator) {
-    for (int64_t p = 0; p < taps.count; ++p)
-        if (taps.index[p] >= 0) spread<A>(taps, p, load(source[p]), accumulator);
-}
-
-template <class E, class A = typename Arithmetic<E>::type>
-A read(const TapRun<A>& taps, int64_t p, const E* source) {
-    const E* upper = source + taps.index[p];
-    const E* lower = upper + (taps.fraction_y[p] > A(0) ? taps.width : 0);
-    const int64_t right = taps.fraction_x[p] > A(0) ? 1 : 0;
-    const A top = lerp<A>(load(upper[0]), load(upper[right]), taps.fraction_x[p]);
-    const A bottom = lerp<A>(load(lower[0]), load(lower[right]), taps.fraction_x[p]);
-    return lerp<A>(top, bottom, taps.fraction_y[p]);
-}
-
-template <class E, class A = typename Arithmetic<E>::type>
-void reduce_backward(const TapRun<A>& taps, const E* source, const E* grad_mean, const E* grad_variance, const E* mean,
-                     const int32_t* count, A* accumulator) {
-    for (int64_t p = 0; p < taps.count; ++p) {
-        if (taps.index[p] < 0) continue;
-        const A deviation = read<E>(taps, p, source) - load(mean[p]);
-        const A gradient = load(grad_mean[p]) + A(2) * load(grad_variance[p]) * deviation;
-        spread<A>(taps, p, gradient / static_cast<A>(count[p]), accumulator);
+void slope(const A* grad_mean, const A* grad_variance, const A* mean, const int32_t* count, int64_t pixels, A* value) {
+    for (int64_t p = 0; p < pixels; ++p) {
+        const A gradient = grad_mean[p] + A(2) * grad_variance[p] * (value[p] - mean[p]);
+        value[p] = count[p] > 0 ? gradient / static_cast<A>(count[p]) : A(0);
     }
 }
 
 template <class E, class A = typename Arithmetic<E>::type>
-void store_plane(const A* accumulator, int64_t count, E* destination) {
-    for (int64_t p = 0; p < count; ++p) store(destination[p], accumulator[p]);
+void load_row(const E* from, int64_t count, A* row) {
+    for (int64_t p = 0; p < count; ++p) row[p] = load(from[p]);
+}
+
+// Streaming pays where whole cache lines are written.
+constexpr int64_t kLineBytes = 64;
+
+template <class A, class O>
+void write(const A* row, int64_t count, bool stream, void* to) {
+    O converted[kRun];
+    const void* from = row;
+    if constexpr (!std::is_same_v<A, O>) {
+        for (int64_t p = 0; p < count; ++p) store(converted[p], row[p]);
+        from = converted;
+    }
+    const int64_t bytes = count * static_cast<int64_t>(sizeof(O));
+    const char* values = static_cast<const char*>(from);
+    char* out = static_cast<char*>(to);
+    if (stream && bytes % kLineBytes == 0 && reinterpret_cast<uintptr_t>(to) % kLineBytes == 0) {
+        for (int64_t at = 0; at < bytes; at += kRegisterBytes) stream_vector(out + at, load_vector(values + at));
+        return;
+    }
+    int64_t at = 0;
+    for (; at + kRegisterBytes <= bytes; at += kRegisterBytes) store_vector(out + at, load_vector(values + at));
+    if (at < bytes) std::memcpy(out + at, values + at, static_cast<size_t>(bytes - at));
+}
+
+template <class A, class O>
+void write_pixels(const A* rows, int64_t planes, int64_t count, int64_t pixel_stride, void* to) {
+    O* pixel = static_cast<O*>(to);
+    for (int64_t p = 0; p < count; ++p, pixel += pixel_stride)
+        for (int64_t l = 0; l < planes; ++l) store(pixel[l], rows[l * kRun + p]);
+}
+
+template <class A, int L>
+inline void add(const Lanes<A, L>& value, A weight, A* pixel) {
+    Lanes<A, L> sum = load_lanes<A, L>(pixel);
+    for (int v = 0; v < sum.kVectors; ++v) sum.part[v] += weight * value.part[v];
+    store_lanes<A, L>(pixel, sum);
+}
+
+// The four weights of each tap of a run: above left, above right, below left, below right.
+template <class A>
+struct Weights {
+    A corner[4][kRun];
+};
+
+template <class A>
+inline void weigh(const TapRun<A>& taps, Weights<A>& weights) {
+    for (int64_t p = 0; p < taps.count; ++p) {
+        const A y = taps.fraction_y[p], x = taps.fraction_x[p];
+        weights.corner[0][p] = (A(1) - y) * (A(1) - x);
+        weights.corner[1][p] = (A(1) - y) * x;
+        weights.corner[2][p] = y * (A(1) - x);
+        weights.corner[3][p] = y * x;
+    }
+}
+
+// Any tap, of which only the part within the band counts.
+template <class A, int L>
+inline void scatter_within(const TapRun<A>& taps, int64_t p, const Weights<A>& weights, const Lanes<A, L>& value,
+                           const Band& band, A* accumulator) {
+    if (taps.index[p] == -1) return;
+    const bool right = taps.fraction_x[p] > A(0);
+    const int rows = taps.fraction_y[p] > A(0) ? 2 : 1;
+    for (int row = 0; row < rows; ++row) {
+        const int64_t pixel = source_index(taps.index[p]) + row * taps.width;
+        if (pixel < band.first || pixel >= band.last) continue;
+        A* to = accumulator + (pixel - band.first) * L;
+        add<A, L>(value, weights.corner[2 * row][p], to);
+        if (right) add<A, L>(value, weights.corner[2 * row + 1][p], to + L);
+    }
+}
+
+// Taps that follow each other add to the same pixels, and would wait for each other: a run is walked in quarters.
+constexpr int64_t kStrides = 4;
+
+template <class A, int L>
+void scatter(const TapRun<A>& taps, const A* const* rows, const Band& band, A* accumulator) {
+    if (!any_source(taps)) return;
+    A block[kRun * L];
+    interleave<A, L>(rows, taps.count, block);
+    Weights<A> weights;
+    weigh(taps, weights);
+    const int64_t quarter = (taps.count + kStrides - 1) / kStrides;
+    const int64_t span = band.last - band.first - taps.width;
+    for (int64_t i = 0; i < quarter; ++i) {
+        for (int64_t p = i; p < taps.count; p += quarter) {
+            const Lanes<A, L> value = load_lanes<A, L>(block + p * L);
+            const int64_t pixel = taps.index[p] - band.first;
+            if (taps.index[p] < 0 || pixel < 0 || pixel >= span) {
+                scatter_within<A, L>(taps, p, weights, value, band, accumulator);
+                continue;
+            }
+            A* above = accumulator + pixel * L;
+            A* below = above + taps.width * L;
+            add<A, L>(value, weights.corner[0][p], above);
+            add<A, L>(value, weights.corner[1][p], above + L);
+            add<A, L>(value, weights.corner[2][p], below);
+            add<A, L>(value, weights.corner[3][p], below + L);
+        }
+    }
 }
 
 template <class U>
-void copy(const int32_t* index, int64_t count, const void* source, void* destination) {
+void copy(const int32_t* index, int64_t count, const void* source, int64_t pixel_stride, void* destination) {
     const U* from = static_cast<const U*>(source);
     U* to = static_cast<U*>(destination);
-    for (int64_t p = 0; p < count; ++p) to[p] = index[p] < 0 ? U(0) : from[index[p]];
+    for (int64_t p = 0; p < count; ++p) to[p * pixel_stride] = index[p] == -1 ? U(0) : from[source_index(index[p])];
 }
 
-template <int64_t L, class E>
-constexpr LaneKernels<E> lane_kernels() {
-    return {L, interleave<L, E>, gather<L, E>, accumulate<L, typename Arithmetic<E>::type>, finish<L, E>};
+template <class A, int L>
+constexpr LaneKernels<A> lane_kernels() {
+    LaneKernels<A> kernels = {L, interleave<A, L>, deinterleave<A, L>, gather<A, L>, reduce<A, L>, scatter<A, L>};
+#if defined(__AVX__)
+    if constexpr (std::is_same_v<A, float> && L == 4) kernels.gather = gather_narrow;
+#endif
+    return kernels;
 }
 
-template <class E>
-constexpr Kernels<E> kernels_of() {
-    return {lane_kernels<1, E>(), lane_kernels<4, E>(), lane_kernels<kMaxLanes, E>(),
-            scatter<E>,           reduce_backward<E>,   store_plane<E>};
+template <class A>
+constexpr ArithmeticKernels<A> arithmetic_kernels() {
+    return {{1, interleave<A, 1>, deinterleave<A, 1>, gather_single<A>, reduce_single<A>, scatter<A, 1>},
+            lane_kernels<A, 4>(),
+            lane_kernels<A, kMaxLanes>(),
+            slope<A>,
+            {write<A, float>, write<A, double>, write<A, Float16>, write<A, BFloat16>},
+            {write_pixels<A, float>, write_pixels<A, double>, write_pixels<A, Float16>, write_pixels<A, BFloat16>}};
 }
 
-constexpr KernelTable kTable = {kernels_of<float>(),    kernels_of<double>(), kernels_of<Float16>(),
-                                kernels_of<BFloat16>(), copy<uint8_t>,        copy<uint16_t>,
-                                copy<uint32_t>,         copy<uint64_t>};
+constexpr KernelTable kTable = {arithmetic_kernels<float>(),
+                                arithmetic_kernels<double>(),
+                                load_row<Float16>,
+                                load_row<BFloat16>,
+                                copy<uint8_t>,
+                                copy<uint16_t>,
+                                copy<uint32_t>,
+                                copy<uint64_t>,
+                                end_streaming};
 
 }  // namespace
 

@@ -1,67 +1,72 @@
-// The kernels of one SIMD level; cpu/kernels.cpp is compiled once for each.
+// The kernels of one SIMD level; cpu/kernels.cpp is compiled once for each. They work on runs of taps and on L planes
+// at once: in blocks the planes are interleaved (block[p * L + l] is pixel p of plane l), so that each pixel that a tap
+// reads is one contiguous load for all of them; in rows each plane has kRun values of its own.
 #pragma once
 
 #include "spuproj/element.hpp"
 
 namespace spuproj::cpu {
 
-// Taps of a run of destination pixels; `width` is the source's row length.
+constexpr int64_t kRun = 64;
+constexpr int64_t kMaxLanes = 16;
+
+// At most kRun taps, as Taps or Tiles store them; `width` is the row length of the block that they read.
 template <class A>
 struct TapRun {
     const int32_t* index;
     const A* fraction_y;
     const A* fraction_x;
     int64_t count;
-    int32_t width;
+    int64_t width;
 };
 
-// Up to `Lanes` planes of one tensor; `offset` is each one's distance from `base`, in elements.
-template <class E>
-struct PlaneSet {
-    E* base;
-    const int64_t* offset;
-    int64_t planes;
+// A range of pixels of the raster that taps read; its accumulator is a block of these pixels alone.
+struct Band {
+    int64_t first, last;
 };
 
-constexpr int64_t kMaxLanes = 16;
-
-// Kernels on L planes at once, interleaved: block[p * L + l] is pixel p of plane l, in the arithmetic type, so that
-// each corner of a tap is one contiguous load for all planes.
-template <class E>
+template <class A>
 struct LaneKernels {
-    using A = typename Arithmetic<E>::type;
     int64_t lanes;
-    void (*interleave)(const PlaneSet<const E>& source, int64_t count, A* block);
-    // destination pixel p of every plane = the tap's blend of the block, zero where there is none
-    void (*gather)(const TapRun<A>& taps, const A* block, const PlaneSet<E>& destination);
-    // one more view: each pixel's first valid value, and sums of all values' deviations from it
-    void (*accumulate)(const TapRun<A>& taps, const A* block, A* origin, A* sum, A* squares, int32_t* count);
-    // what accumulate gathered, as planes of mean, population variance and count
-    void (*finish)(const A* origin, const A* sum, const A* squares, const int32_t* count, int64_t pixels, int64_t first,
-                   const PlaneSet<E>& means, const PlaneSet<E>& variances, const PlaneSet<int32_t>& counts);
+    // count <= kRun pixels of rows[l] as a block
+    void (*interleave)(const A* const* rows, int64_t count, A* block);
+    // the reverse, one row every kRun values
+    void (*deinterleave)(const A* block, int64_t count, A* rows);
+    // rows of the taps' blends, zero where a point has no source; false, and nothing written, where none has one
+    bool (*gather)(const TapRun<A>& taps, const A* block, A* rows);
+    // rows of mean and population variance, and the count, of what the same taps of each view read in its block
+    void (*reduce)(const TapRun<A>* taps, const A* const* blocks, int64_t views, A* mean, A* variance, int32_t* count);
+    // the transpose of gather: adds rows[l][p] to the pixels of the band that tap p reads
+    void (*scatter)(const TapRun<A>& taps, const A* const* rows, const Band& band, A* accumulator);
 };
 
+template <class A>
+struct ArithmeticKernels {
+    LaneKernels<A> single, narrow, wide;
+    // the gradient of mean and variance with respect to a view's value, in place of the value
+    void (*slope)(const A* grad_mean, const A* grad_variance, const A* mean, const int32_t* count, int64_t pixels,
+                  A* value);
+    // a row as elements of a type: side by side, past the caches where `stream` asks for it
+    void (*write[kDTypes])(const A* row, int64_t count, bool stream, void* to);
+    // rows with the planes of a pixel side by side
+    void (*write_pixels[kDTypes])(const A* rows, int64_t planes, int64_t count, int64_t pixel_stride, void* to);
+};
+
+// count elements as a row
 template <class E>
-struct Kernels {
-    using A = typename Arithmetic<E>::type;
-    LaneKernels<E> single, narrow, wide;
-    // the transpose of gather: source[p] is added to the tap's pixels of the accumulator
-    void (*scatter)(const TapRun<A>& taps, const E* source, A* accumulator);
-    // one view's share of the gradient of reduce, scattered
-    void (*reduce_backward)(const TapRun<A>& taps, const E* source, const E* grad_mean, const E* grad_variance,
-                            const E* mean, const int32_t* count, A* accumulator);
-    void (*store_plane)(const A* accumulator, int64_t count, E* destination);
-};
+using Load = void (*)(const E* from, int64_t count, typename Arithmetic<E>::type* row);
 
-// destination[p] = source[index[p]], zero for -1, for one element size
-using Copy = void (*)(const int32_t* index, int64_t count, const void* source, void* destination);
+// destination[p * pixel_stride] = source[tap p], zero where there is none, for one element size
+using Copy = void (*)(const int32_t* index, int64_t count, const void* source, int64_t pixel_stride, void* destination);
 
 struct KernelTable {
-    Kernels<float> f32;
-    Kernels<double> f64;
-    Kernels<Float16> f16;
-    Kernels<BFloat16> bf16;
+    ArithmeticKernels<float> single_precision;
+    ArithmeticKernels<double> double_precision;
+    Load<Float16> load_float16;
+    Load<BFloat16> load_bfloat16;
     Copy copy8, copy16, copy32, copy64;
+    // makes streamed writes visible to other threads
+    void (*end_streaming)();
 };
 
 const KernelTable& kernels_baseline();

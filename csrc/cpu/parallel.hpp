@@ -11,22 +11,25 @@
 
 namespace spuproj::cpu {
 
-// A worker's memory, kept from unit to unit; what it holds at first is not defined.
+// A worker's memory, kept from unit to unit and aligned to cache lines; what it holds at first is not defined.
 class Scratch {
  public:
     template <class T>
     T* get(int64_t count) {
-        const size_t words = (static_cast<size_t>(count) * sizeof(T) + sizeof(double) - 1) / sizeof(double);
-        if (words_ < words) {
-            storage_.reset(new double[words]);
-            words_ = words;
+        const size_t lines = (static_cast<size_t>(count) * sizeof(T) + sizeof(Line) - 1) / sizeof(Line);
+        if (lines_ < lines) {
+            storage_.reset(new Line[lines]);
+            lines_ = lines;
         }
         return reinterpret_cast<T*>(storage_.get());
     }
 
  private:
-    std::unique_ptr<double[]> storage_;
-    size_t words_ = 0;
+    struct alignas(64) Line {
+        char bytes[64];
+    };
+    std::unique_ptr<Line[]> storage_;
+    size_t lines_ = 0;
 };
 
 // Runs work(data), which must not throw, on up to `threads` threads at once.

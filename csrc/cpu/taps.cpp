@@ -1,24 +1,70 @@
 #include <limits>
 
-#include "cpu/parallel.hpp"
-#include "spuproj/cpu.hpp"
+#include "cpu/windows.hpp"
 
 namespace spuproj::cpu {
 namespace {
 
+// Stores a tap at position p; its index counts from pixel (row, column), in rows of `width`.
+template <class A>
+void store_tap(const Tap& tap, int64_t row, int64_t column, int64_t width, int64_t p, int32_t* index, void* fraction_y,
+               void* fraction_x) {
+    const A y = static_cast<A>(tap.fraction_y), x = static_cast<A>(tap.fraction_x);
+    static_cast<A*>(fraction_y)[p] = y;
+    static_cast<A*>(fraction_x)[p] = x;
+    index[p] = stored_index(tap.row < 0 ? -1 : (tap.row - row) * width + tap.column - column, y, x);
+}
+
 template <class A>
 void build(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
            const Taps& taps, int64_t threads) {
-    A* fraction_y = static_cast<A*>(taps.fraction_y);
-    A* fraction_x = static_cast<A*>(taps.fraction_x);
     parallel_for(count * height, threads, [&](int64_t unit, Scratch&) {
         for (int64_t column = 0; column < width; ++column) {
-            const int64_t p = unit * width + column;
             const Tap tap = tap_at(geometry[unit / height], sampling, unit % height, column);
-            taps.index[p] = static_cast<int32_t>(tap.index);
-            fraction_y[p] = static_cast<A>(tap.fraction_y);
-            fraction_x[p] = static_cast<A>(tap.fraction_x);
+            store_tap<A>(tap, 0, 0, taps.source_width, unit * width + column, taps.index, taps.fraction_y,
+                         taps.fraction_x);
         }
+    });
+}
+
+// The taps of the tile whose first pixel is (top, left).
+void tile_taps(const ViewGeometry& geometry, const Sampling& sampling, const Tiles& tiles, int64_t top, int64_t left,
+               Tap* taps) {
+    for (int64_t p = 0; p < kTilePixels; ++p) {
+        const int64_t row = top + p / kTileColumns, column = left + p % kTileColumns;
+        const bool outside = row >= tiles.height || column >= tiles.width;
+        taps[p] = outside ? Tap{-1, 0, 0.0, 0.0} : tap_at(geometry, sampling, row, column);
+    }
+}
+
+Window window_of(const Tap* taps, int64_t source_width) {
+    int64_t top = INT64_MAX, left = INT64_MAX, bottom = -1, right = -1;
+    for (int64_t p = 0; p < kTilePixels; ++p) {
+        if (taps[p].row < 0) continue;
+        top = std::min(top, taps[p].row);
+        left = std::min(left, taps[p].column);
+        bottom = std::max(bottom, taps[p].row + (taps[p].fraction_y > 0.0));
+        right = std::max(right, taps[p].column + (taps[p].fraction_x > 0.0));
+    }
+    if (bottom < 0) return {0, 0, 0};
+    return {static_cast<int32_t>(top * source_width + left), static_cast<int32_t>(bottom - top + 1),
+            static_cast<int32_t>(right - left + 1)};
+}
+
+template <class A>
+void build_tiled(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, const Tiles& tiles,
+                 int64_t threads) {
+    const int64_t across = tiles_across(tiles), per_view = tiles_per_view(tiles);
+    parallel_for(count * per_view, threads, [&](int64_t unit, Scratch&) {
+        Tap taps[kTilePixels];
+        const int64_t top = unit % per_view / across * kTileRows, left = unit % across * kTileColumns;
+        tile_taps(geometry[unit / per_view], sampling, tiles, top, left, taps);
+        const Window window = window_of(taps, tiles.source_width);
+        const int64_t row = window.first / tiles.source_width, column = window.first % tiles.source_width;
+        for (int64_t p = 0; p < kTilePixels; ++p)
+            store_tap<A>(taps[p], row, column, window.columns, unit * kTilePixels + p, tiles.index, tiles.fraction_y,
+                         tiles.fraction_x);
+        tiles.window[unit] = window;
     });
 }
 
@@ -26,10 +72,14 @@ void build(const ViewGeometry* geometry, int64_t count, const Sampling& sampling
 
 void build_taps(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
                 bool double_precision, const Taps& taps, int64_t threads) {
-    if (double_precision)
-        build<double>(geometry, count, sampling, height, width, taps, threads);
-    else
-        build<float>(geometry, count, sampling, height, width, taps, threads);
+    const auto run = double_precision ? build<double> : build<float>;
+    run(geometry, count, sampling, height, width, taps, threads);
+}
+
+void build_tiles(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, bool double_precision,
+                 const Tiles& tiles, int64_t threads) {
+    const auto run = double_precision ? build_tiled<double> : build_tiled<float>;
+    run(geometry, count, sampling, tiles, threads);
 }
 
 void coordinates(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,

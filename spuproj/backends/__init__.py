@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, dtype, memory_format
 
 from spuproj.backends import cpu, torch
 
@@ -15,8 +15,17 @@ class Backend(Protocol):
     """What a backend module has: the ops, with the arguments of the registered ops of the same names."""
 
     def project(
-        self, image: Tensor, geometry: Tensor, view_size: Sequence[int], interpolation: str, padding: str
+        self,
+        image: Tensor,
+        geometry: Tensor,
+        view_size: Sequence[int],
+        interpolation: str,
+        padding: str,
+        out_dtype: dtype | None,
+        memory_format: memory_format | None,
     ) -> Tensor: ...
+
+    def project_out(self, image: Tensor, geometry: Tensor, out: Tensor, interpolation: str, padding: str) -> None: ...
 
     def project_adjoint(
         self, views: Tensor, geometry: Tensor, size: Sequence[int], interpolation: str, padding: str
@@ -79,3 +88,12 @@ def choose(device_type: str) -> tuple[str, str]:
 def serving(device_type: str) -> Backend:
     """The backend module that serves a device type. Raises RuntimeError as ``choose`` does."""
     return BACKENDS[choose(device_type)[0]]
+
+
+def planned(
+    name: str, source: Tensor, geometry: Tensor, options: tuple[Any, ...], out: Tensor | None
+) -> Tensor | tuple[Tensor, ...] | None:
+    """The result of an op on a CPU tensor whose call has been planned before, or None: see ``spuproj.backends.cpu``."""
+    if cpu.MISSING is not None or cpu.has_variable(VARIABLE):
+        return None
+    return cpu.planned(name, source, geometry, options, out)

@@ -1,22 +1,23 @@
 """The ``cpu`` backend: the compiled kernels of ``csrc/cpu``, on ``torch.get_num_threads()`` threads.
 
-The taps of a geometry (which pixels each point reads, and their weights) are computed once and kept, keyed by the
-geometry's own numbers, in a cache bounded in bytes that drops the least recently used.
+What a call needs beside its tensors' addresses depends on shapes, strides, dtypes and the geometry's numbers alone. It
+is put together at the first call and kept as a plan, so that the next one goes straight to the kernel.
 """
 
 from __future__ import annotations
 
-import os
-from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from threading import Lock
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from spuproj.layout import empty_views
+
 try:
     from spuproj import _cpu
+    from spuproj.backends.cpu_taps import Taps, taps_of
 
     MISSING: str | None = None
 except ImportError as error:
@@ -24,39 +25,15 @@ except ImportError as error:
 
 Size = Sequence[int]
 
-CACHE_BYTES = 256 * 2**20
-"""Bound of the taps cache."""
-
 _DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
-# Below this many output elements a thread costs more than it brings.
+# Below this many elements a thread costs more than it brings.
 _ELEMENTS_PER_THREAD = 32768
-_INDEX_LIMIT = 2**31 - 1
-
-
-@dataclass(frozen=True)
-class _Taps:
-    index: Tensor
-    fraction_y: Tensor
-    fraction_x: Tensor
-
-    @property
-    def nbytes(self) -> int:
-        return self.index.nbytes + self.fraction_y.nbytes + self.fraction_x.nbytes
-
-
-_cache: OrderedDict[tuple[object, ...], _Taps] = OrderedDict()
-_cache_lock = Lock()
-_cached_bytes = 0
-
-
-def _fresh_lock() -> None:
-    global _cache_lock
-    _cache_lock = Lock()
-
-
-# A forked child must not wait for a lock that a thread of its parent held.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_fresh_lock)
+_INDEX_LIMIT = 2**31 - 2
+# Allocators return blocks this large to the system: each new one is fresh memory.
+_FRESH_BYTES = 32 * 2**20
+_PLANS = 256
+# Results up to this size are made like ones that the plan keeps.
+_SMALL_BYTES = 2**16
 
 
 def simd_level() -> str:
@@ -69,8 +46,109 @@ def simd_levels() -> list[str]:
     return _cpu.simd_levels()
 
 
-def _threads(elements: int) -> int:
-    return max(1, min(torch.get_num_threads(), elements // _ELEMENTS_PER_THREAD))
+def has_variable(name: str) -> bool:
+    """Whether the environment has a variable: what ``name in os.environ`` says, in a fraction of its time."""
+    return _cpu.has_variable(name)
+
+
+class _Plan(NamedTuple):
+    """A call that waits for its tensors.
+
+    Attributes:
+        table: bytes of the geometry.
+        taps: what the kernel reads beside the tensors.
+        kernel: takes addresses, ``kernel(source, *results, threads)``.
+        empty: makes the result for a source, a tensor or a tuple of them.
+        dense: whether the source's planes are contiguous.
+        threads: that the work is worth.
+    """
+
+    table: bytes
+    taps: Taps
+    kernel: Callable[..., None]
+    empty: Callable[[Tensor], Any]
+    dense: bool
+    threads: int
+
+    def run(self, source: Tensor, *results: Tensor) -> None:
+        """Calls the kernel."""
+        source = source if self.dense else source.contiguous()
+        threads = 1 if self.threads == 1 else min(torch.get_num_threads(), self.threads)
+        self.kernel(source.data_ptr(), *[result.data_ptr() for result in results], threads)
+
+
+_plans: dict[tuple[object, ...], _Plan] = {}
+
+
+def _key(
+    name: str, source: Tensor, geometry: Tensor, options: tuple[Any, ...], out: Tensor | None = None
+) -> tuple[object, ...]:
+    return (
+        name,
+        geometry.data_ptr(),
+        geometry.shape,
+        geometry.stride(),
+        source.dtype,
+        source.shape,
+        source.stride(),
+        options,
+        None if out is None else (out.device, out.dtype, out.shape, out.stride()),
+    )
+
+
+def planned(
+    name: str, source: Tensor, geometry: Tensor, options: tuple[Any, ...], out: Tensor | None = None
+) -> Tensor | tuple[Tensor, ...] | None:
+    """The result of an op whose call has been planned, or None.
+
+    Args:
+        name: of the op.
+        source: the tensor that it reads, on the CPU.
+        geometry: the table.
+        options: the op's other arguments.
+        out: where the result goes; a new tensor where None.
+    """
+    plan = _plans.get(_key(name, source, geometry, options, out))
+    # The address may have been given to other numbers since.
+    if plan is None or not _cpu.holds(geometry.data_ptr(), plan.table):
+        return None
+    result = plan.empty(source) if out is None else out
+    if type(result) is tuple:
+        plan.run(source, *result)
+    else:
+        plan.run(source, result)
+    return result
+
+
+def _keep(
+    plan: _Plan,
+    name: str,
+    source: Tensor,
+    geometry: Tensor,
+    options: tuple[Any, ...],
+    result: Tensor | None = None,
+    out: Tensor | None = None,
+) -> None:
+    if not geometry.is_contiguous() or plan.taps.nbytes > _FRESH_BYTES:
+        return
+    if result is not None and result.nbytes <= _SMALL_BYTES:
+        plan = plan._replace(empty=partial(_new, torch.empty_like(result)))
+    if len(_plans) >= _PLANS:
+        _plans.clear()
+    _plans[_key(name, source, geometry, options, out)] = plan
+
+
+def _plan(
+    source: Tensor,
+    geometry: Tensor,
+    taps: Taps,
+    kernel: Callable[..., None],
+    empty: Callable[[Tensor], Any],
+    elements: int,
+) -> _Plan:
+    table = geometry.detach().contiguous().numpy().tobytes()
+    threads = max(1, elements // _ELEMENTS_PER_THREAD)
+    return _Plan(table, taps, kernel, empty, _has_dense_planes(source), threads)
 
 
 def _check_index_range(size: Size, argument: str) -> None:
@@ -78,148 +156,146 @@ def _check_index_range(size: Size, argument: str) -> None:
         raise ValueError(f"{argument} must have at most {_INDEX_LIMIT} pixels, got {size[0]} x {size[1]}")
 
 
-def _sampling(source: Size, *, inverse: bool, interpolation: str, padding: str) -> _cpu.Sampling:
-    return _cpu.Sampling(
-        inverse=inverse,
-        nearest=interpolation == "nearest",
-        border=padding == "border",
-        source_height=source[0],
-        source_width=source[1],
-    )
+def _has_dense_planes(tensor: Tensor) -> bool:
+    return tensor.stride(-1) == 1 and tensor.stride(-2) == tensor.shape[-1]
 
 
-def _build(table: Tensor, raster: Size, sampling: _cpu.Sampling, dtype: torch.dtype) -> _Taps:
-    count, pixels = table.numel() // table.shape[-1], raster[0] * raster[1]
-    taps = _Taps(
-        index=torch.empty(count, pixels, dtype=torch.int32),
-        fraction_y=torch.empty(count, pixels, dtype=dtype),
-        fraction_x=torch.empty(count, pixels, dtype=dtype),
-    )
-    _cpu.build_taps(
-        table.data_ptr(),
-        count,
-        sampling,
-        raster[0],
-        raster[1],
-        dtype == torch.float64,
-        _native(taps, pixels, (1, 1), shared=True),
-        _threads(8 * taps.index.numel()),
-    )
-    return taps
-
-
-def _taps(
-    geometry: Tensor, raster: Size, source: Size, *, inverse: bool, interpolation: str, padding: str, dtype: torch.dtype
-) -> _Taps:
-    """The taps of every pixel of ``raster`` (views, or with ``inverse`` slices) into ``source``."""
-    table = geometry.detach().contiguous()
-    precision = torch.float64 if dtype == torch.float64 else torch.float32
-    key = (table.numpy().tobytes(), *raster, *source, inverse, interpolation, padding, precision)
-    with _cache_lock:
-        if key in _cache:
-            _cache.move_to_end(key)
-            return _cache[key]
-    sampling = _sampling(source, inverse=inverse, interpolation=interpolation, padding=padding)
-    taps = _build(table, raster, sampling, precision)
-    _keep(key, taps)
-    return taps
-
-
-def _keep(key: tuple[object, ...], taps: _Taps) -> None:
-    global _cached_bytes
-    if taps.nbytes > CACHE_BYTES:
-        return
-    with _cache_lock:
-        if key not in _cache:
-            _cache[key] = taps
-            _cached_bytes += taps.nbytes
-        while _cached_bytes > CACHE_BYTES:
-            _cached_bytes -= _cache.popitem(last=False)[1].nbytes
-
-
-def _native(taps: _Taps, pixels: int, source: Size, *, shared: bool, views: int = 1) -> _cpu.Taps:
-    return _cpu.Taps(
-        index=taps.index.data_ptr(),
-        fraction_y=taps.fraction_y.data_ptr(),
-        fraction_x=taps.fraction_x.data_ptr(),
-        pixels=pixels,
-        source_pixels=source[0] * source[1],
-        source_width=source[1],
-        sample_stride=0 if shared else views * pixels,
-    )
-
-
-def _dense_planes(tensor: Tensor) -> Tensor:
+def _dense(tensor: Tensor) -> Tensor:
     """The tensor itself where each plane is contiguous, else a contiguous copy."""
-    dense = tensor.stride(-1) == 1 and tensor.stride(-2) == tensor.shape[-1]
-    return tensor if dense else tensor.contiguous()
+    return tensor if _has_dense_planes(tensor) else tensor.contiguous()
 
 
-def _planes(tensor: Tensor) -> _cpu.Planes:
-    """A ``[B, N, C, ., .]`` tensor, or a ``[B, C, ., .]`` one whose planes serve every view."""
+def _strides(tensor: Tensor) -> _cpu.Strides:
+    """Of a ``[B, N, C, ., .]`` tensor, or of a ``[B, C, ., .]`` one whose planes serve every view."""
     strides = tensor.stride()
-    view_stride = strides[1] if tensor.dim() == 5 else 0
-    return _cpu.Planes(tensor.data_ptr(), strides[0], view_stride, strides[-3])
+    return _cpu.Strides(strides[0], strides[1] if tensor.dim() == 5 else 0, strides[-3], strides[-1])
 
 
-def _gather(source: Tensor, result: Tensor, geometry: Tensor, taps: _Taps, interpolation: str) -> Tensor:
-    batch, views, channels = result.shape[:3]
-    source = _dense_planes(source)
-    shape = _cpu.Shape(batch, views, channels)
-    native = _native(
-        taps, result.shape[-2] * result.shape[-1], source.shape[-2:], shared=geometry.dim() == 2, views=views
-    )
-    threads = _threads(result.numel())
-    if interpolation == "nearest":
-        _cpu.copy(source.element_size(), shape, native, _planes(source), _planes(result), threads)
-    else:
-        _cpu.gather(_DTYPE_CODES[source.dtype], shape, native, _planes(source), _planes(result), threads)
+def _expect_writes(tensor: Tensor) -> None:
+    if tensor.nbytes >= _FRESH_BYTES:
+        _cpu.expect_writes(tensor.data_ptr(), tensor.nbytes)
+
+
+def _new(like: Tensor, source: Tensor) -> Tensor:
+    """A new tensor like another, which is small: the fastest way to make one."""
+    return torch.empty_like(like)
+
+
+def _new_views(
+    count: int,
+    view_size: Size,
+    dtype: torch.dtype | None,
+    memory_format: torch.memory_format | None,
+    image: Tensor,
+) -> Tensor:
+    views = empty_views(image, count, view_size, dtype, memory_format)
+    _expect_writes(views)
+    return views
+
+
+def _new_planes(shape: tuple[int, ...], source: Tensor) -> Tensor:
+    result = source.new_empty(shape)
+    _expect_writes(result)
     return result
 
 
-def _scatter(source: Tensor, result: Tensor, geometry: Tensor, taps: _Taps) -> Tensor:
-    batch, views, channels = source.shape[:3]
-    source = _dense_planes(source)
-    native = _native(
-        taps, source.shape[-2] * source.shape[-1], result.shape[-2:], shared=geometry.dim() == 2, views=views
-    )
-    _cpu.scatter(
-        _DTYPE_CODES[source.dtype],
-        _cpu.Shape(batch, views, channels),
-        native,
-        _planes(source),
-        _planes(result),
-        result.dim() == 4,
-        _threads(source.numel()),
-    )
-    return result
+def _new_moments(shape: tuple[int, ...], views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return views.new_empty(shape), views.new_empty(shape), views.new_empty(shape, dtype=torch.int32)
 
 
-def project(image: Tensor, geometry: Tensor, view_size: Size, interpolation: str, padding: str) -> Tensor:
+def _nothing_new(source: Tensor) -> Tensor:
+    raise AssertionError("the result is given")
+
+
+def project(
+    image: Tensor,
+    geometry: Tensor,
+    view_size: Size,
+    interpolation: str,
+    padding: str,
+    out_dtype: torch.dtype | None = None,
+    memory_format: torch.memory_format | None = None,
+) -> Tensor:
     """Views ``[B, N, C, h, w]`` of an image ``[B, C, H, W]``."""
-    _check_index_range(image.shape[-2:], "image")
-    views = image.new_empty(image.shape[0], geometry.shape[-2], image.shape[1], *view_size)
-    if image.numel() == 0 or views.numel() == 0:
+    empty = partial(_new_views, geometry.shape[-2], tuple(view_size), out_dtype, memory_format)
+    views = empty(image)
+    plan = _project_plan(image, geometry, views, interpolation, padding, empty)
+    if plan is None:
         return views.zero_()
-    taps = _taps(
+    plan.run(image, views)
+    options = (tuple(view_size), interpolation, padding, out_dtype, memory_format)
+    _keep(plan, "project", image, geometry, options, views)
+    return views
+
+
+def project_out(image: Tensor, geometry: Tensor, out: Tensor, interpolation: str, padding: str) -> None:
+    """The same, into ``[B, N, C, h, w]``."""
+    plan = _project_plan(image, geometry, out, interpolation, padding, _nothing_new)
+    if plan is None:
+        out.zero_()
+        return
+    _expect_writes(out)
+    plan.run(image, out)
+    _keep(plan, "project_out", image, geometry, (interpolation, padding), None, out)
+
+
+def _project_plan(
+    image: Tensor,
+    geometry: Tensor,
+    views: Tensor,
+    interpolation: str,
+    padding: str,
+    empty: Callable[[Tensor], Any],
+) -> _Plan | None:
+    _check_index_range(image.shape[-2:], "image")
+    if image.numel() == 0 or views.numel() == 0:
+        return None
+    taps = taps_of(
         geometry,
-        view_size,
+        views.shape[-2:],
         image.shape[-2:],
         inverse=False,
         interpolation=interpolation,
         padding=padding,
         dtype=image.dtype,
+        tiled=False,
     )
-    return _gather(image, views, geometry, taps, interpolation)
+    common = (_cpu.Shape(*views.shape[:3]), taps.native, _strides(_dense(image)), _strides(views))
+    if interpolation == "nearest" and views.dtype == image.dtype:
+        kernel = partial(_cpu.copy, image.element_size(), *common)
+    else:
+        kernel = partial(_cpu.project, _DTYPE_CODES[image.dtype], _DTYPE_CODES[views.dtype], *common)
+    return _plan(image, geometry, taps, kernel, empty, views.numel())
+
+
+def _adjoint(
+    name: str, source: Tensor, geometry: Tensor, shape: tuple[int, ...], taps: Taps, options: tuple[Any, ...]
+) -> Tensor:
+    """The transpose of project (``shape`` [B, C, H, W]) or of unproject ([B, N, C, h, w])."""
+    empty = partial(_new_planes, shape)
+    result = empty(source)
+    kernel = partial(
+        _cpu.scatter,
+        _DTYPE_CODES[source.dtype],
+        result.dim() == 4,
+        _cpu.Shape(*source.shape[:3]),
+        taps.native,
+        _strides(_dense(source)),
+        _strides(result),
+    )
+    plan = _plan(source, geometry, taps, kernel, empty, source.numel())
+    plan.run(source, result)
+    _keep(plan, name, source, geometry, options, result)
+    return result
 
 
 def project_adjoint(views: Tensor, geometry: Tensor, size: Size, interpolation: str, padding: str) -> Tensor:
     """The transpose of ``project``: ``[B, N, C, h, w]`` -> ``[B, C, H, W]``."""
     _check_index_range(size, "size")
-    image = views.new_empty(views.shape[0], views.shape[2], *size)
-    if image.numel() == 0 or views.numel() == 0:
-        return image.zero_()
-    taps = _taps(
+    shape = (views.shape[0], views.shape[2], *size)
+    if views.numel() == 0 or 0 in shape:
+        return views.new_zeros(shape)
+    taps = taps_of(
         geometry,
         views.shape[-2:],
         size,
@@ -227,56 +303,72 @@ def project_adjoint(views: Tensor, geometry: Tensor, size: Size, interpolation: 
         interpolation=interpolation,
         padding=padding,
         dtype=views.dtype,
+        tiled=False,
     )
-    return _scatter(views, image, geometry, taps)
+    return _adjoint("project_adjoint", views, geometry, shape, taps, (tuple(size), interpolation, padding))
 
 
-def _slice_taps(geometry: Tensor, size: Size, view_size: Size, interpolation: str, dtype: torch.dtype) -> _Taps:
-    return _taps(geometry, size, view_size, inverse=True, interpolation=interpolation, padding="zeros", dtype=dtype)
+def _slice_taps(
+    geometry: Tensor, size: Size, view_size: Size, interpolation: str, dtype: torch.dtype, *, tiled: bool
+) -> Taps:
+    return taps_of(
+        geometry,
+        size,
+        view_size,
+        inverse=True,
+        interpolation=interpolation,
+        padding="zeros",
+        dtype=dtype,
+        tiled=tiled,
+    )
 
 
 def unproject(views: Tensor, geometry: Tensor, size: Size, interpolation: str) -> Tensor:
     """Slices ``[B, N, C, H, W]`` of views ``[B, N, C, h, w]``."""
     _check_index_range(views.shape[-2:], "views")
-    slices = views.new_empty(*views.shape[:3], *size)
-    if slices.numel() == 0 or views.numel() == 0:
-        return slices.zero_()
-    taps = _slice_taps(geometry, size, views.shape[-2:], interpolation, views.dtype)
-    return _gather(views, slices, geometry, taps, interpolation)
+    shape = (*views.shape[:3], *size)
+    if views.numel() == 0 or 0 in shape:
+        return views.new_zeros(shape)
+    nearest = interpolation == "nearest"
+    taps = _slice_taps(geometry, size, views.shape[-2:], interpolation, views.dtype, tiled=not nearest)
+    empty = partial(_new_planes, shape)
+    slices = empty(views)
+    common = (_cpu.Shape(*views.shape[:3]), taps.native, _strides(_dense(views)), _strides(slices))
+    if nearest:
+        kernel = partial(_cpu.copy, views.element_size(), *common)
+    else:
+        kernel = partial(_cpu.unproject, _DTYPE_CODES[views.dtype], *common)
+    plan = _plan(views, geometry, taps, kernel, empty, slices.numel())
+    plan.run(views, slices)
+    _keep(plan, "unproject", views, geometry, (tuple(size), interpolation), slices)
+    return slices
 
 
 def unproject_adjoint(slices: Tensor, geometry: Tensor, view_size: Size, interpolation: str) -> Tensor:
     """The transpose of ``unproject``: ``[B, N, C, H, W]`` -> ``[B, N, C, h, w]``."""
     _check_index_range(view_size, "view_size")
-    views = slices.new_empty(*slices.shape[:3], *view_size)
-    if slices.numel() == 0 or views.numel() == 0:
-        return views.zero_()
-    taps = _slice_taps(geometry, slices.shape[-2:], view_size, interpolation, slices.dtype)
-    return _scatter(slices, views, geometry, taps)
+    shape = (*slices.shape[:3], *view_size)
+    if slices.numel() == 0 or 0 in shape:
+        return slices.new_zeros(shape)
+    taps = _slice_taps(geometry, slices.shape[-2:], view_size, interpolation, slices.dtype, tiled=False)
+    return _adjoint("unproject_adjoint", slices, geometry, shape, taps, (tuple(view_size), interpolation))
 
 
 def unproject_reduce(views: Tensor, geometry: Tensor, size: Size, interpolation: str) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, population variance and count ``[B, C, H, W]`` over the valid views, in one pass."""
     _check_index_range(views.shape[-2:], "views")
-    batch, count, channels = views.shape[:3]
-    mean = views.new_empty(batch, channels, *size)
-    variance, valid = torch.empty_like(mean), torch.empty_like(mean, dtype=torch.int32)
-    if views.numel() == 0 or mean.numel() == 0:
-        return mean.zero_(), variance.zero_(), valid.zero_()
-    taps = _slice_taps(geometry, size, views.shape[-2:], interpolation, views.dtype)
-    dense = _dense_planes(views)
-    native = _native(taps, size[0] * size[1], views.shape[-2:], shared=geometry.dim() == 2, views=count)
-    _cpu.reduce(
-        _DTYPE_CODES[views.dtype],
-        _cpu.Shape(batch, count, channels),
-        native,
-        _planes(dense),
-        mean.data_ptr(),
-        variance.data_ptr(),
-        valid.data_ptr(),
-        _threads(mean.numel() * count),
-    )
-    return mean, variance, valid
+    empty = partial(_new_moments, (views.shape[0], views.shape[2], *size))
+    moments = empty(views)
+    if views.numel() == 0 or moments[0].numel() == 0:
+        mean, variance, count = (part.zero_() for part in moments)
+        return mean, variance, count
+    taps = _slice_taps(geometry, size, views.shape[-2:], interpolation, views.dtype, tiled=True)
+    shape = _cpu.Shape(*views.shape[:3])
+    kernel = partial(_cpu.reduce, _DTYPE_CODES[views.dtype], shape, taps.native, _strides(_dense(views)))
+    plan = _plan(views, geometry, taps, kernel, empty, views.shape[1] * moments[0].numel())
+    plan.run(views, *moments)
+    _keep(plan, "unproject_reduce", views, geometry, (tuple(size), interpolation))
+    return moments
 
 
 def unproject_reduce_backward(
@@ -292,23 +384,21 @@ def unproject_reduce_backward(
     grad_views = torch.empty(views.shape, dtype=views.dtype)
     if views.numel() == 0 or mean.numel() == 0:
         return grad_views.zero_()
-    size = mean.shape[-2:]
-    taps = _slice_taps(geometry, size, views.shape[-2:], interpolation, views.dtype)
-    dense = _dense_planes(views)
-    native = _native(taps, size[0] * size[1], views.shape[-2:], shared=geometry.dim() == 2, views=views.shape[1])
+    taps = _slice_taps(geometry, mean.shape[-2:], views.shape[-2:], interpolation, views.dtype, tiled=False)
     # Bound to names: the copies must live until the kernel returns.
-    grad_mean, grad_variance = grad_mean.contiguous(), grad_variance.contiguous()
+    views, grad_mean, grad_variance = _dense(views), grad_mean.contiguous(), grad_variance.contiguous()
     mean, count = mean.contiguous(), count.contiguous()
     _cpu.reduce_backward(
         _DTYPE_CODES[views.dtype],
-        _cpu.Shape(views.shape[0], views.shape[1], views.shape[2]),
-        native,
-        _planes(dense),
+        _cpu.Shape(*views.shape[:3]),
+        taps.native,
+        _strides(views),
+        views.data_ptr(),
         grad_mean.data_ptr(),
         grad_variance.data_ptr(),
         mean.data_ptr(),
         count.data_ptr(),
         grad_views.data_ptr(),
-        _threads(views.numel()),
+        max(1, min(torch.get_num_threads(), views.numel() // _ELEMENTS_PER_THREAD)),
     )
     return grad_views

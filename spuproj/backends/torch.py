@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spuproj import geometry as geo
+from spuproj.layout import empty_views
 
 Size = Sequence[int]
 
@@ -118,11 +119,26 @@ def _view(taps: _Taps, n: int) -> _Taps:
     return _Taps(*(field[..., n : n + 1, :] for field in fields))
 
 
-def project(image: Tensor, geometry: Tensor, view_size: Size, interpolation: str, padding: str) -> Tensor:
+def project(
+    image: Tensor,
+    geometry: Tensor,
+    view_size: Size,
+    interpolation: str,
+    padding: str,
+    out_dtype: torch.dtype | None = None,
+    memory_format: torch.memory_format | None = None,
+) -> Tensor:
     """Views ``[B, N, C, h, w]`` of an image ``[B, C, H, W]``."""
-    dtype = _arithmetic(image.dtype)
+    views = empty_views(image, geometry.shape[-2], view_size, out_dtype, memory_format)
+    project_out(image, geometry, views, interpolation, padding)
+    return views
+
+
+def project_out(image: Tensor, geometry: Tensor, out: Tensor, interpolation: str, padding: str) -> None:
+    """The same, into ``[B, N, C, h, w]``."""
+    dtype, view_size = _arithmetic(image.dtype), out.shape[-2:]
     taps = _view_taps(geometry, image.shape[-2:], view_size, interpolation, padding, dtype)
-    return _raster(_gather(image.to(dtype).flatten(-2).unsqueeze(1), taps), view_size, image.dtype)
+    out.copy_(_raster(_gather(image.to(dtype).flatten(-2).unsqueeze(1), taps), view_size, dtype))
 
 
 def project_adjoint(views: Tensor, geometry: Tensor, size: Size, interpolation: str, padding: str) -> Tensor:

@@ -8,7 +8,7 @@ namespace spuproj::cpu {
 
 // Taps of B x N or of N views: [views, pixels] each, fractions in the arithmetic type of the tensors they serve.
 struct Taps {
-    int32_t* index;
+    int32_t* index;  // as stored_index gives it
     void* fraction_y;
     void* fraction_x;
     int64_t pixels;         // of the raster that reads
@@ -17,10 +17,30 @@ struct Taps {
     int64_t sample_stride;  // from one sample's first view to the next one's, in pixels; 0 when the batch shares them
 };
 
-// B x N x C planes; each plane is contiguous, the axes above it have any stride.
+// A raster that reads is cut into tiles of this many pixels by as many; those beyond its edge read nothing.
+constexpr int64_t kTileRows = 16, kTileColumns = 64;
+constexpr int64_t kTilePixels = kTileRows * kTileColumns;
+
+// The part of the source that a tile's taps read: `rows` x `columns` pixels from pixel `first` on.
+struct Window {
+    int32_t first, rows, columns;
+};
+
+// Taps in tiles: [views, tiles, kTilePixels] each; an index counts the pixels of its tile's window.
+struct Tiles {
+    int32_t* index;
+    void* fraction_y;
+    void* fraction_x;
+    Window* window;         // [views, tiles]
+    int64_t height, width;  // of the raster that reads
+    int64_t source_width;
+    int64_t sample_stride;  // as in Taps, in tiles
+};
+
+// B x N x C planes; the pixels of each lie pixel_stride apart, which is 1 for what is read.
 struct Planes {
     void* data;
-    int64_t batch_stride, view_stride, channel_stride;
+    int64_t batch_stride, view_stride, channel_stride, pixel_stride;
 };
 
 struct Shape {
@@ -31,15 +51,23 @@ struct Shape {
 void build_taps(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
                 bool double_precision, const Taps& taps, int64_t threads);
 
+// The same in tiles, with their windows.
+void build_tiles(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, bool double_precision,
+                 const Tiles& tiles, int64_t threads);
+
 // Coordinates of every pixel, NaN where they are invalid; source is where the pixels come from.
 void coordinates(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
                  double* y, double* x, int64_t threads);
 
-// destination[b, n, c] = T[b, n] source[b, n, c]
-void gather(int dtype, const Shape& shape, const Taps& taps, const Planes& source, const Planes& destination,
-            int64_t threads);
+// destination[b, n, c] = T[b, n] source[b, c]
+void project(int dtype, int destination_dtype, const Shape& shape, const Taps& taps, const Planes& source,
+             const Planes& destination, int64_t threads);
 
-// The same with whole elements of 1, 2, 4 or 8 bytes taken as they are (nearest taps).
+// destination[b, n, c] = T[b, n] source[b, n, c]
+void unproject(int dtype, const Shape& shape, const Tiles& tiles, const Planes& source, const Planes& destination,
+               int64_t threads);
+
+// Either of the two with whole elements of 1, 2, 4 or 8 bytes taken as they are (nearest taps).
 void copy(int64_t element_size, const Shape& shape, const Taps& taps, const Planes& source, const Planes& destination,
           int64_t threads);
 
@@ -48,12 +76,15 @@ void scatter(int dtype, const Shape& shape, const Taps& taps, const Planes& sour
              bool sum_views, int64_t threads);
 
 // mean, variance, count [B, C] planes of T[b, n] source[b, n, c] over the valid n.
-void reduce(int dtype, const Shape& shape, const Taps& taps, const Planes& source, void* mean, void* variance,
+void reduce(int dtype, const Shape& shape, const Tiles& tiles, const Planes& source, void* mean, void* variance,
             int32_t* count, int64_t threads);
 
 // Gradient of reduce with respect to its source, [B, N, C] planes; all tensors but source are contiguous.
 void reduce_backward(int dtype, const Shape& shape, const Taps& taps, const Planes& source, const void* grad_mean,
                      const void* grad_variance, const void* mean, const int32_t* count, void* grad_source,
                      int64_t threads);
+
+// Tells the system that all of this memory is about to be written: fresh memory then comes in large pages.
+void expect_writes(void* data, int64_t bytes);
 
 }  // namespace spuproj::cpu

@@ -8,7 +8,7 @@
 namespace spuproj {
 
 // Codes shared with spuproj/backends/cpu.py.
-enum DType : int { kFloat32, kFloat64, kFloat16, kBFloat16 };
+enum DType : int { kFloat32, kFloat64, kFloat16, kBFloat16, kDTypes };
 
 struct Float16 {
     uint16_t bits;
@@ -17,15 +17,13 @@ struct BFloat16 {
     uint16_t bits;
 };
 
-SPUPROJ_HD static inline float float_from_bits(uint32_t bits) {
-    float value;
-    std::memcpy(&value, &bits, sizeof(value));
-    return value;
-}
-SPUPROJ_HD static inline uint32_t bits_from_float(float value) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof(bits));
-    return bits;
+// The same bits as another type of the same size.
+template <class To, class From>
+SPUPROJ_HD static inline To bits_as(const From& from) {
+    static_assert(sizeof(To) == sizeof(From), "bits keep their size");
+    To to;
+    std::memcpy(&to, &from, sizeof(to));
+    return to;
 }
 
 template <class E>
@@ -39,26 +37,28 @@ struct Arithmetic<double> {
 
 SPUPROJ_HD static inline float load(const float& e) { return e; }
 SPUPROJ_HD static inline double load(const double& e) { return e; }
-SPUPROJ_HD static inline float load(const BFloat16& e) { return float_from_bits(static_cast<uint32_t>(e.bits) << 16); }
+SPUPROJ_HD static inline float load(const BFloat16& e) { return bits_as<float>(static_cast<uint32_t>(e.bits) << 16); }
 SPUPROJ_HD static inline float load(const Float16& e) {
     const uint32_t sign = static_cast<uint32_t>(e.bits & 0x8000u) << 16;
     const uint32_t magnitude = static_cast<uint32_t>(e.bits & 0x7fffu) << 13;
     // 2^112 rebiases the exponent, subnormals included; Inf and NaN are put back by hand.
-    const float scaled = float_from_bits(magnitude) * 5.192296858534828e33f;
-    const uint32_t finite = bits_from_float(scaled);
+    const float scaled = bits_as<float>(magnitude) * 5.192296858534828e33f;
+    const uint32_t finite = bits_as<uint32_t>(scaled);
     const uint32_t special = magnitude | 0x7f800000u;
-    return float_from_bits(sign | (magnitude >= 0x0f800000u ? special : finite));
+    return bits_as<float>(sign | (magnitude >= 0x0f800000u ? special : finite));
 }
 
 SPUPROJ_HD static inline void store(float& e, float value) { e = value; }
 SPUPROJ_HD static inline void store(double& e, double value) { e = value; }
+SPUPROJ_HD static inline void store(float& e, double value) { e = static_cast<float>(value); }
+SPUPROJ_HD static inline void store(double& e, float value) { e = value; }
 SPUPROJ_HD static inline void store(BFloat16& e, float value) {
-    const uint32_t bits = bits_from_float(value);
+    const uint32_t bits = bits_as<uint32_t>(value);
     const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     e.bits = static_cast<uint16_t>(value != value ? (bits >> 16) | 0x40u : rounded);
 }
 SPUPROJ_HD static inline void store(Float16& e, float value) {
-    const uint32_t bits = bits_from_float(value);
+    const uint32_t bits = bits_as<uint32_t>(value);
     const uint32_t sign = (bits >> 16) & 0x8000u;
     const uint32_t magnitude = bits & 0x7fffffffu;
     uint32_t half;
@@ -68,11 +68,14 @@ SPUPROJ_HD static inline void store(Float16& e, float value) {
         half = 0x7c00u;  // 65520 and above round to infinity
     } else if (magnitude < 0x38800000u) {
         // Adding 0.5 lets the adder round the subnormal to a multiple of 2^-24.
-        half = bits_from_float(float_from_bits(magnitude) + 0.5f) - 0x3f000000u;
+        half = bits_as<uint32_t>(bits_as<float>(magnitude) + 0.5f) - 0x3f000000u;
     } else {
         half = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
     }
     e.bits = static_cast<uint16_t>(sign | half);
 }
+// Through float, as torch rounds a double to half precision.
+SPUPROJ_HD static inline void store(BFloat16& e, double value) { store(e, static_cast<float>(value)); }
+SPUPROJ_HD static inline void store(Float16& e, double value) { store(e, static_cast<float>(value)); }
 
 }  // namespace spuproj

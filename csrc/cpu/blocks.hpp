@@ -1,0 +1,127 @@
+// How tensors are cut into pieces for the kernels: element types, planes that share their taps, runs of pixels.
+#pragma once
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+
+#include "cpu/simd.hpp"
+#include "spuproj/cpu.hpp"
+
+namespace spuproj::cpu {
+
+// Calls with a value of the element type that the code names.
+template <class Call>
+void with_element(int dtype, const Call& call) {
+    switch (dtype) {
+        case kFloat32: return call(float());
+        case kFloat64: return call(double());
+        case kFloat16: return call(Float16());
+        case kBFloat16: return call(BFloat16());
+        default: throw std::invalid_argument("dtype must be a code from 0 to 3, got " + std::to_string(dtype));
+    }
+}
+
+inline int64_t element_size(int dtype) {
+    int64_t size = 0;
+    with_element(dtype, [&](auto element) { size = sizeof(element); });
+    return size;
+}
+
+inline int64_t ceiling(int64_t count, int64_t divisor) { return (count + divisor - 1) / divisor; }
+
+inline const ArithmeticKernels<float>& arithmetic_kernels(float) { return active_kernels().single_precision; }
+inline const ArithmeticKernels<double>& arithmetic_kernels(double) { return active_kernels().double_precision; }
+
+inline Load<Float16> load_kernel(Float16) { return active_kernels().load_float16; }
+inline Load<BFloat16> load_kernel(BFloat16) { return active_kernels().load_bfloat16; }
+
+// How many of the batch's planes share their taps.
+inline int64_t sharing_planes(const Shape& shape, int64_t sample_stride) {
+    return sample_stride == 0 ? shape.batch * shape.channels : shape.channels;
+}
+
+// The kernels that waste the fewest lanes on so many planes.
+template <class A>
+const LaneKernels<A>& lane_kernels(int64_t planes) {
+    const ArithmeticKernels<A>& kernels = arithmetic_kernels(A());
+    return planes >= 8 ? kernels.wide : planes >= 2 ? kernels.narrow : kernels.single;
+}
+
+// Up to kMaxLanes planes of one tensor; `offset` is each one's distance from `base`, in elements.
+template <class E>
+struct PlaneSet {
+    E* base;
+    const int64_t* offset;
+    int64_t planes;
+};
+
+// The (b, c) planes in blocks of at most `lanes` that share their taps.
+class Blocks {
+ public:
+    Blocks(const Shape& shape, int64_t sample_stride, int64_t lanes)
+        : channels_(shape.channels),
+          planes_per_group_(sharing_planes(shape, sample_stride)),
+          per_group_(ceiling(planes_per_group_, lanes)),
+          count_(per_group_ * (sample_stride == 0 ? 1 : shape.batch)),
+          lanes_(lanes) {}
+
+    int64_t count() const { return count_; }
+    // Sample whose taps the block uses.
+    int64_t sample(int64_t block) const { return block / per_group_; }
+    // Offsets of the first view's planes; returns how many there are.
+    int64_t offsets(int64_t block, const Planes& planes, int64_t* offset) const {
+        const int64_t first = block % per_group_ * lanes_;
+        const int64_t count = std::min(lanes_, planes_per_group_ - first);
+        for (int64_t l = 0; l < count; ++l) {
+            const int64_t plane = sample(block) * planes_per_group_ + first + l;
+            offset[l] = plane / channels_ * planes.batch_stride + plane % channels_ * planes.channel_stride;
+        }
+        return count;
+    }
+
+ private:
+    int64_t channels_, planes_per_group_, per_group_, count_, lanes_;
+};
+
+// Calls body(first, count) for every run of pixels in [first, last).
+template <class Body>
+void for_each_run(int64_t first, int64_t last, const Body& body) {
+    for (; first < last; first += kRun) body(first, std::min(kRun, last - first));
+}
+
+template <class A>
+TapRun<A> run_of(const Taps& taps, int64_t first, int64_t count) {
+    return {taps.index + first, static_cast<const A*>(taps.fraction_y) + first,
+            static_cast<const A*>(taps.fraction_x) + first, count, taps.source_width};
+}
+
+// Pixels [first, first + count) of the planes as rows in the arithmetic type: the planes themselves where that is what
+// they hold, else copies in `loaded`. Lanes without a plane of their own repeat the last one.
+template <class E, class A = typename Arithmetic<E>::type>
+void load_rows(const PlaneSet<const E>& set, int64_t lanes, int64_t first, int64_t count, A* loaded, const A** rows) {
+    for (int64_t l = 0; l < lanes; ++l) {
+        if (l >= set.planes) {
+            rows[l] = rows[l - 1];
+        } else if constexpr (std::is_same_v<E, A>) {
+            rows[l] = set.base + set.offset[l] + first;
+        } else {
+            load_kernel(E())(set.base + set.offset[l] + first, count, loaded + l * kRun);
+            rows[l] = loaded + l * kRun;
+        }
+    }
+}
+
+// The same pixels as a block.
+template <class E, class A = typename Arithmetic<E>::type>
+void load_block(const LaneKernels<A>& kernels, const PlaneSet<const E>& set, int64_t first, int64_t last, A* block) {
+    for_each_run(first, last, [&](int64_t start, int64_t count) {
+        A loaded[kMaxLanes * kRun];
+        const A* rows[kMaxLanes];
+        load_rows<E>(set, kernels.lanes, start, count, loaded, rows);
+        kernels.interleave(rows, count, block + (start - first) * kernels.lanes);
+    });
+}
+
+}  // namespace spuproj::cpu

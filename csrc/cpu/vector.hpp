@@ -1,0 +1,171 @@
+// Vectors of the widest register that the compiler may use, through the vector extensions of GCC and Clang.
+// Included by cpu/kernels.cpp alone, once per SIMD level: everything here has internal linkage.
+#pragma once
+
+#include <utility>
+
+#include "spuproj/element.hpp"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace spuproj::cpu {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kRegisterBytes = 64;
+#elif defined(__AVX__)
+constexpr int kRegisterBytes = 32;
+#else
+constexpr int kRegisterBytes = 16;
+#endif
+
+template <class T>
+constexpr int kWidth = kRegisterBytes / static_cast<int>(sizeof(T));
+
+template <class T, int W>
+struct VectorOf {
+    typedef T type __attribute__((vector_size(sizeof(T) * W)));
+    typedef T unaligned __attribute__((vector_size(sizeof(T) * W), aligned(alignof(T)), may_alias));
+};
+template <class T, int W = kWidth<T>>
+using Vector = typename VectorOf<T, W>::type;
+
+template <class T>
+struct IntegerOf;
+template <>
+struct IntegerOf<float> {
+    using type = int32_t;
+};
+template <>
+struct IntegerOf<double> {
+    using type = int64_t;
+};
+// The integer of a float's size: what a comparison of vectors gives.
+template <class T>
+using Integer = typename IntegerOf<T>::type;
+
+template <class T, int W = kWidth<T>>
+inline Vector<T, W> load_vector(const T* from) {
+    return *reinterpret_cast<const typename VectorOf<T, W>::unaligned*>(from);
+}
+
+template <class T, int W = kWidth<T>>
+inline void store_vector(T* to, Vector<T, W> value) {
+    *reinterpret_cast<typename VectorOf<T, W>::unaligned*>(to) = value;
+}
+
+// Past the caches, to an address aligned to the vector's size.
+template <class T>
+inline void stream_vector(T* to, Vector<T> value) {
+#if defined(__AVX512F__)
+    _mm512_stream_ps(reinterpret_cast<float*>(to), reinterpret_cast<__m512>(value));
+#elif defined(__AVX__)
+    _mm256_stream_ps(reinterpret_cast<float*>(to), reinterpret_cast<__m256>(value));
+#elif defined(__x86_64__)
+    _mm_stream_ps(reinterpret_cast<float*>(to), reinterpret_cast<__m128>(value));
+#else
+    store_vector(to, value);
+#endif
+}
+
+// Streamed stores become visible to other threads in order.
+inline void end_streaming() {
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+}
+
+// Elements I of a and b laid end to end.
+template <class T, int W, int... I>
+inline Vector<T, W> shuffle(Vector<T, W> a, Vector<T, W> b, std::integer_sequence<int, I...>) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, I...);
+#else
+    return __builtin_shuffle(a, b, Vector<Integer<T>, W>{I...});
+#endif
+}
+
+template <class Pick, int... J>
+constexpr auto picked(std::integer_sequence<int, J...>) {
+    return std::integer_sequence<int, Pick::at(J)...>{};
+}
+template <class T, int W, class Pick>
+inline Vector<T, W> shuffle(Vector<T, W> a, Vector<T, W> b) {
+    return shuffle<T, W>(a, b, picked<Pick>(std::make_integer_sequence<int, W>{}));
+}
+
+// Elements of one 128-bit part of a register: what most shuffles stay within.
+template <class T>
+constexpr int kPart = 16 / static_cast<int>(sizeof(T));
+
+// The lower (Half = 0) or upper halves of each part of a and b, element by element in turn.
+template <class T, int W, int Half>
+struct Zip {
+    static constexpr int at(int j) {
+        const int part = j / kPart<T> * kPart<T>, k = j % kPart<T>;
+        return (k % 2) * W + part + Half * kPart<T> / 2 + k / 2;
+    }
+};
+// One half of a transposition of blocks of Block elements: Half = 0 keeps a's blocks in their places, 1 keeps b's.
+template <int W, int Block, int Half>
+struct Swap {
+    static constexpr int at(int j) {
+        const bool low = (j & Block) == 0;
+        if (Half == 0) return low ? j : W + j - Block;
+        return low ? j + Block : W + j;
+    }
+};
+// The first (Half = 0) or second elements of the pairs of a and b, each part holding a's before b's.
+template <class T, int W, int Half>
+struct Unzip {
+    static constexpr int at(int j) {
+        const int part = j / kPart<T> * kPart<T>, k = j % kPart<T>, half = kPart<T> / 2;
+        return k < half ? part + 2 * k + Half : W + part + 2 * (k - half) + Half;
+    }
+};
+
+// Element K of each part in all its places.
+template <class T, int K>
+struct Repeat {
+    static constexpr int at(int j) { return j / kPart<T> * kPart<T> + K; }
+};
+
+template <class T, int W, int Block>
+inline void swap_blocks(Vector<T, W> (&rows)[W]) {
+    if constexpr (Block >= kPart<T>) {
+        for (int i = 0; i < W; ++i) {
+            if (i & Block) continue;
+            const Vector<T, W> upper = rows[i], lower = rows[i + Block];
+            rows[i] = shuffle<T, W, Swap<W, Block, 0>>(upper, lower);
+            rows[i + Block] = shuffle<T, W, Swap<W, Block, 1>>(upper, lower);
+        }
+        swap_blocks<T, W, Block / 2>(rows);
+    }
+}
+
+// Within every 128-bit part of P rows, rows[i][j] and rows[j][i] change places.
+template <class T, int W, int P>
+inline void transpose_parts(Vector<T, W>* rows) {
+    for (int turn = P; turn > 1; turn /= 2) {
+        Vector<T, W> next[P];
+        for (int k = 0; k < P / 2; ++k) {
+            next[2 * k] = shuffle<T, W, Zip<T, W, 0>>(rows[k], rows[k + P / 2]);
+            next[2 * k + 1] = shuffle<T, W, Zip<T, W, 1>>(rows[k], rows[k + P / 2]);
+        }
+        for (int i = 0; i < P; ++i) rows[i] = next[i];
+    }
+}
+
+// rows[i][j] and rows[j][i] change places.
+template <class T, int W>
+inline void transpose(Vector<T, W> (&rows)[W]) {
+    if constexpr (W == 1) return;
+    swap_blocks<T, W, W / 2>(rows);
+    constexpr int P = W < kPart<T> ? W : kPart<T>;
+    for (int group = 0; group < W; group += P) transpose_parts<T, W, P>(rows + group);
+}
+
+}  // namespace
+}  // namespace spuproj::cpu
