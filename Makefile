@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SOURCES := CMakeLists.txt pyproject.toml $(wildcard csrc/*/*.cpp csrc/*/*.hpp csrc/include/spuproj/*.hpp)
 
-.PHONY: demo test test-slow lint format wheel lock clean
+.PHONY: demo test test-slow bench bench-check lint format wheel lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/spuproj demo --out demo --force
@@ -15,6 +15,12 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow
+
+bench: $(INSTALLED)
+	$(BIN)/spuproj bench --out benchmarks/results --force
+
+bench-check: $(INSTALLED)
+	$(BIN)/pytest benchmarks --benchmark-disable -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -47,4 +53,4 @@ lock: $(VENV)/.packages
 	grep -vE '^(nvidia-|cuda-|triton)' build/requirements.all > requirements.lock
 
 clean:
-	rm -rf $(VENV) build dist demo
+	rm -rf $(VENV) build dist demo bench

@@ -1,4 +1,4 @@
-"""The wheel holds the compiled module and both packages, and needs only torch and numpy to run."""
+"""The wheel holds the compiled module and all packages, and needs only torch and numpy to run."""
 
 import sys
 import zipfile
@@ -13,7 +13,8 @@ def main(path: Path) -> None:
         line.split()[1] for line in metadata.splitlines() if line.startswith("Requires-Dist") and ";" not in line
     }
     assert any(name.startswith("spuproj/_cpu.") and not name.endswith(".pyi") for name in names), names
-    assert {"spuproj/views.py", "spuproj/py.typed", "spuproj/training/cli.py"} <= set(names), names
+    modules = {f"spuproj/{name}" for name in ("views.py", "py.typed", "training/cli.py", "benchmarks/bench.py")}
+    assert modules <= set(names), names
     assert {name.split(">")[0] for name in required} == {"torch", "numpy"}, required
     print(f"{path.name}: {len(names)} files, requires {', '.join(sorted(required))}")
 

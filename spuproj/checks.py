@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 def pixel_size(value: Sequence[int], argument: str, meaning: str = "height, width") -> tuple[int, int]:
     """Two positive whole numbers. Raises ValueError for anything else."""
+    if type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is int and min(value) >= 1:
+        return value[0], value[1]
     try:
         first, second = value
         whole = all(not isinstance(n, bool) and n == math.floor(n) and n >= 1 for n in (first, second))

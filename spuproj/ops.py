@@ -360,9 +360,11 @@ def _reduce_backward(ctx: Any, grad_mean: Tensor, grad_variance: Tensor, _: Tens
         views, grad_mean, grad_variance = views.float(), grad_mean.float(), grad_variance.float()
         mean, _, _ = torch.ops.spuproj.unproject_reduce(views, geometry, mean.shape[-2:], ctx.interpolation)
     # The mean enters only through the deviations, whose sum is zero: its own gradient vanishes.
-    grad = torch.ops.spuproj.unproject_reduce_backward(
-        grad_mean, grad_variance, views, geometry, mean, count, ctx.interpolation
-    )
+    arguments = (grad_mean, grad_variance, views, geometry, mean, count, ctx.interpolation)
+    if all(map(_is_plain, (grad_mean, grad_variance, views))):
+        grad = backends.serving("cpu").unproject_reduce_backward(*arguments)
+    else:
+        grad = torch.ops.spuproj.unproject_reduce_backward(*arguments)
     return grad.to(dtype), None, None, None
 
 

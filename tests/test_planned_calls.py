@@ -128,6 +128,7 @@ def test_modes_and_the_profiler_see_the_op(views):
     assert "spuproj::project" in {event.name for event in profile.events()}
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_vmap_autocast_and_tracing_see_the_op(views):
     image = noise(1, 1, *SIZE)
     plain = twice(lambda: views.project(image))

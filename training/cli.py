@@ -102,6 +102,19 @@ def predict(
 
 
 @app.command()
+def bench(
+    out: Annotated[Path, typer.Option(help="Folder of the JSON file and the two pictures.")] = Path("bench"),
+    short: Annotated[bool, typer.Option("--short", help="Small shapes, to check results; times mean nothing.")] = False,
+    force: Force = False,
+) -> None:
+    """Time every op against its peers and against copying as many bytes; print a table, write JSON and pictures."""
+    from spuproj.benchmarks.bench import run_bench
+
+    for path in run_bench(out, short=short, force=force):
+        print(path)
+
+
+@app.command()
 def project(
     input: Annotated[Path, typer.Option("--input", help="Any NIfTI volume.")],
     slice: Annotated[int, typer.Option("--slice", help="Axial slice, counted from the feet.")],

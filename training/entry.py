@@ -1,4 +1,4 @@
-"""The ``spuproj`` command, also where the training extra is not installed."""
+"""The ``spuproj`` command, also where its extras are not installed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from spuproj import info
 
 
 def main() -> None:
-    """Runs the command line; without the training extra only ``spuproj info`` works, and the rest says what to do."""
+    """Runs the command line; where a command's extra is missing it says which. ``spuproj info`` works without."""
     try:
         from spuproj.training import cli
 
         cli.run()
     except ImportError as error:
-        if sys.argv[1:] != ["info"]:
-            sys.exit(f"error: this needs the training extra ({error}): pip install 'spuproj[training]'")
-        print(info.text())
+        if sys.argv[1:] == ["info"]:
+            print(info.text())
+            return
+        extra = "bench" if sys.argv[1:2] == ["bench"] else "training"
+        sys.exit(f"error: this needs the {extra} extra ({error}): pip install 'spuproj[{extra}]'")

@@ -36,11 +36,11 @@ class ReduceTile {
         }
     }
 
-    // Mean, variance and count of one row of the tile.
-    void reduce(const Tiles& tiles, int64_t tile, int64_t row) {
+    // Mean, variance and count of the first `pixels` of one row of the tile.
+    void reduce(const Tiles& tiles, int64_t tile, int64_t row, int64_t pixels) {
         const int64_t views = static_cast<int64_t>(windows_.size());
         for (int64_t n = 0; n < views; ++n)
-            runs_[static_cast<size_t>(n)] = run_of<A>(tiles, tile + n * tiles_per_view(tiles), row);
+            runs_[static_cast<size_t>(n)] = run_of<A>(tiles, tile + n * tiles_per_view(tiles), row, pixels);
         kernels_.reduce(runs_.data(), windows_.data(), views, mean, variance, count);
     }
 
@@ -80,7 +80,7 @@ void reduce(int dtype, const Shape& shape, const Tiles& tiles, const Planes& sou
                 const int64_t height = std::min(kTileRows, tiles.height - top * kTileRows);
                 const int64_t width = std::min(kTileColumns, tiles.width - left * kTileColumns);
                 for (int64_t row = 0; row < height; ++row) {
-                    work.reduce(tiles, tile, row);
+                    work.reduce(tiles, tile, row, width);
                     const int64_t first = (top * kTileRows + row) * tiles.width + left * kTileColumns;
                     means.write(work.mean, first, width, to, planes);
                     variances.write(work.variance, first, width, to, planes);

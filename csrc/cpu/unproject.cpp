@@ -30,7 +30,7 @@ void unproject(int dtype, const Shape& shape, const Tiles& tiles, const Planes& 
                 load_window<E>(kernels, {view, from, planes}, window, tiles.source_width, pixels);
                 const int64_t count = std::min(kTileColumns, tiles.width - left * kTileColumns);
                 for (int64_t row = 0; row < std::min(kTileRows, tiles.height - top * kTileRows); ++row) {
-                    const TapRun<A> run = run_of<A>(tiles, first_tile + left, row);
+                    const TapRun<A> run = run_of<A>(tiles, first_tile + left, row, count);
                     rows.settle(kernels.gather(run, pixels, rows.data()));
                     writer.write(rows.data(), (top * kTileRows + row) * tiles.width + left * kTileColumns, count, to,
                                  planes);

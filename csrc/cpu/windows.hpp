@@ -12,12 +12,12 @@ inline int64_t tiles_per_view(const Tiles& tiles) { return tiles_down(tiles) * t
 
 inline int64_t pixels_of(const Window& window) { return int64_t(window.rows) * window.columns; }
 
-// The taps of one row of a tile; `tile` counts from the first view's first one.
+// The first `count` taps of one row of a tile; `tile` counts from the first view's first one.
 template <class A>
-TapRun<A> run_of(const Tiles& tiles, int64_t tile, int64_t row) {
+TapRun<A> run_of(const Tiles& tiles, int64_t tile, int64_t row, int64_t count) {
     const int64_t first = tile * kTilePixels + row * kTileColumns;
     return {tiles.index + first, static_cast<const A*>(tiles.fraction_y) + first,
-            static_cast<const A*>(tiles.fraction_x) + first, kTileColumns, tiles.window[tile].columns};
+            static_cast<const A*>(tiles.fraction_x) + first, count, tiles.window[tile].columns};
 }
 
 // The window's pixels of every plane as a block.

@@ -1,0 +1,191 @@
+"""Everything that is timed on a problem: spuproj, its peers, and the copy that is the physical limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count, repeat
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spuproj import functional
+from spuproj.benchmarks.array_peers import ARRAY_PEERS
+from spuproj.benchmarks.cases import Case, copied_bytes, writes_stack
+from spuproj.benchmarks.problems import Problem
+from spuproj.benchmarks.samplers import Peer, Sampler
+from spuproj.benchmarks.tensor_peers import TENSOR_PEERS
+
+OURS = "spuproj"
+COPY = "copy"
+FRESH = "new tensor"
+BUFFERED = "out="
+FIRST_CALL = "first call"
+
+_PEERS = (*ARRAY_PEERS, *TENSOR_PEERS)
+
+Call = Callable[[], Any]
+Results = Callable[[Any], tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One call to be checked and timed.
+
+    Attributes:
+        name: ``OURS``, ``COPY`` or a peer's name.
+        form: how it is called, where there are several ways.
+        call: does the work.
+        results: takes what ``call`` returns to the op's results, in the order of the reference. None for a copy.
+        near: a point this close to half way between two pixels may be read from either, in pixels.
+        tolerance: the largest difference from the reference that is put down to rounding, over the largest value.
+        buffered: whether it writes into a buffer that is kept between calls.
+        threaded: whether it uses more than one thread.
+    """
+
+    name: str
+    form: str
+    call: Call
+    results: Results | None = None
+    near: float = 0.0
+    tolerance: float = 0.0
+    buffered: bool = False
+    threaded: bool = True
+
+
+def serving(case: Case) -> list[Peer]:
+    """The peers that take part in a case."""
+    return [peer for peer in _PEERS if peer.name in case.peers and peer.serves(case)]
+
+
+def contenders(problem: Problem) -> list[Contender]:
+    """Ours, the peers' and the copies; whatever depends on the points alone is prepared."""
+    peers = [peer_contender(peer, problem) for peer in serving(problem.case)]
+    return [*our_contenders(problem), *peers, *_copies(problem.case)]
+
+
+def peer_contender(peer: Peer, problem: Problem) -> Contender:
+    """A peer's call for the problem's op."""
+    near = peer.coordinate_error(max(problem.case.size))
+    return Contender(
+        peer.name,
+        peer.form,
+        *_work(peer.make(problem), problem),
+        near=near,
+        tolerance=_tolerance(problem.case, near),
+        buffered=peer.buffered,
+        threaded=peer.threaded,
+    )
+
+
+def our_forms(case: Case) -> tuple[str, ...]:
+    """The ways to call ours: with a new result, into a buffer, and on views that it has not met before."""
+    if case.op != "project":
+        return (FRESH,)
+    return (FRESH, BUFFERED) if case.large else (FRESH, BUFFERED, FIRST_CALL)
+
+
+def our_contenders(problem: Problem) -> list[Contender]:
+    """Ours, in all its forms."""
+    return [_our_contender(problem, form) for form in our_forms(problem.case)]
+
+
+def _our_contender(problem: Problem, form: str) -> Contender:
+    case = problem.case
+    reduces = case.forward_op == "reduce"
+    work = _our_reduce(problem) if reduces else _work(_our_sampler(problem, form), problem)
+    near = 1e-9 * max(case.size)
+    return Contender(OURS, form, *work, near, _tolerance(case, near), buffered=form == BUFFERED)
+
+
+def _our_sampler(problem: Problem, form: str) -> Sampler:
+    case, table = problem.case, problem.views.geometry
+    tables = _unseen(table) if form == FIRST_CALL else repeat(table)
+    options: dict[str, Any] = {"out": torch.zeros(case.stack_shape, dtype=case.torch_dtype)} if form == BUFFERED else {}
+    op = functional.project if case.forward_op == "project" else functional.unproject
+
+    def sample(planes: Tensor) -> Tensor:
+        return op(planes, next(tables), case.size, interpolation=case.interpolation, **options)
+
+    return Sampler(lambda planes: planes, sample, lambda stack: stack)
+
+
+def _unseen(table: Tensor) -> Iterator[Tensor]:
+    """The geometry with radii that differ in their last digits, never twice the same."""
+    for step in count(1):
+        moved = table.clone()
+        moved[..., 2] *= 1 + step * 1e-14
+        yield moved
+
+
+def _our_reduce(problem: Problem) -> tuple[Call, Results]:
+    size, table = problem.case.size, problem.views.geometry
+    if not problem.case.backward:
+        return lambda: functional.unproject_reduce(problem.planes, table, size), tuple
+    leaf = problem.planes.clone().requires_grad_()
+    mean, variance, _ = functional.unproject_reduce(leaf, table, size)
+    return _gradient((mean, variance), leaf, problem.gradients), tuple
+
+
+def _work(sampler: Sampler, problem: Problem) -> tuple[Call, Results]:
+    """The call that does the problem's op with a sampler, and the op's results of what it returns."""
+    case = problem.case
+    if case.backward:
+        return _backward(sampler, problem), tuple
+    planes = sampler.prepare(problem.planes)
+    if case.op == "reduce":
+        valid = _valid_like(sampler.stack(sampler.sample(planes)), problem)
+        return lambda: moments(sampler.stack(sampler.sample(planes)), valid), tuple
+    return lambda: sampler.sample(planes), lambda result: (sampler.stack(result),)
+
+
+def _backward(sampler: Sampler, problem: Problem) -> Call:
+    """The gradient through a graph that is built once, from gradients in the sampler's own layout."""
+    leaf = problem.planes.clone().requires_grad_()
+    result = sampler.sample(sampler.prepare(leaf))
+    if problem.case.forward_op != "reduce":
+        return _gradient((result,), leaf, (sampler.prepare(problem.gradients[0]),))
+    slices = sampler.stack(result)
+    mean, variance, _ = moments(slices, _valid_like(slices, problem))
+    return _gradient((mean, variance), leaf, problem.gradients)
+
+
+def _gradient(results: tuple[Tensor, ...], leaf: Tensor, gradients: tuple[Tensor, ...]) -> Call:
+    return lambda: torch.autograd.grad(results, leaf, gradients, retain_graph=True)
+
+
+def moments(slices: Any, valid: Any) -> tuple[Any, Any, Any]:
+    """Mean, population variance and count over the valid views, as a user would write them.
+
+    Args:
+        slices: ``[B, N, C, H, W]`` array or tensor, zero where not valid.
+        valid: ``[B or 1, N, 1, H, W]`` likewise, one where a view shows the pixel, else zero.
+
+    Returns:
+        mean and variance ``[B, C, H, W]``, count ``[B or 1, 1, H, W]``.
+    """
+    count = valid.sum(1)
+    divisor = count.clip(1, None)
+    mean = slices.sum(1) / divisor
+    variance = ((slices - mean[:, None]) ** 2 * valid).sum(1) / divisor
+    return mean, variance, count
+
+
+def _valid_like(slices: Any, problem: Problem) -> Any:
+    """``[B or 1, N, 1, H, W]`` ones and zeros, an array or a tensor as the slices are."""
+    valid = problem.valid[:, :, None].astype("float32")
+    return torch.from_numpy(valid) if isinstance(slices, Tensor) else valid
+
+
+def _tolerance(case: Case, near: float) -> float:
+    """Points off by ``near`` pixels, between neighbours that differ by up to twice the largest value, and rounding."""
+    return 0.0 if case.interpolation == "nearest" else 16 * (near + torch.finfo(case.torch_dtype).eps)
+
+
+def _copies(case: Case) -> list[Contender]:
+    """Copying as many bytes, into a buffer and, where the op writes a stack, into a new tensor."""
+    source = torch.ones(copied_bytes(case) // case.torch_dtype.itemsize, dtype=case.torch_dtype)
+    target = torch.empty_like(source)
+    found = [Contender(COPY, BUFFERED, lambda: target.copy_(source), buffered=True)]
+    return found + [Contender(COPY, FRESH, source.clone)] * writes_stack(case)

@@ -1,0 +1,57 @@
+"""What follows from the measured times: the best form of each peer, ratios, time per element, bytes per second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+
+from spuproj.benchmarks.cases import Case, read_and_written
+from spuproj.benchmarks.contenders import BUFFERED, COPY, FRESH, OURS
+from spuproj.benchmarks.measuring import Row
+
+
+def ns_per_element(row: Row) -> float:
+    """Nanoseconds for each element of the stack ``[B, N, C, H, W]``: the output of project and unproject."""
+    return 1e9 * row.timing.median / torch.Size(row.case.stack_shape).numel()
+
+
+def gigabytes_per_second(row: Row) -> float:
+    """Bytes that the op must at least read and write, over the time."""
+    return sum(read_and_written(row.case)) / row.timing.median / 1e9
+
+
+def select(rows: Iterable[Row], case: Case, threads: int, name: str, form: str | None = None) -> Row | None:
+    """The fastest of a contender's forms, or one form; None where it was not measured."""
+    found = [
+        row for row in rows if (row.case, row.threads, row.name) == (case, threads, name) and form in (None, row.form)
+    ]
+    return min(found, key=lambda row: row.timing.median, default=None)
+
+
+def best_forms(rows: Sequence[Row]) -> list[Row]:
+    """The rows with only the fastest form of each peer; all forms of ours and of copying."""
+    return [row for row in rows if row.name in (OURS, COPY) or row is select(rows, row.case, row.threads, row.name)]
+
+
+def speedup(rows: Sequence[Row], peer: Row, form: str) -> float | None:
+    """The peer's time over ours of one form; None where ours has no such form."""
+    ours = select(rows, peer.case, peer.threads, OURS, form)
+    return None if ours is None else peer.timing.median / ours.timing.median
+
+
+def fair_speedup(rows: Sequence[Row], peer: Row) -> float:
+    """The peer's time over ours, both into a buffer or both with a new result, where ours has both."""
+    like = speedup(rows, peer, BUFFERED if peer.buffered else FRESH)
+    return like if like is not None else speedup(rows, peer, FRESH) or float("nan")
+
+
+def over_limit(rows: Sequence[Row], row: Row) -> float:
+    """The row's time over that of copying as many bytes, both into a buffer or both into a new tensor.
+
+    An op that writes no stack is compared with the copy into a buffer.
+    """
+    forms = (BUFFERED,) if row.buffered else (FRESH, BUFFERED)
+    copies = (select(rows, row.case, row.threads, COPY, form) for form in forms)
+    limit = next(copy for copy in copies if copy is not None)
+    return row.timing.median / limit.timing.median

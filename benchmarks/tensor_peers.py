@@ -1,0 +1,159 @@
+"""Peers on tensors: grid_sample in two layouts, kornia and MONAI in the better, the ``torch`` backend compiled.
+
+16-bit floats and labels go through them as float32, casts included in the time: grid_sample takes 16-bit coordinates
+with 16-bit planes, which are off by up to a pixel, and no integers.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from kornia.geometry.transform import remap
+from monai.networks.blocks import Warp
+from monai.transforms import Resample
+from torch import Tensor
+from torch.nn import functional
+
+from spuproj.backends import torch as torch_backend
+from spuproj.benchmarks.cases import Case
+from spuproj.benchmarks.problems import Problem, filled
+from spuproj.benchmarks.samplers import Peer, Sampler
+
+Read = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How ``[B, N, C, ., .]`` becomes the batch ``[K, c, ., .]`` of an image op, and back.
+
+    Attributes:
+        arrange: ``[B, C, ., .]``, which every view reads, or ``[B, N, C, ., .]`` to ``[K, c, ., .]``.
+        restore: ``[K, c, ., .]`` to a view ``[B, N, C, ., .]``.
+        spread: ``[B or 1, N, ., .]``, one entry for each view, to ``[K, ., .]``.
+    """
+
+    arrange: Read
+    restore: Read
+    spread: Read
+
+
+def _as_batch(case: Case) -> Layout:
+    """K = B N views of c = C planes."""
+    samples, views = case.batch, case.views
+
+    def arrange(planes: Tensor) -> Tensor:
+        per_view = planes[:, None] if planes.dim() == 4 else planes
+        return per_view.expand(case.stack_shape).reshape(samples * views, *case.image_shape[1:])
+
+    return Layout(
+        arrange,
+        lambda batch: batch.unflatten(0, (samples, views)),
+        lambda points: points.expand(samples, -1, -1, -1).flatten(0, 1),
+    )
+
+
+def _as_channels(case: Case) -> Layout:
+    """K = N views of c = B C planes, where all samples share the views."""
+    samples, channels = case.batch, case.channels
+
+    def arrange(planes: Tensor) -> Tensor:
+        if planes.dim() == 4:
+            return planes.reshape(1, samples * channels, *case.size).expand(case.views, -1, -1, -1)
+        return planes.movedim(1, 0).reshape(case.views, samples * channels, *case.size)
+
+    return Layout(
+        arrange, lambda batch: batch.unflatten(1, (samples, channels)).movedim(1, 0), lambda points: points[0]
+    )
+
+
+LAYOUTS = {"views as batch": _as_batch, "planes as channels": _as_channels}
+
+
+def _grid_sample(y: Tensor, x: Tensor, case: Case) -> Read:
+    height, width = case.size
+    grid = torch.stack([2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1], dim=-1).float()
+    return lambda planes: functional.grid_sample(planes, grid, mode=case.interpolation, align_corners=True)
+
+
+def _kornia(y: Tensor, x: Tensor, case: Case) -> Read:
+    map_x, map_y = x.float(), y.float()
+    return lambda planes: remap(planes, map_x, map_y, mode=case.interpolation, align_corners=True)
+
+
+def _monai_warp(y: Tensor, x: Tensor, case: Case) -> Read:
+    with warnings.catch_warnings():
+        # MONAI says at every construction that its own kernels are not compiled in.
+        warnings.simplefilter("ignore", UserWarning)
+        warp = Warp(mode=case.interpolation, padding_mode="zeros")
+    rows, columns = (torch.arange(side, dtype=torch.float64) for side in case.size)
+    displacement = torch.stack([y - rows[:, None], x - columns], dim=1).float()
+    return lambda planes: warp(planes, displacement)
+
+
+def _monai_resample(y: Tensor, x: Tensor, case: Case) -> Read:
+    resample = Resample(mode=case.interpolation, padding_mode="zeros", dtype=torch.float32)
+    height, width = case.size
+    centred = torch.stack([y - (height - 1) / 2, x - (width - 1) / 2], dim=1).float()
+    return lambda planes: torch.stack([resample(image, grid) for image, grid in zip(planes, centred, strict=True)])
+
+
+def _cast(read: Read, case: Case) -> Read:
+    if case.dtype == "float32":
+        return read
+    return lambda planes: read(planes.float()).to(case.torch_dtype)
+
+
+def _sampler(make: Callable[[Tensor, Tensor, Case], Read], layout: str) -> Callable[[Problem], Sampler]:
+    def build(problem: Problem) -> Sampler:
+        case, placed = problem.case, LAYOUTS[layout](problem.case)
+        y, x = (placed.spread(torch.from_numpy(filled(points))) for points in (problem.y, problem.x))
+        return Sampler(placed.arrange, _cast(make(y, x, case), case), placed.restore)
+
+    return build
+
+
+def _compiled(problem: Problem) -> Sampler:
+    """The coordinates are part of what is compiled, and computed at every call."""
+    case, table = problem.case, problem.views.geometry
+    project = torch.compile(torch_backend.project, fullgraph=True, dynamic=False)
+
+    def sample(image: Tensor) -> Tensor:
+        views: Tensor = project(image, table, case.size, case.interpolation, "zeros")
+        return views
+
+    return Sampler(lambda image: image, sample, lambda stack: stack)
+
+
+def _float32(side: int) -> float:
+    """Normalising to [-1, 1] and back in float32 rounds a few times."""
+    return 8 * side * torch.finfo(torch.float32).eps
+
+
+def _serves(name: str, layout: str) -> Callable[[Case], bool]:
+    """Planes as channels need shared views. The other layout copies the image for each view, and is mostly slower."""
+    if layout == "planes as channels":
+        return lambda case: not case.per_sample
+    return lambda case: case.per_sample or (name == "grid_sample" and not case.large)
+
+
+def _serves_compiled(case: Case) -> bool:
+    """Compiling the other ops takes minutes."""
+    return case.op == "project"
+
+
+TENSOR_PEERS = (
+    *(
+        Peer(name, layout, _sampler(make, layout), _serves(name, layout), _float32)
+        for name, make in (
+            ("grid_sample", _grid_sample),
+            ("kornia", _kornia),
+            ("MONAI Warp", _monai_warp),
+            ("MONAI Resample", _monai_resample),
+        )
+        for layout in LAYOUTS
+    ),
+    Peer("torch.compile", "", _compiled, _serves_compiled, _float32),
+)
