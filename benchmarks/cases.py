@@ -87,7 +87,7 @@ class Case:
 
 
 SLICE = Case(peers=PEERS)
-BATCH = Case(batch=16, peers=tuple(name for name in PEERS if name != "skimage"))
+BATCH = Case(batch=16, peers=tuple(name for name in _UNCOMPILED if name != "skimage"))
 VOLUME = Case(batch=155, peers=("cv2", "grid_sample"))
 BACKWARD_TARGET = Case("project backward", batch=16, peers=_MAIN_PEERS)
 REDUCE_TARGET = Case("reduce", batch=16, channels=1, peers=_MAIN_PEERS)

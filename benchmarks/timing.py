@@ -18,6 +18,8 @@ _MINIMUM_ROUNDS = 5
 _MAXIMUM_ROUNDS = 25
 # Shorter calls are repeated within their turn.
 _TURN_SECONDS = 0.005
+# Quicker calls are made once before they are timed: caches are warm, and memory that was freed is at hand again.
+_SLOW_SECONDS = 0.5
 # After an op, torch's OpenMP workers spin on their cores for about ten milliseconds; whose turn is next needs them.
 _PAUSE_SECONDS = 0.012
 
@@ -47,29 +49,30 @@ def threads(number: int) -> Iterator[None]:
 
 def interleaved(calls: Sequence[Callable[[], Any]], budget: float) -> list[Timing]:
     """Times calls that take turns, for about ``budget`` seconds and at least five rounds. Each was called before."""
-    first, repeats = zip(*map(_first_turn, calls), strict=True)
-    one_round = sum(seconds * repeat + _pause() for seconds, repeat in zip(first, repeats, strict=True))
+    estimates = [_seconds(call, 1) for call in calls]
+    first = [_turn(*pair) if pair[1] < _SLOW_SECONDS else pair[1] for pair in zip(calls, estimates, strict=True)]
+    one_round = sum(max(_TURN_SECONDS, 2 * seconds) + _pause() for seconds in first)
     rounds = min(max(_MINIMUM_ROUNDS, int(budget / one_round)), _MAXIMUM_ROUNDS)
-    later = ([_turn(*pair) for pair in zip(calls, repeats, strict=True)] for _ in range(rounds - 1))
+    later = ([_turn(*pair) for pair in zip(calls, estimates, strict=True)] for _ in range(rounds - 1))
     return [Timing(statistics.median(own), min(own), max(own), rounds) for own in zip(first, *later, strict=True)]
 
 
-def _first_turn(call: Callable[[], Any]) -> tuple[float, int]:
-    """Mean seconds of a call, and how often it is repeated in a turn."""
-    seconds = _turn(call, 1)
-    repeat = max(1, math.ceil(_TURN_SECONDS / seconds))
-    return (_turn(call, repeat) if repeat > 1 else seconds), repeat
+def _turn(call: Callable[[], Any], estimate: float) -> float:
+    """Mean seconds of a call that takes about ``estimate`` seconds."""
+    time.sleep(_pause())
+    if estimate < _SLOW_SECONDS:
+        call()
+    return _seconds(call, max(1, math.ceil(_TURN_SECONDS / estimate)))
 
 
 def _pause() -> float:
     return _PAUSE_SECONDS if torch.get_num_threads() > 1 else 0.0
 
 
-def _turn(call: Callable[[], Any], repeat: int) -> float:
-    """Mean seconds of a call."""
+def _seconds(call: Callable[[], Any], repeat: int) -> float:
+    """Mean seconds of a call, without garbage collection."""
     collecting = gc.isenabled()
     gc.disable()
-    time.sleep(_pause())
     try:
         start = time.perf_counter()
         for _ in range(repeat):

@@ -221,7 +221,7 @@ def test_calls_take_turns_for_at_least_five_rounds():
     assert all(timing.rounds == 5 for timing in timings)
     assert all(0 < timing.minimum <= timing.median <= timing.maximum for timing in timings)
     turns = [name for place, name in enumerate(order) if place == 0 or order[place - 1] != name]
-    assert turns == ["a", "b"] * 5
+    assert turns == ["a", "b"] * 6
 
 
 @pytest.mark.usefixtures("keep_threads")

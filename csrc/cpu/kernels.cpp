@@ -144,6 +144,15 @@ enum class Group {
 template <int W, class A>
 inline Group group_at(const TapRun<A>& taps, int64_t start) {
     if (taps.count - start < W) return Group::kMixed;
+#if defined(__AVX__)
+    if constexpr (W == 8) {
+        const Vector<int32_t, 8> index = load_vector<int32_t, 8>(taps.index + start);
+        const int marked = sign_bits(index), none = sign_bits(index == -1);
+        if (marked == 0) return Group::kBlend;
+        if (marked != none) return Group::kMixed;
+        return none == 0xff ? Group::kNone : Group::kPartial;
+    }
+#endif
     int32_t least = taps.index[start], most = least;
     for (int p = 1; p < W; ++p) {
         least = taps.index[start + p] < least ? taps.index[start + p] : least;

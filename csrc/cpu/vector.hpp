@@ -77,6 +77,11 @@ inline void end_streaming() {
 #endif
 }
 
+#if defined(__AVX__)
+// One bit for each of eight integers: its sign.
+inline int sign_bits(Vector<int32_t, 8> values) { return _mm256_movemask_ps(reinterpret_cast<__m256>(values)); }
+#endif
+
 // Elements I of a and b laid end to end.
 template <class T, int W, int... I>
 inline Vector<T, W> shuffle(Vector<T, W> a, Vector<T, W> b, std::integer_sequence<int, I...>) {

@@ -29,7 +29,7 @@ class Writer {
             } else {
                 // The channels of one sample lie side by side.
                 while (end < planes && offset[end] == offset[end - 1] + 1) ++end;
-                pixels_(rows + l * kRun, end - l, count, pixel_stride_, to);
+                write_pixels(rows + l * kRun, end - l, count, to);
             }
             l = end;
         }
@@ -41,6 +41,20 @@ class Writer {
     }
 
  private:
+    void write_pixels(const A* rows, int64_t channels, int64_t count, char* to) const {
+        const LaneKernels<A>& four = arithmetic_kernels(A()).narrow;
+        if (channels != four.lanes || channels != pixel_stride_) {
+            pixels_(rows, channels, count, pixel_stride_, to);
+            return;
+        }
+        const A* channel[] = {rows, rows + kRun, rows + 2 * kRun, rows + 3 * kRun};
+        A block[4 * kRun];
+        four.interleave(channel, count, block);
+        for_each_run(0, channels * count, [&](int64_t start, int64_t elements) {
+            row_(block + start, elements, stream_, to + start * size_);
+        });
+    }
+
     char* to_;
     int64_t size_, pixel_stride_;
     bool stream_;
