@@ -15,9 +15,9 @@ from spuproj.benchmarks.ratios import best_forms, gigabytes_per_second, ns_per_e
 from spuproj.benchmarks.record import Record
 
 NOTES = (
-    "time: median of the rounds, in which all take turns; a turn begins with a call that is not timed, unless that takes "
-    "half a second. spread: slowest over fastest round. ns: per element of the stack [B, N, C, H, W]. GB/s: bytes that "
-    "must at least be read and written, over the time.",
+    "time: median of the rounds, in which all take turns; a turn begins with a call that is not timed, unless that "
+    "takes half a second. spread: slowest over fastest round. ns: per element of the stack [B, N, C, H, W]. GB/s: "
+    "bytes that must at least be read and written, over the time.",
     "error: largest difference from the float64 reference, over the largest value; checked before timing.",
     "/spuproj, /out=: time over that of ours with a new result, and into a buffer. Like is compared with like: scipy "
     "and cv2 write into a buffer, as ours with out= does, all others make a new result.",
