@@ -183,6 +183,28 @@ def test_plans_are_bounded():
     assert run.returncode == 0, run.stderr
 
 
+EVICTED = """
+import gc
+import weakref
+import torch
+from spuproj import functional, Views
+from spuproj.backends import cpu, cpu_taps
+image, table = torch.rand(1, 1, 32, 32), Views.spherical((32, 32), grid=(2, 2)).geometry
+before = functional.project(image, table)
+kept = weakref.ref(next(iter(cpu_taps._cache.values())))
+cpu_taps.CACHE_BYTES = kept().nbytes
+functional.project(image, table + 0.125)
+gc.collect()
+assert kept() is None, "a plan keeps taps that the cache has dropped"
+assert torch.equal(functional.project(image, table), before)
+"""
+
+
+def test_a_plan_does_not_keep_taps_beyond_their_cache():
+    run = run_python(EVICTED)
+    assert run.returncode == 0, run.stderr
+
+
 CHANGED = """
 import os
 import torch

@@ -6,6 +6,7 @@ is put together at the first call and kept as a plan, so that the next one goes 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -56,7 +57,7 @@ class _Plan(NamedTuple):
 
     Attributes:
         table: bytes of the geometry.
-        taps: what the kernel reads beside the tensors.
+        taps: what the kernel reads beside the tensors, for as long as the cache of taps keeps it.
         kernel: takes addresses, ``kernel(source, *results, threads)``.
         empty: makes the result for a source, a tensor or a tuple of them.
         dense: whether the source's planes are contiguous.
@@ -64,7 +65,7 @@ class _Plan(NamedTuple):
     """
 
     table: bytes
-    taps: Taps
+    taps: weakref.ref[Taps]
     kernel: Callable[..., None]
     empty: Callable[[Tensor], Any]
     dense: bool
@@ -109,8 +110,9 @@ def planned(
         out: where the result goes; a new tensor where None.
     """
     plan = _plans.get(_key(name, source, geometry, options, out))
+    taps = None if plan is None else plan.taps()
     # The address may have been given to other numbers since.
-    if plan is None or not _cpu.holds(geometry.data_ptr(), plan.table):
+    if plan is None or taps is None or not _cpu.holds(geometry.data_ptr(), plan.table):
         return None
     result = plan.empty(source) if out is None else out
     if type(result) is tuple:
@@ -129,7 +131,7 @@ def _keep(
     result: Tensor | None = None,
     out: Tensor | None = None,
 ) -> None:
-    if not geometry.is_contiguous() or plan.taps.nbytes > _FRESH_BYTES:
+    if not geometry.is_contiguous():
         return
     if result is not None and result.nbytes <= _SMALL_BYTES:
         plan = plan._replace(empty=partial(_new, torch.empty_like(result)))
@@ -148,7 +150,7 @@ def _plan(
 ) -> _Plan:
     table = geometry.detach().contiguous().numpy().tobytes()
     threads = max(1, elements // _ELEMENTS_PER_THREAD)
-    return _Plan(table, taps, kernel, empty, _has_dense_planes(source), threads)
+    return _Plan(table, weakref.ref(taps), kernel, empty, _has_dense_planes(source), threads)
 
 
 def _check_index_range(size: Size, argument: str) -> None:
