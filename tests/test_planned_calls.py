@@ -82,6 +82,15 @@ def test_a_table_shared_or_per_sample_or_strided_is_not_taken_for_another(views)
     assert torch.equal(functional.project(image, wide), functional.project(image, table))
 
 
+def test_a_table_of_another_dtype_at_the_same_address_is_refused(views):
+    image, table = noise(1, 1, *SIZE), views.geometry
+    twice(lambda: functional.project(image, table))
+    single = table.view(torch.float32).flatten()[: table.numel()].view(table.shape)
+    assert (single.data_ptr(), single.stride()) == (table.data_ptr(), table.stride())
+    with pytest.raises(TypeError, match=r"geometry must be float64, got torch.float32"):
+        functional.project(image, single)
+
+
 def test_gradients_are_recorded(views):
     image = noise(1, 1, *SIZE)
     twice(lambda: views.project(image))

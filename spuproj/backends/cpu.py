@@ -87,6 +87,7 @@ def _key(
     return (
         name,
         geometry.data_ptr(),
+        geometry.dtype,
         geometry.shape,
         geometry.stride(),
         source.dtype,
