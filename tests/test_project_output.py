@@ -70,6 +70,18 @@ def test_out_is_written_whole_and_returned(out_dtype, memory_format):
             assert torch.equal(out, wanted)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@given(batch=st.integers(1, 3), channels=st.sampled_from([1, 2, 3, 4, 5, 9, 16, 17]), columns=st.integers(2, 90))
+def test_nothing_beyond_out_is_touched(dtype, batch, channels, columns):
+    """Kernels write whole vectors, and lanes that have no plane: none of it may reach the neighbours."""
+    views = Views.spherical(SIZE, grid=(2, 2), view_size=(15, columns))
+    image = noise(batch, channels, *SIZE, dtype=dtype)
+    larger = torch.full((batch + 2, len(views), channels, 15, columns), 7.0, dtype=dtype)
+    views.project(image, out=larger[1:-1])
+    assert torch.equal(larger[1:-1], views.project(image))
+    assert (larger[[0, -1]] == 7.0).all()
+
+
 def test_out_takes_part_in_compiled_functions():
     views = Views.spherical(SIZE, grid=(2, 2))
     image, out = noise(1, 2, *SIZE), torch.empty(1, 4, 2, *SIZE)

@@ -29,10 +29,11 @@ template <class E, class A>
 void store_band(const LaneKernels<A>& kernels, const A* accumulator, const Band& band, int dtype,
                 const PlaneSet<E>& destination) {
     for_each_run(band.first, band.last, [&](int64_t first, int64_t count) {
-        A rows[kMaxLanes * kRun];
+        A values[kMaxLanes * kRun], *rows[kMaxLanes];
+        for (int64_t l = 0; l < kMaxLanes; ++l) rows[l] = values + l * kRun;
         kernels.deinterleave(accumulator + (first - band.first) * kernels.lanes, count, rows);
         for (int64_t l = 0; l < destination.planes; ++l)
-            arithmetic_kernels(A()).write[dtype](rows + l * kRun, count, false,
+            arithmetic_kernels(A()).write[dtype](rows[l], count, false,
                                                  destination.base + destination.offset[l] + first);
     });
 }

@@ -31,6 +31,9 @@ inline int64_t element_size(int dtype) {
 
 inline int64_t ceiling(int64_t count, int64_t divisor) { return (count + divisor - 1) / divisor; }
 
+inline int dtype_of(float) { return kFloat32; }
+inline int dtype_of(double) { return kFloat64; }
+
 inline const ArithmeticKernels<float>& arithmetic_kernels(float) { return active_kernels().single_precision; }
 inline const ArithmeticKernels<double>& arithmetic_kernels(double) { return active_kernels().double_precision; }
 
@@ -85,10 +88,14 @@ class Blocks {
     int64_t channels_, planes_per_group_, per_group_, count_, lanes_;
 };
 
-// Calls body(first, count) for every run of pixels in [first, last).
+// Calls body(first, count) for every run of at most `length` pixels in [first, last).
+template <class Body>
+void for_each_run(int64_t first, int64_t last, int64_t length, const Body& body) {
+    for (; first < last; first += length) body(first, std::min(length, last - first));
+}
 template <class Body>
 void for_each_run(int64_t first, int64_t last, const Body& body) {
-    for (; first < last; first += kRun) body(first, std::min(kRun, last - first));
+    for_each_run(first, last, kRun, body);
 }
 
 template <class A>

@@ -10,6 +10,8 @@
 namespace spuproj::cpu {
 namespace {
 
+constexpr int64_t kLineBytes = 64;
+
 // Elements of a vector over interleaved planes.
 template <class A, int L>
 constexpr int kLaneWidth = L < kWidth<A> ? L : kWidth<A>;
@@ -57,12 +59,12 @@ void interleave(const A* const* rows, int64_t count, A* block) {
 }
 
 template <class A, int L>
-void deinterleave(const A* block, int64_t count, A* rows) {
+void deinterleave(const A* block, int64_t count, A* const* rows) {
     constexpr int W = kLaneWidth<A, L>;
     for (int l = 0; l < L; l += W) {
         if (count < W) {
             for (int64_t p = 0; p < count; ++p)
-                for (int i = l; i < l + W; ++i) rows[i * kRun + p] = block[p * L + i];
+                for (int i = l; i < l + W; ++i) rows[i][p] = block[p * L + i];
             continue;
         }
         for (int64_t next = 0; next < count; next += W) {
@@ -70,15 +72,18 @@ void deinterleave(const A* block, int64_t count, A* rows) {
             Vector<A, W> square[W];
             for (int i = 0; i < W; ++i) square[i] = load_vector<A, W>(block + (p + i) * L + l);
             transpose<A, W>(square);
-            for (int i = 0; i < W; ++i) store_vector<A, W>(rows + (l + i) * kRun + p, square[i]);
+            for (int i = 0; i < W; ++i) store_vector<A, W>(rows[l + i] + p, square[i]);
         }
     }
 }
 
+// The second value is used once: where it lies in memory, it needs no load of its own.
 template <class V, class S>
 inline V mix(const V& first, const V& second, const S& fraction) {
-    return first + fraction * (second - first);
+    return first - fraction * (first - second);
 }
+
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // The blend of an ordinary tap, down and then across.
 template <class A, int L>
@@ -116,20 +121,34 @@ inline Lanes<A, L> blend_at(const TapRun<A>& taps, int64_t p, const A* block) {
     return blend_exact<A, L>(block + source_index(index) * L, taps.width, y, x);
 }
 
+// Whether any of taps [first, last) has a source.
+template <class A>
+inline bool any_source(const TapRun<A>& taps, int64_t first, int64_t last) {
+    int32_t all = -1;
+    for (int64_t p = first; p < last; ++p) all &= taps.index[p];
+    return all != -1;
+}
+
 template <class A>
 inline bool any_source(const TapRun<A>& taps) {
-    int32_t all = -1;
-    for (int64_t p = 0; p < taps.count; ++p) all &= taps.index[p];
-    return all != -1;
+    for (int64_t start = 0; start < taps.count; start += kRun)
+        if (any_source(taps, start, least(start + kRun, taps.count))) return true;
+    return false;
 }
 
 // One pixel's planes fill half a register at least: a tap at a time.
 template <class A, int L>
-bool gather(const TapRun<A>& taps, const A* block, A* rows) {
+bool gather(const TapRun<A>& run, const A* block, A* const* rows) {
+    const TapRun<A> taps = run;
     if (!any_source(taps)) return false;
-    A values[kRun * L];
-    for (int64_t p = 0; p < taps.count; ++p) store_lanes<A, L>(values + p * L, blend_at<A, L>(taps, p, block));
-    deinterleave<A, L>(values, taps.count, rows);
+    A values[kRun * L], *to[L];
+    for (int64_t start = 0; start < taps.count; start += kRun) {
+        const int64_t end = least(start + kRun, taps.count);
+        for (int64_t p = start; p < end; ++p)
+            store_lanes<A, L>(values + (p - start) * L, blend_at<A, L>(taps, p, block));
+        for (int l = 0; l < L; ++l) to[l] = rows[l] + start;
+        deinterleave<A, L>(values, end - start, to);
+    }
     return true;
 }
 
@@ -189,43 +208,66 @@ using Eight = Vector<float, 8>;
 
 // Left pixels of taps K and K + 4 of eight, blended down, and the right ones likewise: each pixel's four planes lie
 // beside those of its right neighbour, so that one load takes both.
-template <bool Partial, int K>
-inline Eight blend_two(const TapRun<float>& taps, int64_t start, const float* block, Eight x) {
-    const auto down = [&](int64_t p) {
-        const float* above = block + readable<Partial>(taps.index[p]) * 4;
-        return mix(load_vector<float, 8>(above), load_vector<float, 8>(above + taps.width * 4), taps.fraction_y[p]);
+template <int K>
+inline Eight blend_two(const int32_t* index, const float* fraction_y, const float* block, const float* below, Eight x) {
+    const auto down = [&](int k) {
+        const size_t pixel = static_cast<size_t>(static_cast<uint32_t>(index[k])) * 4;
+        return mix(load_vector<float, 8>(block + pixel), load_vector<float, 8>(below + pixel), fraction_y[k]);
     };
-    const Eight first = down(start + K), second = down(start + K + 4);
+    const Eight first = down(K), second = down(K + 4);
     const Eight left = shuffle<float, 8, Swap<8, 4, 0>>(first, second);
     const Eight right = shuffle<float, 8, Swap<8, 4, 1>>(first, second);
     return mix(left, right, shuffle<float, 8, Repeat<float, K>>(x, x));
 }
 
-template <bool Partial>
-inline void gather_eight(const TapRun<float>& taps, int64_t start, const float* block, float* rows) {
+// Eight taps, each of which blends four pixels or, in a partial group, perhaps has no source: these read pixel 0, where
+// the others show that there are four to blend.
+inline void gather_eight(const TapRun<float>& taps, int64_t start, bool partial, const float* block,
+                         float* const (&rows)[4]) {
+    const float* y = taps.fraction_y + start;
     const Eight x = load_vector<float, 8>(taps.fraction_x + start);
-    Eight square[4] = {blend_two<Partial, 0>(taps, start, block, x), blend_two<Partial, 1>(taps, start, block, x),
-                       blend_two<Partial, 2>(taps, start, block, x), blend_two<Partial, 3>(taps, start, block, x)};
+    const auto stored = load_vector<int32_t, 8>(taps.index + start);
+    const int32_t* index = taps.index + start;
+    int32_t readable[8];
+    if (partial) {
+        store_vector<int32_t, 8>(readable, stored < 0 ? Vector<int32_t, 8>{} : stored);
+        index = readable;
+    }
+    const float* below = block + taps.width * 4;
+    Eight square[4] = {blend_two<0>(index, y, block, below, x), blend_two<1>(index, y, block, below, x),
+                       blend_two<2>(index, y, block, below, x), blend_two<3>(index, y, block, below, x)};
     transpose_parts<float, 8, 4>(square);
-    for (int l = 0; l < 4; ++l)
-        store_vector<float, 8>(rows + l * kRun + start, valid_values<Partial, float, 8>(taps.index + start, square[l]));
+    if (partial)
+        for (Eight& row : square) row = stored < 0 ? Eight{} : row;
+    for (int l = 0; l < 4; ++l) store_vector<float, 8>(rows[l] + start, square[l]);
 }
 
+// How far ahead of what is written cache lines are asked for.
+constexpr int64_t kAhead = 128;
+
 // Four planes where a register holds eight floats: eight taps at a time.
-bool gather_narrow(const TapRun<float>& taps, const float* block, float* rows) {
+bool gather_narrow(const TapRun<float>& run, const float* block, float* const* rows) {
+    const TapRun<float> taps = run;
     if (!any_source(taps)) return false;
+    float* const to[4] = {rows[0], rows[1], rows[2], rows[3]};
+    // The next row of points mostly reads one row further down, which may lie beyond the block's end.
+    const intptr_t next = reinterpret_cast<intptr_t>(block) + 2 * taps.width * int64_t(4 * sizeof(float));
     for (int64_t start = 0; start < taps.count; start += 8) {
-        switch (group_at<8>(taps, start)) {
-            case Group::kBlend: gather_eight<false>(taps, start, block, rows); break;
-            case Group::kPartial: gather_eight<true>(taps, start, block, rows); break;
-            case Group::kNone:
-                for (int l = 0; l < 4; ++l) store_vector<float, 8>(rows + l * kRun + start, Eight{});
-                break;
-            case Group::kMixed:
-                for (int64_t p = start; p < start + 8 && p < taps.count; ++p) {
-                    const auto value = blend_at<float, 4>(taps, p, block).part[0];
-                    for (int l = 0; l < 4; ++l) rows[l * kRun + p] = value[l];
-                }
+        const Group group = group_at<8>(taps, start);
+        if (group == Group::kBlend || group == Group::kPartial) {
+            if (start % 16 == 0)
+                for (const float* row : to) __builtin_prefetch(row + start + kAhead);
+            const intptr_t first = next + taps.index[start] * int64_t(4 * sizeof(float));
+            __builtin_prefetch(reinterpret_cast<const void*>(first));
+            __builtin_prefetch(reinterpret_cast<const void*>(first + kLineBytes));
+            gather_eight(taps, start, group == Group::kPartial, block, to);
+        } else if (group == Group::kNone) {
+            for (float* row : to) store_vector<float, 8>(row + start, Eight{});
+        } else {
+            for (int64_t p = start; p < start + 8 && p < taps.count; ++p) {
+                const auto value = blend_at<float, 4>(taps, p, block).part[0];
+                for (int l = 0; l < 4; ++l) to[l][p] = value[l];
+            }
         }
     }
     return true;
@@ -290,12 +332,21 @@ inline Vector<A> blend_group_at(const TapRun<A>& taps, int64_t start, const A* p
     return Vector<A>{};
 }
 
+// The first `count` of a vector's values, or all of them.
+template <class A>
+inline void store_values(A* to, Vector<A> values, int64_t count) {
+    if (count >= kWidth<A>) return store_vector(to, values);
+    for (int64_t p = 0; p < count; ++p) to[p] = values[p];
+}
+
 // One plane: a vector's worth of taps at a time.
 template <class A>
-bool gather_single(const TapRun<A>& taps, const A* plane, A* row) {
+bool gather_single(const TapRun<A>& run, const A* plane, A* const* rows) {
+    const TapRun<A> taps = run;
     if (!any_source(taps)) return false;
+    A* row = rows[0];
     for (int64_t start = 0; start < taps.count; start += kWidth<A>)
-        store_vector(row + start, blend_group_at(taps, start, plane));
+        store_values(row + start, blend_group_at(taps, start, plane), taps.count - start);
     return true;
 }
 
@@ -315,7 +366,7 @@ inline void finish(Moments<V>& moments, const C& share, V& mean, V& variance) {
 
 // One more view's blends, of pixels that have been seen `count` times.
 template <class A, int L>
-inline void accumulate(const TapRun<A>& taps, const A* block, A* origin, A* sum, A* squares, int32_t* count) {
+inline void accumulate(TapRun<A> taps, const A* block, A* origin, A* sum, A* squares, int32_t* count) {
     for (int64_t p = 0; p < taps.count; ++p) {
         if (taps.index[p] == -1) continue;
         const Lanes<A, L> value = blend_at<A, L>(taps, p, block);
@@ -339,7 +390,8 @@ inline void accumulate(const TapRun<A>& taps, const A* block, A* origin, A* sum,
 }
 
 template <class A, int L>
-void reduce(const TapRun<A>* taps, const A* const* blocks, int64_t views, A* mean, A* variance, int32_t* count) {
+void reduce(const TapRun<A>* taps, const A* const* blocks, int64_t views, A* const* mean, A* const* variance,
+            int32_t* count) {
     const int64_t pixels = taps[0].count;
     A origin[kRun * L], sum[kRun * L], squares[kRun * L];
     for (int64_t p = 0; p < pixels; ++p) count[p] = 0;
@@ -371,7 +423,8 @@ inline Vector<Integer<A>> validity_at(const TapRun<A>& taps, int64_t start) {
 }
 
 template <class A>
-void reduce_single(const TapRun<A>* taps, const A* const* planes, int64_t views, A* mean, A* variance, int32_t* count) {
+void reduce_single(const TapRun<A>* taps, const A* const* planes, int64_t views, A* const* mean, A* const* variance,
+                   int32_t* count) {
     using V = Vector<A>;
     for (int64_t start = 0; start < taps[0].count; start += kWidth<A>) {
         Moments<V> moments;
@@ -388,9 +441,10 @@ void reduce_single(const TapRun<A>* taps, const A* const* planes, int64_t views,
         const V share = A(1) / __builtin_convertvector(seen > 0 ? seen : seen + 1, V);
         V average, spread;
         finish(moments, share, average, spread);
-        store_vector(mean + start, average);
-        store_vector(variance + start, spread);
-        for (int p = 0; p < kWidth<A>; ++p) count[start + p] = static_cast<int32_t>(seen[p]);
+        const int64_t left = taps[0].count - start;
+        store_values(mean[0] + start, average, left);
+        store_values(variance[0] + start, spread, left);
+        for (int p = 0; p < kWidth<A> && p < left; ++p) count[start + p] = static_cast<int32_t>(seen[p]);
     }
 }
 
@@ -407,9 +461,6 @@ void load_row(const E* from, int64_t count, A* row) {
     for (int64_t p = 0; p < count; ++p) row[p] = load(from[p]);
 }
 
-// Streaming pays where whole cache lines are written.
-constexpr int64_t kLineBytes = 64;
-
 template <class A, class O>
 void write(const A* row, int64_t count, bool stream, void* to) {
     O converted[kRun];
@@ -421,6 +472,7 @@ void write(const A* row, int64_t count, bool stream, void* to) {
     const int64_t bytes = count * static_cast<int64_t>(sizeof(O));
     const char* values = static_cast<const char*>(from);
     char* out = static_cast<char*>(to);
+    // Streaming pays where whole cache lines are written.
     if (stream && bytes % kLineBytes == 0 && reinterpret_cast<uintptr_t>(to) % kLineBytes == 0) {
         for (int64_t at = 0; at < bytes; at += kRegisterBytes) stream_vector(out + at, load_vector(values + at));
         return;
@@ -481,7 +533,8 @@ inline void scatter_within(const TapRun<A>& taps, int64_t p, const Weights<A>& w
 constexpr int64_t kStrides = 4;
 
 template <class A, int L>
-void scatter(const TapRun<A>& taps, const A* const* rows, const Band& band, A* accumulator) {
+void scatter(const TapRun<A>& run, const A* const* rows, const Band& band, A* accumulator) {
+    const TapRun<A> taps = run;
     if (!any_source(taps)) return;
     A block[kRun * L];
     interleave<A, L>(rows, taps.count, block);

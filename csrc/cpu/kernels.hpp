@@ -1,16 +1,17 @@
 // The kernels of one SIMD level; cpu/kernels.cpp is compiled once for each. They work on runs of taps and on L planes
 // at once: in blocks the planes are interleaved (block[p * L + l] is pixel p of plane l), so that each pixel that a tap
-// reads is one contiguous load for all of them; in rows each plane has kRun values of its own.
+// reads is one contiguous load for all of them; in rows each plane has values of its own.
 #pragma once
 
 #include "spuproj/element.hpp"
 
 namespace spuproj::cpu {
 
+// As many taps as most kernels take at once.
 constexpr int64_t kRun = 64;
 constexpr int64_t kMaxLanes = 16;
 
-// At most kRun taps, as Taps or Tiles store them; `width` is the row length of the block that they read.
+// Taps in a row, as Taps or Tiles store them; `width` is the row length of the block that they read.
 template <class A>
 struct TapRun {
     const int32_t* index;
@@ -30,12 +31,14 @@ struct LaneKernels {
     int64_t lanes;
     // count <= kRun pixels of rows[l] as a block
     void (*interleave)(const A* const* rows, int64_t count, A* block);
-    // the reverse, one row every kRun values
-    void (*deinterleave)(const A* block, int64_t count, A* rows);
-    // rows of the taps' blends, zero where a point has no source; false, and nothing written, where none has one
-    bool (*gather)(const TapRun<A>& taps, const A* block, A* rows);
+    // the reverse
+    void (*deinterleave)(const A* block, int64_t count, A* const* rows);
+    // rows of the blends of any number of taps, zero where a point has no source; false, and nothing written, where
+    // none has one
+    bool (*gather)(const TapRun<A>& taps, const A* block, A* const* rows);
     // rows of mean and population variance, and the count, of what the same taps of each view read in its block
-    void (*reduce)(const TapRun<A>* taps, const A* const* blocks, int64_t views, A* mean, A* variance, int32_t* count);
+    void (*reduce)(const TapRun<A>* taps, const A* const* blocks, int64_t views, A* const* mean, A* const* variance,
+                   int32_t* count);
     // the transpose of gather: adds rows[l][p] to the pixels of the band that tap p reads
     void (*scatter)(const TapRun<A>& taps, const A* const* rows, const Band& band, A* accumulator);
 };

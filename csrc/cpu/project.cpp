@@ -4,8 +4,8 @@
 namespace spuproj::cpu {
 namespace {
 
-// A unit of work: enough to pay for its start, few enough for its source pixels to stay in the second-level cache.
-constexpr int64_t kUnitPixels = 64 * kRun;
+// A unit of work: enough to pay for its start, few enough to keep several threads busy with one view.
+constexpr int64_t kUnitPixels = 256 * kRun;
 
 // Blocks of the source, so many at a time that every thread has its own.
 template <class E, class A = typename Arithmetic<E>::type>
@@ -67,9 +67,9 @@ void project(int dtype, int destination_dtype, const Shape& shape, const Taps& t
         using A = typename Arithmetic<E>::type;
         const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, taps.sample_stride));
         const Blocks blocks(shape, taps.sample_stride, kernels.lanes);
-        const Writer<A> writer(
+        const Output output = {
             destination_dtype, destination,
-            exceeds_cache(shape.batch * shape.views * shape.channels * taps.pixels * element_size(destination_dtype)));
+            exceeds_cache(shape.batch * shape.views * shape.channels * taps.pixels * element_size(destination_dtype))};
         const int64_t parts = ceiling(taps.pixels, kUnitPixels);
         SourceBlocks<E> sources(kernels, blocks, taps, source, threads);
         for (int64_t start = 0; start < blocks.count(); start += sources.at_once()) {
@@ -83,13 +83,12 @@ void project(int dtype, int destination_dtype, const Shape& shape, const Taps& t
                 for (int64_t l = 0; l < planes; ++l) to[l] += n * destination.view_stride;
                 const A* from = sources.read(block);
                 const int64_t tap = blocks.sample(block) * taps.sample_stride + n * taps.pixels;
-                ZeroableRows<A> rows;
+                Writer<A> writer(output, to, planes);
                 const int64_t last = std::min(taps.pixels, (part + 1) * kUnitPixels);
-                for_each_run(part * kUnitPixels, last, [&](int64_t first, int64_t count) {
-                    rows.settle(kernels.gather(run_of<A>(taps, tap + first, count), from, rows.data()));
-                    writer.write(rows.data(), first, count, to, planes);
+                for_each_run(part * kUnitPixels, last, writer.longest_run(), [&](int64_t first, int64_t count) {
+                    const TapRun<A> run = run_of<A>(taps, tap + first, count);
+                    writer.end(kernels.gather(run, from, writer.begin(first, count)));
                 });
-                writer.end();
             });
         }
     });

@@ -37,15 +37,13 @@ class ReduceTile {
     }
 
     // Mean, variance and count of the first `pixels` of one row of the tile.
-    void reduce(const Tiles& tiles, int64_t tile, int64_t row, int64_t pixels) {
+    void reduce(const Tiles& tiles, int64_t tile, int64_t row, int64_t pixels, A* const* mean, A* const* variance,
+                int32_t* count) {
         const int64_t views = static_cast<int64_t>(windows_.size());
         for (int64_t n = 0; n < views; ++n)
             runs_[static_cast<size_t>(n)] = run_of<A>(tiles, tile + n * tiles_per_view(tiles), row, pixels);
         kernels_.reduce(runs_.data(), windows_.data(), views, mean, variance, count);
     }
-
-    A mean[kMaxLanes * kRun], variance[kMaxLanes * kRun];
-    int32_t count[kRun];
 
  private:
     const LaneKernels<A>& kernels_;
@@ -64,14 +62,14 @@ void reduce(int dtype, const Shape& shape, const Tiles& tiles, const Planes& sou
         const Blocks blocks(shape, tiles.sample_stride, kernels.lanes);
         const int64_t pixels = tiles.height * tiles.width;
         const bool stream = exceeds_cache(shape.batch * shape.channels * pixels * (2 * sizeof(E) + sizeof(int32_t)));
-        const Writer<A> means(dtype, slices_of(shape, pixels, mean), stream);
-        const Writer<A> variances(dtype, slices_of(shape, pixels, variance), stream);
         const int64_t down = tiles_down(tiles), across = tiles_across(tiles);
         parallel_for(blocks.count() * down, threads, [&](int64_t unit, Scratch& scratch) {
             const int64_t top = unit % down, block = unit / down;
             int64_t from[kMaxLanes], to[kMaxLanes];
             const int64_t planes = blocks.offsets(block, source, from);
             blocks.offsets(block, slices_of(shape, pixels, mean), to);
+            Writer<A> means({dtype, slices_of(shape, pixels, mean), stream}, to, planes);
+            Writer<A> variances({dtype, slices_of(shape, pixels, variance), stream}, to, planes);
             ReduceTile<A> work(kernels, shape.views);
             for (int64_t left = 0; left < across; ++left) {
                 const int64_t tile = blocks.sample(block) * tiles.sample_stride + top * across + left;
@@ -80,14 +78,15 @@ void reduce(int dtype, const Shape& shape, const Tiles& tiles, const Planes& sou
                 const int64_t height = std::min(kTileRows, tiles.height - top * kTileRows);
                 const int64_t width = std::min(kTileColumns, tiles.width - left * kTileColumns);
                 for (int64_t row = 0; row < height; ++row) {
-                    work.reduce(tiles, tile, row, width);
                     const int64_t first = (top * kTileRows + row) * tiles.width + left * kTileColumns;
-                    means.write(work.mean, first, width, to, planes);
-                    variances.write(work.variance, first, width, to, planes);
-                    for (int64_t l = 0; l < planes; ++l) write_count(work.count, width, stream, count + to[l] + first);
+                    int32_t seen[kRun];
+                    work.reduce(tiles, tile, row, width, means.begin(first, width), variances.begin(first, width),
+                                seen);
+                    means.end();
+                    variances.end();
+                    for (int64_t l = 0; l < planes; ++l) write_count(seen, width, stream, count + to[l] + first);
                 }
             }
-            means.end();
         });
     });
 }
@@ -118,18 +117,19 @@ void reduce_backward(int dtype, const Shape& shape, const Taps& taps, const Plan
             std::fill_n(accumulator, pixels_of(band) * kernels.lanes, A(0));
             const int64_t tap = blocks.sample(block) * taps.sample_stride + n * taps.pixels;
             for_each_run(0, taps.pixels, [&](int64_t first, int64_t pixels) {
-                A values[kMaxLanes * kRun], loaded[3][kMaxLanes * kRun];
+                A values[kMaxLanes * kRun], loaded[3][kMaxLanes * kRun], *slopes[kMaxLanes];
                 const A *rows[kMaxLanes], *given[3][kMaxLanes];
                 const TapRun<A> run = run_of<A>(taps, tap + first, pixels);
-                if (!kernels.gather(run, view, values)) return;
+                for (int64_t l = 0; l < kMaxLanes; ++l) slopes[l] = values + l * kRun;
+                if (!kernels.gather(run, view, slopes)) return;
                 const void* tensors[3] = {grad_mean, grad_variance, mean};
                 for (int i = 0; i < 3; ++i)
                     load_rows<E>({static_cast<const E*>(tensors[i]), slice, planes}, planes, first, pixels, loaded[i],
                                  given[i]);
                 for (int64_t l = 0; l < planes; ++l)
                     arithmetic_kernels(A()).slope(given[0][l], given[1][l], given[2][l], count + slice[l] + first,
-                                                  pixels, values + l * kRun);
-                for (int64_t l = 0; l < kernels.lanes; ++l) rows[l] = values + std::min(l, planes - 1) * kRun;
+                                                  pixels, slopes[l]);
+                for (int64_t l = 0; l < kernels.lanes; ++l) rows[l] = slopes[std::min(l, planes - 1)];
                 kernels.scatter(run, rows, band, accumulator);
             });
             E* grad_view = static_cast<E*>(grad_source) + n * destination.view_stride;

@@ -10,9 +10,9 @@ void unproject(int dtype, const Shape& shape, const Tiles& tiles, const Planes& 
         using A = typename Arithmetic<E>::type;
         const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, tiles.sample_stride));
         const Blocks blocks(shape, tiles.sample_stride, kernels.lanes);
-        const Writer<A> writer(dtype, destination,
+        const Output output = {dtype, destination,
                                exceeds_cache(shape.batch * shape.views * shape.channels * tiles.height * tiles.width *
-                                             element_size(dtype)));
+                                             element_size(dtype))};
         const int64_t down = tiles_down(tiles), across = tiles_across(tiles);
         parallel_for(blocks.count() * shape.views * down, threads, [&](int64_t unit, Scratch& scratch) {
             const int64_t top = unit % down, n = unit / down % shape.views, block = unit / down / shape.views;
@@ -23,7 +23,7 @@ void unproject(int dtype, const Shape& shape, const Tiles& tiles, const Planes& 
             const E* view = static_cast<const E*>(source.data) + n * source.view_stride;
             const int64_t first_tile =
                 blocks.sample(block) * tiles.sample_stride + n * tiles_per_view(tiles) + top * across;
-            ZeroableRows<A> rows;
+            Writer<A> writer(output, to, planes);
             for (int64_t left = 0; left < across; ++left) {
                 const Window& window = tiles.window[first_tile + left];
                 A* pixels = scratch.get<A>(pixels_of(window) * kernels.lanes);
@@ -31,12 +31,10 @@ void unproject(int dtype, const Shape& shape, const Tiles& tiles, const Planes& 
                 const int64_t count = std::min(kTileColumns, tiles.width - left * kTileColumns);
                 for (int64_t row = 0; row < std::min(kTileRows, tiles.height - top * kTileRows); ++row) {
                     const TapRun<A> run = run_of<A>(tiles, first_tile + left, row, count);
-                    rows.settle(kernels.gather(run, pixels, rows.data()));
-                    writer.write(rows.data(), (top * kTileRows + row) * tiles.width + left * kTileColumns, count, to,
-                                 planes);
+                    const int64_t first = (top * kTileRows + row) * tiles.width + left * kTileColumns;
+                    writer.end(kernels.gather(run, pixels, writer.begin(first, count)));
                 }
             }
-            writer.end();
         });
     });
 }

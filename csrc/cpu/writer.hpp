@@ -8,74 +8,98 @@ namespace spuproj::cpu {
 // Results of more bytes than a core may hope to keep in its caches are written past them.
 inline bool exceeds_cache(int64_t bytes) { return bytes > int64_t(16) << 20; }
 
+// A tensor that is written: its planes, as elements of a type, past the caches where `stream` asks for it.
+struct Output {
+    int dtype;
+    Planes planes;
+    bool stream;
+};
+
+// Takes the rows of up to kMaxLanes planes from a kernel, run by run. `offset` is each plane's distance from the
+// tensor's beginning, in elements. Lanes without a plane of their own repeat the last one, also in what they write.
 template <class A>
 class Writer {
  public:
-    Writer(int dtype, const Planes& planes, bool stream)
-        : to_(static_cast<char*>(planes.data)),
-          size_(element_size(dtype)),
-          pixel_stride_(planes.pixel_stride),
-          stream_(stream),
-          row_(arithmetic_kernels(A()).write[dtype]),
-          pixels_(arithmetic_kernels(A()).write_pixels[dtype]) {}
+    Writer(const Output& output, const int64_t* offset, int64_t planes)
+        : to_(static_cast<char*>(output.planes.data)),
+          size_(element_size(output.dtype)),
+          pixel_stride_(output.planes.pixel_stride),
+          stream_(output.stream),
+          in_place_(!output.stream && pixel_stride_ == 1 && output.dtype == dtype_of(A())),
+          write_row_(arithmetic_kernels(A()).write[output.dtype]),
+          write_pixels_(arithmetic_kernels(A()).write_pixels[output.dtype]),
+          offset_(offset),
+          planes_(planes) {
+        for (int64_t l = 0; l < kMaxLanes; ++l) rows_[l] = buffer_ + l * kRun;
+    }
+    Writer(const Writer&) = delete;
+    Writer& operator=(const Writer&) = delete;
+    ~Writer() {
+        if (stream_) active_kernels().end_streaming();
+    }
 
-    // Writes pixels [first, first + count) of the planes at these offsets.
-    void write(const A* rows, int64_t first, int64_t count, const int64_t* offset, int64_t planes) const {
-        for (int64_t l = 0; l < planes;) {
-            char* to = to_ + (offset[l] + first * pixel_stride_) * size_;
+    // How many pixels may be written at once, where the planes hold that many.
+    int64_t longest_run() const { return in_place_ ? INT32_MAX : kRun; }
+
+    // Where a kernel puts pixels [first, first + count) of each plane: the tensor itself where its rows are like that.
+    A* const* begin(int64_t first, int64_t count) {
+        first_ = first;
+        count_ = count;
+        if (in_place_)
+            for (int64_t l = 0; l < kMaxLanes; ++l)
+                rows_[l] = reinterpret_cast<A*>(to_) + offset_[std::min(l, planes_ - 1)] + first;
+        return rows_;
+    }
+
+    // To be called when the kernel is done; where it has written nothing, the pixels become zero.
+    void end(bool written = true) {
+        if (!written && !(zero_ && !in_place_))
+            for (int64_t l = 0; l < planes_; ++l) std::fill_n(rows_[l], in_place_ ? count_ : kRun, A(0));
+        zero_ = !written;
+        if (!in_place_) write();
+    }
+
+ private:
+    void write() const {
+        for (int64_t l = 0; l < planes_;) {
+            char* to = to_ + (offset_[l] + first_ * pixel_stride_) * size_;
             int64_t end = l + 1;
             if (pixel_stride_ == 1) {
-                row_(rows + l * kRun, count, stream_, to);
+                write_row_(rows_[l], count_, stream_, to);
             } else {
                 // The channels of one sample lie side by side.
-                while (end < planes && offset[end] == offset[end - 1] + 1) ++end;
-                write_pixels(rows + l * kRun, end - l, count, to);
+                while (end < planes_ && offset_[end] == offset_[end - 1] + 1) ++end;
+                write_pixels(rows_[l], end - l, to);
             }
             l = end;
         }
     }
 
-    // To be called by each thread after its last write.
-    void end() const {
-        if (stream_) active_kernels().end_streaming();
-    }
-
- private:
-    void write_pixels(const A* rows, int64_t channels, int64_t count, char* to) const {
+    void write_pixels(const A* rows, int64_t channels, char* to) const {
         const LaneKernels<A>& four = arithmetic_kernels(A()).narrow;
         if (channels != four.lanes || channels != pixel_stride_) {
-            pixels_(rows, channels, count, pixel_stride_, to);
+            write_pixels_(rows, channels, count_, pixel_stride_, to);
             return;
         }
         const A* channel[] = {rows, rows + kRun, rows + 2 * kRun, rows + 3 * kRun};
         A block[4 * kRun];
-        four.interleave(channel, count, block);
-        for_each_run(0, channels * count, [&](int64_t start, int64_t elements) {
-            row_(block + start, elements, stream_, to + start * size_);
+        four.interleave(channel, count_, block);
+        for_each_run(0, channels * count_, [&](int64_t start, int64_t elements) {
+            write_row_(block + start, elements, stream_, to + start * size_);
         });
     }
 
     char* to_;
     int64_t size_, pixel_stride_;
-    bool stream_;
-    void (*row_)(const A*, int64_t, bool, void*);
-    void (*pixels_)(const A*, int64_t, int64_t, int64_t, void*);
-};
-
-// Rows of zeros, which are written many times over and cleared once.
-template <class A>
-class ZeroableRows {
- public:
-    A* data() { return rows_; }
-    // Says whether the kernel that was given `data` has written values; where it has not, they become zero.
-    void settle(bool written) {
-        if (!written && !zero_) std::fill_n(rows_, kMaxLanes * kRun, A(0));
-        zero_ = !written;
-    }
-
- private:
-    A rows_[kMaxLanes * kRun];
+    bool stream_, in_place_;
+    void (*write_row_)(const A*, int64_t, bool, void*);
+    void (*write_pixels_)(const A*, int64_t, int64_t, int64_t, void*);
+    const int64_t* offset_;
+    int64_t planes_, first_ = 0, count_ = 0;
+    // Whether the buffer's rows are zero: they are written many times over then, and cleared once.
     bool zero_ = false;
+    A* rows_[kMaxLanes];
+    A buffer_[kMaxLanes * kRun];
 };
 
 }  // namespace spuproj::cpu

@@ -6,6 +6,7 @@ cache bounded in bytes that drops the least recently used.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -106,7 +107,13 @@ def _threads(taps: int) -> int:
 
 
 def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty(shape, dtype=torch.int32), torch.empty(shape, dtype=dtype), torch.empty(shape, dtype=dtype)
+    """Indices and both fractions, side by side, so that they fill large pages of memory."""
+    parts = (dtype, dtype, torch.int32)
+    sizes = [math.prod(shape) * part.itemsize for part in parts]
+    memory = torch.empty(sum(sizes), dtype=torch.uint8)
+    _cpu.expect_writes(memory.data_ptr(), memory.nbytes)
+    y, x, index = (piece.view(part).view(shape) for piece, part in zip(memory.split(sizes), parts, strict=True))
+    return index, y, x
 
 
 def _sample_step(table: Tensor, per_view: int) -> int:
