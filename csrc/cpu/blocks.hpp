@@ -123,7 +123,8 @@ void load_rows(const PlaneSet<const E>& set, int64_t lanes, int64_t first, int64
 // The same pixels as a block.
 template <class E, class A = typename Arithmetic<E>::type>
 void load_block(const LaneKernels<A>& kernels, const PlaneSet<const E>& set, int64_t first, int64_t last, A* block) {
-    for_each_run(first, last, [&](int64_t start, int64_t count) {
+    // Short runs cost more than their share: planes that are read in place are not cut.
+    for_each_run(first, last, std::is_same_v<E, A> ? last - first : kRun, [&](int64_t start, int64_t count) {
         A loaded[kMaxLanes * kRun];
         const A* rows[kMaxLanes];
         load_rows<E>(set, kernels.lanes, start, count, loaded, rows);

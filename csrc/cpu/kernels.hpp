@@ -29,7 +29,7 @@ struct Band {
 template <class A>
 struct LaneKernels {
     int64_t lanes;
-    // count <= kRun pixels of rows[l] as a block
+    // any number of pixels of rows[l] as a block
     void (*interleave)(const A* const* rows, int64_t count, A* block);
     // the reverse
     void (*deinterleave)(const A* block, int64_t count, A* const* rows);

@@ -10,11 +10,6 @@ Planes slices_of(const Shape& shape, int64_t pixels, void* data) {
     return {data, shape.channels * pixels, 0, pixels, 1};
 }
 
-// Counts are written as any other elements of four bytes.
-void write_count(const int32_t* count, int64_t pixels, bool stream, int32_t* to) {
-    arithmetic_kernels(float()).write[kFloat32](reinterpret_cast<const float*>(count), pixels, stream, to);
-}
-
 // One tile of one block: its taps and windows in every view, and its results.
 template <class A>
 class ReduceTile {
@@ -23,11 +18,8 @@ class ReduceTile {
 
     // The windows of every view, which each begin at their view's tile `tile + n * tiles_per_view`.
     template <class E>
-    void load(const Tiles& tiles, int64_t tile, PlaneSet<const E> set, int64_t view_stride, Scratch& scratch) {
-        int64_t pixels = 0;
+    void load(const Tiles& tiles, int64_t tile, PlaneSet<const E> set, int64_t view_stride, A* block) {
         const int64_t step = tiles_per_view(tiles), views = static_cast<int64_t>(windows_.size());
-        for (int64_t n = 0; n < views; ++n) pixels += pixels_of(tiles.window[tile + n * step]);
-        A* block = scratch.get<A>(pixels * kernels_.lanes);
         for (int64_t n = 0; n < views; ++n, set.base += view_stride) {
             const Window& window = tiles.window[tile + n * step];
             load_window<E>(kernels_, set, window, tiles.source_width, block);
@@ -63,6 +55,9 @@ void reduce(int dtype, const Shape& shape, const Tiles& tiles, const Planes& sou
         const int64_t pixels = tiles.height * tiles.width;
         const bool stream = exceeds_cache(shape.batch * shape.channels * pixels * (2 * sizeof(E) + sizeof(int32_t)));
         const int64_t down = tiles_down(tiles), across = tiles_across(tiles);
+        const int64_t most = most_pixels(tiles, tiles.sample_stride == 0 ? 1 : shape.batch, shape.views);
+        // Counts are written as any other elements of four bytes.
+        const auto write_count = arithmetic_kernels(float()).write[kFloat32];
         parallel_for(blocks.count() * down, threads, [&](int64_t unit, Scratch& scratch) {
             const int64_t top = unit % down, block = unit / down;
             int64_t from[kMaxLanes], to[kMaxLanes];
@@ -71,10 +66,11 @@ void reduce(int dtype, const Shape& shape, const Tiles& tiles, const Planes& sou
             Writer<A> means({dtype, slices_of(shape, pixels, mean), stream}, to, planes);
             Writer<A> variances({dtype, slices_of(shape, pixels, variance), stream}, to, planes);
             ReduceTile<A> work(kernels, shape.views);
+            A* windows = scratch.get<A>(most * kernels.lanes);
             for (int64_t left = 0; left < across; ++left) {
                 const int64_t tile = blocks.sample(block) * tiles.sample_stride + top * across + left;
                 work.template load<E>(tiles, tile, {static_cast<const E*>(source.data), from, planes},
-                                      source.view_stride, scratch);
+                                      source.view_stride, windows);
                 const int64_t height = std::min(kTileRows, tiles.height - top * kTileRows);
                 const int64_t width = std::min(kTileColumns, tiles.width - left * kTileColumns);
                 for (int64_t row = 0; row < height; ++row) {
@@ -84,7 +80,8 @@ void reduce(int dtype, const Shape& shape, const Tiles& tiles, const Planes& sou
                                 seen);
                     means.end();
                     variances.end();
-                    for (int64_t l = 0; l < planes; ++l) write_count(seen, width, stream, count + to[l] + first);
+                    for (int64_t l = 0; l < planes; ++l)
+                        write_count(reinterpret_cast<const float*>(seen), width, stream, count + to[l] + first);
                 }
             }
         });

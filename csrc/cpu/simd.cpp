@@ -17,6 +17,15 @@ std::string choose_level() {
     throw std::invalid_argument("SPUPROJ_SIMD must name a level of this processor (" + names + "), got " + requested);
 }
 
+const KernelTable& choose_kernels() {
+#if defined(SPUPROJ_X86)
+    if (active_level() == "avx512") return kernels_avx512();
+    if (active_level() == "avx2") return kernels_avx2();
+#endif
+    active_level();
+    return kernels_baseline();
+}
+
 }  // namespace
 
 std::vector<std::string> supported_levels() {
@@ -36,12 +45,8 @@ const std::string& active_level() {
 }
 
 const KernelTable& active_kernels() {
-#if defined(SPUPROJ_X86)
-    if (active_level() == "avx512") return kernels_avx512();
-    if (active_level() == "avx2") return kernels_avx2();
-#endif
-    active_level();
-    return kernels_baseline();
+    static const KernelTable& kernels = choose_kernels();
+    return kernels;
 }
 
 }  // namespace spuproj::cpu

@@ -14,6 +14,7 @@ void unproject(int dtype, const Shape& shape, const Tiles& tiles, const Planes& 
                                exceeds_cache(shape.batch * shape.views * shape.channels * tiles.height * tiles.width *
                                              element_size(dtype))};
         const int64_t down = tiles_down(tiles), across = tiles_across(tiles);
+        const int64_t most = most_pixels(tiles, (tiles.sample_stride == 0 ? 1 : shape.batch) * shape.views, 1);
         parallel_for(blocks.count() * shape.views * down, threads, [&](int64_t unit, Scratch& scratch) {
             const int64_t top = unit % down, n = unit / down % shape.views, block = unit / down / shape.views;
             int64_t from[kMaxLanes], to[kMaxLanes];
@@ -24,9 +25,9 @@ void unproject(int dtype, const Shape& shape, const Tiles& tiles, const Planes& 
             const int64_t first_tile =
                 blocks.sample(block) * tiles.sample_stride + n * tiles_per_view(tiles) + top * across;
             Writer<A> writer(output, to, planes);
+            A* pixels = scratch.get<A>(most * kernels.lanes);
             for (int64_t left = 0; left < across; ++left) {
                 const Window& window = tiles.window[first_tile + left];
-                A* pixels = scratch.get<A>(pixels_of(window) * kernels.lanes);
                 load_window<E>(kernels, {view, from, planes}, window, tiles.source_width, pixels);
                 const int64_t count = std::min(kTileColumns, tiles.width - left * kTileColumns);
                 for (int64_t row = 0; row < std::min(kTileRows, tiles.height - top * kTileRows); ++row) {

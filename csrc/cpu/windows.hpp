@@ -12,6 +12,20 @@ inline int64_t tiles_per_view(const Tiles& tiles) { return tiles_down(tiles) * t
 
 inline int64_t pixels_of(const Window& window) { return int64_t(window.rows) * window.columns; }
 
+// The most pixels that the windows of one tile have in all views of a sample together.
+inline int64_t most_pixels(const Tiles& tiles, int64_t samples, int64_t views) {
+    const int64_t per_view = tiles_per_view(tiles);
+    int64_t most = 0;
+    for (int64_t first = 0; first < samples * views * per_view; first += views * per_view) {
+        for (int64_t tile = first; tile < first + per_view; ++tile) {
+            int64_t pixels = 0;
+            for (int64_t n = 0; n < views; ++n) pixels += pixels_of(tiles.window[tile + n * per_view]);
+            most = std::max(most, pixels);
+        }
+    }
+    return most;
+}
+
 // The first `count` taps of one row of a tile; `tile` counts from the first view's first one.
 template <class A>
 TapRun<A> run_of(const Tiles& tiles, int64_t tile, int64_t row, int64_t count) {
@@ -24,8 +38,15 @@ TapRun<A> run_of(const Tiles& tiles, int64_t tile, int64_t row, int64_t count) {
 template <class E, class A = typename Arithmetic<E>::type>
 void load_window(const LaneKernels<A>& kernels, const PlaneSet<const E>& set, const Window& window,
                  int64_t source_width, A* block) {
+    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(E));
     for (int64_t row = 0; row < window.rows; ++row) {
         const int64_t first = window.first + row * source_width;
+        if (row + 1 < window.rows) {
+            // Rows this short end before the processor sees that they are read in order.
+            for (int64_t l = 0; l < set.planes; ++l)
+                for (int64_t p = 0; p < window.columns; p += kLine)
+                    __builtin_prefetch(set.base + set.offset[l] + first + source_width + p);
+        }
         load_block<E>(kernels, set, first, first + window.columns, block + row * window.columns * kernels.lanes);
     }
 }

@@ -30,8 +30,8 @@ _DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bflo
 # Below this many elements a thread costs more than it brings.
 _ELEMENTS_PER_THREAD = 32768
 _INDEX_LIMIT = 2**31 - 2
-# Allocators return blocks this large to the system: each new one is fresh memory.
-_FRESH_BYTES = 32 * 2**20
+# A result as large as a large page may be fresh memory: allocators return large blocks to the system.
+_FRESH_BYTES = 2 * 2**20
 _PLANS = 256
 # Results up to this size are made like ones that the plan keeps.
 _SMALL_BYTES = 2**16
@@ -203,7 +203,10 @@ def _new_planes(shape: tuple[int, ...], source: Tensor) -> Tensor:
 
 
 def _new_moments(shape: tuple[int, ...], views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return views.new_empty(shape), views.new_empty(shape), views.new_empty(shape, dtype=torch.int32)
+    moments = views.new_empty(shape), views.new_empty(shape), views.new_empty(shape, dtype=torch.int32)
+    for part in moments:
+        _expect_writes(part)
+    return moments
 
 
 def _nothing_new(source: Tensor) -> Tensor:
@@ -385,6 +388,7 @@ def unproject_reduce_backward(
 ) -> Tensor:
     """Gradient of ``unproject_reduce`` with respect to its views."""
     grad_views = torch.empty(views.shape, dtype=views.dtype)
+    _expect_writes(grad_views)
     if views.numel() == 0 or mean.numel() == 0:
         return grad_views.zero_()
     taps = _slice_taps(geometry, mean.shape[-2:], views.shape[-2:], interpolation, views.dtype, tiled=False)
