@@ -1,4 +1,7 @@
-from typing import final
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+from torch import Tensor
 
 TILE: tuple[int, int]
 
@@ -57,74 +60,52 @@ def build_tiles(
 def coordinates(
     geometry: int, count: int, sampling: Sampling, height: int, width: int, y: int, x: int, threads: int
 ) -> None: ...
+
+@final
+class Kernel:
+    def __call__(self, tensors: Sequence[int], threads: int) -> None: ...
+
+@final
+class Plans:
+    def __init__(
+        self,
+        tensor_type: type[Tensor],
+        empty_like: Callable[[Tensor], Tensor],
+        grad_enabled: Callable[[], bool],
+        num_threads: Callable[[], int],
+        conditions: tuple[tuple[Callable[[], object], object], ...],
+        unless_variable: str,
+        limit: int,
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def keep(
+        self,
+        name: str,
+        sources: tuple[Tensor, ...],
+        geometry: Tensor,
+        options: tuple[Any, ...],
+        out: Tensor | None,
+        taps: Callable[[], object | None],
+        kernel: Kernel,
+        threads: int,
+        like: tuple[Tensor, ...] | None,
+        empty: Callable[[Tensor], Any] | None,
+    ) -> None: ...
+    @property
+    def call(
+        self,
+    ) -> Callable[
+        [str, tuple[Tensor, ...], Tensor, tuple[Any, ...], Tensor | None], Tensor | tuple[Tensor, ...] | None
+    ]: ...
+
 def project(
-    dtype: int,
-    destination_dtype: int,
-    shape: Shape,
-    taps: Taps,
-    source_strides: Strides,
-    destination_strides: Strides,
-    source: int,
-    destination: int,
-    threads: int,
-) -> None: ...
-def unproject(
-    dtype: int,
-    shape: Shape,
-    tiles: Tiles,
-    source_strides: Strides,
-    destination_strides: Strides,
-    source: int,
-    destination: int,
-    threads: int,
-) -> None: ...
-def copy(
-    element_size: int,
-    shape: Shape,
-    taps: Taps,
-    source_strides: Strides,
-    destination_strides: Strides,
-    source: int,
-    destination: int,
-    threads: int,
-) -> None: ...
-def scatter(
-    dtype: int,
-    sum_views: bool,
-    shape: Shape,
-    taps: Taps,
-    source_strides: Strides,
-    destination_strides: Strides,
-    source: int,
-    destination: int,
-    threads: int,
-) -> None: ...
-def reduce(
-    dtype: int,
-    shape: Shape,
-    tiles: Tiles,
-    source_strides: Strides,
-    source: int,
-    mean: int,
-    variance: int,
-    count: int,
-    threads: int,
-) -> None: ...
-def reduce_backward(
-    dtype: int,
-    shape: Shape,
-    taps: Taps,
-    source_strides: Strides,
-    source: int,
-    grad_mean: int,
-    grad_variance: int,
-    mean: int,
-    count: int,
-    grad_source: int,
-    threads: int,
-) -> None: ...
-def has_variable(name: str) -> bool: ...
-def holds(data: int, bytes: bytes) -> bool: ...
+    dtype: int, destination_dtype: int, shape: Shape, taps: Taps, source: Strides, destination: Strides
+) -> Kernel: ...
+def unproject(dtype: int, shape: Shape, tiles: Tiles, source: Strides, destination: Strides) -> Kernel: ...
+def copy(element_size: int, shape: Shape, taps: Taps, source: Strides, destination: Strides) -> Kernel: ...
+def scatter(dtype: int, sum_views: bool, shape: Shape, taps: Taps, source: Strides, destination: Strides) -> Kernel: ...
+def reduce(dtype: int, shape: Shape, tiles: Tiles, source: Strides) -> Kernel: ...
+def reduce_backward(dtype: int, shape: Shape, taps: Taps, source: Strides) -> Kernel: ...
 def expect_writes(data: int, bytes: int) -> None: ...
 def simd_level() -> str: ...
 def simd_levels() -> list[str]: ...

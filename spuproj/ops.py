@@ -43,25 +43,8 @@ _SCHEMAS = {
 }
 
 
-def _is_plain(tensor: Tensor) -> bool:
-    """Whether the dispatcher would do nothing with a call on this CPU tensor but pass it on to the kernel."""
-    return (
-        type(tensor) is Tensor
-        and tensor.is_cpu
-        and not tensor.is_neg()
-        and not (tensor.requires_grad and torch.is_grad_enabled())
-        and forward_ad._current_level < 0
-        and torch._C._len_torch_dispatch_stack() == 0
-        and torch._C._len_torch_function_stack() == 0
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and torch._C._get_tracing_state() is None
-        and not torch.is_autocast_enabled("cpu")
-        and not torch._C._autograd._profiler_enabled()
-    )
-
-
 def call(name: str, source: Tensor, geometry: Tensor, *options: Any, out: Tensor | None = None) -> Any:
-    """Calls a registered op; one that has been planned before skips the dispatcher where that has nothing to do.
+    """Calls a registered op; one that has been called before skips the dispatcher where that has nothing to do.
 
     Args:
         name: of the op.
@@ -73,12 +56,11 @@ def call(name: str, source: Tensor, geometry: Tensor, *options: Any, out: Tensor
     Raises:
         RuntimeError: under forward-mode differentiation, for which registered ops have no rule.
     """
-    if not torch.compiler.is_compiling():
-        if _is_plain(source) and (out is None or _is_plain(out)):
-            result = backends.planned(name, source, geometry, options, out)
-            if result is not None:
-                return result
-        elif forward_ad.unpack_dual(source).tangent is not None:
+    if not torch.compiler.is_dynamo_compiling():
+        result = backends.planned(name, (source,), geometry, options, out)
+        if result is not None:
+            return result
+        if not torch.compiler.is_compiling() and forward_ad.unpack_dual(source).tangent is not None:
             raise RuntimeError("forward-mode differentiation does not reach spuproj's ops; use reverse mode (backward)")
     op = getattr(torch.ops.spuproj, name)
     return op(source, geometry, *options) if out is None else op(source, geometry, out, *options)
@@ -360,11 +342,12 @@ def _reduce_backward(ctx: Any, grad_mean: Tensor, grad_variance: Tensor, _: Tens
         views, grad_mean, grad_variance = views.float(), grad_mean.float(), grad_variance.float()
         mean, _, _ = torch.ops.spuproj.unproject_reduce(views, geometry, mean.shape[-2:], ctx.interpolation)
     # The mean enters only through the deviations, whose sum is zero: its own gradient vanishes.
-    arguments = (grad_mean, grad_variance, views, geometry, mean, count, ctx.interpolation)
-    if all(map(_is_plain, (grad_mean, grad_variance, views))):
-        grad = backends.serving("cpu").unproject_reduce_backward(*arguments)
-    else:
-        grad = torch.ops.spuproj.unproject_reduce_backward(*arguments)
+    sources = (views, grad_mean, grad_variance, mean, count)
+    grad = backends.planned("unproject_reduce_backward", sources, geometry, (ctx.interpolation,), None)
+    if grad is None:
+        grad = torch.ops.spuproj.unproject_reduce_backward(
+            grad_mean, grad_variance, views, geometry, mean, count, ctx.interpolation
+        )
     return grad.to(dtype), None, None, None
 
 

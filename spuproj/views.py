@@ -267,15 +267,14 @@ class Views(nn.Module):
         return self
 
     def _check_raster(self, tensor: Tensor, raster: tuple[int, int], argument: str, rank: int) -> None:
-        if tensor.dim() != rank:
+        shape = tensor.shape
+        if len(shape) != rank:
             axes = "[B, C, H, W]" if rank == 4 else "[B, N, C, h, w]"
-            raise ValueError(f"{argument} must have the axes {axes}, got the shape {tuple(tensor.shape)}")
-        if rank == 5 and tensor.shape[1] != len(self):
-            raise ValueError(f"{argument} must hold {len(self)} views on axis 1, got {tensor.shape[1]}")
-        if tuple(tensor.shape[-2:]) != raster:
-            raise ValueError(
-                f"{argument} must end in the pixel size of these views, {raster}, got {tuple(tensor.shape[-2:])}"
-            )
+            raise ValueError(f"{argument} must have the axes {axes}, got the shape {tuple(shape)}")
+        if rank == 5 and shape[1] != len(self):
+            raise ValueError(f"{argument} must hold {len(self)} views on axis 1, got {shape[1]}")
+        if shape[-2:] != raster:
+            raise ValueError(f"{argument} must end in the pixel size of these views, {raster}, got {tuple(shape[-2:])}")
 
 
 def _checked_table(geometry: Geometry) -> Tensor:

@@ -9,8 +9,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers import noise, run_python
-from spuproj import Views, functional
-from spuproj.backends import cpu
+from spuproj import Views, backends, functional
 
 SIZE = (9, 11)
 
@@ -29,14 +28,14 @@ def twice(call):
 @pytest.fixture
 def planned(monkeypatch):
     """Counts the calls that were planned."""
-    hits, original = [], cpu.planned
+    hits, original = [], backends.planned
 
     def count(*args):
         result = original(*args)
         hits.append(result is not None)
         return result
 
-    monkeypatch.setattr(cpu, "planned", count)
+    monkeypatch.setattr(backends, "planned", count)
     return hits
 
 
@@ -46,7 +45,7 @@ def test_the_second_call_is_planned_and_gives_the_same(views, planned):
     for call in (
         lambda: functional.project(image, table),
         lambda: functional.project(image, table, out_dtype=torch.float16, memory_format=torch.channels_last),
-        lambda: functional.project(image.mT.contiguous().mT, table),
+        lambda: functional.project(image.transpose(0, 1), table),
         lambda: functional.project_adjoint(stack, table, SIZE),
         lambda: functional.unproject(stack, table, SIZE),
         lambda: functional.unproject(stack, table, SIZE, interpolation="nearest"),
@@ -72,6 +71,24 @@ def test_new_numbers_at_the_same_address_are_seen(views):
     assert torch.equal(moved, functional.project(image, table.clone()))
     table.numpy()[:, 0] -= 1
     assert torch.equal(functional.project(image, table), before)
+
+
+def test_planes_that_must_be_copied_are_read_anew(views, planned):
+    image, table = noise(2, 3, *SIZE), views.geometry
+    turned = image.mT.contiguous().mT
+    assert torch.equal(twice(lambda: functional.project(turned, table)), functional.project(image, table))
+    turned.neg_()
+    assert torch.equal(functional.project(turned, table), functional.project(-image, table))
+    zeros = torch._efficientzerotensor(image.shape)
+    assert torch.equal(twice(lambda: functional.project(zeros, table)), functional.project(0 * image, table))
+
+
+def test_the_backward_pass_of_reduce_is_planned(views, planned):
+    leaf = noise(1, 4, 1, *SIZE).requires_grad_()
+    weights = noise(1, 1, *SIZE, seed=1)
+    first, again = (torch.autograd.grad(views.reduce(leaf)[:2], leaf, [weights, weights])[0] for _ in range(2))
+    assert planned[-1]
+    assert torch.equal(first, again)
 
 
 def test_a_table_shared_or_per_sample_or_strided_is_not_taken_for_another(views):
@@ -179,11 +196,11 @@ def test_threads_may_share_plans(views):
 MANY = """
 import torch
 from spuproj import functional, Views
-from spuproj.backends import cpu
+from spuproj.backends.cpu_plans import LIMIT, plans
 image, table = torch.ones(1, 1, 8, 8), Views.rigid((8, 8)).geometry
-for height in range(1, 2 * cpu._PLANS):
+for height in range(1, 2 * LIMIT):
     functional.project(image, table, (height, 4))
-assert 0 < len(cpu._plans) <= cpu._PLANS, len(cpu._plans)
+assert 0 < len(plans) <= LIMIT, len(plans)
 """
 
 
@@ -197,7 +214,7 @@ import gc
 import weakref
 import torch
 from spuproj import functional, Views
-from spuproj.backends import cpu, cpu_taps
+from spuproj.backends import cpu_taps
 image, table = torch.rand(1, 1, 32, 32), Views.spherical((32, 32), grid=(2, 2)).geometry
 before = functional.project(image, table)
 kept = weakref.ref(next(iter(cpu_taps._cache.values())))

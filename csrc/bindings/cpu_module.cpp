@@ -2,10 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <cstdlib>
-#include <cstring>
-#include <string_view>
-
+#include "bindings/plans.hpp"
 #include "cpu/simd.hpp"
 #include "spuproj/cpu.hpp"
 
@@ -14,7 +11,8 @@ using namespace spuproj;
 
 namespace {
 
-using Address = uintptr_t;
+using bindings::Address;
+using bindings::Kernel;
 
 template <class T>
 T* at(Address address) {
@@ -104,74 +102,69 @@ PYBIND11_MODULE(_cpu, m) {
         },
         py::arg("geometry"), py::arg("count"), py::arg("sampling"), py::arg("height"), py::arg("width"), py::arg("y"),
         py::arg("x"), py::arg("threads"), no_gil);
+    // Each of these gives a kernel that waits for its tensors: sources first, then results.
     m.def(
         "project",
-        [](int dtype, int destination_dtype, const cpu::Shape& shape, const cpu::Taps& taps,
-           const Strides& source_strides, const Strides& destination_strides, Address source, Address destination,
-           int64_t threads) {
-            cpu::project(dtype, destination_dtype, shape, taps, planes(source, source_strides),
-                         planes(destination, destination_strides), threads);
+        [](int dtype, int destination_dtype, const cpu::Shape& shape, const cpu::Taps& taps, const Strides& source,
+           const Strides& destination) {
+            return Kernel{[=](const Address* tensors, int64_t threads) {
+                cpu::project(dtype, destination_dtype, shape, taps, planes(tensors[0], source),
+                             planes(tensors[1], destination), threads);
+            }};
         },
-        py::arg("dtype"), py::arg("destination_dtype"), py::arg("shape"), py::arg("taps"), py::arg("source_strides"),
-        py::arg("destination_strides"), py::arg("source"), py::arg("destination"), py::arg("threads"), no_gil);
+        py::arg("dtype"), py::arg("destination_dtype"), py::arg("shape"), py::arg("taps"), py::arg("source"),
+        py::arg("destination"));
     m.def(
         "unproject",
-        [](int dtype, const cpu::Shape& shape, const cpu::Tiles& tiles, const Strides& source_strides,
-           const Strides& destination_strides, Address source, Address destination, int64_t threads) {
-            cpu::unproject(dtype, shape, tiles, planes(source, source_strides),
-                           planes(destination, destination_strides), threads);
+        [](int dtype, const cpu::Shape& shape, const cpu::Tiles& tiles, const Strides& source,
+           const Strides& destination) {
+            return Kernel{[=](const Address* tensors, int64_t threads) {
+                cpu::unproject(dtype, shape, tiles, planes(tensors[0], source), planes(tensors[1], destination),
+                               threads);
+            }};
         },
-        py::arg("dtype"), py::arg("shape"), py::arg("tiles"), py::arg("source_strides"), py::arg("destination_strides"),
-        py::arg("source"), py::arg("destination"), py::arg("threads"), no_gil);
+        py::arg("dtype"), py::arg("shape"), py::arg("tiles"), py::arg("source"), py::arg("destination"));
     m.def(
         "copy",
-        [](int64_t element_size, const cpu::Shape& shape, const cpu::Taps& taps, const Strides& source_strides,
-           const Strides& destination_strides, Address source, Address destination, int64_t threads) {
-            cpu::copy(element_size, shape, taps, planes(source, source_strides),
-                      planes(destination, destination_strides), threads);
+        [](int64_t element_size, const cpu::Shape& shape, const cpu::Taps& taps, const Strides& source,
+           const Strides& destination) {
+            return Kernel{[=](const Address* tensors, int64_t threads) {
+                cpu::copy(element_size, shape, taps, planes(tensors[0], source), planes(tensors[1], destination),
+                          threads);
+            }};
         },
-        py::arg("element_size"), py::arg("shape"), py::arg("taps"), py::arg("source_strides"),
-        py::arg("destination_strides"), py::arg("source"), py::arg("destination"), py::arg("threads"), no_gil);
+        py::arg("element_size"), py::arg("shape"), py::arg("taps"), py::arg("source"), py::arg("destination"));
     m.def(
         "scatter",
-        [](int dtype, bool sum_views, const cpu::Shape& shape, const cpu::Taps& taps, const Strides& source_strides,
-           const Strides& destination_strides, Address source, Address destination, int64_t threads) {
-            cpu::scatter(dtype, shape, taps, planes(source, source_strides), planes(destination, destination_strides),
-                         sum_views, threads);
+        [](int dtype, bool sum_views, const cpu::Shape& shape, const cpu::Taps& taps, const Strides& source,
+           const Strides& destination) {
+            return Kernel{[=](const Address* tensors, int64_t threads) {
+                cpu::scatter(dtype, shape, taps, planes(tensors[0], source), planes(tensors[1], destination), sum_views,
+                             threads);
+            }};
         },
-        py::arg("dtype"), py::arg("sum_views"), py::arg("shape"), py::arg("taps"), py::arg("source_strides"),
-        py::arg("destination_strides"), py::arg("source"), py::arg("destination"), py::arg("threads"), no_gil);
+        py::arg("dtype"), py::arg("sum_views"), py::arg("shape"), py::arg("taps"), py::arg("source"),
+        py::arg("destination"));
     m.def(
         "reduce",
-        [](int dtype, const cpu::Shape& shape, const cpu::Tiles& tiles, const Strides& source_strides, Address source,
-           Address mean, Address variance, Address count, int64_t threads) {
-            cpu::reduce(dtype, shape, tiles, planes(source, source_strides), at<void>(mean), at<void>(variance),
-                        at<int32_t>(count), threads);
+        [](int dtype, const cpu::Shape& shape, const cpu::Tiles& tiles, const Strides& source) {
+            return Kernel{[=](const Address* tensors, int64_t threads) {
+                cpu::reduce(dtype, shape, tiles, planes(tensors[0], source), at<void>(tensors[1]), at<void>(tensors[2]),
+                            at<int32_t>(tensors[3]), threads);
+            }};
         },
-        py::arg("dtype"), py::arg("shape"), py::arg("tiles"), py::arg("source_strides"), py::arg("source"),
-        py::arg("mean"), py::arg("variance"), py::arg("count"), py::arg("threads"), no_gil);
+        py::arg("dtype"), py::arg("shape"), py::arg("tiles"), py::arg("source"));
     m.def(
         "reduce_backward",
-        [](int dtype, const cpu::Shape& shape, const cpu::Taps& taps, const Strides& source_strides, Address source,
-           Address grad_mean, Address grad_variance, Address mean, Address count, Address grad_source,
-           int64_t threads) {
-            cpu::reduce_backward(dtype, shape, taps, planes(source, source_strides), at<const void>(grad_mean),
-                                 at<const void>(grad_variance), at<const void>(mean), at<const int32_t>(count),
-                                 at<void>(grad_source), threads);
+        [](int dtype, const cpu::Shape& shape, const cpu::Taps& taps, const Strides& source) {
+            return Kernel{[=](const Address* tensors, int64_t threads) {
+                cpu::reduce_backward(dtype, shape, taps, planes(tensors[0], source), at<const void>(tensors[1]),
+                                     at<const void>(tensors[2]), at<const void>(tensors[3]),
+                                     at<const int32_t>(tensors[4]), at<void>(tensors[5]), threads);
+            }};
         },
-        py::arg("dtype"), py::arg("shape"), py::arg("taps"), py::arg("source_strides"), py::arg("source"),
-        py::arg("grad_mean"), py::arg("grad_variance"), py::arg("mean"), py::arg("count"), py::arg("grad_source"),
-        py::arg("threads"), no_gil);
-    m.def(
-        "holds",
-        [](Address data, const py::bytes& bytes) {
-            const std::string_view expected = bytes;
-            return std::memcmp(at<void>(data), expected.data(), expected.size()) == 0;
-        },
-        py::arg("data"), py::arg("bytes"), "Whether these bytes lie at an address.");
-    m.def(
-        "has_variable", [](const char* name) { return std::getenv(name) != nullptr; }, py::arg("name"),
-        "Whether the environment has this variable.");
+        py::arg("dtype"), py::arg("shape"), py::arg("taps"), py::arg("source"));
+    bindings::define_plans(m);
     m.def(
         "expect_writes", [](Address data, int64_t bytes) { cpu::expect_writes(at<void>(data), bytes); },
         py::arg("data"), py::arg("bytes"));

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor, dtype, memory_format
 
 from spuproj.backends import cpu, torch
+from spuproj.backends.variable import VARIABLE
 
 
 class Backend(Protocol):
@@ -54,7 +55,6 @@ class Backend(Protocol):
 
 
 BACKENDS: dict[str, Backend] = {"cpu": cpu, "torch": torch}
-VARIABLE = "SPUPROJ_BACKEND"
 
 
 def missing(name: str) -> str | None:
@@ -90,10 +90,17 @@ def serving(device_type: str) -> Backend:
     return BACKENDS[choose(device_type)[0]]
 
 
-def planned(
-    name: str, source: Tensor, geometry: Tensor, options: tuple[Any, ...], out: Tensor | None
-) -> Tensor | tuple[Tensor, ...] | None:
-    """The result of an op on a CPU tensor whose call has been planned before, or None: see ``spuproj.backends.cpu``."""
-    if cpu.MISSING is not None or cpu.has_variable(VARIABLE):
-        return None
-    return cpu.planned(name, source, geometry, options, out)
+def _never_planned(
+    name: str, sources: tuple[Tensor, ...], geometry: Tensor, options: tuple[Any, ...], out: Tensor | None
+) -> None:
+    return None
+
+
+planned: Callable[[str, tuple[Tensor, ...], Tensor, tuple[Any, ...], Tensor | None], Any] = (
+    cpu.planned if cpu.MISSING is None else _never_planned
+)
+"""``planned(name, sources, geometry, options, out)``: the result of an op that has been called like this before.
+
+None where the dispatcher is needed. ``sources`` are the tensors that it reads, ``options`` its other arguments; ``out``
+is where the result goes, None for a new tensor.
+"""

@@ -1,15 +1,10 @@
-"""The ``cpu`` backend: the compiled kernels of ``csrc/cpu``, on ``torch.get_num_threads()`` threads.
-
-What a call needs beside its tensors' addresses depends on shapes, strides, dtypes and the geometry's numbers alone. It
-is put together at the first call and kept as a plan, so that the next one goes straight to the kernel.
-"""
+"""The ``cpu`` backend: the compiled kernels of ``csrc/cpu``, on ``torch.get_num_threads()`` threads."""
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +13,8 @@ from spuproj.layout import empty_views
 
 try:
     from spuproj import _cpu
+    from spuproj.backends.cpu_plans import launch
+    from spuproj.backends.cpu_plans import planned as planned
     from spuproj.backends.cpu_taps import Taps, taps_of
 
     MISSING: str | None = None
@@ -27,14 +24,9 @@ except ImportError as error:
 Size = Sequence[int]
 
 _DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
-# Below this many elements a thread costs more than it brings.
-_ELEMENTS_PER_THREAD = 32768
 _INDEX_LIMIT = 2**31 - 2
 # A result as large as a large page may be fresh memory: allocators return large blocks to the system.
 _FRESH_BYTES = 2 * 2**20
-_PLANS = 256
-# Results up to this size are made like ones that the plan keeps.
-_SMALL_BYTES = 2**16
 
 
 def simd_level() -> str:
@@ -47,125 +39,15 @@ def simd_levels() -> list[str]:
     return _cpu.simd_levels()
 
 
-def has_variable(name: str) -> bool:
-    """Whether the environment has a variable: what ``name in os.environ`` says, in a fraction of its time."""
-    return _cpu.has_variable(name)
-
-
-class _Plan(NamedTuple):
-    """A call that waits for its tensors.
-
-    Attributes:
-        table: bytes of the geometry.
-        taps: what the kernel reads beside the tensors, for as long as the cache of taps keeps it.
-        kernel: takes addresses, ``kernel(source, *results, threads)``.
-        empty: makes the result for a source, a tensor or a tuple of them.
-        dense: whether the source's planes are contiguous.
-        threads: that the work is worth.
-    """
-
-    table: bytes
-    taps: weakref.ref[Taps]
-    kernel: Callable[..., None]
-    empty: Callable[[Tensor], Any]
-    dense: bool
-    threads: int
-
-    def run(self, source: Tensor, *results: Tensor) -> None:
-        """Calls the kernel."""
-        source = source if self.dense else source.contiguous()
-        threads = 1 if self.threads == 1 else min(torch.get_num_threads(), self.threads)
-        self.kernel(source.data_ptr(), *[result.data_ptr() for result in results], threads)
-
-
-_plans: dict[tuple[object, ...], _Plan] = {}
-
-
-def _key(
-    name: str, source: Tensor, geometry: Tensor, options: tuple[Any, ...], out: Tensor | None = None
-) -> tuple[object, ...]:
-    return (
-        name,
-        geometry.data_ptr(),
-        geometry.dtype,
-        geometry.shape,
-        geometry.stride(),
-        source.dtype,
-        source.shape,
-        source.stride(),
-        options,
-        None if out is None else (out.device, out.dtype, out.shape, out.stride()),
-    )
-
-
-def planned(
-    name: str, source: Tensor, geometry: Tensor, options: tuple[Any, ...], out: Tensor | None = None
-) -> Tensor | tuple[Tensor, ...] | None:
-    """The result of an op whose call has been planned, or None.
-
-    Args:
-        name: of the op.
-        source: the tensor that it reads, on the CPU.
-        geometry: the table.
-        options: the op's other arguments.
-        out: where the result goes; a new tensor where None.
-    """
-    plan = _plans.get(_key(name, source, geometry, options, out))
-    taps = None if plan is None else plan.taps()
-    # The address may have been given to other numbers since.
-    if plan is None or taps is None or not _cpu.holds(geometry.data_ptr(), plan.table):
-        return None
-    result = plan.empty(source) if out is None else out
-    if type(result) is tuple:
-        plan.run(source, *result)
-    else:
-        plan.run(source, result)
-    return result
-
-
-def _keep(
-    plan: _Plan,
-    name: str,
-    source: Tensor,
-    geometry: Tensor,
-    options: tuple[Any, ...],
-    result: Tensor | None = None,
-    out: Tensor | None = None,
-) -> None:
-    if not geometry.is_contiguous():
-        return
-    if result is not None and result.nbytes <= _SMALL_BYTES:
-        plan = plan._replace(empty=partial(_new, torch.empty_like(result)))
-    if len(_plans) >= _PLANS:
-        _plans.clear()
-    _plans[_key(name, source, geometry, options, out)] = plan
-
-
-def _plan(
-    source: Tensor,
-    geometry: Tensor,
-    taps: Taps,
-    kernel: Callable[..., None],
-    empty: Callable[[Tensor], Any],
-    elements: int,
-) -> _Plan:
-    table = geometry.detach().contiguous().numpy().tobytes()
-    threads = max(1, elements // _ELEMENTS_PER_THREAD)
-    return _Plan(table, weakref.ref(taps), kernel, empty, _has_dense_planes(source), threads)
-
-
 def _check_index_range(size: Size, argument: str) -> None:
     if size[0] * size[1] > _INDEX_LIMIT:
         raise ValueError(f"{argument} must have at most {_INDEX_LIMIT} pixels, got {size[0]} x {size[1]}")
 
 
-def _has_dense_planes(tensor: Tensor) -> bool:
-    return tensor.stride(-1) == 1 and tensor.stride(-2) == tensor.shape[-1]
-
-
 def _dense(tensor: Tensor) -> Tensor:
     """The tensor itself where each plane is contiguous, else a contiguous copy."""
-    return tensor if _has_dense_planes(tensor) else tensor.contiguous()
+    dense = tensor.stride(-1) == 1 and tensor.stride(-2) == tensor.shape[-1]
+    return tensor if dense else tensor.contiguous()
 
 
 def _strides(tensor: Tensor) -> _cpu.Strides:
@@ -177,11 +59,6 @@ def _strides(tensor: Tensor) -> _cpu.Strides:
 def _expect_writes(tensor: Tensor) -> None:
     if tensor.nbytes >= _FRESH_BYTES:
         _cpu.expect_writes(tensor.data_ptr(), tensor.nbytes)
-
-
-def _new(like: Tensor, source: Tensor) -> Tensor:
-    """A new tensor like another, which is small: the fastest way to make one."""
-    return torch.empty_like(like)
 
 
 def _new_views(
@@ -209,10 +86,6 @@ def _new_moments(shape: tuple[int, ...], views: Tensor) -> tuple[Tensor, Tensor,
     return moments
 
 
-def _nothing_new(source: Tensor) -> Tensor:
-    raise AssertionError("the result is given")
-
-
 def project(
     image: Tensor,
     geometry: Tensor,
@@ -223,39 +96,33 @@ def project(
     memory_format: torch.memory_format | None = None,
 ) -> Tensor:
     """Views ``[B, N, C, h, w]`` of an image ``[B, C, H, W]``."""
+    _check_index_range(image.shape[-2:], "image")
     empty = partial(_new_views, geometry.shape[-2], tuple(view_size), out_dtype, memory_format)
     views = empty(image)
-    plan = _project_plan(image, geometry, views, interpolation, padding, empty)
-    if plan is None:
+    if image.numel() == 0 or views.numel() == 0:
         return views.zero_()
-    plan.run(image, views)
+    kernel, taps, dense = _project_kernel(image, geometry, views, interpolation, padding)
     options = (tuple(view_size), interpolation, padding, out_dtype, memory_format)
-    _keep(plan, "project", image, geometry, options, views)
+    launch("project", kernel, taps, (image,), geometry, options, (views,), views.numel(), dense=(dense,), empty=empty)
     return views
 
 
 def project_out(image: Tensor, geometry: Tensor, out: Tensor, interpolation: str, padding: str) -> None:
     """The same, into ``[B, N, C, h, w]``."""
-    plan = _project_plan(image, geometry, out, interpolation, padding, _nothing_new)
-    if plan is None:
+    _check_index_range(image.shape[-2:], "image")
+    if image.numel() == 0 or out.numel() == 0:
         out.zero_()
         return
     _expect_writes(out)
-    plan.run(image, out)
-    _keep(plan, "project_out", image, geometry, (interpolation, padding), None, out)
+    kernel, taps, dense = _project_kernel(image, geometry, out, interpolation, padding)
+    options = (interpolation, padding)
+    launch("project_out", kernel, taps, (image,), geometry, options, (out,), out.numel(), dense=(dense,))
 
 
-def _project_plan(
-    image: Tensor,
-    geometry: Tensor,
-    views: Tensor,
-    interpolation: str,
-    padding: str,
-    empty: Callable[[Tensor], Any],
-) -> _Plan | None:
-    _check_index_range(image.shape[-2:], "image")
-    if image.numel() == 0 or views.numel() == 0:
-        return None
+def _project_kernel(
+    image: Tensor, geometry: Tensor, views: Tensor, interpolation: str, padding: str
+) -> tuple[_cpu.Kernel, Taps, Tensor]:
+    """The kernel, its taps, and the image as it reads it."""
     taps = taps_of(
         geometry,
         views.shape[-2:],
@@ -266,12 +133,11 @@ def _project_plan(
         dtype=image.dtype,
         tiled=False,
     )
-    common = (_cpu.Shape(*views.shape[:3]), taps.native, _strides(_dense(image)), _strides(views))
+    dense = _dense(image)
+    common = (_cpu.Shape(*views.shape[:3]), taps.native, _strides(dense), _strides(views))
     if interpolation == "nearest" and views.dtype == image.dtype:
-        kernel = partial(_cpu.copy, image.element_size(), *common)
-    else:
-        kernel = partial(_cpu.project, _DTYPE_CODES[image.dtype], _DTYPE_CODES[views.dtype], *common)
-    return _plan(image, geometry, taps, kernel, empty, views.numel())
+        return _cpu.copy(image.element_size(), *common), taps, dense
+    return _cpu.project(_DTYPE_CODES[image.dtype], _DTYPE_CODES[views.dtype], *common), taps, dense
 
 
 def _adjoint(
@@ -279,19 +145,16 @@ def _adjoint(
 ) -> Tensor:
     """The transpose of project (``shape`` [B, C, H, W]) or of unproject ([B, N, C, h, w])."""
     empty = partial(_new_planes, shape)
-    result = empty(source)
-    kernel = partial(
-        _cpu.scatter,
+    result, dense = empty(source), _dense(source)
+    kernel = _cpu.scatter(
         _DTYPE_CODES[source.dtype],
         result.dim() == 4,
         _cpu.Shape(*source.shape[:3]),
         taps.native,
-        _strides(_dense(source)),
+        _strides(dense),
         _strides(result),
     )
-    plan = _plan(source, geometry, taps, kernel, empty, source.numel())
-    plan.run(source, result)
-    _keep(plan, name, source, geometry, options, result)
+    launch(name, kernel, taps, (source,), geometry, options, (result,), source.numel(), dense=(dense,), empty=empty)
     return result
 
 
@@ -338,15 +201,13 @@ def unproject(views: Tensor, geometry: Tensor, size: Size, interpolation: str) -
     nearest = interpolation == "nearest"
     taps = _slice_taps(geometry, size, views.shape[-2:], interpolation, views.dtype, tiled=not nearest)
     empty = partial(_new_planes, shape)
-    slices = empty(views)
-    common = (_cpu.Shape(*views.shape[:3]), taps.native, _strides(_dense(views)), _strides(slices))
-    if nearest:
-        kernel = partial(_cpu.copy, views.element_size(), *common)
-    else:
-        kernel = partial(_cpu.unproject, _DTYPE_CODES[views.dtype], *common)
-    plan = _plan(views, geometry, taps, kernel, empty, slices.numel())
-    plan.run(views, slices)
-    _keep(plan, "unproject", views, geometry, (tuple(size), interpolation), slices)
+    slices, dense = empty(views), _dense(views)
+    common = (_cpu.Shape(*views.shape[:3]), taps.native, _strides(dense), _strides(slices))
+    kernel = _cpu.copy(views.element_size(), *common) if nearest else _cpu.unproject(_DTYPE_CODES[views.dtype], *common)
+    options = (tuple(size), interpolation)
+    launch(
+        "unproject", kernel, taps, (views,), geometry, options, (slices,), slices.numel(), dense=(dense,), empty=empty
+    )
     return slices
 
 
@@ -369,11 +230,20 @@ def unproject_reduce(views: Tensor, geometry: Tensor, size: Size, interpolation:
         mean, variance, count = (part.zero_() for part in moments)
         return mean, variance, count
     taps = _slice_taps(geometry, size, views.shape[-2:], interpolation, views.dtype, tiled=True)
-    shape = _cpu.Shape(*views.shape[:3])
-    kernel = partial(_cpu.reduce, _DTYPE_CODES[views.dtype], shape, taps.native, _strides(_dense(views)))
-    plan = _plan(views, geometry, taps, kernel, empty, views.shape[1] * moments[0].numel())
-    plan.run(views, *moments)
-    _keep(plan, "unproject_reduce", views, geometry, (tuple(size), interpolation))
+    dense = _dense(views)
+    kernel = _cpu.reduce(_DTYPE_CODES[views.dtype], _cpu.Shape(*views.shape[:3]), taps.native, _strides(dense))
+    launch(
+        "unproject_reduce",
+        kernel,
+        taps,
+        (views,),
+        geometry,
+        (tuple(size), interpolation),
+        moments,
+        views.shape[1] * moments[0].numel(),
+        dense=(dense,),
+        empty=empty,
+    )
     return moments
 
 
@@ -387,25 +257,26 @@ def unproject_reduce_backward(
     interpolation: str,
 ) -> Tensor:
     """Gradient of ``unproject_reduce`` with respect to its views."""
-    grad_views = torch.empty(views.shape, dtype=views.dtype)
-    _expect_writes(grad_views)
+    empty = partial(_new_planes, tuple(views.shape))
+    grad_views = empty(views)
     if views.numel() == 0 or mean.numel() == 0:
         return grad_views.zero_()
     taps = _slice_taps(geometry, mean.shape[-2:], views.shape[-2:], interpolation, views.dtype, tiled=False)
-    # Bound to names: the copies must live until the kernel returns.
-    views, grad_mean, grad_variance = _dense(views), grad_mean.contiguous(), grad_variance.contiguous()
-    mean, count = mean.contiguous(), count.contiguous()
-    _cpu.reduce_backward(
-        _DTYPE_CODES[views.dtype],
-        _cpu.Shape(*views.shape[:3]),
-        taps.native,
-        _strides(views),
-        views.data_ptr(),
-        grad_mean.data_ptr(),
-        grad_variance.data_ptr(),
-        mean.data_ptr(),
-        count.data_ptr(),
-        grad_views.data_ptr(),
-        max(1, min(torch.get_num_threads(), views.numel() // _ELEMENTS_PER_THREAD)),
+    sources = (views, grad_mean, grad_variance, mean, count)
+    dense = (_dense(views), *(tensor.contiguous() for tensor in sources[1:]))
+    kernel = _cpu.reduce_backward(
+        _DTYPE_CODES[views.dtype], _cpu.Shape(*views.shape[:3]), taps.native, _strides(dense[0])
+    )
+    launch(
+        "unproject_reduce_backward",
+        kernel,
+        taps,
+        sources,
+        geometry,
+        (interpolation,),
+        (grad_views,),
+        views.numel(),
+        dense=dense,
+        empty=empty,
     )
     return grad_views
