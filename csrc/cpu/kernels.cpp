@@ -136,6 +136,14 @@ inline bool any_source(const TapRun<A>& taps) {
     return false;
 }
 
+// Whether every tap blends four pixels.
+template <class A>
+inline bool all_blend(const TapRun<A>& taps) {
+    int32_t any = 0;
+    for (int64_t p = 0; p < taps.count; ++p) any |= taps.index[p];
+    return any >= 0;
+}
+
 // One pixel's planes fill half a register at least: a tap at a time.
 template <class A, int L>
 bool gather(const TapRun<A>& run, const A* block, A* const* rows) {
@@ -364,26 +372,77 @@ inline void finish(Moments<V>& moments, const C& share, V& mean, V& variance) {
     variance = spread < V{} ? V{} : spread;
 }
 
+// Adds the deviations of a pixel's value to its moments.
+template <class A, int L>
+inline void add_deviations(const Lanes<A, L>& value, const Lanes<A, L>& origin, Lanes<A, L>& sum,
+                           Lanes<A, L>& squares) {
+    for (int v = 0; v < value.kVectors; ++v) {
+        const auto deviation = value.part[v] - origin.part[v];
+        sum.part[v] += deviation;
+        squares.part[v] += deviation * deviation;
+    }
+}
+
+// The first value of a pixel.
+template <class A, int L>
+inline void begin_moments(const Lanes<A, L>& value, int64_t p, A* origin, A* sum, A* squares) {
+    Lanes<A, L> zero;
+    // Not zero where the value is not finite.
+    for (int v = 0; v < value.kVectors; ++v) zero.part[v] = value.part[v] - value.part[v];
+    store_lanes<A, L>(origin + p * L, value);
+    store_lanes<A, L>(sum + p * L, zero);
+    store_lanes<A, L>(squares + p * L, zero);
+}
+
+template <class A, int L>
+inline Lanes<A, L> blend_ordinary(const TapRun<A>& taps, int64_t p, const A* block) {
+    return blend<A, L>(block + int64_t(taps.index[p]) * L, taps.width, taps.fraction_y[p], taps.fraction_x[p]);
+}
+
+// Some more views' blends, where every tap blends four pixels.
+template <class A, int L, int Views>
+inline void accumulate_ordinary(const TapRun<A>* given, const A* const* blocks, const A* origin, A* sum, A* squares) {
+    TapRun<A> taps[Views];
+    std::memcpy(taps, given, sizeof(taps));
+    for (int64_t p = 0; p < taps[0].count; ++p) {
+        const Lanes<A, L> first = load_lanes<A, L>(origin + p * L);
+        Lanes<A, L> total = load_lanes<A, L>(sum + p * L), powers = load_lanes<A, L>(squares + p * L);
+        for (int n = 0; n < Views; ++n)
+            add_deviations<A, L>(blend_ordinary<A, L>(taps[n], p, blocks[n]), first, total, powers);
+        store_lanes<A, L>(sum + p * L, total);
+        store_lanes<A, L>(squares + p * L, powers);
+    }
+}
+
+// The first views' blends, as long as every tap blends four pixels; returns how many views.
+template <class A, int L>
+inline int64_t begin_ordinary(const TapRun<A>* taps, const A* const* blocks, int64_t views, A* origin, A* sum,
+                              A* squares) {
+    int64_t count = 0;
+    while (count < views && all_blend(taps[count])) ++count;
+    if (count == 0) return 0;
+    const TapRun<A> first = taps[0];
+    for (int64_t p = 0; p < first.count; ++p)
+        begin_moments<A, L>(blend_ordinary<A, L>(first, p, blocks[0]), p, origin, sum, squares);
+    int64_t n = 1;
+    for (; n + 2 <= count; n += 2) accumulate_ordinary<A, L, 2>(taps + n, blocks + n, origin, sum, squares);
+    for (; n < count; ++n) accumulate_ordinary<A, L, 1>(taps + n, blocks + n, origin, sum, squares);
+    return count;
+}
+
 // One more view's blends, of pixels that have been seen `count` times.
 template <class A, int L>
 inline void accumulate(TapRun<A> taps, const A* block, A* origin, A* sum, A* squares, int32_t* count) {
     for (int64_t p = 0; p < taps.count; ++p) {
         if (taps.index[p] == -1) continue;
         const Lanes<A, L> value = blend_at<A, L>(taps, p, block);
-        Lanes<A, L> first = value, total = {}, powers = {};
-        if (count[p]++ > 0) {
-            first = load_lanes<A, L>(origin + p * L);
-            total = load_lanes<A, L>(sum + p * L);
-            powers = load_lanes<A, L>(squares + p * L);
-        } else {
-            store_lanes<A, L>(origin + p * L, value);
+        if (count[p]++ == 0) {
+            begin_moments<A, L>(value, p, origin, sum, squares);
+            continue;
         }
-        for (int v = 0; v < value.kVectors; ++v) {
-            // Zero for the first value, unless it is not finite.
-            const auto deviation = value.part[v] - first.part[v];
-            total.part[v] += deviation;
-            powers.part[v] += deviation * deviation;
-        }
+        const Lanes<A, L> first = load_lanes<A, L>(origin + p * L);
+        Lanes<A, L> total = load_lanes<A, L>(sum + p * L), powers = load_lanes<A, L>(squares + p * L);
+        add_deviations<A, L>(value, first, total, powers);
         store_lanes<A, L>(sum + p * L, total);
         store_lanes<A, L>(squares + p * L, powers);
     }
@@ -394,8 +453,9 @@ void reduce(const TapRun<A>* taps, const A* const* blocks, int64_t views, A* con
             int32_t* count) {
     const int64_t pixels = taps[0].count;
     A origin[kRun * L], sum[kRun * L], squares[kRun * L];
-    for (int64_t p = 0; p < pixels; ++p) count[p] = 0;
-    for (int64_t n = 0; n < views; ++n) accumulate<A, L>(taps[n], blocks[n], origin, sum, squares, count);
+    int64_t n = begin_ordinary<A, L>(taps, blocks, views, origin, sum, squares);
+    for (int64_t p = 0; p < pixels; ++p) count[p] = static_cast<int32_t>(n);
+    for (; n < views; ++n) accumulate<A, L>(taps[n], blocks[n], origin, sum, squares, count);
     for (int64_t p = 0; p < pixels; ++p) {
         Lanes<A, L> average = {}, spread = {};
         if (count[p] > 0) {
