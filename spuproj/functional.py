@@ -79,6 +79,9 @@ def _project_into(
     if not torch.compiler.is_compiling():
         check_apart(image, out)
     call("project_out", image, geometry, interpolation, padding, out=out)
+    if not torch.compiler.is_compiling() and not out.is_inference():
+        # A backward pass that has kept the former contents must find out.
+        torch.autograd.graph.increment_version(out)
     return out
 
 

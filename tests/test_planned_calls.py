@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers import noise, run_python
-from spuproj import Views, backends, functional
+from spuproj import Views, _cpu, backends, functional
 
 SIZE = (9, 11)
 
@@ -224,6 +224,19 @@ gc.collect()
 assert kept() is None, "a plan keeps taps that the cache has dropped"
 assert torch.equal(functional.project(image, table), before)
 """
+
+
+def test_where_torch_has_no_exchange_interface_nothing_is_planned(views):
+    class Bare:
+        pass
+
+    plans = _cpu.Plans(Bare, torch.empty_like, torch.is_grad_enabled, torch.get_num_threads, (), "SPUPROJ_BACKEND", 8)
+    image, options = noise(1, 1, *SIZE), (SIZE, "bilinear", "zeros", None, None)
+    strides = _cpu.Strides(1, 1, 1, 1)
+    kernel = _cpu.copy(4, _cpu.Shape(1, 1, 1), _cpu.Taps(0, 0, 0, 0, 0, 1, 0), strides, strides)
+    plans.keep("project", (image,), views.geometry, options, None, lambda: plans, kernel, 1, None, None)
+    assert len(plans) == 0
+    assert plans.call("project", (image,), views.geometry, options, None) is None
 
 
 def test_a_plan_does_not_keep_taps_beyond_their_cache():

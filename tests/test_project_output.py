@@ -82,6 +82,20 @@ def test_nothing_beyond_out_is_touched(dtype, batch, channels, columns):
     assert (larger[[0, -1]] == 7.0).all()
 
 
+def test_writing_into_out_is_seen_by_autograd():
+    """What a backward pass has kept of out must not be replaced unnoticed."""
+    views = Views.spherical(SIZE, grid=(2, 2))
+    image, weight = noise(1, 2, *SIZE), torch.ones((), requires_grad=True)
+    out = torch.empty(1, 4, 2, *SIZE)
+    for _ in range(2):
+        loss = (views.project(image, out=out) * weight).sum()
+        views.project(2 * image, out=out)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+    with torch.inference_mode():
+        assert torch.equal(views.project(image, out=torch.empty_like(out)), views.project(image))
+
+
 def test_out_takes_part_in_compiled_functions():
     views = Views.spherical(SIZE, grid=(2, 2))
     image, out = noise(1, 2, *SIZE), torch.empty(1, 4, 2, *SIZE)
