@@ -3,8 +3,11 @@
 import hashlib
 import json
 
+import pytest
+import torch
+
 from helpers import every_result, random_geometry, run_python
-from spuproj import _cpu
+from spuproj import Views, _cpu
 
 SIZE, VIEW_SIZE = (37, 41), (33, 45)
 
@@ -17,7 +20,30 @@ def digests():
         for op, results in every_result(table, SIZE, VIEW_SIZE, batch, channels).items():
             bits = b"".join(part.numpy().tobytes() for part in results)
             found[f"{op} of {batch} x {channels} planes"] = hashlib.sha256(bits).hexdigest()
+    same = Views.rigid((256, 256))
+    for name, image, dtype in (("wide", every_half(), torch.float32), ("half", floats_around_halves(), torch.float16)):
+        bits = same.project(image, out_dtype=dtype).view(torch.int16).numpy().tobytes()
+        found[f"to {name}"] = hashlib.sha256(bits).hexdigest()
     return found
+
+
+def every_half():
+    return torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.float16).reshape(1, 1, 256, 256)
+
+
+def floats_around_halves():
+    """Every half as a float, what lies in the middle to the next one, and the floats on both sides of the middle."""
+    halves = every_half().float()
+    middle = (halves + halves.flatten().roll(-1).view_as(halves)) / 2
+    ends = (torch.tensor(float("-inf")), torch.tensor(float("inf")))
+    return torch.cat([halves, middle, *(torch.nextafter(middle, end) for end in ends)], 1)
+
+
+@pytest.mark.parametrize("image", [every_half(), floats_around_halves()], ids=["widened", "rounded"])
+def test_halves_are_converted_as_torch_does_it(image):
+    dtype = torch.float32 if image.dtype == torch.float16 else torch.float16
+    converted = Views.rigid((256, 256)).project(image, out_dtype=dtype)[:, 0]
+    torch.testing.assert_close(converted, image.to(dtype), rtol=0, atol=0, equal_nan=True)
 
 
 def test_every_level_gives_the_same_bits():

@@ -518,7 +518,22 @@ void slope(const A* grad_mean, const A* grad_variance, const A* mean, const int3
 
 template <class E, class A = typename Arithmetic<E>::type>
 void load_row(const E* from, int64_t count, A* row) {
-    for (int64_t p = 0; p < count; ++p) row[p] = load(from[p]);
+    int64_t p = 0;
+#if defined(__F16C__)
+    if constexpr (std::is_same_v<E, Float16>)
+        for (; p + 8 <= count; p += 8) store_vector<float, 8>(row + p, load_halves(from + p));
+#endif
+    for (; p < count; ++p) row[p] = load(from[p]);
+}
+
+template <class A, class O>
+inline void convert_row(const A* row, int64_t count, O* to) {
+    int64_t p = 0;
+#if defined(__F16C__)
+    if constexpr (std::is_same_v<A, float> && std::is_same_v<O, Float16>)
+        for (; p + 8 <= count; p += 8) store_halves(to + p, load_vector<float, 8>(row + p));
+#endif
+    for (; p < count; ++p) store(to[p], row[p]);
 }
 
 template <class A, class O>
@@ -526,7 +541,7 @@ void write(const A* row, int64_t count, bool stream, void* to) {
     O converted[kRun];
     const void* from = row;
     if constexpr (!std::is_same_v<A, O>) {
-        for (int64_t p = 0; p < count; ++p) store(converted[p], row[p]);
+        convert_row(row, count, converted);
         from = converted;
     }
     const int64_t bytes = count * static_cast<int64_t>(sizeof(O));

@@ -4,8 +4,20 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#if defined(SPUPROJ_X86)
+#include <cpuid.h>
+#endif
+
 namespace spuproj::cpu {
 namespace {
+
+#if defined(SPUPROJ_X86)
+// Not every compiler's __builtin_cpu_supports knows this name.
+bool converts_halves() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
 
 std::string choose_level() {
     const std::vector<std::string> levels = supported_levels();
@@ -31,9 +43,10 @@ const KernelTable& choose_kernels() {
 std::vector<std::string> supported_levels() {
     std::vector<std::string> levels = {"baseline"};
 #if defined(SPUPROJ_X86)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) levels.push_back("avx2");
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq"))
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && converts_halves();
+    if (avx2) levels.push_back("avx2");
+    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
         levels.push_back("avx512");
 #endif
     return levels;

@@ -82,6 +82,17 @@ inline void end_streaming() {
 inline int sign_bits(Vector<int32_t, 8> values) { return _mm256_movemask_ps(reinterpret_cast<__m256>(values)); }
 #endif
 
+#if defined(__F16C__)
+inline Vector<float, 8> load_halves(const Float16* from) {
+    return reinterpret_cast<Vector<float, 8>>(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+}
+
+inline void store_halves(Float16* to, Vector<float, 8> values) {
+    constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(reinterpret_cast<__m256>(values), nearest));
+}
+#endif
+
 // Elements I of a and b laid end to end.
 template <class T, int W, int... I>
 inline Vector<T, W> shuffle(Vector<T, W> a, Vector<T, W> b, std::integer_sequence<int, I...>) {

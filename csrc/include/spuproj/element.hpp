@@ -44,7 +44,8 @@ SPUPROJ_HD static inline float load(const Float16& e) {
     // 2^112 rebiases the exponent, subnormals included; Inf and NaN are put back by hand.
     const float scaled = bits_as<float>(magnitude) * 5.192296858534828e33f;
     const uint32_t finite = bits_as<uint32_t>(scaled);
-    const uint32_t special = magnitude | 0x7f800000u;
+    // NaN becomes quiet, as processors do it.
+    const uint32_t special = magnitude | 0x7f800000u | (magnitude > 0x0f800000u ? 0x400000u : 0u);
     return bits_as<float>(sign | (magnitude >= 0x0f800000u ? special : finite));
 }
 
@@ -63,7 +64,7 @@ SPUPROJ_HD static inline void store(Float16& e, float value) {
     const uint32_t magnitude = bits & 0x7fffffffu;
     uint32_t half;
     if (magnitude > 0x7f800000u) {
-        half = 0x7e00u;
+        half = 0x7e00u | ((magnitude >> 13) & 0x3ffu);  // quiet, with the payload that fits: as processors do it
     } else if (magnitude >= 0x477ff000u) {
         half = 0x7c00u;  // 65520 and above round to infinity
     } else if (magnitude < 0x38800000u) {
