@@ -639,7 +639,18 @@ template <class U>
 void copy(const int32_t* index, int64_t count, const void* source, int64_t pixel_stride, void* destination) {
     const U* from = static_cast<const U*>(source);
     U* to = static_cast<U*>(destination);
-    for (int64_t p = 0; p < count; ++p) to[p * pixel_stride] = index[p] == -1 ? U(0) : from[source_index(index[p])];
+    for (int64_t start = 0; start < count; start += kRun) {
+        const int64_t run = least(kRun, count - start);
+        // Points without a source read pixel 0, and keep nothing of it: no branch to mispredict.
+        int32_t read[kRun];
+        U kept[kRun];
+        for (int64_t p = 0; p < run; ++p) {
+            const int32_t stored = index[start + p];
+            read[p] = stored == -1 ? 0 : static_cast<int32_t>(source_index(stored));
+            kept[p] = static_cast<U>(stored == -1 ? U(0) : ~U(0));
+        }
+        for (int64_t p = 0; p < run; ++p) to[(start + p) * pixel_stride] = static_cast<U>(from[read[p]] & kept[p]);
+    }
 }
 
 template <class A, int L>
