@@ -63,7 +63,7 @@ def launch(
     results: tuple[Tensor, ...],
     elements: int,
     *,
-    dense: tuple[Tensor, ...] | None = None,
+    dense: tuple[Tensor, ...],
     empty: Callable[[Tensor], Any] | None = None,
 ) -> None:
     """Runs a kernel, and plans the next such call.
@@ -77,13 +77,12 @@ def launch(
         options: the op's other arguments.
         results: where the results go.
         elements: how much work it is.
-        dense: the sources as the kernel reads them, where some had to be copied.
+        dense: the sources as the kernel reads them: themselves, or copies. Calls that copy are not planned.
         empty: makes the results for the first source; None where the op was given them.
     """
     threads = max(1, elements // _ELEMENTS_PER_THREAD)
-    read = sources if dense is None else dense
-    kernel([tensor.data_ptr() for tensor in (*read, *results)], min(torch.get_num_threads(), threads))
-    if any(a is not b for a, b in zip(read, sources, strict=True)):
+    kernel([tensor.data_ptr() for tensor in (*dense, *results)], min(torch.get_num_threads(), threads))
+    if any(a is not b for a, b in zip(dense, sources, strict=True)):
         return
     small = empty is not None and sum(result.nbytes for result in results) <= _SMALL_BYTES
     plans.keep(
