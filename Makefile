@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-SOURCES := CMakeLists.txt pyproject.toml $(wildcard csrc/*/*.cpp csrc/*/*.hpp csrc/include/spuproj/*.hpp)
+SOURCES := CMakeLists.txt pyproject.toml $(wildcard cmake/* csrc/*/*.cpp csrc/*/*.cu csrc/*/*.hpp csrc/include/spuproj/*.hpp)
+DEFINE := --config-settings=cmake.define
 
 .PHONY: demo test test-slow bench bench-check lint format wheel lock clean
 
@@ -26,12 +27,12 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.cpp' 'csrc/*.hpp')
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.hpp')
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $$(git ls-files 'csrc/*.cpp' 'csrc/*.hpp')
+	$(BIN)/clang-format -i $$(git ls-files 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.hpp')
 
 wheel: $(INSTALLED)
 	$(BIN)/pip wheel --no-deps --wheel-dir dist .
@@ -42,7 +43,8 @@ $(VENV)/.packages: requirements.lock
 	touch $@
 
 $(INSTALLED): $(VENV)/.packages $(SOURCES)
-	$(BIN)/pip install --no-build-isolation --no-deps --config-settings=cmake.define.SPUPROJ_WERROR=$(if $(CI),ON,OFF) --editable .
+	$(BIN)/pip install --no-build-isolation --no-deps $(DEFINE).SPUPROJ_WERROR=$(if $(CI),ON,OFF) \
+	  $(DEFINE).SPUPROJ_CUDA_HOST=ON --editable .
 	touch $@
 
 # CUDA packages are left out: they come with the builds of torch that need them.
@@ -50,7 +52,7 @@ lock: $(VENV)/.packages
 	$(BIN)/pip install uv
 	echo 'torch==2.13.0' | $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 \
 	  --constraint - --no-annotate --no-header --quiet --output-file build/requirements.all
-	grep -vE '^(nvidia-|cuda-|triton)' build/requirements.all > requirements.lock
+	grep -vE '^(nvidia-|cuda-)' build/requirements.all > requirements.lock
 
 clean:
 	rm -rf $(VENV) build dist demo bench

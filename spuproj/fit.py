@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from spuproj.geometry import PROFILES, RADIUS_LIMIT, Geometry, chart_points, lift_points
+from spuproj.geometry import PROFILES, Geometry, chart_points, lift_points, radius_limit
 
 _SAMPLES = 257
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -100,8 +100,7 @@ def _rim_crossings(geometry: Geometry, size: tuple[int, int]) -> tuple[Tensor, T
 
 def _rim(geometry: Geometry) -> Tensor:
     """Distance of the rim of the lift's domain from the tangent point, ``[M]``, in slice pixels."""
-    limits = torch.tensor(RADIUS_LIMIT, dtype=torch.float64, device=geometry.radius.device)
-    return geometry.radius * limits[geometry.lift.long()]
+    return geometry.radius * radius_limit(geometry.lift)
 
 
 def _on_slice(y: Tensor, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -138,7 +137,6 @@ def _extent_at_antipode(geometry: Geometry, size: tuple[int, int]) -> Tensor:
     towards = -geometry.rotation[:, 2, :]
     theta = torch.atan2(torch.hypot(towards[:, 0], towards[:, 1]), towards[:, 2])
     sine = torch.sin(theta)
-    limits = torch.tensor(RADIUS_LIMIT, dtype=torch.float64, device=theta.device)
     radii = torch.stack(
         [
             torch.where(theta < math.pi / 2, torch.tan(theta), math.inf),
@@ -160,7 +158,7 @@ def _extent_at_antipode(geometry: Geometry, size: tuple[int, int]) -> Tensor:
     for view in inside.nonzero()[:, 0].tolist():
         if PROFILES[int(geometry.chart[view])] in _UNBOUNDED_CHARTS:
             _raise_not_shown(geometry, view)
-    return torch.where(inside, limits[geometry.chart.long()].clamp(max=math.pi), 0.0)
+    return torch.where(inside, radius_limit(geometry.chart).clamp(max=math.pi), 0.0)
 
 
 def _raise_not_shown(geometry: Geometry, view: int) -> None:

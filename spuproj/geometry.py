@@ -79,17 +79,20 @@ def profile_code(name: str, argument: str) -> int:
     return PROFILES.index(choice(name, PROFILES, argument))
 
 
-def _by_profile(code: Tensor, values: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+def _by_profile(code: Tensor, values: tuple[Tensor, ...]) -> Tensor:
     result = values[-1]
     for index in range(len(values) - 1):
         result = torch.where(code == index, values[index], result)
     return result
 
 
+def radius_limit(code: Tensor) -> Tensor:
+    """Largest L(theta) of each code's profile, float64; made on the code's device, which the host does not wait for."""
+    return _by_profile(code, tuple(torch.full_like(code, limit, dtype=torch.float64) for limit in RADIUS_LIMIT))
+
+
 def polar_angle(code: Tensor, s: Tensor, tolerance: Tensor) -> Tensor:
     """theta with L(theta) = s, for s >= 0; NaN where s exceeds the profile's limit by more than ``tolerance``."""
-    limits = torch.tensor(RADIUS_LIMIT, dtype=s.dtype, device=s.device)
-    limit = limits[code.long()]
     half_chord = (s / 2).clamp(max=1)
     theta = _by_profile(
         code,
@@ -101,7 +104,7 @@ def polar_angle(code: Tensor, s: Tensor, tolerance: Tensor) -> Tensor:
             torch.asin(s.clamp(max=1)),
         ),
     )
-    return torch.where((s <= limit + tolerance) & torch.isfinite(s), theta, math.nan)
+    return torch.where((s <= radius_limit(code) + tolerance) & torch.isfinite(s), theta, math.nan)
 
 
 def profile_radius(code: Tensor, theta: Tensor) -> Tensor:
@@ -180,9 +183,8 @@ def _similarity(
     g: Geometry, dy: Tensor, dx: Tensor, scale: Tensor, ratio: Tensor, rotation: Tensor
 ) -> tuple[Tensor, Tensor]:
     """A pure zoom, rotation and flip of plane offsets, NaN beyond the profile's domain."""
-    limits = torch.tensor(RADIUS_LIMIT, dtype=dy.dtype, device=dy.device)
     distance = torch.hypot(dy, dx)
-    inside = (distance / scale <= limits[g.lift.long()] + BORDER_TOLERANCE / scale) & torch.isfinite(distance)
+    inside = (distance / scale <= radius_limit(g.lift) + BORDER_TOLERANCE / scale) & torch.isfinite(distance)
     to_y = ratio * (rotation[..., 0, 0] * dy + rotation[..., 0, 1] * dx)
     to_x = ratio * (rotation[..., 1, 0] * dy + rotation[..., 1, 1] * dx)
     return torch.where(inside, to_y, math.nan), torch.where(inside, to_x, math.nan)

@@ -16,7 +16,7 @@ def report() -> dict[str, str]:
     lines = {"spuproj": _version("spuproj"), "python": platform.python_version(), "platform": platform.platform()}
     for package in ("torch", "numpy", "monai", "pytorch-lightning", "nibabel"):
         lines[package] = _version(package)
-    for name in backends.BACKENDS:
+    for name in backends.NAMES:
         lines[f"backend {name}"] = backends.missing(name) or "available"
     for device in ["cpu"] + (["cuda"] if torch.cuda.is_available() else []):
         lines[f"{device} tensors"] = _choice(device)

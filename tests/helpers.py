@@ -13,13 +13,11 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
+from backends_under_test import BACKENDS as BACKENDS
 from spuproj import PROFILES, Geometry, reference
-from spuproj.backends import cpu
-from spuproj.backends import torch as torch_backend
 from spuproj.ops import INTERPOLATIONS, PADDINGS
 
 ROOT = Path(__file__).parents[1]
-BACKENDS = {"cpu": cpu, "torch": torch_backend}
 PAIRS = [(lift, chart) for lift in PROFILES for chart in PROFILES]
 
 READS = {

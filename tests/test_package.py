@@ -109,7 +109,7 @@ def test_the_variable_chooses_the_backend():
 
 def test_an_unknown_backend_is_an_error_that_names_the_choices():
     run = run_python(f"{REPORT}\n{PROJECT}", SPUPROJ_BACKEND="nonsense")
-    message = "SPUPROJ_BACKEND must be one of cpu, torch, got 'nonsense'"
+    message = "SPUPROJ_BACKEND must be one of cpu, cuda, triton, torch, got 'nonsense'"
     assert lines_of(run)["cpu tensors"] == f"none: {message}"
     assert last_error(run) == f"RuntimeError: {message}"
 

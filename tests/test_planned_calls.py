@@ -260,4 +260,4 @@ except RuntimeError as error:
 
 def test_the_backend_variable_is_heeded_between_planned_calls():
     run = run_python(CHANGED)
-    assert "SPUPROJ_BACKEND must be one of cpu, torch, got 'nonsense'" in run.stdout, run.stderr
+    assert "SPUPROJ_BACKEND must be one of cpu, cuda, triton, torch, got 'nonsense'" in run.stdout, run.stderr

@@ -24,7 +24,7 @@ struct Strides {
     int64_t batch, view, channel, pixel;
 };
 
-cpu::Planes planes(Address data, const Strides& strides) {
+Planes planes(Address data, const Strides& strides) {
     return {at<void>(data), strides.batch, strides.view, strides.channel, strides.pixel};
 }
 
@@ -40,10 +40,9 @@ PYBIND11_MODULE(_cpu, m) {
              }),
              py::arg("inverse"), py::arg("nearest"), py::arg("border"), py::arg("source_height"),
              py::arg("source_width"));
-    py::class_<cpu::Shape>(m, "Shape")
-        .def(
-            py::init([](int64_t batch, int64_t views, int64_t channels) { return cpu::Shape{batch, views, channels}; }),
-            py::arg("batch"), py::arg("views"), py::arg("channels"));
+    py::class_<Shape>(m, "Shape")
+        .def(py::init([](int64_t batch, int64_t views, int64_t channels) { return Shape{batch, views, channels}; }),
+             py::arg("batch"), py::arg("views"), py::arg("channels"));
     py::class_<Strides>(m, "Strides")
         .def(py::init([](int64_t batch, int64_t view, int64_t channel, int64_t pixel) {
                  return Strides{batch, view, channel, pixel};
@@ -105,7 +104,7 @@ PYBIND11_MODULE(_cpu, m) {
     // Each of these gives a kernel that waits for its tensors: sources first, then results.
     m.def(
         "project",
-        [](int dtype, int destination_dtype, const cpu::Shape& shape, const cpu::Taps& taps, const Strides& source,
+        [](int dtype, int destination_dtype, const Shape& shape, const cpu::Taps& taps, const Strides& source,
            const Strides& destination) {
             return Kernel{[=](const Address* tensors, int64_t threads) {
                 cpu::project(dtype, destination_dtype, shape, taps, planes(tensors[0], source),
@@ -116,8 +115,7 @@ PYBIND11_MODULE(_cpu, m) {
         py::arg("destination"));
     m.def(
         "unproject",
-        [](int dtype, const cpu::Shape& shape, const cpu::Tiles& tiles, const Strides& source,
-           const Strides& destination) {
+        [](int dtype, const Shape& shape, const cpu::Tiles& tiles, const Strides& source, const Strides& destination) {
             return Kernel{[=](const Address* tensors, int64_t threads) {
                 cpu::unproject(dtype, shape, tiles, planes(tensors[0], source), planes(tensors[1], destination),
                                threads);
@@ -126,7 +124,7 @@ PYBIND11_MODULE(_cpu, m) {
         py::arg("dtype"), py::arg("shape"), py::arg("tiles"), py::arg("source"), py::arg("destination"));
     m.def(
         "copy",
-        [](int64_t element_size, const cpu::Shape& shape, const cpu::Taps& taps, const Strides& source,
+        [](int64_t element_size, const Shape& shape, const cpu::Taps& taps, const Strides& source,
            const Strides& destination) {
             return Kernel{[=](const Address* tensors, int64_t threads) {
                 cpu::copy(element_size, shape, taps, planes(tensors[0], source), planes(tensors[1], destination),
@@ -136,7 +134,7 @@ PYBIND11_MODULE(_cpu, m) {
         py::arg("element_size"), py::arg("shape"), py::arg("taps"), py::arg("source"), py::arg("destination"));
     m.def(
         "scatter",
-        [](int dtype, bool sum_views, const cpu::Shape& shape, const cpu::Taps& taps, const Strides& source,
+        [](int dtype, bool sum_views, const Shape& shape, const cpu::Taps& taps, const Strides& source,
            const Strides& destination) {
             return Kernel{[=](const Address* tensors, int64_t threads) {
                 cpu::scatter(dtype, shape, taps, planes(tensors[0], source), planes(tensors[1], destination), sum_views,
@@ -147,7 +145,7 @@ PYBIND11_MODULE(_cpu, m) {
         py::arg("destination"));
     m.def(
         "reduce",
-        [](int dtype, const cpu::Shape& shape, const cpu::Tiles& tiles, const Strides& source) {
+        [](int dtype, const Shape& shape, const cpu::Tiles& tiles, const Strides& source) {
             return Kernel{[=](const Address* tensors, int64_t threads) {
                 cpu::reduce(dtype, shape, tiles, planes(tensors[0], source), at<void>(tensors[1]), at<void>(tensors[2]),
                             at<int32_t>(tensors[3]), threads);
@@ -156,7 +154,7 @@ PYBIND11_MODULE(_cpu, m) {
         py::arg("dtype"), py::arg("shape"), py::arg("tiles"), py::arg("source"));
     m.def(
         "reduce_backward",
-        [](int dtype, const cpu::Shape& shape, const cpu::Taps& taps, const Strides& source) {
+        [](int dtype, const Shape& shape, const cpu::Taps& taps, const Strides& source) {
             return Kernel{[=](const Address* tensors, int64_t threads) {
                 cpu::reduce_backward(dtype, shape, taps, planes(tensors[0], source), at<const void>(tensors[1]),
                                      at<const void>(tensors[2]), at<const void>(tensors[3]),

@@ -11,18 +11,6 @@
 
 namespace spuproj::cpu {
 
-// Calls with a value of the element type that the code names.
-template <class Call>
-void with_element(int dtype, const Call& call) {
-    switch (dtype) {
-        case kFloat32: return call(float());
-        case kFloat64: return call(double());
-        case kFloat16: return call(Float16());
-        case kBFloat16: return call(BFloat16());
-        default: throw std::invalid_argument("dtype must be a code from 0 to 3, got " + std::to_string(dtype));
-    }
-}
-
 inline int64_t element_size(int dtype) {
     int64_t size = 0;
     with_element(dtype, [&](auto element) { size = sizeof(element); });

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 from torch import Tensor, dtype, memory_format
+from torch import cuda as torch_cuda
 
-from spuproj.backends import cpu, torch
+from spuproj.backends import cpu, cuda, torch
 from spuproj.backends.variable import VARIABLE
 
 
@@ -54,12 +58,24 @@ class Backend(Protocol):
     ) -> Tensor: ...
 
 
-BACKENDS: dict[str, Backend] = {"cpu": cpu, "torch": torch}
+DEVICES = {"cpu": ("cpu",), "cuda": ("cuda",), "triton": ("cuda",)}
+"""Backends with kernels of their own, the fastest first, and the types of device that each serves."""
+
+NAMES = (*DEVICES, "torch")
+"""All backends; ``torch`` serves every device."""
 
 
 def missing(name: str) -> str | None:
     """Why a backend cannot run here, or None where it can."""
-    return cpu.MISSING if name == "cpu" else None
+    if name == "torch":
+        return None
+    if name == "cpu":
+        return cpu.MISSING
+    if name == "cuda" and cuda.MISSING is not None:
+        return cuda.MISSING
+    if name == "triton" and find_spec("triton") is None:
+        return "the package triton is not installed; pip install triton"
+    return None if torch_cuda.is_available() else "torch sees no GPU"
 
 
 def choose(device_type: str) -> tuple[str, str]:
@@ -69,25 +85,48 @@ def choose(device_type: str) -> tuple[str, str]:
         RuntimeError: where the environment variable SPUPROJ_BACKEND names a backend that is unknown, missing, or does
             not serve the device.
     """
-    requested = os.environ.get(VARIABLE)
+    return _choose(device_type, os.environ.get(VARIABLE))
+
+
+@cache
+def _choose(device_type: str, requested: str | None) -> tuple[str, str]:
     if requested:
-        if requested not in BACKENDS:
-            raise RuntimeError(f"{VARIABLE} must be one of {', '.join(BACKENDS)}, got {requested!r}")
-        if (why := missing(requested)) is not None:
-            raise RuntimeError(f"{VARIABLE} asks for the {requested!r} backend, which is missing: {why}")
-        if requested == "cpu" and device_type != "cpu":
-            raise RuntimeError(f"{VARIABLE} asks for the 'cpu' backend, which does not serve {device_type} tensors")
+        _check_request(requested, device_type)
         return requested, f"{VARIABLE}={requested}"
-    if device_type != "cpu":
-        return "torch", f"no kernels for {device_type}"
-    if (why := missing("cpu")) is not None:
-        return "torch", f"the cpu backend is missing: {why}"
-    return "cpu", "fastest for cpu tensors"
+    passed: list[str] = []
+    for name in DEVICES:
+        if device_type in DEVICES[name]:
+            why = missing(name)
+            if why is None:
+                return name, "; ".join(passed) or f"fastest for {device_type} tensors"
+            passed.append(f"the {name} backend is missing: {why}")
+    return "torch", "; ".join(passed) or f"no kernels for {device_type}"
+
+
+def _check_request(name: str, device_type: str) -> None:
+    if name not in NAMES:
+        raise RuntimeError(f"{VARIABLE} must be one of {', '.join(NAMES)}, got {name!r}")
+    if (why := missing(name)) is not None:
+        raise RuntimeError(f"{VARIABLE} asks for the {name!r} backend, which is missing: {why}")
+    if name in DEVICES and device_type not in DEVICES[name]:
+        raise RuntimeError(f"{VARIABLE} asks for the {name!r} backend, which does not serve {device_type} tensors")
+
+
+@cache
+def load(name: str) -> Backend:
+    """The backend of a name; Triton is imported when it is first asked for."""
+    if name == "cpu":
+        return cpu
+    if name == "torch":
+        return torch
+    module = import_module(f"spuproj.backends.{name}")
+    backend: Backend = module.backend
+    return backend
 
 
 def serving(device_type: str) -> Backend:
-    """The backend module that serves a device type. Raises RuntimeError as ``choose`` does."""
-    return BACKENDS[choose(device_type)[0]]
+    """The backend that serves a device type. Raises RuntimeError as ``choose`` does."""
+    return load(choose(device_type)[0])
 
 
 def _never_planned(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spuproj.backends.dtypes import CODES
 from spuproj.layout import empty_views
 
 try:
@@ -23,7 +24,6 @@ except ImportError as error:
 
 Size = Sequence[int]
 
-_DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
 _INDEX_LIMIT = 2**31 - 2
 # A result as large as a large page may be fresh memory: allocators return large blocks to the system.
 _FRESH_BYTES = 2 * 2**20
@@ -137,7 +137,7 @@ def _project_kernel(
     common = (_cpu.Shape(*views.shape[:3]), taps.native, _strides(dense), _strides(views))
     if interpolation == "nearest" and views.dtype == image.dtype:
         return _cpu.copy(image.element_size(), *common), taps, dense
-    return _cpu.project(_DTYPE_CODES[image.dtype], _DTYPE_CODES[views.dtype], *common), taps, dense
+    return _cpu.project(CODES[image.dtype], CODES[views.dtype], *common), taps, dense
 
 
 def _adjoint(
@@ -147,7 +147,7 @@ def _adjoint(
     empty = partial(_new_planes, shape)
     result, dense = empty(source), _dense(source)
     kernel = _cpu.scatter(
-        _DTYPE_CODES[source.dtype],
+        CODES[source.dtype],
         result.dim() == 4,
         _cpu.Shape(*source.shape[:3]),
         taps.native,
@@ -203,7 +203,7 @@ def unproject(views: Tensor, geometry: Tensor, size: Size, interpolation: str) -
     empty = partial(_new_planes, shape)
     slices, dense = empty(views), _dense(views)
     common = (_cpu.Shape(*views.shape[:3]), taps.native, _strides(dense), _strides(slices))
-    kernel = _cpu.copy(views.element_size(), *common) if nearest else _cpu.unproject(_DTYPE_CODES[views.dtype], *common)
+    kernel = _cpu.copy(views.element_size(), *common) if nearest else _cpu.unproject(CODES[views.dtype], *common)
     options = (tuple(size), interpolation)
     launch(
         "unproject", kernel, taps, (views,), geometry, options, (slices,), slices.numel(), dense=(dense,), empty=empty
@@ -231,7 +231,7 @@ def unproject_reduce(views: Tensor, geometry: Tensor, size: Size, interpolation:
         return mean, variance, count
     taps = _slice_taps(geometry, size, views.shape[-2:], interpolation, views.dtype, tiled=True)
     dense = _dense(views)
-    kernel = _cpu.reduce(_DTYPE_CODES[views.dtype], _cpu.Shape(*views.shape[:3]), taps.native, _strides(dense))
+    kernel = _cpu.reduce(CODES[views.dtype], _cpu.Shape(*views.shape[:3]), taps.native, _strides(dense))
     launch(
         "unproject_reduce",
         kernel,
@@ -264,9 +264,7 @@ def unproject_reduce_backward(
     taps = _slice_taps(geometry, mean.shape[-2:], views.shape[-2:], interpolation, views.dtype, tiled=False)
     sources = (views, grad_mean, grad_variance, mean, count)
     dense = (_dense(views), *(tensor.contiguous() for tensor in sources[1:]))
-    kernel = _cpu.reduce_backward(
-        _DTYPE_CODES[views.dtype], _cpu.Shape(*views.shape[:3]), taps.native, _strides(dense[0])
-    )
+    kernel = _cpu.reduce_backward(CODES[views.dtype], _cpu.Shape(*views.shape[:3]), taps.native, _strides(dense[0]))
     launch(
         "unproject_reduce_backward",
         kernel,

@@ -15,7 +15,7 @@ Size = Sequence[int]
 
 
 @dataclass(frozen=True)
-class _Taps:
+class Taps:
     """``[N, P]`` or ``[B, N, P]``: the pixel that each of P points reads, its blend, and whether it reads at all."""
 
     index: Tensor
@@ -38,14 +38,14 @@ def _arithmetic(dtype: torch.dtype) -> torch.dtype:
     return dtype if dtype == torch.float64 or not dtype.is_floating_point else torch.float32
 
 
-def _taps(y: Tensor, x: Tensor, source: tuple[int, int], interpolation: str, dtype: torch.dtype) -> _Taps:
+def _taps(y: Tensor, x: Tensor, source: tuple[int, int], interpolation: str, dtype: torch.dtype) -> Taps:
     valid = ~(torch.isnan(y) | torch.isnan(x))
     y, x = torch.where(valid, y, 0.0).flatten(-2), torch.where(valid, x, 0.0).flatten(-2)
     if interpolation == "nearest":
         y, x = torch.floor(y + 0.5), torch.floor(x + 0.5)
     row, column = torch.floor(y), torch.floor(x)
     fraction_y, fraction_x = (y - row).to(dtype), (x - column).to(dtype)
-    return _Taps(
+    return Taps(
         index=row.long() * source[1] + column.long(),
         right=(fraction_x > 0).long(),
         down=(fraction_y > 0).long() * source[1],
@@ -55,9 +55,8 @@ def _taps(y: Tensor, x: Tensor, source: tuple[int, int], interpolation: str, dty
     )
 
 
-def _view_taps(
-    table: Tensor, size: Size, view_size: Size, interpolation: str, padding: str, dtype: torch.dtype
-) -> _Taps:
+def view_taps(table: Tensor, size: Size, view_size: Size, interpolation: str, padding: str, dtype: torch.dtype) -> Taps:
+    """The taps of every view pixel into the slice."""
     source, raster = (size[0], size[1]), (view_size[0], view_size[1])
     if padding == "border":
         y, x = geo.to_slice(geo.Geometry.from_table(table), *geo.pixel_grid(raster, table.device))
@@ -67,7 +66,8 @@ def _view_taps(
     return _taps(y, x, source, interpolation, dtype)
 
 
-def _slice_taps(table: Tensor, size: Size, view_size: Size, interpolation: str, dtype: torch.dtype) -> _Taps:
+def slice_taps(table: Tensor, size: Size, view_size: Size, interpolation: str, dtype: torch.dtype) -> Taps:
+    """The taps of every slice pixel into the views."""
     raster = (view_size[0], view_size[1])
     v, u = geo.view_coordinates(table, (size[0], size[1]), raster)
     return _taps(v, u, raster, interpolation, dtype)
@@ -77,7 +77,7 @@ def _lerp(first: Tensor, second: Tensor, fraction: Tensor) -> Tensor:
     return torch.where(fraction > 0, first + fraction * (second - first), first)
 
 
-def _gather(source: Tensor, taps: _Taps) -> Tensor:
+def _gather(source: Tensor, taps: Taps) -> Tensor:
     """Source planes ``[B, N or 1, C, K]`` read through taps -> ``[B, N, C, P]``."""
     batch, _, channels, _ = source.shape
     views, points = taps.index.shape[-2:]
@@ -98,7 +98,7 @@ def _gather(source: Tensor, taps: _Taps) -> Tensor:
     return torch.where(valid, _lerp(top, bottom, fraction_y), 0)
 
 
-def _scatter(source: Tensor, taps: _Taps, pixels: int) -> Tensor:
+def _scatter(source: Tensor, taps: Taps, pixels: int) -> Tensor:
     """The transpose: ``[B, N, C, P]`` spread over source planes ``[B, N, C, pixels]``."""
     result = source.new_zeros(*source.shape[:-1], pixels)
     if pixels == 0:
@@ -114,9 +114,9 @@ def _raster(flat: Tensor, size: Size, dtype: torch.dtype) -> Tensor:
     return flat.reshape(*flat.shape[:-1], *size).to(dtype)
 
 
-def _view(taps: _Taps, n: int) -> _Taps:
+def _view(taps: Taps, n: int) -> Taps:
     fields = (taps.index, taps.right, taps.down, taps.fraction_y, taps.fraction_x, taps.valid)
-    return _Taps(*(field[..., n : n + 1, :] for field in fields))
+    return Taps(*(field[..., n : n + 1, :] for field in fields))
 
 
 def project(
@@ -137,14 +137,14 @@ def project(
 def project_out(image: Tensor, geometry: Tensor, out: Tensor, interpolation: str, padding: str) -> None:
     """The same, into ``[B, N, C, h, w]``."""
     dtype, view_size = _arithmetic(image.dtype), out.shape[-2:]
-    taps = _view_taps(geometry, image.shape[-2:], view_size, interpolation, padding, dtype)
+    taps = view_taps(geometry, image.shape[-2:], view_size, interpolation, padding, dtype)
     out.copy_(_raster(_gather(image.to(dtype).flatten(-2).unsqueeze(1), taps), view_size, dtype))
 
 
 def project_adjoint(views: Tensor, geometry: Tensor, size: Size, interpolation: str, padding: str) -> Tensor:
     """The transpose of ``project``: ``[B, N, C, h, w]`` -> ``[B, C, H, W]``."""
     dtype = _arithmetic(views.dtype)
-    taps = _view_taps(geometry, size, views.shape[-2:], interpolation, padding, dtype)
+    taps = view_taps(geometry, size, views.shape[-2:], interpolation, padding, dtype)
     image = torch.zeros(views.shape[0], views.shape[2], size[0] * size[1], dtype=dtype, device=views.device)
     for n in range(views.shape[1]):
         image += _scatter(views[:, n : n + 1].to(dtype).flatten(-2), _view(taps, n), image.shape[-1]).squeeze(1)
@@ -154,14 +154,14 @@ def project_adjoint(views: Tensor, geometry: Tensor, size: Size, interpolation: 
 def unproject(views: Tensor, geometry: Tensor, size: Size, interpolation: str) -> Tensor:
     """Slices ``[B, N, C, H, W]`` of views ``[B, N, C, h, w]``."""
     dtype = _arithmetic(views.dtype)
-    taps = _slice_taps(geometry, size, views.shape[-2:], interpolation, dtype)
+    taps = slice_taps(geometry, size, views.shape[-2:], interpolation, dtype)
     return _raster(_gather(views.to(dtype).flatten(-2), taps), size, views.dtype)
 
 
 def unproject_adjoint(slices: Tensor, geometry: Tensor, view_size: Size, interpolation: str) -> Tensor:
     """The transpose of ``unproject``: ``[B, N, C, H, W]`` -> ``[B, N, C, h, w]``."""
     dtype = _arithmetic(slices.dtype)
-    taps = _slice_taps(geometry, slices.shape[-2:], view_size, interpolation, dtype)
+    taps = slice_taps(geometry, slices.shape[-2:], view_size, interpolation, dtype)
     views = _scatter(slices.to(dtype).flatten(-2), taps, view_size[0] * view_size[1])
     return _raster(views, view_size, slices.dtype)
 
@@ -169,7 +169,7 @@ def unproject_adjoint(slices: Tensor, geometry: Tensor, view_size: Size, interpo
 def unproject_reduce(views: Tensor, geometry: Tensor, size: Size, interpolation: str) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, population variance and count ``[B, C, H, W]`` of the unprojected views, one view at a time (Welford)."""
     dtype = _arithmetic(views.dtype)
-    taps = _slice_taps(geometry, size, views.shape[-2:], interpolation, dtype)
+    taps = slice_taps(geometry, size, views.shape[-2:], interpolation, dtype)
     shape = (views.shape[0], views.shape[2], size[0] * size[1])
     mean = torch.zeros(shape, dtype=dtype, device=views.device)
     squares = torch.zeros_like(mean)

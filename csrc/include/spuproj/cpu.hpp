@@ -1,8 +1,10 @@
 // The CPU library: plain C++, no Python, no torch. Pointers are host memory; sizes and strides count elements.
+// The pixels of what is read lie side by side.
 #pragma once
 
 #include "spuproj/element.hpp"
 #include "spuproj/interpolation.hpp"
+#include "spuproj/planes.hpp"
 
 namespace spuproj::cpu {
 
@@ -35,16 +37,6 @@ struct Tiles {
     int64_t height, width;  // of the raster that reads
     int64_t source_width;
     int64_t sample_stride;  // as in Taps, in tiles
-};
-
-// B x N x C planes; the pixels of each lie pixel_stride apart, which is 1 for what is read.
-struct Planes {
-    void* data;
-    int64_t batch_stride, view_stride, channel_stride, pixel_stride;
-};
-
-struct Shape {
-    int64_t batch, views, channels;
 };
 
 // Taps for every pixel of `count` views' rasters (height x width).

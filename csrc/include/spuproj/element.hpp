@@ -2,12 +2,19 @@
 #pragma once
 
 #include <cstring>
+#include <stdexcept>
+#include <string>
 
 #include "spuproj/platform.hpp"
 
+#if defined(__CUDACC__)
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#endif
+
 namespace spuproj {
 
-// Codes shared with spuproj/backends/cpu.py.
+// Codes shared with spuproj/backends/dtypes.py.
 enum DType : int { kFloat32, kFloat64, kFloat16, kBFloat16, kDTypes };
 
 struct Float16 {
@@ -39,6 +46,9 @@ SPUPROJ_HD static inline float load(const float& e) { return e; }
 SPUPROJ_HD static inline double load(const double& e) { return e; }
 SPUPROJ_HD static inline float load(const BFloat16& e) { return bits_as<float>(static_cast<uint32_t>(e.bits) << 16); }
 SPUPROJ_HD static inline float load(const Float16& e) {
+#if defined(__CUDA_ARCH__)
+    return __half2float(__ushort_as_half(e.bits));
+#else
     const uint32_t sign = static_cast<uint32_t>(e.bits & 0x8000u) << 16;
     const uint32_t magnitude = static_cast<uint32_t>(e.bits & 0x7fffu) << 13;
     // 2^112 rebiases the exponent, subnormals included; Inf and NaN are put back by hand.
@@ -47,18 +57,28 @@ SPUPROJ_HD static inline float load(const Float16& e) {
     // NaN becomes quiet, as processors do it.
     const uint32_t special = magnitude | 0x7f800000u | (magnitude > 0x0f800000u ? 0x400000u : 0u);
     return bits_as<float>(sign | (magnitude >= 0x0f800000u ? special : finite));
+#endif
 }
 
-SPUPROJ_HD static inline void store(float& e, float value) { e = value; }
-SPUPROJ_HD static inline void store(double& e, double value) { e = value; }
+template <class E>
+SPUPROJ_HD static inline void store(E& e, E value) {
+    e = value;
+}
 SPUPROJ_HD static inline void store(float& e, double value) { e = static_cast<float>(value); }
 SPUPROJ_HD static inline void store(double& e, float value) { e = value; }
 SPUPROJ_HD static inline void store(BFloat16& e, float value) {
+#if defined(__CUDA_ARCH__)
+    e.bits = __bfloat16_as_ushort(__float2bfloat16_rn(value));
+#else
     const uint32_t bits = bits_as<uint32_t>(value);
     const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     e.bits = static_cast<uint16_t>(value != value ? (bits >> 16) | 0x40u : rounded);
+#endif
 }
 SPUPROJ_HD static inline void store(Float16& e, float value) {
+#if defined(__CUDA_ARCH__)
+    e.bits = __half_as_ushort(__float2half_rn(value));
+#else
     const uint32_t bits = bits_as<uint32_t>(value);
     const uint32_t sign = (bits >> 16) & 0x8000u;
     const uint32_t magnitude = bits & 0x7fffffffu;
@@ -74,9 +94,22 @@ SPUPROJ_HD static inline void store(Float16& e, float value) {
         half = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
     }
     e.bits = static_cast<uint16_t>(sign | half);
+#endif
 }
 // Through float, as torch rounds a double to half precision.
 SPUPROJ_HD static inline void store(BFloat16& e, double value) { store(e, static_cast<float>(value)); }
 SPUPROJ_HD static inline void store(Float16& e, double value) { store(e, static_cast<float>(value)); }
+
+// Calls with a value of the element type that the code names.
+template <class Call>
+void with_element(int dtype, const Call& call) {
+    switch (dtype) {
+        case kFloat32: return call(float());
+        case kFloat64: return call(double());
+        case kFloat16: return call(Float16());
+        case kBFloat16: return call(BFloat16());
+        default: throw std::invalid_argument("dtype must be a code from 0 to 3, got " + std::to_string(dtype));
+    }
+}
 
 }  // namespace spuproj

@@ -8,3 +8,9 @@
 #else
 #define SPUPROJ_HD
 #endif
+
+#if defined(__CUDA_ARCH__)
+#define SPUPROJ_UNROLL _Pragma("unroll")
+#else
+#define SPUPROJ_UNROLL
+#endif

@@ -1,0 +1,16 @@
+# CMAKE_CUDA_ARCHITECTURES where it is not given: machine code for those of these that nvcc knows, and PTX for the
+# newest, from which a driver compiles for GPUs that come after it.
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(wanted 75 80 86 89 90 100)
+  if(NOT CMAKE_CUDA_COMPILER)
+    find_program(CMAKE_CUDA_COMPILER nvcc REQUIRED)
+  endif()
+  execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-arch OUTPUT_VARIABLE known COMMAND_ERROR_IS_FATAL ANY)
+  foreach(architecture ${wanted})
+    if(known MATCHES "compute_${architecture}\n")
+      list(APPEND CMAKE_CUDA_ARCHITECTURES ${architecture}-real)
+      set(newest ${architecture})
+    endif()
+  endforeach()
+  list(APPEND CMAKE_CUDA_ARCHITECTURES ${newest}-virtual)
+endif()

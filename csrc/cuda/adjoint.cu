@@ -1,0 +1,25 @@
+#include "cuda/adjoint.hpp"
+#include "cuda/launch.hpp"
+
+namespace spuproj::cuda {
+
+void collect(const Queue& queue, int dtype, const Shape& shape, const Transpose& transpose, const Planes& source,
+             const Planes& destination, bool sum_views) {
+    const int64_t targets = sum_views ? 1 : shape.views, terms = sum_views ? shape.views : 1;
+    with_element(dtype, [&](auto element) {
+        const Chunks chunks = chunks_of(shape, transpose.sample_views, kAdjointPlanes);
+        launch(queue, Collect<decltype(element)>{transpose, chunks, terms, source, destination},
+               targets * transpose.source_pixels, chunks.count());
+    });
+}
+
+void scatter(const Queue& queue, int dtype, const Shape& shape, const Taps& taps, const Planes& source,
+             const Planes& destination) {
+    with_element(dtype, [&](auto element) {
+        const Chunks chunks = chunks_of(shape, taps.sample_stride, kAdjointPlanes);
+        launch(queue, Scatter<decltype(element)>{taps, chunks, source, destination}, shape.views * taps.pixels,
+               chunks.count());
+    });
+}
+
+}  // namespace spuproj::cuda

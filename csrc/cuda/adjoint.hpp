@@ -1,0 +1,97 @@
+// The transposes of project and unproject: a source pixel collects from those that read it, or each adds to what it
+// read.
+#pragma once
+
+#include "cuda/chunks.hpp"
+
+namespace spuproj::cuda {
+
+// Planes that a thread makes; each entry of the transpose is read once for all of them.
+constexpr int kAdjointPlanes = 4;
+
+// An item is one source pixel, of one view where their sum is not wanted.
+template <class E>
+struct Collect {
+    using A = typename Arithmetic<E>::type;
+
+    Transpose transpose;
+    Chunks chunks;
+    int64_t terms;  // views that add up
+    Planes source, destination;
+
+    SPUPROJ_HD void operator()(int64_t item, int64_t chunk) const {
+        const int64_t target = item / transpose.source_pixels, pixel = item % transpose.source_pixels;
+        ChunkPlanes planes(chunks, chunk);
+        const int64_t sample = planes.taps_sample();
+        const E* from[kAdjointPlanes];
+        int64_t to[kAdjointPlanes];
+        SPUPROJ_UNROLL
+        for (int l = 0; l < kAdjointPlanes; ++l) {
+            from[l] = static_cast<const E*>(source.data) + planes.offset(source);
+            to[l] = planes.offset(destination);
+            if (l + 1 < planes.count()) planes.advance();
+        }
+        A sums[kAdjointPlanes] = {};
+        for (int64_t n = target * terms; n < (target + 1) * terms; ++n) {
+            const int64_t view = sample * transpose.sample_views + n;
+            const int32_t* start = transpose.start + view * (transpose.source_pixels + 1) + pixel;
+            const int64_t first = view * transpose.entries;
+            for (int64_t entry = first + start[0]; entry < first + start[1]; ++entry) {
+                const int64_t at = n * source.view_stride + transpose.pixel[entry] * source.pixel_stride;
+                const A weight = static_cast<const A*>(transpose.weight)[entry];
+                SPUPROJ_UNROLL
+                for (int l = 0; l < kAdjointPlanes; ++l) sums[l] += weight * load(from[l][at]);
+            }
+        }
+        E* result =
+            static_cast<E*>(destination.data) + target * destination.view_stride + pixel * destination.pixel_stride;
+        SPUPROJ_UNROLL
+        for (int l = 0; l < kAdjointPlanes; ++l)
+            if (l < planes.count()) store(result[to[l]], sums[l]);
+    }
+};
+
+template <class A>
+SPUPROJ_HD static inline void add_atomically(A* sum, A term) {
+#if defined(__CUDA_ARCH__)
+    atomicAdd(sum, term);
+#else
+    *sum += term;
+#endif
+}
+
+// An item is one pixel of one view.
+template <class E>
+struct Scatter {
+    using A = typename Arithmetic<E>::type;
+
+    Taps taps;
+    Chunks chunks;
+    Planes source, destination;
+
+    SPUPROJ_HD void operator()(int64_t item, int64_t chunk) const {
+        ChunkPlanes planes(chunks, chunk);
+        const int64_t n = item / taps.pixels, pixel = item % taps.pixels;
+        const int64_t tap = planes.taps_sample() * taps.sample_stride + item;
+        const int64_t index = taps.index[tap];
+        if (index < 0) return;
+        const A y = static_cast<const A*>(taps.fraction_y)[tap], x = static_cast<const A*>(taps.fraction_x)[tap];
+        const A weights[4] = {(A(1) - y) * (A(1) - x), (A(1) - y) * x, y * (A(1) - x), y * x};
+        const E* view = static_cast<const E*>(source.data) + n * source.view_stride + pixel * source.pixel_stride;
+        A* target = static_cast<A*>(destination.data) + n * destination.view_stride;
+        for (int l = 0; l < planes.count(); ++l) {
+            const A value = load(view[planes.offset(source)]);
+            A* plane = target + planes.offset(destination);
+            SPUPROJ_UNROLL
+            for (int corner = 0; corner < 4; ++corner) {
+                // A weight of zero must not carry NaN or Inf to a pixel that the tap does not touch.
+                const int64_t at = index + corner / 2 * taps.source_width + corner % 2;
+                if (weights[corner] > A(0))
+                    add_atomically(plane + at * destination.pixel_stride, weights[corner] * value);
+            }
+            planes.advance();
+        }
+    }
+};
+
+}  // namespace spuproj::cuda

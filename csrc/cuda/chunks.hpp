@@ -1,0 +1,54 @@
+// How a tensor's planes are dealt to threads: in chunks that share their taps.
+#pragma once
+
+#include "spuproj/cuda.hpp"
+
+namespace spuproj::cuda {
+
+SPUPROJ_HD static inline int64_t ceiling(int64_t count, int64_t divisor) { return (count + divisor - 1) / divisor; }
+
+// Chunks of at most `size` planes; none holds planes of two samples whose taps differ.
+struct Chunks {
+    int64_t batch, channels, size;
+    bool shared;  // the batch shares its taps
+
+    SPUPROJ_HD int64_t per_group() const { return ceiling(shared ? batch * channels : channels, size); }
+    SPUPROJ_HD int64_t count() const { return shared ? per_group() : batch * per_group(); }
+};
+
+inline Chunks chunks_of(const Shape& shape, int64_t sample_stride, int64_t size) {
+    return {shape.batch, shape.channels, size, sample_stride == 0};
+}
+
+// The planes of one chunk, one after the other.
+class ChunkPlanes {
+ public:
+    SPUPROJ_HD ChunkPlanes(const Chunks& chunks, int64_t chunk) : channels_(chunks.channels) {
+        const int64_t group = chunks.shared ? 0 : chunk / chunks.per_group();
+        const int64_t first = (chunks.shared ? chunk : chunk % chunks.per_group()) * chunks.size;
+        const int64_t left = (chunks.shared ? chunks.batch : 1) * channels_ - first;
+        count_ = static_cast<int>(left < chunks.size ? left : chunks.size);
+        sample_ = group + first / channels_;
+        channel_ = first % channels_;
+        taps_sample_ = group;
+    }
+
+    SPUPROJ_HD int count() const { return count_; }
+    // The sample whose taps all of them share.
+    SPUPROJ_HD int64_t taps_sample() const { return taps_sample_; }
+    // Of the present plane, in a tensor.
+    SPUPROJ_HD int64_t offset(const Planes& tensor) const {
+        return sample_ * tensor.batch_stride + channel_ * tensor.channel_stride;
+    }
+    SPUPROJ_HD void advance() {
+        if (++channel_ < channels_) return;
+        channel_ = 0;
+        ++sample_;
+    }
+
+ private:
+    int64_t channels_, sample_, channel_, taps_sample_;
+    int count_;
+};
+
+}  // namespace spuproj::cuda

@@ -1,0 +1,75 @@
+// Runs an element for every item of every chunk: on the device, or, compiled by a host's compiler, one after the other.
+#pragma once
+
+#include "spuproj/cuda.hpp"
+
+#if defined(__CUDACC__)
+
+#include <cuda_runtime.h>
+
+#include <string>
+
+namespace spuproj::cuda {
+
+constexpr unsigned kThreads = 256;
+// Blocks that a multiprocessor holds at least: leaves each thread 128 registers.
+constexpr unsigned kResidentBlocks = 2;
+
+template <class Element>
+__global__ void __launch_bounds__(kThreads, kResidentBlocks)
+    run(const Element element, int64_t items, unsigned blocks_per_chunk) {
+    const int64_t item = static_cast<int64_t>(blockIdx.x % blocks_per_chunk) * kThreads + threadIdx.x;
+    if (item < items) element(item, blockIdx.x / blocks_per_chunk);
+}
+
+// Makes a device current for as long as it lives.
+class DeviceGuard {
+ public:
+    explicit DeviceGuard(int device) {
+        check(cudaGetDevice(&before_));
+        if (device != before_) check(cudaSetDevice(device));
+        changed_ = device != before_;
+    }
+    ~DeviceGuard() {
+        if (changed_) cudaSetDevice(before_);
+    }
+    DeviceGuard(const DeviceGuard&) = delete;
+    DeviceGuard& operator=(const DeviceGuard&) = delete;
+
+    static void check(cudaError_t error) {
+        if (error != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(error));
+    }
+
+ private:
+    int before_ = 0;
+    bool changed_ = false;
+};
+
+template <class Element>
+void launch(const Queue& queue, const Element& element, int64_t items, int64_t chunks) {
+    const int64_t blocks_per_chunk = (items + kThreads - 1) / kThreads;
+    if (blocks_per_chunk > INT32_MAX || chunks > INT32_MAX / blocks_per_chunk)
+        throw std::runtime_error("one call must have at most 2^31 - 1 blocks of threads, got " +
+                                 std::to_string(chunks) + " x " + std::to_string(blocks_per_chunk) +
+                                 "; pass fewer samples at a time");
+    const DeviceGuard guard(queue.device);
+    run<<<static_cast<unsigned>(blocks_per_chunk * chunks), kThreads, 0, static_cast<cudaStream_t>(queue.stream)>>>(
+        element, items, static_cast<unsigned>(blocks_per_chunk));
+    DeviceGuard::check(cudaGetLastError());
+}
+
+}  // namespace spuproj::cuda
+
+#else
+
+namespace spuproj::cuda {
+
+template <class Element>
+void launch(const Queue&, const Element& element, int64_t items, int64_t chunks) {
+    for (int64_t chunk = 0; chunk < chunks; ++chunk)
+        for (int64_t item = 0; item < items; ++item) element(item, chunk);
+}
+
+}  // namespace spuproj::cuda
+
+#endif

@@ -1,0 +1,33 @@
+#include "cuda/launch.hpp"
+
+namespace spuproj::cuda {
+namespace {
+
+// An item is a pixel of the raster that reads, a chunk one view.
+template <class A>
+struct BuildTaps {
+    const ViewGeometry* geometry;
+    Sampling sampling;
+    int64_t width;
+    Taps taps;
+
+    SPUPROJ_HD void operator()(int64_t item, int64_t chunk) const {
+        const Tap tap = tap_at(geometry[chunk], sampling, item / width, item % width);
+        const int64_t at = chunk * taps.pixels + item;
+        taps.index[at] = static_cast<int32_t>(tap.row < 0 ? -1 : tap.row * taps.source_width + tap.column);
+        static_cast<A*>(taps.fraction_y)[at] = static_cast<A>(tap.fraction_y);
+        static_cast<A*>(taps.fraction_x)[at] = static_cast<A>(tap.fraction_x);
+    }
+};
+
+}  // namespace
+
+void build_taps(const Queue& queue, const ViewGeometry* geometry, int64_t count, const Sampling& sampling,
+                int64_t height, int64_t width, bool double_precision, const Taps& taps) {
+    if (double_precision)
+        launch(queue, BuildTaps<double>{geometry, sampling, width, taps}, height * width, count);
+    else
+        launch(queue, BuildTaps<float>{geometry, sampling, width, taps}, height * width, count);
+}
+
+}  // namespace spuproj::cuda

@@ -1,0 +1,266 @@
+"""Triton's kernels: each program makes ``block_pixels`` pixels of ``chunk_planes`` planes that share their taps.
+
+Tensors come as pointers with the strides of batch, view, channel and pixel; offsets have 64 bits. ``planes_per_group``
+is the number of planes that share their taps: those of the batch, or those of one sample.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _chunk(pid, items_per_chunk, planes_per_group, chunk_planes: tl.constexpr):
+    """Of a program: its item within the chunk, the sample whose taps it uses, its planes, and which of these exist."""
+    chunk = pid // items_per_chunk
+    chunks_per_group = (planes_per_group + chunk_planes - 1) // chunk_planes
+    plane = chunk % chunks_per_group * chunk_planes + tl.arange(0, chunk_planes)
+    return pid % items_per_chunk, chunk // chunks_per_group, plane, plane < planes_per_group
+
+
+@triton.jit
+def _offsets(sample, plane, channels, batch_stride, channel_stride):
+    """Where the planes of a group lie in a tensor, ``[planes, 1]``."""
+    return ((sample + plane // channels) * batch_stride + plane % channels * channel_stride)[:, None]
+
+
+@triton.jit
+def _mix(first, second, fraction):
+    return tl.where(fraction > 0, first + fraction * (second - first), first)
+
+
+@triton.jit
+def _blend(source, index, y, x, valid, width, pixel_stride):
+    """What taps ``[pixels]`` read of planes ``[planes, 1]``; zero where a tap has no source."""
+    upper_left = source + index.to(tl.int64) * pixel_stride
+    right, down = tl.where(x > 0, pixel_stride, 0), tl.where(y > 0, width * pixel_stride, 0)
+    a = tl.load(upper_left, mask=valid, other=0).to(y.dtype)
+    b = tl.load(upper_left + right, mask=valid, other=0).to(y.dtype)
+    c = tl.load(upper_left + down, mask=valid, other=0).to(y.dtype)
+    d = tl.load(upper_left + down + right, mask=valid, other=0).to(y.dtype)
+    return _mix(_mix(a, b, x), _mix(c, d, x), y)
+
+
+@triton.jit
+def _load_taps(index, fraction_y, fraction_x, tap, inside):
+    return (
+        tl.load(index + tap, mask=inside, other=-1),
+        tl.load(fraction_y + tap, mask=inside, other=0),
+        tl.load(fraction_x + tap, mask=inside, other=0),
+    )
+
+
+@triton.jit
+def gather(
+    index,
+    fraction_y,
+    fraction_x,
+    source,
+    destination,
+    pixels,
+    width,
+    views,
+    sample_stride,
+    source_batch,
+    source_view,
+    source_channel,
+    source_pixel,
+    batch_stride,
+    view_stride,
+    channel_stride,
+    pixel_stride,
+    channels,
+    planes_per_group,
+    copies: tl.constexpr,
+    chunk_planes: tl.constexpr,
+    block_pixels: tl.constexpr,
+):
+    blocks = tl.cdiv(pixels, block_pixels)
+    item, sample, plane, exists = _chunk(tl.program_id(0).to(tl.int64), blocks * views, planes_per_group, chunk_planes)
+    n, pixel = item // blocks, item % blocks * block_pixels + tl.arange(0, block_pixels)
+    inside = pixel < pixels
+    i, y, x = _load_taps(index, fraction_y, fraction_x, sample * sample_stride + n * pixels + pixel, inside)
+    valid = exists[:, None] & (i >= 0)[None, :]
+    base = source + n * source_view + _offsets(sample, plane, channels, source_batch, source_channel)
+    if copies:
+        value = tl.load(base + i.to(tl.int64) * source_pixel, mask=valid, other=0)
+    else:
+        value = _blend(base, i, y, x, valid, width, source_pixel)
+    to = destination + n * view_stride + _offsets(sample, plane, channels, batch_stride, channel_stride)
+    tl.store(to + pixel * pixel_stride, value.to(destination.dtype.element_ty), exists[:, None] & inside[None, :])
+
+
+@triton.jit
+def reduce(
+    index,
+    fraction_y,
+    fraction_x,
+    source,
+    mean,
+    variance,
+    count,
+    pixels,
+    width,
+    views,
+    sample_stride,
+    source_batch,
+    source_view,
+    source_channel,
+    source_pixel,
+    channels,
+    planes_per_group,
+    chunk_planes: tl.constexpr,
+    block_pixels: tl.constexpr,
+):
+    blocks = tl.cdiv(pixels, block_pixels)
+    item, sample, plane, exists = _chunk(tl.program_id(0).to(tl.int64), blocks, planes_per_group, chunk_planes)
+    pixel = item * block_pixels + tl.arange(0, block_pixels)
+    inside = pixel < pixels
+    base = source + _offsets(sample, plane, channels, source_batch, source_channel)
+    # Sums of deviations from the first value keep the variance's digits where the values lie far from zero.
+    origin = tl.zeros([chunk_planes, block_pixels], fraction_y.dtype.element_ty)
+    total, squares, seen = origin, origin, tl.zeros([block_pixels], tl.int32)
+    for n in range(views):
+        i, y, x = _load_taps(index, fraction_y, fraction_x, sample * sample_stride + n * pixels + pixel, inside)
+        shows = i >= 0
+        value = _blend(base + n * source_view, i, y, x, exists[:, None] & shows[None, :], width, source_pixel)
+        origin = tl.where((shows & (seen == 0))[None, :], value, origin)
+        deviation = tl.where(shows[None, :], value - origin, 0)
+        total += deviation
+        squares += deviation * deviation
+        seen += shows.to(tl.int32)
+    number = tl.maximum(seen, 1).to(origin.dtype)[None, :]
+    shift = total / number
+    spread = squares / number - shift * shift
+    to = _offsets(sample, plane, channels, channels * pixels, pixels) + pixel
+    stored = exists[:, None] & inside[None, :]
+    tl.store(mean + to, (origin + shift).to(mean.dtype.element_ty), stored)
+    tl.store(variance + to, tl.where(spread < 0, 0, spread).to(variance.dtype.element_ty), stored)
+    tl.store(count + to, seen[None, :] + tl.zeros([chunk_planes, block_pixels], tl.int32), stored)
+
+
+@triton.jit
+def slopes(
+    index,
+    fraction_y,
+    fraction_x,
+    source,
+    grad_mean,
+    grad_variance,
+    mean,
+    count,
+    slopes,
+    pixels,
+    width,
+    views,
+    sample_stride,
+    source_batch,
+    source_view,
+    source_channel,
+    source_pixel,
+    channels,
+    planes_per_group,
+    chunk_planes: tl.constexpr,
+    block_pixels: tl.constexpr,
+):
+    blocks = tl.cdiv(pixels, block_pixels)
+    item, sample, plane, exists = _chunk(tl.program_id(0).to(tl.int64), blocks * views, planes_per_group, chunk_planes)
+    n, pixel = item // blocks, item % blocks * block_pixels + tl.arange(0, block_pixels)
+    inside = pixel < pixels
+    i, y, x = _load_taps(index, fraction_y, fraction_x, sample * sample_stride + n * pixels + pixel, inside)
+    valid = exists[:, None] & (i >= 0)[None, :]
+    base = source + n * source_view + _offsets(sample, plane, channels, source_batch, source_channel)
+    at = _offsets(sample, plane, channels, channels * pixels, pixels) + pixel
+    deviation = _blend(base, i, y, x, valid, width, source_pixel) - tl.load(mean + at, mask=valid, other=0).to(y.dtype)
+    on_variance = tl.load(grad_variance + at, mask=valid, other=0).to(y.dtype)
+    gradient = tl.load(grad_mean + at, mask=valid, other=0).to(y.dtype) + 2 * on_variance * deviation
+    slope = gradient / tl.maximum(tl.load(count + at, mask=valid, other=1), 1).to(y.dtype)
+    to = _offsets(sample, plane, channels, views * channels * pixels, pixels) + n * channels * pixels + pixel
+    tl.store(slopes + to, tl.where(valid, slope, 0), exists[:, None] & inside[None, :])
+
+
+@triton.jit
+def collect(
+    start,
+    entry_pixel,
+    entry_weight,
+    source,
+    destination,
+    entries,
+    source_pixels,
+    terms,
+    targets,
+    sample_views,
+    source_batch,
+    source_view,
+    source_channel,
+    source_pixel,
+    batch_stride,
+    view_stride,
+    channel_stride,
+    pixel_stride,
+    channels,
+    planes_per_group,
+    chunk_planes: tl.constexpr,
+    block_pixels: tl.constexpr,
+):
+    blocks = tl.cdiv(source_pixels, block_pixels)
+    item, sample, plane, exists = _chunk(
+        tl.program_id(0).to(tl.int64), blocks * targets, planes_per_group, chunk_planes
+    )
+    target, pixel = item // blocks, item % blocks * block_pixels + tl.arange(0, block_pixels)
+    inside = pixel < source_pixels
+    base = source + _offsets(sample, plane, channels, source_batch, source_channel)
+    total = tl.zeros([chunk_planes, block_pixels], entry_weight.dtype.element_ty)
+    for n in range(target * terms, target * terms + terms):
+        view = sample * sample_views + n
+        row = start + view * (source_pixels + 1) + pixel
+        first, end = tl.load(row, mask=inside, other=0), tl.load(row + 1, mask=inside, other=0)
+        for step in range(tl.max(end - first, 0)):
+            entry, valid = view * entries + first + step, first + step < end
+            reader = tl.load(entry_pixel + entry, mask=valid, other=0).to(tl.int64)
+            weight = tl.load(entry_weight + entry, mask=valid, other=0)
+            read = base + n * source_view + reader * source_pixel
+            total += weight * tl.load(read, mask=exists[:, None] & valid[None, :], other=0).to(weight.dtype)
+    to = destination + target * view_stride + _offsets(sample, plane, channels, batch_stride, channel_stride)
+    tl.store(to + pixel * pixel_stride, total.to(destination.dtype.element_ty), exists[:, None] & inside[None, :])
+
+
+@triton.jit
+def scatter(
+    index,
+    fraction_y,
+    fraction_x,
+    source,
+    destination,
+    pixels,
+    width,
+    views,
+    sample_stride,
+    source_batch,
+    source_view,
+    source_channel,
+    source_pixel,
+    batch_stride,
+    view_stride,
+    channel_stride,
+    pixel_stride,
+    channels,
+    planes_per_group,
+    chunk_planes: tl.constexpr,
+    block_pixels: tl.constexpr,
+):
+    blocks = tl.cdiv(pixels, block_pixels)
+    item, sample, plane, exists = _chunk(tl.program_id(0).to(tl.int64), blocks * views, planes_per_group, chunk_planes)
+    n, pixel = item // blocks, item % blocks * block_pixels + tl.arange(0, block_pixels)
+    i, y, x = _load_taps(index, fraction_y, fraction_x, sample * sample_stride + n * pixels + pixel, pixel < pixels)
+    valid = exists[:, None] & (i >= 0)[None, :]
+    base = source + n * source_view + _offsets(sample, plane, channels, source_batch, source_channel)
+    value = tl.load(base + pixel * source_pixel, mask=valid, other=0).to(y.dtype)
+    to = destination + n * view_stride + _offsets(sample, plane, channels, batch_stride, channel_stride)
+    to += i.to(tl.int64) * pixel_stride
+    # A weight of zero must not carry NaN or Inf to a pixel that the tap does not touch.
+    touches_right, touches_down = valid & (x > 0)[None, :], valid & (y > 0)[None, :]
+    tl.atomic_add(to, (1 - y) * (1 - x) * value, mask=valid, sem="relaxed")
+    tl.atomic_add(to + pixel_stride, (1 - y) * x * value, mask=touches_right, sem="relaxed")
+    tl.atomic_add(to + width * pixel_stride, y * (1 - x) * value, mask=touches_down, sem="relaxed")
+    tl.atomic_add(to + (width + 1) * pixel_stride, y * x * value, mask=touches_right & touches_down, sem="relaxed")

@@ -1,0 +1,61 @@
+"""Every backend, made to take CPU tensors: GPU backends on a GPU where there is one, and elsewhere on the CPU.
+
+Without a GPU the CUDA kernels' per-element code runs in the compiled module ``spuproj._cuda_host``. Triton's
+interpreter is too slow to be one of these: ``test_triton.py`` has tests of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spuproj import backends
+from spuproj.backends.cuda import CudaKernels
+from spuproj.backends.gpu import GpuBackend
+
+GPU = torch.cuda.is_available()
+
+
+def moved(tensor: Tensor, device: str) -> Tensor:
+    """The same tensor on a device: with its strides and offset, and all of its memory."""
+    memory = tensor.new_empty(0, device=device)
+    storage = tensor.untyped_storage().to(device=torch.device(device))
+    return memory.set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())
+
+
+class OnGpu:
+    """A backend that serves GPU tensors, for tests that have CPU tensors."""
+
+    def __init__(self, backend: backends.Backend) -> None:
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            there = [moved(arg, "cuda") if isinstance(arg, Tensor) else arg for arg in args]
+            result = getattr(self._backend, name)(*there)
+            if name == "project_out":
+                return args[2].copy_(there[2])
+            return tuple(part.cpu() for part in result) if isinstance(result, tuple) else result.cpu()
+
+        return run
+
+
+def host_twin() -> GpuBackend:
+    """The ``cuda`` backend with its kernels' per-element code on the CPU."""
+    from spuproj import _cuda_host
+
+    return GpuBackend(CudaKernels(_cuda_host))
+
+
+def _backends() -> dict[str, Any]:
+    found: dict[str, Any] = {name: backends.load(name) for name in ("cpu", "torch")}
+    if GPU:
+        served = [name for name in ("cuda", "triton") if backends.missing(name) is None]
+        return found | {name: OnGpu(backends.load(name)) for name in served}
+    return found | {"cuda-on-cpu": host_twin()}
+
+
+BACKENDS = _backends()
