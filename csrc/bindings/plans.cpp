@@ -112,8 +112,10 @@ class Plans {
         plan->empty = std::move(empty);
         size_t hash;
         if (!hash_of(plan->signature, name, options, hash)) return;
-        if (plans_.size() >= limit_) plans_.clear();
-        plans_[hash] = std::move(plan);
+        // What is dropped goes when the map is whole again: a tensor's end may let another thread in.
+        decltype(plans_) dropped;
+        if (plans_.size() >= limit_) dropped.swap(plans_);
+        plans_[hash].swap(plan);
     }
 
     // The result of a planned call, or None.
