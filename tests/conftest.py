@@ -1,10 +1,15 @@
 import os
 
-import pytest
 import torch
-from hypothesis import settings
 
-from helpers import BACKENDS
+# Triton reads it when it is imported, which other packages may do first.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+from helpers import BACKENDS  # noqa: E402
 
 # Each xdist worker has one core: more torch threads than that would fight over it.
 if "PYTEST_XDIST_WORKER" in os.environ:
