@@ -1,4 +1,4 @@
-"""The wheel holds the compiled module and all packages, and needs only torch and numpy to run."""
+"""The wheel holds the compiled modules and all packages, and needs only torch and numpy to run."""
 
 import sys
 import zipfile
@@ -12,7 +12,10 @@ def main(path: Path) -> None:
     required = {
         line.split()[1] for line in metadata.splitlines() if line.startswith("Requires-Dist") and ";" not in line
     }
-    assert any(name.startswith("spuproj/_cpu.") and not name.endswith(".pyi") for name in names), names
+    compiled = {
+        name.split(".")[0] for name in names if name.startswith("spuproj/_") and not name.endswith((".py", ".pyi"))
+    }
+    assert compiled == {"spuproj/_cpu", "spuproj/_cuda"}, names
     modules = {f"spuproj/{name}" for name in ("views.py", "py.typed", "training/cli.py", "benchmarks/bench.py")}
     assert modules <= set(names), names
     assert {name.split(">")[0] for name in required} == {"torch", "numpy"}, required

@@ -1,4 +1,5 @@
 import os
+from importlib.util import find_spec
 
 import torch
 
@@ -6,10 +7,23 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
-import pytest  # noqa: E402
-from hypothesis import settings  # noqa: E402
+import pytest
+from hypothesis import settings
 
-from helpers import BACKENDS  # noqa: E402
+from helpers import BACKENDS
+
+# The training layer and the CPU's benchmark have packages of their own, which a machine for GPU tests may lack.
+_TRAINING = ("cases", "cli", "evaluation", "files", "phantom", "pictures", "prediction", "runs", "training")
+_NEEDS = {
+    **{f"test_{name}.py": ("monai", "nibabel", "nilearn") for name in _TRAINING},
+    "test_bench.py": ("kornia", "monai"),
+}
+collect_ignore = [file for file, packages in _NEEDS.items() if not all(map(find_spec, packages))]
+
+
+def pytest_report_header():
+    return f"left out, since their packages are not installed: {', '.join(collect_ignore)}" if collect_ignore else None
+
 
 # Each xdist worker has one core: more torch threads than that would fight over it.
 if "PYTEST_XDIST_WORKER" in os.environ:

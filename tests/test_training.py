@@ -16,6 +16,7 @@ from spuproj.training.cases import load_case, target_mask
 from spuproj.training.files import InputError
 from spuproj.training.runs import Config, load_run
 from spuproj.training.slices import Entry, Slices, cache_cohort
+from spuproj.training.step_share import step_share
 from spuproj.training.trainer import Segmenter, train
 
 pytest_plugins = ["cohorts"]
@@ -315,3 +316,7 @@ def test_cases_of_another_size_are_an_error_that_names_the_case(cohort, fine_cas
     message = r"Phantom_001 must have slices like the first case, \(30, 30\) pixels over \(240\.0, 240\.0\) mm, got"
     with pytest.raises(InputError, match=message):
         cache_cohort([cohort[1], fine_case], "WT", tmp_path, lambda _: None)
+
+
+def test_the_projections_share_of_a_step_is_a_part_of_it():
+    assert 0 < step_share("cpu", batch=2, side=32) < 100

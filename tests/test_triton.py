@@ -27,7 +27,7 @@ if GPU:
 pytest.importorskip("triton")
 
 
-from spuproj.backends.triton import TritonKernels, backend  # noqa: E402
+from spuproj.backends.triton import TritonKernels, backend
 
 # More than one program's pixels, and views that differ from the slice.
 SIZE, VIEW_SIZE = (15, 19), (14, 20)

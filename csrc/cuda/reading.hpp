@@ -23,7 +23,7 @@ struct Blend {
     using Element = E;
     using Value = typename Arithmetic<E>::type;
 
-    uint32_t corners[4];  // upper left, upper right, lower left, lower right
+    uint32_t first, right, down;  // bytes to the upper left pixel, and from there
     Value fraction_y, fraction_x;
     bool valid;
 
@@ -34,17 +34,15 @@ struct Blend {
         fraction_x = static_cast<const Value*>(taps.fraction_x)[tap];
         valid = index >= 0;
         const uint32_t pixel = static_cast<uint32_t>(pixel_stride) * static_cast<uint32_t>(sizeof(E));
-        const uint32_t right = fraction_x > Value(0) ? pixel : 0;
-        const uint32_t down = fraction_y > Value(0) ? static_cast<uint32_t>(taps.source_width) * pixel : 0;
-        corners[0] = valid ? static_cast<uint32_t>(index) * pixel : 0;
-        corners[1] = corners[0] + right;
-        corners[2] = corners[0] + down;
-        corners[3] = corners[2] + right;
+        first = valid ? static_cast<uint32_t>(index) * pixel : 0;
+        right = fraction_x > Value(0) ? pixel : 0;
+        down = fraction_y > Value(0) ? static_cast<uint32_t>(taps.source_width) * pixel : 0;
     }
 
     SPUPROJ_HD Value operator()(const E* plane) const {
-        const Value top = mix(load(element_at(plane, corners[0])), load(element_at(plane, corners[1])), fraction_x);
-        const Value bottom = mix(load(element_at(plane, corners[2])), load(element_at(plane, corners[3])), fraction_x);
+        const uint32_t below = first + down;
+        const Value top = mix(load(element_at(plane, first)), load(element_at(plane, first + right)), fraction_x);
+        const Value bottom = mix(load(element_at(plane, below)), load(element_at(plane, below + right)), fraction_x);
         return valid ? mix(top, bottom, fraction_y) : Value(0);
     }
 };

@@ -1,0 +1,67 @@
+"""What projecting costs within a step of training: ``python -m spuproj.training.step_share`` prints it for a GPU."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+
+from spuproj import functional
+from spuproj.training.runs import Config, make_network, make_views
+
+_STEPS = 5
+
+
+def step_share(device: str, batch: int = 64, side: int = 240) -> float:
+    """Percent of a training step that goes into projecting images and labels.
+
+    The step is that of the training layer: one random view for each slice, its U-Net, here in bfloat16, channels-last.
+    The device is waited for after each part, which counts against the projection more than overlapping would.
+
+    Args:
+        device: where to train.
+        batch: slices per step.
+        side: of the slices and the views, in pixels.
+    """
+    size = (side, side)
+    config = Config(target="WT", field=(240.0, 240.0), view_size=size, extent=(0.2, 0.2, 0.8, 0.8))
+    network = make_network(config).to(device, memory_format=torch.channels_last)
+    views = make_views(config, size).to(device)
+    optimizer = torch.optim.AdamW(network.parameters())
+    image = torch.randn(batch, len(config.modalities), *size, device=device)
+    label = (image[:, :1] > 1).to(torch.uint8)
+
+    def project() -> tuple[Tensor, Tensor]:
+        table = views.geometry[torch.randint(len(views), (batch, 1), device=device)]
+        options = {"out_dtype": torch.bfloat16, "memory_format": torch.channels_last}
+        seen = functional.project(image, table, size, **options).squeeze(1)
+        return seen, functional.project(label, table, size, interpolation="nearest").squeeze(1)
+
+    def learn(seen: Tensor, target: Tensor) -> None:
+        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
+            logits = network(seen)
+        torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), target.float()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    for _ in range(2):
+        learn(*project())
+    projecting = whole = 0.0
+    for _ in range(_STEPS):
+        start = _now(device)
+        seen = project()
+        between = _now(device)
+        learn(*seen)
+        projecting, whole = projecting + between - start, whole + _now(device) - start
+    return 100 * projecting / whole
+
+
+def _now(device: str) -> float:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+if __name__ == "__main__":
+    print(f"{step_share('cuda'):.3f}")
