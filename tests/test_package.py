@@ -5,6 +5,7 @@ import inspect
 import re
 import subprocess
 import types
+from pathlib import Path
 
 import pytest
 
@@ -16,15 +17,24 @@ PROJECT = "import torch; from spuproj import Views; Views.rigid((2, 2)).project(
 WITHOUT_COMPILED = "import sys; sys.modules['spuproj._cpu'] = None"
 
 
-def test_the_compiled_module_links_neither_torch_nor_openmp():
-    dynamic = subprocess.run(["readelf", "-d", _cpu.__file__], capture_output=True, text=True, check=True).stdout
+COMPILED = sorted(Path(_cpu.__file__).parent.glob("_c*.so"))
+
+
+@pytest.mark.parametrize("module", COMPILED, ids=lambda path: path.name.split(".")[0])
+def test_a_compiled_module_links_neither_torch_nor_openmp_nor_cuda(module):
+    dynamic = subprocess.run(["readelf", "-d", module], capture_output=True, text=True, check=True).stdout
     needed = re.findall(r"\(NEEDED\).*\[(.+?)\]", dynamic)
     assert any(name.startswith("libc.so") for name in needed)
-    assert [name for name in needed if re.match(r"lib(torch|c10|gomp|omp|iomp)", name)] == []
+    assert [name for name in needed if re.match(r"lib(torch|c10|gomp|omp|iomp|cuda)", name)] == []
+
+
+def test_the_module_under_test_is_among_the_compiled_ones():
+    assert Path(_cpu.__file__) in COMPILED
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    heavy = ("monai", "pytorch_lightning", "nibabel", "nilearn", "matplotlib", "scipy", "spuproj.training")
+    packages = ("monai", "pytorch_lightning", "nibabel", "nilearn", "matplotlib", "scipy")
+    heavy = (*packages, "spuproj.training", "spuproj.backends.triton")
     run = run_python(f"import sys, spuproj; print([name for name in {heavy!r} if name in sys.modules])")
     assert run.stdout == "[]\n", run.stderr
 
@@ -45,8 +55,9 @@ def test_the_package_never_imports_its_training_layer():
 
 
 def test_the_kernels_know_neither_python_nor_torch():
-    sources = [path for path in (ROOT / "csrc").rglob("*.[ch]*pp") if path.parent.name != "bindings"]
-    assert ROOT / "csrc" / "cpu" / "kernels.cpp" in sources
+    files = [*(ROOT / "csrc").rglob("*.[ch]*pp"), *(ROOT / "csrc").rglob("*.cu")]
+    sources = [path for path in files if path.parent.name != "bindings"]
+    assert {ROOT / "csrc" / "cpu" / "kernels.cpp", ROOT / "csrc" / "cuda" / "gather.cu"} <= set(sources)
     for path in sources:
         included = re.findall(r'#\s*include\s*[<"](.+?)[>"]', path.read_text())
         assert [name for name in included if re.match(r"(torch|ATen|c10|pybind11|Python\.h)", name)] == [], path
