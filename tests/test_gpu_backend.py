@@ -2,6 +2,7 @@
 
 import gc
 import math
+import re
 
 import pytest
 import torch
@@ -165,12 +166,20 @@ def test_a_transpose_lists_the_readers_of_each_pixel_in_order():
     assert transpose.weight[0, :6].tolist() == [0.375, 1.0, 0.375, 0.125, 1.0, 0.125]
 
 
-def test_a_plane_beyond_the_reach_of_32_bits_is_refused(backend):
-    image = torch.zeros(1).expand(1, 1, 2**16, 2**15)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8], ids=str)
+def test_a_plane_beyond_the_reach_of_32_bits_is_refused(backend, dtype):
+    image = torch.zeros(1, dtype=dtype).expand(1, 1, 2**16, 2**15)
     table = Views.zoom((2**16, 2**15), centers=[(0, 0)], factor=2.0, view_size=(4, 4)).geometry
-    message = "image must have planes of less than 4 GiB, got 65536 x 32768 of torch.float32"
-    with pytest.raises(ValueError, match=message):
-        backend.project(image, table, (4, 4), "bilinear", "zeros")
+    message = f"image must have planes of less than 4 GiB and 2^31 pixels, got 65536 x 32768 of {dtype}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        backend.project(image, table, (4, 4), "nearest", "zeros")
+
+
+def test_a_transpose_of_more_entries_than_32_bits_count_is_refused(monkeypatch):
+    monkeypatch.setattr(gpu_taps, "ENTRIES", 11)
+    taps = gpu_taps.Taps(torch.zeros(1, 3, dtype=torch.int32), torch.zeros(1, 3), torch.zeros(1, 3), (2, 2))
+    with pytest.raises(ValueError, match="a raster must have at most 2 pixels here, got 3"):
+        gpu_taps.transpose_of(taps)
 
 
 def test_pixels_that_lie_too_far_apart_are_brought_together(backend, monkeypatch):

@@ -18,6 +18,9 @@ Size = Sequence[int]
 PLANE_BYTES = 2**32 - 1
 """Bytes that one plane may span."""
 
+PLANE_PIXELS = 2**31 - 1
+"""Pixels that one plane that is read may have."""
+
 # Gradients of unprojected views that are held at a time, in bytes.
 _SLOPE_BYTES = 256 * 2**20
 
@@ -69,8 +72,10 @@ def pixel_stride(plane: Tensor) -> int:
 def _uniform(tensor: Tensor, argument: str) -> Tensor:
     """The tensor itself where all pixels of a plane lie at one stride within reach, else a contiguous copy."""
     height, width = tensor.shape[-2:]
-    if height * width * tensor.itemsize > PLANE_BYTES:
-        raise ValueError(f"{argument} must have planes of less than 4 GiB, got {height} x {width} of {tensor.dtype}")
+    if height * width > PLANE_PIXELS or height * width * tensor.itemsize > PLANE_BYTES:
+        raise ValueError(
+            f"{argument} must have planes of less than 4 GiB and 2^31 pixels, got {height} x {width} of {tensor.dtype}"
+        )
     stride = pixel_stride(tensor)
     regular = height == 1 or tensor.stride(-2) == width * stride
     return tensor if regular and height * width * stride * tensor.itemsize <= PLANE_BYTES else tensor.contiguous()
@@ -177,9 +182,9 @@ class GpuBackend:
     ) -> Tensor:
         """Gradient of ``unproject_reduce`` with respect to its views."""
         sampling, source = _inverse(mean, views, interpolation), _uniform(views, "views")
-        gradient = torch.zeros(views.shape, dtype=sampling.precision, device=views.device)
+        gradient = torch.empty(views.shape, dtype=sampling.precision, device=views.device)
         if views.numel() == 0 or mean.numel() == 0:
-            return gradient.to(views.dtype)
+            return gradient.zero_().to(views.dtype)
         grad_mean, grad_variance = grad_mean.contiguous(), grad_variance.contiguous()
         mean, count = mean.contiguous(), count.contiguous()
         shape = (*views.shape[1:3], *mean.shape[-2:])
@@ -194,14 +199,12 @@ class GpuBackend:
 
     def _parts(self, geometry: Tensor, batch: int, sampling: Sampling, most: int | None = None) -> Iterator[_Part]:
         """The batch in parts of at most so many samples, and of so few that taps of their own fit in memory."""
-        samples = batch if most is None else most
-        if geometry.dim() == 3:
+        samples, shared = batch if most is None else most, geometry.dim() == 2
+        if not shared:
             samples = min(samples, max(1, self.kernels.points // (geometry.shape[1] * math.prod(sampling.raster))))
         for first in range(0, batch, samples):
             part = slice(first, first + samples)
-            yield _Part(
-                part, geometry if geometry.dim() == 2 else geometry[part], geometry.dim() == 2 or samples >= batch
-            )
+            yield _Part(part, geometry if shared else geometry[part], shared or samples >= batch)
 
     def _taps(self, part: _Part, sampling: Sampling) -> Taps:
         make = self.kernels.taps

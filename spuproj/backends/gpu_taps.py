@@ -17,6 +17,9 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
+ENTRIES = 2**31 - 1
+"""Entries that the transpose of one view may have, four for each point."""
+
 CACHE_BYTES = 512 * 2**20
 """Bound of one cache."""
 
@@ -80,7 +83,12 @@ class Transpose:
 
 
 def transpose_of(taps: Taps) -> Transpose:
-    """Sorts the corners of all taps by the source pixel that they read; a stable sort gives equal bits each time."""
+    """Sorts the corners of all taps by the source pixel that they read; a stable sort gives equal bits each time.
+
+    Raises ValueError for rasters whose entries 32 bits cannot count.
+    """
+    if 4 * taps.index.shape[-1] > ENTRIES:
+        raise ValueError(f"a raster must have at most {ENTRIES // 4} pixels here, got {taps.index.shape[-1]}")
     y, x, width = taps.fraction_y, taps.fraction_x, taps.source[1]
     weight = torch.stack([(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x], dim=-1)
     corner = torch.stack([taps.index + step for step in (0, 1, width, width + 1)], dim=-1)

@@ -1,0 +1,59 @@
+"""Triton's compiler takes every kernel, of every dtype, to machine code: its interpreter forgives what it does not."""
+
+import pytest
+
+from helpers import run_python
+
+pytest.importorskip("triton")
+
+COMPILE = """
+import inspect
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from spuproj.backends import triton_kernels as kernels
+
+TAPS = ("index", "fraction_y", "fraction_x")
+CONSTANTS = {{"chunk_planes": 4, "block_pixels": 256}}
+
+
+def compiled(kernel, pointers, sizes, **constants):
+    constants = {{**CONSTANTS, **constants}}
+    signature = {{
+        name: "constexpr" if name in constants else pointers.get(name, sizes)
+        for name in inspect.signature(kernel.fn).parameters
+    }}
+    return triton.compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", {architecture}, 32))
+
+
+def each(element, fraction):
+    taps = dict(zip(TAPS, ("*i32", fraction, fraction)))
+    planes = {{"source": element, "destination": element}}
+    moments = {{"mean": element, "variance": element, "count": "*i32"}}
+    gradients = {{**moments, "grad_mean": element, "grad_variance": element, "slopes": fraction}}
+    entries = {{"start": "*i32", "entry_pixel": "*i32", "entry_weight": fraction}}
+    yield kernels.gather, {{**taps, **planes}}, {{"copies": False}}
+    yield kernels.reduce, {{**taps, **planes, **moments}}, {{}}
+    yield kernels.slopes, {{**taps, **planes, **gradients}}, {{}}
+    yield kernels.collect, {{**entries, **planes}}, {{}}
+    yield kernels.scatter, {{**taps, "source": element, "destination": fraction}}, {{}}
+
+
+made = []
+for element in ("fp32", "fp64", "fp16", "bf16"):
+    for kernel, pointers, constants in each("*" + element, "*fp64" if element == "fp64" else "*fp32"):
+        for sizes in ("i32", "i64") if element == "fp32" else ("i32",):
+            made.append(compiled(kernel, pointers, sizes, **constants))
+for element in ("*u8", "*i16", "*i32", "*i64"):
+    pointers = {{**dict(zip(TAPS, ("*i32", "*fp32", "*fp32"))), "source": element, "destination": element}}
+    made.append(compiled(kernels.gather, pointers, "i32", copies=True))
+assert all(len(kernel.asm["cubin"]) > 0 for kernel in made)
+print(len(made))
+"""
+
+
+@pytest.mark.parametrize("architecture", [80, 90])
+def test_every_kernel_compiles(architecture, tmp_path):
+    environment = {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    run = run_python(COMPILE.format(architecture=architecture), **environment)
+    assert run.stdout == "29\n", run.stderr
