@@ -1,11 +1,41 @@
-"""Pixel-wise uncertainty of a probability map."""
+"""Pixel-wise uncertainty of a probability map, and how well it tells where a segmentation is wrong.
+
+The score is that of QU-BraTS (Mehta et al., MELBA 2022:026).
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["entropy"]
+from spuproj.checks import choice
+
+__all__ = ["SCALINGS", "QuBrats", "entropy", "mutual_information", "qu_brats", "to_percent"]
+
+Array = NDArray[np.float64]
+
+SCALINGS = {
+    "variance-1": "variance / 0.25",
+    "std-1": "square root of the variance / 0.5",
+    "entropy-1": "entropy / ln 2",
+    "maximum-1": "value / largest value of the case",
+}
+"""Named ways from a map to [0, 100], and what they divide by. A name never changes its meaning."""
+
+_DIVISORS: dict[str, Callable[[Array], Array]] = {
+    "variance-1": lambda values: values / 0.25,
+    "std-1": lambda values: np.sqrt(values) / 0.5,
+    "entropy-1": lambda values: values / math.log(2),
+    "maximum-1": lambda values: values / max(float(values.max(initial=0.0)), np.finfo(np.float64).tiny),
+}
+# A map in float32 may round beyond the largest value that it can have.
+_ROUNDING = 1e-4
 
 
 def entropy(probability: Tensor) -> Tensor:
@@ -25,3 +55,161 @@ def entropy(probability: Tensor) -> Tensor:
         raise TypeError(f"probability must be of a floating-point dtype, got {probability.dtype}")
     other = 1 - probability
     return -(torch.xlogy(probability, probability) + torch.xlogy(other, other))
+
+
+def mutual_information(mean: Tensor, expected_entropy: Tensor) -> Tensor:
+    """What the views disagree about: the entropy of the mean less the mean of the entropies (Houlsby et al. 2011).
+
+    Args:
+        mean: any shape, floating, values in [0, 1]: the mean probability over views.
+        expected_entropy: the same shape: the mean over views of their entropies, in nats.
+
+    Returns:
+        The same shape and dtype, in nats, from 0 to ln 2; rounding below zero is cut off.
+
+    Raises:
+        ValueError: where the shapes differ.
+        TypeError: for a dtype that is not floating point.
+    """
+    if mean.shape != expected_entropy.shape:
+        raise ValueError(f"expected_entropy must have the shape of mean, {tuple(mean.shape)}, "
+                         f"got {tuple(expected_entropy.shape)}")  # fmt: skip
+    return (entropy(mean) - expected_entropy).clamp(min=0)
+
+
+def to_percent(values: Any, scaling: str) -> Array:
+    """An uncertainty map scaled to [0, 100], as ``qu_brats`` takes it.
+
+    Args:
+        values: array or tensor of any shape: variances, or entropies for ``"entropy-1"``, or anything not negative for
+            ``"maximum-1"``. The QU-BraTS score depends on the choice: report it with the score.
+        scaling: a name in ``SCALINGS``.
+
+    Returns:
+        float64 of the same shape. What rounding takes beyond 100 becomes 100.
+
+    Raises:
+        ValueError: for an unknown name, NaN, a negative value, or one that is larger than the scaling's divisor.
+    """
+    choice(scaling, tuple(SCALINGS), "scaling")
+    array = _array(values, np.float64)
+    if not (np.isfinite(array).all() and (array >= 0).all()):
+        raise ValueError(f"values must be finite and not negative, got {_worst(array, 0.0, math.inf)}")
+    percent = 100 * _DIVISORS[scaling](array)
+    if percent.max(initial=0.0) > 100 * (1 + _ROUNDING):
+        raise ValueError(
+            f"values must be at most what {scaling} ({SCALINGS[scaling]}) divides by, "
+            f"got a largest value of {array.max():g}"
+        )
+    return np.minimum(percent, 100)
+
+
+class QuBrats(NamedTuple):
+    """The QU-BraTS score of one map, and its curves over the thresholds.
+
+    Attributes:
+        auc_dice: area under the Dice curve, in [0, 1]; higher is better.
+        auc_ftp: area under the curve of filtered true positives; lower is better.
+        auc_ftn: the same of filtered true negatives.
+        score: (auc_dice + 1 - auc_ftp + 1 - auc_ftn) / 3.
+        thresholds: ``[points]``, from 0 to 100.
+        dice: ``[points]``, Dice of the voxels whose uncertainty is at most the threshold; 1 where both are empty.
+        ftp: ``[points]``, (TP_100 - TP_t) / (TP_100 + eps).
+        ftn: ``[points]``, likewise of true negatives inside the mask.
+    """
+
+    auc_dice: float
+    auc_ftp: float
+    auc_ftn: float
+    score: float
+    thresholds: Array
+    dice: Array
+    ftp: Array
+    ftn: Array
+
+
+def qu_brats(truth: Any, prediction: Any, uncertainty: Any, mask: Any, points: int = 41) -> QuBrats:
+    """The QU-BraTS uncertainty score of a binary segmentation (Mehta et al. 2022, section 3).
+
+    A voxel is filtered at a threshold where its uncertainty is strictly greater. TP_100 and TN_100 are counted before
+    any filtering; eps is that of float32; areas are those of trapezoids over the thresholds, divided by 100. A map of
+    zeros scores (Dice + 2) / 3.
+
+    Args:
+        truth: array or tensor of any shape, bool or 0 and 1.
+        prediction: likewise, of the same shape.
+        uncertainty: likewise of the same shape, in [0, 100]: see ``to_percent``.
+        mask: likewise, bool or 0 and 1: the brain, inside which true negatives are counted.
+        points: number of thresholds, 0 and 100 among them; at least 2.
+
+    Raises:
+        ValueError: for shapes that differ, a mask that is neither 0 nor 1, an uncertainty that is NaN or outside
+            [0, 100], one that is not all zero yet nowhere above 1 (it was not scaled), or fewer than two points.
+    """
+    if isinstance(points, bool) or points != int(points) or points < 2:
+        raise ValueError(f"points must be a whole number of at least 2, got {points}")
+    masks = {"truth": truth, "prediction": prediction, "mask": mask}
+    wanted, found, brain = (_binary(value, name) for name, value in masks.items())
+    percent = _percent(uncertainty)
+    shapes = [array.shape for array in (wanted, found, brain, percent)]
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            f"truth, prediction, mask and uncertainty must have one shape, got {', '.join(map(str, shapes))}"
+        )
+    thresholds = np.linspace(0, 100, points)
+    # The first threshold at which a voxel is left.
+    first = np.searchsorted(thresholds, percent.ravel(), side="left")
+
+    def left(voxels: NDArray[np.bool_]) -> Array:
+        return np.bincount(first[voxels.ravel()], minlength=points)[:points].cumsum().astype(np.float64)
+
+    true_positive, true_negative = left(wanted & found), left(~wanted & ~found & brain)
+    total = left(wanted) + left(found)
+    dice = np.where(total > 0, 2 * true_positive / np.maximum(total, 1), 1.0)
+    ftp, ftn = _filtered(true_positive), _filtered(true_negative)
+    auc_dice, auc_ftp, auc_ftn = (_area(curve, thresholds) for curve in (dice, ftp, ftn))
+    return QuBrats(auc_dice, auc_ftp, auc_ftn, (auc_dice + 1 - auc_ftp + 1 - auc_ftn) / 3, thresholds, dice, ftp, ftn)
+
+
+def _area(curve: Array, thresholds: Array) -> float:
+    """By trapezoids, over thresholds of 0 to 1."""
+    return float(((curve[1:] + curve[:-1]) / 2 * np.diff(thresholds)).sum()) / 100
+
+
+def _filtered(left: Array) -> Array:
+    """The share that is filtered; all voxels are left at the last threshold."""
+    share: Array = (left[-1] - left) / (left[-1] + float(np.finfo(np.float32).eps))
+    return share
+
+
+def _array(values: Any, dtype: Any) -> NDArray[Any]:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype == torch.bfloat16 else values
+    return np.asarray(values).astype(dtype, copy=False)
+
+
+def _binary(values: Any, argument: str) -> NDArray[np.bool_]:
+    array = _array(values, np.float64)
+    known = (array == 0) | (array == 1)
+    if not known.all():
+        raise ValueError(f"{argument} must hold nothing but 0 and 1, got {array[~known].flat[0]:g}")
+    found: NDArray[np.bool_] = array == 1
+    return found
+
+
+def _percent(values: Any) -> Array:
+    array = _array(values, np.float64)
+    if not ((array >= 0) & (array <= 100)).all():
+        raise ValueError(f"uncertainty must lie in [0, 100], got {_worst(array, 0.0, 100.0)}")
+    largest = float(array.max(initial=0.0))
+    if 0 < largest <= 1:
+        raise ValueError(
+            f"uncertainty must be scaled to [0, 100], got a largest value of {largest:g}; "
+            "scale it with spuproj.uncertainty.to_percent"
+        )
+    return array
+
+
+def _worst(array: Array, least: float, most: float) -> str:
+    return f"{array[~((array >= least) & (array <= most) & np.isfinite(array))].flat[0]:g}"
