@@ -13,7 +13,20 @@ from hypothesis import settings
 from helpers import BACKENDS
 
 # The training layer and the CPU's benchmark have packages of their own, which a machine for GPU tests may lack.
-_TRAINING = ("cases", "cli", "evaluation", "files", "phantom", "pictures", "prediction", "runs", "training")
+_TRAINING = (
+    "cases",
+    "check",
+    "cli",
+    "evaluation",
+    "files",
+    "phantom",
+    "pictures",
+    "prediction",
+    "readers",
+    "runs",
+    "schemes",
+    "training",
+)
 _NEEDS = {
     **{f"test_{name}.py": ("monai", "nibabel", "nilearn") for name in _TRAINING},
     "test_bench.py": ("kornia", "monai"),

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from spuproj.training.cases import (
-    MODALITIES,
-    TARGETS,
-    as_volume,
-    find_cases,
-    has_labels,
-    load_case,
-    load_slices,
-    target_mask,
-)
+from spuproj.training.cases import as_volume, load_case, load_slices
 from spuproj.training.files import InputError
+from spuproj.training.readers import MODALITIES, case_in, cases_in
 
 SHAPE = (6, 7, 5)  # left, back, up
 LPS = np.diag([-2.0, -3.0, 4.0, 1.0])
@@ -130,7 +121,7 @@ def test_files_may_be_compressed_or_not(tmp_path, suffix):
     labels = np.zeros(SHAPE, np.uint8)
     case = load_case(write_case(tmp_path / "one", with_seg(labels), suffix=suffix), with_labels=True)
     np.testing.assert_array_equal(case.image, load_case(write_case(tmp_path / "b" / "one", brain_volumes())).image)
-    assert has_labels(tmp_path / "one")
+    assert case_in(tmp_path / "one").labelled
 
 
 def test_the_field_of_view_is_height_and_width_in_millimetres(tmp_path, folder):
@@ -150,8 +141,8 @@ def test_labels_are_read_only_when_asked_for(tmp_path):
 
 
 def test_a_folder_with_a_segmentation_says_so(tmp_path, folder):
-    assert not has_labels(folder)
-    assert has_labels(write_case(tmp_path / "two", with_seg(np.zeros(SHAPE, np.uint8))))
+    assert not case_in(folder).labelled
+    assert case_in(write_case(tmp_path / "two", with_seg(np.zeros(SHAPE, np.uint8)))).labelled
 
 
 def test_a_missing_folder_is_an_error_that_names_it(tmp_path):
@@ -226,7 +217,7 @@ def test_a_label_outside_the_scheme_is_an_error_that_tells_it(tmp_path, value, s
     labels = np.zeros(SHAPE, np.float32)
     labels[1, 2, 3] = value
     folder = write_case(tmp_path / "one", with_seg(labels))
-    with pytest.raises(InputError, match=rf"one_seg\.nii\.gz must hold the BraTS 2020 labels 0, 1, 2, 4, got {shown}$"):
+    with pytest.raises(InputError, match=rf"one_seg\.nii\.gz must hold the brats2020 labels 0, 1, 2, 4, got {shown};"):
         load_case(folder, with_labels=True)
 
 
@@ -236,34 +227,17 @@ def test_cases_are_the_folders_with_images_in_the_order_of_their_names(tmp_path)
     write_case(tmp_path / "c", {"t1": np.ones(SHAPE, np.float32)}, suffix=".nii")
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.nii").touch()
-    assert [path.name for path in find_cases(tmp_path)] == ["a", "b", "c"]
+    assert [case.name for case in cases_in(tmp_path)] == ["a", "b", "c"]
 
 
 def test_a_data_set_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(InputError, match="nowhere must be a folder of case folders, but there is no such folder"):
-        find_cases(tmp_path / "nowhere")
+        cases_in(tmp_path / "nowhere")
 
 
 def test_a_data_set_without_cases_is_an_error(folder):
     with pytest.raises(InputError, match="one must hold case folders with NIfTI files in them, but holds none"):
-        find_cases(folder)
-
-
-@pytest.mark.parametrize(("target", "inside"), [("ET", {4}), ("TC", {1, 4}), ("WT", {1, 2, 4})])
-def test_a_target_is_made_of_its_labels(target, inside):
-    labels = np.array([[0, 1], [2, 4]], np.uint8)
-    mask = target_mask(labels, target)
-    assert mask.dtype == bool
-    assert set(labels[mask]) == inside
-
-
-def test_targets_are_nested():
-    assert set(TARGETS["ET"]) < set(TARGETS["TC"]) < set(TARGETS["WT"])
-
-
-def test_an_unknown_target_is_an_error_that_lists_them():
-    with pytest.raises(InputError, match=re.escape("target must be one of ET, TC, WT, got 'NCR'")):
-        target_mask(np.zeros(3, np.uint8), "NCR")
+        cases_in(folder)
 
 
 def test_slices_of_a_volume_lie_as_those_of_a_case(tmp_path, folder):

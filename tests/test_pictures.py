@@ -31,7 +31,7 @@ def case() -> Case:
     brain = np.zeros(SHAPE, bool)
     brain[1:8, 3:17, 4:20] = True
     image = noise(9, 4, 20, 24).numpy() * brain[:, None]
-    return Case("made_up", image, brain, None, nib.Nifti1Image(np.zeros((24, 20, 9)), np.eye(4)))
+    return Case("made_up", image, brain, None, None, nib.Nifti1Image(np.zeros((24, 20, 9)), np.eye(4)))
 
 
 def prediction(depth: int = 3, empty: bool = False) -> Prediction:
@@ -96,7 +96,7 @@ def test_an_empty_segmentation_gives_a_sheet_too(case, tmp_path, with_truth):
 
 
 def test_a_model_without_flair_and_t1ce_gives_a_sheet_too(case, tmp_path):
-    bare = Case(case.name, case.image[:, :1], case.brain, None, case.like)
+    bare = Case(case.name, case.image[:, :1], case.brain, None, None, case.like)
     config = Config("WT", CONFIG.field, CONFIG.view_size, CONFIG.extent, grid=(1, 1), modalities=("t2",))
     shown(case_sheet(bare, {"WT": prediction()}, config, tmp_path / "sheet.png"))
 

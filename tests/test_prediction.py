@@ -21,6 +21,7 @@ from spuproj.training.cases import load_case
 from spuproj.training.files import InputError
 from spuproj.training.predictor import Prediction, merged_labels, predict, predict_case, reduce_views
 from spuproj.training.runs import Config, load_run, make_network, make_views, save_run
+from spuproj.training.schemes import SCHEMES
 
 pytest_plugins = ["cohorts"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -140,7 +141,7 @@ def test_a_voxel_gets_the_innermost_target_that_was_found(found, label):
         target: Prediction(nothing, np.full((1, 1, 1), target in found.split()), nothing, nothing)
         for target in ("ET", "TC", "WT")
     }
-    merged = merged_labels(predictions)
+    merged = merged_labels(predictions, SCHEMES["brats2020"])
     assert merged.tolist() == [[[label]]]
     assert merged.dtype == np.uint8
 

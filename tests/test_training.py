@@ -12,8 +12,9 @@ from torch import nn
 
 from helpers import noise
 from spuproj.training import trainer
-from spuproj.training.cases import load_case, target_mask
+from spuproj.training.cases import load_case
 from spuproj.training.files import InputError
+from spuproj.training.readers import MODALITIES, case_in
 from spuproj.training.runs import Config, load_run
 from spuproj.training.slices import Entry, Slices, cache_cohort
 from spuproj.training.step_share import step_share
@@ -151,7 +152,7 @@ def test_one_step_is_a_training(cohort, tmp_path):
 @pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning")
 @pytest.mark.parametrize("seed", [0, 1, 4])
 def test_a_cohort_trains_although_a_case_is_without_the_target(cohort, tmp_path, seed):
-    assert not target_mask(load_case(cohort[0], with_labels=True).labels, "ET").any()
+    assert not load_case(cohort[0], with_labels=True).target("ET").any()
     train(cohort[0].parent, "ET", tmp_path / "run", **QUICK, seed=seed)
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
@@ -180,7 +181,7 @@ def test_arguments_out_of_range_are_errors_and_write_nothing(cohort, tmp_path, o
 
 
 def test_an_unknown_target_is_an_error(cohort, tmp_path):
-    with pytest.raises(InputError, match="target must be one of ET, TC, WT, got 'XX'"):
+    with pytest.raises(InputError, match=r"target must be one of ET, TC, WT \(brats2020\), got 'XX'"):
         train(cohort[0].parent, "XX", tmp_path / "run", **QUICK)
     assert not list(tmp_path.rglob(".cache-*"))
 
@@ -297,7 +298,7 @@ def test_an_epoch_draws_slices_with_and_without_the_target_equally_often():
 
 def test_cached_slices_are_those_of_the_cases_that_show_brain(cohort, tmp_path):
     seen: list[str] = []
-    cached = cache_cohort(cohort, "TC", tmp_path, seen.append)
+    cached = cache_cohort(list(map(case_in, cohort)), MODALITIES, "TC", tmp_path, seen.append)
     assert seen == list(cached.entries) == [folder.name for folder in cohort]
     assert (cached.size, cached.field) == ((30, 30), (240.0, 240.0))
     case = load_case(cohort[1], with_labels=True)
@@ -315,7 +316,7 @@ def test_cached_slices_are_those_of_the_cases_that_show_brain(cohort, tmp_path):
 def test_cases_of_another_size_are_an_error_that_names_the_case(cohort, fine_case, tmp_path):
     message = r"Phantom_001 must have slices like the first case, \(30, 30\) pixels over \(240\.0, 240\.0\) mm, got"
     with pytest.raises(InputError, match=message):
-        cache_cohort([cohort[1], fine_case], "WT", tmp_path, lambda _: None)
+        cache_cohort([case_in(cohort[1]), case_in(fine_case)], MODALITIES, "WT", tmp_path, lambda _: None)
 
 
 def test_the_projections_share_of_a_step_is_a_part_of_it():

@@ -1,8 +1,7 @@
-"""Patients: folders of BraTS-style NIfTI files, as normalised slices."""
+"""Patients: volumes of any reader's files, as normalised slices."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spuproj.training.files import InputError, load_nifti, lps_spacing, read_volume, to_lps
-
-MODALITIES = ("t1", "t1ce", "t2", "flair")
-TARGETS = {"ET": (4,), "TC": (1, 4), "WT": (1, 2, 4)}
-"""Labels of BraTS 2020 (1 necrotic core, 2 oedema, 4 enhancing tumour) that make up each target."""
+from spuproj.training.readers import CaseFiles, case_in
+from spuproj.training.schemes import SCHEMES, Scheme, unclear
 
 
 @dataclass(frozen=True)
@@ -23,10 +20,11 @@ class Case:
     """One patient. Slices run along Z; on a slice y runs to the back and x to the left, as radiologists look at it.
 
     Attributes:
-        name: the folder's name.
+        name: of the case.
         image: ``[Z, C, H, W]`` float32, z-scored inside the brain, 0 outside.
         brain: ``[Z, H, W]`` bool.
-        labels: ``[Z, H, W]`` uint8 in the BraTS 2020 scheme, or None where they were not asked for.
+        labels: ``[Z, H, W]`` uint8, values of the scheme, or None where they were not asked for.
+        scheme: what the labels mean; None where they were not asked for and nothing tells.
         like: the first modality's NIfTI image, whose affine and header outputs keep.
     """
 
@@ -34,6 +32,7 @@ class Case:
     image: NDArray[np.float32]
     brain: NDArray[np.bool_]
     labels: NDArray[np.uint8] | None
+    scheme: Scheme | None
     like: nib.Nifti1Image
 
     @property
@@ -42,59 +41,78 @@ class Case:
         x, y, _ = lps_spacing(self.like)
         return y * self.image.shape[2], x * self.image.shape[3]
 
-
-def find_cases(directory: Path) -> list[Path]:
-    """The case folders of a data set, sorted by name. Raises InputError where there are none."""
-    if not directory.is_dir():
-        raise InputError(f"{directory} must be a folder of case folders, but there is no such folder")
-    folders = sorted(folder for folder in directory.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-    cases = [folder for folder in folders if any(folder.glob("*.nii*"))]
-    if not cases:
-        raise InputError(f"{directory} must hold case folders with NIfTI files in them, but holds none")
-    return cases
+    def target(self, name: str) -> NDArray[np.bool_]:
+        """Where the labels belong to a target, ``[Z, H, W]``. Raises InputError for an unknown one."""
+        assert self.labels is not None
+        assert self.scheme is not None
+        return self.scheme.mask(self.labels, name)
 
 
-def load_case(folder: Path, modalities: Sequence[str] = MODALITIES, with_labels: bool = False) -> Case:
-    """Reads a case folder ``<id>/<id>_<modality>.nii.gz``.
+def load_case(source: CaseFiles | Path, modalities: Sequence[str] | None = None, with_labels: bool = False) -> Case:
+    """Reads a case.
+
+    Args:
+        source: its files, or a BraTS case folder.
+        modalities: the channels, in order; all that the files have where None.
+        with_labels: whether to read the segmentation.
 
     Raises:
         InputError: for a missing or unreadable file, modalities of different shape or affine, values that are not
-            finite, an image without brain, or labels outside the BraTS 2020 scheme.
+            finite, an image without brain, or labels that are not named or outside their scheme.
     """
-    folder = Path(os.path.abspath(folder))
-    if not folder.is_dir():
-        raise InputError(f"{folder} must be a case folder, but there is no such folder")
-    paths = [_file_of(folder, modality) for modality in modalities]
-    images = [load_nifti(path) for path in paths]
-    for path, image in zip(paths[1:], images[1:], strict=True):
-        _check_same_grid(paths[0], images[0], path, image)
-    volumes = np.stack([to_lps(read_volume(image, path), image) for image, path in zip(images, paths, strict=True)])
-    for path, volume in zip(paths, volumes, strict=True):
-        if not np.isfinite(volume).all():
-            raise InputError(f"{path} must hold finite values, but holds NaN or Inf")
-    brain = (volumes != 0).any(axis=0)
-    if not brain.any():
-        raise InputError(f"{folder} must show a brain, but every voxel of every modality is 0")
-    labels = _read_labels(folder, paths[0], images[0]) if with_labels else None
+    files = source if isinstance(source, CaseFiles) else case_in(source)
+    paths = [image_path(files, name) for name in (files.images if modalities is None else modalities)]
+    pairs = [read_image(path) for path in paths]
+    like = pairs[0][0]
+    for path, (image, _) in zip(paths[1:], pairs[1:], strict=True):
+        check_same_grid(paths[0], like, path, image)
+    volumes = np.stack([volume for _, volume in pairs])
+    brain = read_brain(files, paths[0], like, volumes)
+    labels = read_labels(files, paths[0], like) if with_labels else None
     return Case(
-        name=folder.name,
+        name=files.name,
         image=_as_slices(_z_scored(volumes, brain)),
         brain=_as_slices(brain),
         labels=None if labels is None else _as_slices(labels),
-        like=images[0],
+        scheme=files.scheme,
+        like=like,
     )
 
 
-def has_labels(folder: Path) -> bool:
-    """Whether a case folder holds a segmentation."""
-    return any((folder / f"{folder.name}_seg{suffix}").is_file() for suffix in (".nii.gz", ".nii"))
+def image_path(files: CaseFiles, modality: str) -> Path:
+    """The file of a modality. Raises InputError where the case names none."""
+    if modality not in files.images:
+        raise InputError(f"{files.name} must have the modality {modality}, but has {', '.join(files.images)}")
+    return files.images[modality]
 
 
-def target_mask(labels: NDArray[np.uint8], target: str) -> NDArray[np.bool_]:
-    """Where the labels belong to a target (ET, TC or WT), any shape. Raises InputError for an unknown target."""
-    if target not in TARGETS:
-        raise InputError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
-    return np.isin(labels, TARGETS[target])
+def read_image(path: Path) -> tuple[nib.Nifti1Image, NDArray[np.float32]]:
+    """A modality and its voxels in LPS axes. Raises InputError where it is missing, damaged or not finite."""
+    image = load_nifti(_present(path))
+    volume = to_lps(read_volume(image, path), image)
+    if not np.isfinite(volume).all():
+        raise InputError(f"{path} must hold finite values, but holds NaN or Inf")
+    return image, volume
+
+
+def read_brain(files: CaseFiles, first: Path, like: nib.Nifti1Image, volumes: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The mask ``[X, Y, Z]`` that the files name, or where any modality is not zero.
+
+    Raises:
+        InputError: for a mask that cannot be read or lies on another grid, or where there is no brain.
+    """
+    brain: NDArray[np.bool_]
+    if files.mask is None:
+        brain, place = (volumes != 0).any(axis=0), first.parent
+    else:
+        image, voxels = read_image(files.mask)
+        check_same_grid(first, like, files.mask, image)
+        brain, place = voxels != 0, files.mask
+    if not brain.any():
+        raise InputError(
+            f"{place} must show a brain, but every voxel of {'it' if files.mask else 'every modality'} is 0"
+        )
+    return brain
 
 
 def load_slices(path: Path) -> NDArray[np.float32]:
@@ -120,18 +138,18 @@ def _as_slices(volumes: NDArray) -> NDArray:
     return np.ascontiguousarray(np.moveaxis(volumes, -1, 0).swapaxes(-1, -2))
 
 
-def _file_of(folder: Path, kind: str) -> Path:
-    for suffix in (".nii.gz", ".nii"):
-        path = folder / f"{folder.name}_{kind}{suffix}"
-        if path.is_file():
-            return path
-    present = sorted(path.name for path in folder.glob("*.nii*"))
-    raise InputError(
-        f"{folder} must hold {folder.name}_{kind}.nii.gz, but it is missing; there are: {', '.join(present) or 'none'}"
-    )
+def _present(path: Path) -> Path:
+    """The path itself. Raises InputError, saying what lies beside it, where there is no such file."""
+    if not path.is_file():
+        others = sorted(other.name for other in path.parent.glob("*.nii*"))
+        raise InputError(
+            f"{path.parent} must hold {path.name}, but it is missing; there are: {', '.join(others) or 'none'}"
+        )
+    return path
 
 
-def _check_same_grid(first: Path, like: nib.Nifti1Image, path: Path, image: nib.Nifti1Image) -> None:
+def check_same_grid(first: Path, like: nib.Nifti1Image, path: Path, image: nib.Nifti1Image) -> None:
+    """Raises InputError where an image's voxels are not those of the first one."""
     if image.shape[:3] != like.shape[:3]:
         raise InputError(f"{path} must have the shape of {first.name}, {like.shape}, got {image.shape}")
     if not np.allclose(image.affine, like.affine, atol=1e-3):
@@ -141,14 +159,25 @@ def _check_same_grid(first: Path, like: nib.Nifti1Image, path: Path, image: nib.
         )
 
 
-def _read_labels(folder: Path, first: Path, like: nib.Nifti1Image) -> NDArray[np.uint8]:
-    path = _file_of(folder, "seg")
-    image = load_nifti(path)
-    _check_same_grid(first, like, path, image)
-    labels = to_lps(read_volume(image, path), image)
-    known = np.isin(labels, (0, 1, 2, 4))
+def read_labels(files: CaseFiles, first: Path, like: nib.Nifti1Image) -> NDArray[np.uint8]:
+    """The segmentation ``[X, Y, Z]``, also of a floating-point file that holds whole numbers.
+
+    Raises:
+        InputError: where it is missing, damaged, on another grid, not named, or holds values outside its scheme.
+    """
+    if files.label is None:
+        raise InputError(f"{files.name} must have a segmentation, but none is named")
+    image = load_nifti(_present(files.label))
+    check_same_grid(first, like, files.label, image)
+    if files.scheme is None:
+        raise unclear(files.label)
+    labels = to_lps(read_volume(image, files.label), image)
+    known = np.isin(labels, (0, *files.scheme.known))
     if not known.all():
-        raise InputError(f"{path} must hold the BraTS 2020 labels 0, 1, 2, 4, got {labels[~known].flat[0]:g}")
+        raise InputError(
+            f"{files.label} must hold the {files.scheme.name} labels {', '.join(map(str, (0, *files.scheme.known)))}, "
+            f"got {labels[~known].flat[0]:g}; if they are of another scheme, name it: {', '.join(SCHEMES)}"
+        )
     return labels.astype(np.uint8)
 
 

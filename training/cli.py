@@ -19,9 +19,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Target = Enum("Target", {name: name for name in ("ET", "TC", "WT")}, type=str)  # type: ignore[misc]
 Profile = Enum("Profile", {name: name for name in PROFILES}, type=str)  # type: ignore[misc]
 Force = Annotated[bool, typer.Option("--force", help="Write over existing outputs.")]
+Labels = Annotated[
+    str | None,
+    typer.Option(help="Label scheme: brats2020, brats2023, brats2024, nnunet or msd; default what the files tell."),
+]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 
 
@@ -68,13 +71,32 @@ def phantom(
 
 
 @app.command()
+def check(
+    data: Annotated[Path, typer.Argument(help="Folder of BraTS cases, folder in nnU-Net's raw format, or manifest.")],
+    labels: Labels = None,
+) -> None:
+    """Read a whole data set and list everything that training would trip over; exits with 1 if there is any of it."""
+    from spuproj.training.check import check_data, text
+    from spuproj.training.progress import steps
+    from spuproj.training.readers import cases_in
+
+    cases = cases_in(data, labels)
+    with steps(f"Reading {data.name}", len(cases)) as advance:
+        problems = check_data(cases, advance)
+    print(text(len(cases), problems))
+    if any(problem.fatal for problem in problems):
+        sys.exit(1)
+
+
+@app.command()
 def train(
-    data: Annotated[Path, typer.Option(help="Folder of case folders with _t1, _t1ce, _t2, _flair and _seg files.")],
-    target: Annotated[Target, typer.Option(help="What to segment.")],
+    data: Annotated[Path, typer.Option(help="Folder of BraTS cases, folder in nnU-Net's raw format, or manifest.")],
+    target: Annotated[str, typer.Option(help="What to segment: ET, TC, WT, or a target of the manifest's own.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 30,
     batch_size: Annotated[int, typer.Option(help="Slices per step.")] = 16,
     validation: Annotated[int | None, typer.Option(help="Cases held out to watch the Dice; default 1 in 5.")] = None,
+    labels: Labels = None,
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
@@ -82,7 +104,15 @@ def train(
     from spuproj.training.trainer import train as run_training
 
     run_training(
-        data, target.value, out, epochs=epochs, batch_size=batch_size, validation=validation, seed=seed, force=force
+        data,
+        target,
+        out,
+        epochs=epochs,
+        batch_size=batch_size,
+        validation=validation,
+        seed=seed,
+        labels=labels,
+        force=force,
     )
     print(f"model {out}")
 
@@ -92,12 +122,13 @@ def predict(
     model: Annotated[list[Path], typer.Option(help="Run of 'spuproj train'; once per target.")],
     case: Annotated[Path, typer.Option(help="Case folder <id> with <id>_t1.nii.gz and so on.")],
     out: Annotated[Path, typer.Option(help="Folder of the maps and the picture.")],
+    labels: Labels = None,
     force: Force = False,
 ) -> None:
     """Segment a patient from all views; write probability, segmentation, variance, entropy and a picture."""
     from spuproj.training.predictor import predict as run_prediction
 
-    for path in run_prediction(model, case, out, force=force):
+    for path in run_prediction(model, case, out, labels=labels, force=force):
         print(path)
 
 

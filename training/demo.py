@@ -11,12 +11,13 @@ from pathlib import Path
 
 from rich.table import Table
 
-from spuproj.training.cases import TARGETS, load_case, load_slices, target_mask
+from spuproj.training.cases import load_case, load_slices
 from spuproj.training.evaluation import Score, score
 from spuproj.training.files import InputError, written_whole
 from spuproj.training.phantom import write_cohort
 from spuproj.training.predictor import predict
 from spuproj.training.progress import console, steps
+from spuproj.training.schemes import TARGETS
 from spuproj.training.trainer import train
 
 # Sized so that all of it takes less than six minutes on two cores.
@@ -77,12 +78,11 @@ def _prepare(out: Path, force: bool) -> None:
 def _scores(patient: Path, prediction: Path) -> dict[str, Score]:
     """Each target's score, from the files that were written."""
     case = load_case(patient, with_labels=True)
-    assert case.labels is not None
     scores = {}
     for target in TARGETS:
         segmentation = load_slices(prediction / f"{patient.name}_{target}_seg.nii.gz") > 0
         variance = load_slices(prediction / f"{patient.name}_{target}_var.nii.gz")
-        scores[target] = score(target_mask(case.labels, target), segmentation, variance, case.brain)
+        scores[target] = score(case.target(target), segmentation, variance, case.brain)
     return scores
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spuproj import Views
-from spuproj.training.cases import Case, as_volume, has_labels, load_case, target_mask
+from spuproj.training.cases import Case, as_volume, load_case
 from spuproj.training.files import InputError, from_lps, refuse_overwrite, save_nifti
 from spuproj.training.pictures import case_sheet
 from spuproj.training.progress import steps
+from spuproj.training.readers import case_in
 from spuproj.training.runs import Config, load_run, make_views
+from spuproj.training.schemes import SCHEMES, Scheme
 from spuproj.uncertainty import entropy
 
 SLICES_PER_BATCH = 4
-LABELS = {"WT": 2, "TC": 1, "ET": 4}
-"""BraTS 2020 label that each target adds to the merged map, painted in this order."""
 
 
 @dataclass(frozen=True)
@@ -78,22 +77,26 @@ def predict_case(config: Config, network: nn.Module, case: Case, on_slice: Calla
     return Prediction(mean, mean > 0.5, variance, entropy(torch.from_numpy(mean)).numpy())
 
 
-def merged_labels(predictions: dict[str, Prediction]) -> NDArray[np.uint8]:
-    """The BraTS 2020 label map ``[Z, H, W]`` of the three targets' segmentations, the inner ones painted last."""
+def merged_labels(predictions: dict[str, Prediction], scheme: Scheme) -> NDArray[np.uint8]:
+    """The label map ``[Z, H, W]`` of all targets' segmentations in a scheme, the inner ones painted last."""
     labels = np.zeros(next(iter(predictions.values())).segmentation.shape, dtype=np.uint8)
-    for target, label in LABELS.items():
+    for target, label in scheme.paint.items():
         labels[predictions[target].segmentation] = label
     return labels
 
 
-def predict(models: list[Path], folder: Path, out: Path, *, force: bool = False) -> list[Path]:
+def predict(
+    models: list[Path], folder: Path, out: Path, *, labels: str | None = None, force: bool = False
+) -> list[Path]:
     """Predicts a case with one model per target and writes maps and a picture.
 
     Args:
         models: folders of finished runs, each of another target.
-        folder: case folder ``<id>/<id>_<modality>.nii.gz``; a segmentation in it is drawn dashed on the picture.
+        folder: BraTS case folder ``<id>``; a segmentation in it is drawn dashed on the picture.
         out: folder of the outputs: ``<id>_<target>_prob``, ``_seg``, ``_var``, ``_entropy`` and, with all three
             targets, the label map ``<id>_labels``, as ``.nii.gz`` with the input's affine and header, and ``<id>.png``.
+        labels: name of the case's label scheme, where it is not the one that the file names tell; the merged label map
+            is in it.
         force: write over existing outputs.
 
     Returns:
@@ -108,30 +111,30 @@ def predict(models: list[Path], folder: Path, out: Path, *, force: bool = False)
         raise InputError(f"models must be of different targets, got {', '.join(targets) or 'none'}")
     if any(config.modalities != runs[0][0].modalities for config, _ in runs):
         raise InputError("models must take the same modalities, got " + "; ".join(str(c.modalities) for c, _ in runs))
-    folder = Path(os.path.abspath(folder))
+    files = case_in(folder, labels)
+    scheme = files.scheme or SCHEMES["brats2020"]
     kinds = [f"{target}_{kind}" for target in targets for kind in ("prob", "seg", "var", "entropy")]
-    kinds += ["labels"] if set(targets) == set(LABELS) else []
-    refuse_overwrite([out / f"{folder.name}_{kind}.nii.gz" for kind in kinds] + [out / f"{folder.name}.png"], force)
-    case = load_case(folder, runs[0][0].modalities, with_labels=has_labels(folder))
+    kinds += ["labels"] if set(targets) == set(scheme.paint) else []
+    refuse_overwrite([out / f"{files.name}_{kind}.nii.gz" for kind in kinds] + [out / f"{files.name}.png"], force)
+    case = load_case(files, runs[0][0].modalities, with_labels=files.labelled)
     predictions = {}
     for config, network in runs:
         with steps(f"Predicting {config.target}", int(case.brain.any(axis=(1, 2)).sum())) as advance:
             predictions[config.target] = predict_case(config, network, case, advance)
-    labels = case.labels
-    truth = None if labels is None else {target: target_mask(labels, target) for target in predictions}
+    truth = None if case.labels is None else {target: case.target(target) for target in predictions}
     sheet = case_sheet(case, predictions, runs[0][0], out / f"{case.name}.png", truth)
-    return [*_write_maps(case, predictions, out), sheet]
+    return [*_write_maps(case, predictions, scheme, out), sheet]
 
 
-def _write_maps(case: Case, predictions: dict[str, Prediction], out: Path) -> list[Path]:
+def _write_maps(case: Case, predictions: dict[str, Prediction], scheme: Scheme, out: Path) -> list[Path]:
     maps: dict[str, NDArray[np.generic]] = {}
     for target, prediction in predictions.items():
         maps[f"{target}_prob"] = prediction.probability
         maps[f"{target}_seg"] = prediction.segmentation.astype(np.uint8)
         maps[f"{target}_var"] = prediction.variance
         maps[f"{target}_entropy"] = prediction.entropy
-    if set(predictions) == set(LABELS):
-        maps["labels"] = merged_labels(predictions)
+    if set(predictions) == set(scheme.paint):
+        maps["labels"] = merged_labels(predictions, scheme)
     paths = [out / f"{case.name}_{kind}.nii.gz" for kind in maps]
     for path, slices in zip(paths, maps.values(), strict=True):
         save_nifti(path, from_lps(as_volume(slices), case.like), case.like)

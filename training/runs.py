@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from spuproj import Views
-from spuproj.training.cases import MODALITIES
 from spuproj.training.files import InputError, written_whole
+from spuproj.training.readers import MODALITIES
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from spuproj.training.cases import Case, brain_box, load_case, target_mask
+from spuproj.training.cases import Case, brain_box, load_case
 from spuproj.training.files import InputError
+from spuproj.training.readers import CaseFiles
 
 
 @dataclass(frozen=True)
@@ -77,21 +78,23 @@ class Cohort:
         return [name for name in names if name not in validation], validation
 
 
-def cache_cohort(folders: list[Path], target: str, cache: Path, on_case: Callable[[str], None]) -> Cohort:
+def cache_cohort(
+    cases: Sequence[CaseFiles], modalities: Sequence[str], target: str, cache: Path, on_case: Callable[[str], None]
+) -> Cohort:
     """Reads every case and keeps its brain slices under ``cache``, images as float16.
 
     Raises:
         InputError: for a case that does not load, or one whose slices differ from the first one's in size or field.
     """
     cohort = Cohort({}, {}, (0, 0), (0.0, 0.0))
-    for folder in folders:
-        case = load_case(folder, with_labels=True)
+    for files in cases:
+        case = load_case(files, modalities, with_labels=True)
         size = (case.image.shape[2], case.image.shape[3])
         if not cohort.entries:
             cohort = replace(cohort, size=size, field=case.field)
         if size != cohort.size or not np.allclose(case.field, cohort.field, rtol=0.01):
             raise InputError(
-                f"{folder} must have slices like the first case, {cohort.size} pixels over {cohort.field} mm, "
+                f"{case.name} must have slices like the first case, {cohort.size} pixels over {cohort.field} mm, "
                 f"got {size} over {case.field}"
             )
         y0, x0, y1, x1 = brain_box(case.brain)
@@ -103,9 +106,8 @@ def cache_cohort(folders: list[Path], target: str, cache: Path, on_case: Callabl
 
 
 def _cache_case(case: Case, target: str, cache: Path) -> list[Entry]:
-    assert case.labels is not None
     shown = case.brain.any(axis=(1, 2))
-    label = target_mask(case.labels[shown], target).astype(np.uint8)
+    label = case.target(target)[shown].astype(np.uint8)
     image_path, label_path = cache / f"{case.name}_image.npy", cache / f"{case.name}_label.npy"
     np.save(image_path, case.image[shown].astype(np.float16))
     np.save(label_path, label)

@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from spuproj import functional
-from spuproj.training.cases import find_cases
 from spuproj.training.files import refuse_overwrite
 from spuproj.training.predictor import reduce_views
 from spuproj.training.progress import Epochs, steps
+from spuproj.training.readers import cases_in, modalities_of
 from spuproj.training.runs import WEIGHTS, Config, make_network, make_views, save_run
 from spuproj.training.slices import Cohort, Entry, Slices, cache_cohort
 
@@ -80,18 +80,20 @@ def train(
     batch_size: int = 16,
     validation: int | None = None,
     seed: int = 0,
+    labels: str | None = None,
     force: bool = False,
 ) -> Path:
     """Trains one target's model and writes it to ``out``.
 
     Args:
-        data: folder of case folders with labels.
-        target: ET, TC or WT.
+        data: cases with labels, as ``cases_in`` takes them; all modalities that they have in common are used.
+        target: ET, TC or WT, or one of the data's own.
         out: folder of the run: configuration, weights, checkpoints and TensorBoard logs.
         epochs: passes; each draws as many slices with the target as without.
         batch_size: slices per step.
         validation: cases held out to watch the Dice of their slices with the target; one in five where None.
         seed: of the split, the weights, the sampling and the views; on one machine it fixes the result.
+        labels: name of the label scheme, where it is not the one that the files tell.
         force: write over an existing run.
 
     Returns:
@@ -106,20 +108,22 @@ def train(
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     refuse_overwrite([out / WEIGHTS], force)
-    folders = find_cases(data)
-    held_out = validation if validation is not None else max(1, len(folders) // 5)
-    if not 1 <= held_out < len(folders):
-        raise ValueError(f"validation must leave cases on both sides of {len(folders)}, got {held_out}")
+    cases = cases_in(data, labels)
+    held_out = validation if validation is not None else max(1, len(cases) // 5)
+    if not 1 <= held_out < len(cases):
+        raise ValueError(f"validation must leave cases on both sides of {len(cases)}, got {held_out}")
+    modalities = modalities_of(cases)
     pl.seed_everything(seed, workers=True, verbose=False)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".cache-") as cache:
-        with steps(f"Reading {data.name} for {target}", len(folders)) as advance:
-            cohort = cache_cohort(folders, target, Path(cache), advance)
+        with steps(f"Reading {data.name} for {target}", len(cases)) as advance:
+            cohort = cache_cohort(cases, modalities, target, Path(cache), advance)
         training, validation = cohort.split(held_out, seed)
         config = Config(
             target=target,
             field=cohort.field,
             view_size=_network_size(cohort.size, Config.channels),
+            modalities=modalities,
             extent=_mean_extent([cohort.extents[name] for name in training]),
             epochs=epochs,
             batch_size=batch_size,
