@@ -133,6 +133,29 @@ def predict(
 
 
 @app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Cases with labels: a folder of BraTS cases, or any other data set.")],
+    predictions: Annotated[list[str], typer.Option(help="NAME=FOLDER of what predict wrote; once per method.")],
+    out: Annotated[Path, typer.Option(help="Folder of the tables and pictures.")],
+    scaling: Annotated[
+        str, typer.Option(help="From maps to [0, 100]: variance-1, std-1, entropy-1 or maximum-1.")
+    ] = "variance-1",
+    empty: Annotated[str, typer.Option(help="Convention for empty masks: brats (both empty is 1) or nan.")] = "brats",
+    labels: Labels = None,
+    force: Force = False,
+) -> None:
+    """Measure predictions: Dice, distances, the QU-BraTS score and more, patient by patient, and compare methods."""
+    from spuproj.training.evaluation import evaluate as run_evaluation
+    from spuproj.training.evaluation import methods_named
+
+    written = run_evaluation(
+        methods_named(predictions), data, out, labels=labels, scaling=scaling, empty=empty, force=force
+    )
+    for path in written:
+        print(path)
+
+
+@app.command()
 def bench(
     out: Annotated[Path, typer.Option(help="Folder of the JSON file and the two pictures.")] = Path("bench"),
     short: Annotated[bool, typer.Option("--short", help="Small shapes, to check results; times mean nothing.")] = False,

@@ -12,13 +12,13 @@ from pathlib import Path
 from rich.table import Table
 
 from spuproj.training.cases import load_case, load_slices
-from spuproj.training.evaluation import Score, score
 from spuproj.training.files import InputError, written_whole
 from spuproj.training.phantom import write_cohort
 from spuproj.training.predictor import predict
 from spuproj.training.progress import console, steps
 from spuproj.training.schemes import TARGETS
 from spuproj.training.trainer import train
+from spuproj.training.uncertainty_at_errors import Score, score
 
 # Sized so that all of it takes less than six minutes on two cores.
 TRAINING_CASES = 14

@@ -1,59 +1,130 @@
-"""How good a segmentation is, and whether its uncertainty lies where it is wrong."""
+"""Evaluation of written predictions against the truth, patient by patient."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+from spuproj.training.cases import Case, load_case, load_slices
+from spuproj.training.evaluation_plots import boxes, reliability, score_curves
+from spuproj.training.evaluation_tables import Options, console_table, latex, per_case_csv, summary_csv, summary_json
+from spuproj.training.files import InputError, lps_spacing, refuse_overwrite, written_whole
+from spuproj.training.metrics import Curves, Maps, Metrics, measure
+from spuproj.training.progress import console, steps
+from spuproj.training.readers import CaseFiles, cases_in
+from spuproj.uncertainty import to_percent
+
+ENTROPY = "entropy-1"
 
 
 @dataclass(frozen=True)
-class Score:
-    """One target of one case.
+class Row:
+    """One target of one patient, as one method segmented it."""
 
-    Attributes:
-        dice: 2 |A and B| / (|A| + |B|) over the volume; 1 where both are empty (Dice 1945).
-        uncertainty_correct: mean uncertainty over the brain's correctly labelled voxels, NaN without any.
-        uncertainty_inside: the same over those that model and truth both call target: unlike the background, they are
-            as near to a border as the wrong ones.
-        uncertainty_wrong: mean uncertainty over the wrongly labelled voxels, NaN without any.
-    """
-
-    dice: float
-    uncertainty_correct: float
-    uncertainty_inside: float
-    uncertainty_wrong: float
+    method: str
+    target: str
+    case: str
+    metrics: Metrics
+    curves: Curves
 
 
-def dice(truth: NDArray[np.bool_], segmentation: NDArray[np.bool_]) -> float:
-    """The Dice coefficient of two masks of one shape; 1 where both are empty."""
-    total = int(truth.sum()) + int(segmentation.sum())
-    return 1.0 if total == 0 else 2.0 * int((truth & segmentation).sum()) / total
+def evaluate(
+    methods: Mapping[str, Path],
+    data: Path,
+    out: Path,
+    *,
+    labels: str | None = None,
+    scaling: str = "variance-1",
+    empty: str = "brats",
+    force: bool = False,
+) -> list[Path]:
+    """Measures predictions, prints the table and writes it, the patients' numbers and three pictures.
 
+    Args:
+        methods: for each method's name the folder that ``spuproj predict`` wrote.
+        data: cases with labels, as ``cases_in`` takes them; those that every method has predicted are evaluated.
+        out: folder of ``table.csv``, ``table.json``, ``table.tex``, ``per_case.csv``, ``score_curves.png``,
+            ``boxes.png`` and ``reliability.png``.
+        labels: name of the label scheme, where it is not the one that the files tell.
+        scaling: from the maps to [0, 100], see ``spuproj.uncertainty.SCALINGS``; ``entropy-1`` takes the entropy maps,
+            all others the variance maps.
+        empty: convention for empty masks, see ``spuproj.training.metrics.EMPTY``.
+        force: write over existing files.
 
-def score(
-    truth: NDArray[np.bool_],
-    segmentation: NDArray[np.bool_],
-    uncertainty: NDArray[np.float32],
-    brain: NDArray[np.bool_],
-) -> Score:
-    """Scores one target from maps of one shape.
+    Returns:
+        The files written.
 
     Raises:
-        ValueError: where the maps differ in shape.
+        InputError: where no case is predicted by all methods, a map is missing or of another shape, or files exist.
+        ValueError: for an unknown scaling or convention.
     """
-    shapes = {array.shape for array in (truth, segmentation, uncertainty, brain)}
-    if len(shapes) > 1:
-        raise ValueError(f"truth, segmentation, uncertainty and brain must have one shape, got {sorted(shapes)}")
-    wrong = truth ^ segmentation
-    return Score(
-        dice=dice(truth, segmentation),
-        uncertainty_correct=_mean(uncertainty[brain & ~wrong]),
-        uncertainty_inside=_mean(uncertainty[truth & segmentation]),
-        uncertainty_wrong=_mean(uncertainty[wrong]),
-    )
+    names = ("table.csv", "table.json", "table.tex", "per_case.csv", "score_curves.png", "boxes.png", "reliability.png")
+    refuse_overwrite([out / name for name in names], force)
+    options = Options(scaling, empty)
+    cases = [files for files in cases_in(data, labels) if files.labelled]
+    common = [files for files in cases if all(_targets(folder, files.name) for folder in methods.values())]
+    if not common:
+        raise InputError(
+            f"{data} must hold labelled cases that every method has predicted, but none of its {len(cases)} labelled "
+            f"cases has maps in {', '.join(map(str, methods.values()))}"
+        )
+    with steps("Evaluating", len(common) * len(methods)) as advance:
+        rows = [row for files in common for row in _case_rows(files, methods, options, advance)]
+    console.print(console_table(rows, options))
+    contents = (summary_csv(rows), summary_json(rows, options), latex(rows, options), per_case_csv(rows))
+    pictures = (score_curves(rows, options), boxes(rows), reliability(rows))
+    for name, content in zip(names, (*(text.encode() for text in contents), *pictures), strict=True):
+        with written_whole(out / name) as temporary:
+            temporary.write_bytes(content)
+    return [out / name for name in names]
 
 
-def _mean(values: NDArray[np.float32]) -> float:
-    return float(values.mean(dtype=np.float64)) if values.size else float("nan")
+def _targets(folder: Path, case: str) -> list[str]:
+    """The targets that a folder has a segmentation of."""
+    prefix, suffix = f"{case}_", "_seg.nii.gz"
+    return sorted(path.name[len(prefix) : -len(suffix)] for path in folder.glob(f"{prefix}*{suffix}"))
+
+
+def _case_rows(
+    files: CaseFiles, methods: Mapping[str, Path], options: Options, on_method: Callable[[str], None]
+) -> list[Row]:
+    case = load_case(files, with_labels=True)
+    rows = []
+    for method, folder in methods.items():
+        for target in _targets(folder, case.name):
+            metrics, curves = measure(_maps(case, target, folder, options), options.empty)
+            rows.append(Row(method, target, case.name, metrics, curves))
+        on_method(f"{case.name} {method}")
+    return rows
+
+
+def _maps(case: Case, target: str, folder: Path, options: Options) -> Maps:
+    kinds = ("seg", "prob", "entropy" if options.scaling == ENTROPY else "var")
+    paths = [folder / f"{case.name}_{target}_{kind}.nii.gz" for kind in kinds]
+    volumes = [load_slices(path) for path in paths]
+    for path, volume in zip(paths, volumes, strict=True):
+        if volume.shape != case.brain.shape:
+            raise InputError(f"{path} must have the slices of {case.name}, {case.brain.shape}, got {volume.shape}")
+    segmentation, probability, uncertainty = volumes
+    try:
+        percent = to_percent(uncertainty, options.scaling)
+    except ValueError as error:
+        raise InputError(f"{paths[2]} cannot be scaled: {error}") from None
+    x, y, z = lps_spacing(case.like)
+    return Maps(case.target(target), segmentation > 0, probability.astype(float), percent, case.brain, (z, y, x))
+
+
+def methods_named(entries: Sequence[str]) -> dict[str, Path]:
+    """``NAME=FOLDER`` entries. Raises InputError for another form, a name that occurs twice or a missing folder."""
+    methods: dict[str, Path] = {}
+    for entry in entries:
+        name, separator, folder = entry.partition("=")
+        if not (name and separator and folder):
+            raise InputError(f"predictions must be given as NAME=FOLDER, got {entry!r}")
+        if name in methods:
+            raise InputError(f"predictions must have names of their own, got {name!r} twice")
+        methods[name] = Path(folder)
+        if not methods[name].is_dir():
+            raise InputError(f"{folder} must be a folder of predictions, but there is no such folder")
+    return methods
