@@ -28,6 +28,7 @@ _TRAINING = (
     "readers",
     "runs",
     "schemes",
+    "splits",
     "training",
 )
 _NEEDS = {

@@ -17,7 +17,7 @@ from spuproj.training import demo, entry
 pytest_plugins = ["cohorts"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-COMMANDS = ("info", "demo", "phantom", "check", "train", "predict", "evaluate", "bench", "project")
+COMMANDS = ("info", "demo", "phantom", "check", "split", "train", "predict", "evaluate", "bench", "project")
 
 
 @pytest.fixture

@@ -89,6 +89,33 @@ def check(
 
 
 @app.command()
+def split(
+    data: Annotated[Path, typer.Argument(help="Folder of BraTS cases, folder in nnU-Net's raw format, or manifest.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    folds: Annotated[int | None, typer.Option(help="Cross-validation with so many folds.")] = None,
+    validation: Annotated[int | None, typer.Option(help="Patients that validate, in one split.")] = None,
+    test: Annotated[int | None, typer.Option(help="Patients that test, in one split.")] = None,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Write who trains, validates and tests, by patient: either folds, or one split."""
+    from spuproj.training import splits
+    from spuproj.training.files import InputError
+    from spuproj.training.readers import cases_in
+
+    cases = cases_in(data)
+    if folds is not None and validation is None and test is None:
+        made = splits.folds(cases, folds, seed)
+    elif folds is None and validation is not None and test is not None:
+        made = [splits.fixed_split(cases, validation, test, seed)]
+    else:
+        raise InputError("split must be given either --folds, or --validation and --test")
+    splits.write_splits(out, made, seed, force=force)
+    for number, one in enumerate(made):
+        print(f"fold {number}: {len(one.train)} train, {len(one.validation)} validate, {len(one.test)} test")
+
+
+@app.command()
 def train(
     data: Annotated[Path, typer.Option(help="Folder of BraTS cases, folder in nnU-Net's raw format, or manifest.")],
     target: Annotated[str, typer.Option(help="What to segment: ET, TC, WT, or a target of the manifest's own.")],
@@ -96,6 +123,8 @@ def train(
     epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 30,
     batch_size: Annotated[int, typer.Option(help="Slices per step.")] = 16,
     validation: Annotated[int | None, typer.Option(help="Cases held out to watch the Dice; default 1 in 5.")] = None,
+    split: Annotated[Path | None, typer.Option(help="File of 'spuproj split', in place of --validation.")] = None,
+    fold: Annotated[int, typer.Option(help="Which of the file's splits.")] = 0,
     labels: Labels = None,
     seed: Seed = 0,
     force: Force = False,
@@ -110,6 +139,8 @@ def train(
         epochs=epochs,
         batch_size=batch_size,
         validation=validation,
+        split=split,
+        fold=fold,
         seed=seed,
         labels=labels,
         force=force,

@@ -28,6 +28,8 @@ _CONVENTIONS = {
     "brats2020": ("_", {"t1": "t1", "t1ce": "t1ce", "t2": "t2", "flair": "flair"}),
     "brats2023": ("-", {"t1": "t1n", "t1ce": "t1c", "t2": "t2w", "flair": "t2f"}),
 }
+# Of a manifest in CSV, beside the modalities.
+_COLUMNS = ("name", "label", "mask", "labels", "patient")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class CaseFiles:
         mask: the brain, or None where it is what is not zero.
         scheme: of the segmentation, or None where nothing tells it.
         notes: what is unusual, in words.
+        patient: who it is, where the data says so; empty where the name tells.
     """
 
     name: str
@@ -49,6 +52,7 @@ class CaseFiles:
     mask: Path | None = None
     scheme: Scheme | None = None
     notes: tuple[str, ...] = ()
+    patient: str = ""
 
     @property
     def labelled(self) -> bool:
@@ -170,19 +174,21 @@ def _manifest(path: Path) -> Iterator[CaseFiles]:
 
 
 def _csv_manifest(path: Path) -> Iterator[CaseFiles]:
-    """Columns ``name``, optionally ``label``, ``mask`` and ``labels`` (the scheme); every other one is a modality."""
+    """Columns ``name``, and where wanted those of ``_COLUMNS``; every other one is a modality."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     for number, row in enumerate(rows, start=2):
         if not row.get("name"):
             raise InputError(f"{path}, line {number}: name must not be empty")
-        images = {column: value for column, value in row.items() if column not in ("name", "label", "mask", "labels")}
+        images = {column: value for column, value in row.items() if column not in _COLUMNS}
         scheme = scheme_named(row["labels"]) if row.get("labels") else None
-        yield _listed(path, row["name"], images, row.get("label"), row.get("mask"), scheme)
+        yield _listed(path, row, images, scheme)
 
 
 def _json_manifest(path: Path) -> Iterator[CaseFiles]:
-    """``labels``: a scheme, or values by target; ``cases``: ``name``, ``images`` by modality, ``label``, ``mask``."""
+    """``labels``: a scheme, or values by target; ``cases``: ``name``, ``images`` by modality, ``label``, ``mask``,
+    ``patient``.
+    """
     content = _json(path)
     scheme = _scheme_in(path, content.get("labels"))
     cases = content.get("cases")
@@ -191,7 +197,7 @@ def _json_manifest(path: Path) -> Iterator[CaseFiles]:
     for number, case in enumerate(cases):
         if not (isinstance(case, dict) and case.get("name") and isinstance(case.get("images"), dict)):
             raise InputError(f"{path}, case {number}: must have a name and images, got {case}")
-        yield _listed(path, str(case["name"]), case["images"], case.get("label"), case.get("mask"), scheme)
+        yield _listed(path, case, case["images"], scheme)
 
 
 def _scheme_in(path: Path, labels: Any) -> Scheme | None:
@@ -205,16 +211,22 @@ def _scheme_in(path: Path, labels: Any) -> Scheme | None:
         raise InputError(f"{path}: labels must name a scheme or list each target's values, got {labels}") from None
 
 
-def _listed(
-    path: Path, name: str, images: Mapping[str, Any], label: Any, mask: Any, scheme: Scheme | None
-) -> CaseFiles:
+def _listed(path: Path, entry: Mapping[str, Any], images: Mapping[str, Any], scheme: Scheme | None) -> CaseFiles:
     """A case of a manifest, whose paths are relative to it."""
+    name, label, mask = str(entry["name"]), entry.get("label"), entry.get("mask")
     missing = [column for column, value in images.items() if not value]
     if not images or missing:
         raise InputError(f"{path}, case {name}: {', '.join(missing) or 'a modality'} must have a file, but has none")
     base = path.absolute().parent
     files = {modality_named(str(column)): base / str(value) for column, value in images.items()}
-    return CaseFiles(name, files, base / str(label) if label else None, base / str(mask) if mask else None, scheme)
+    return CaseFiles(
+        name,
+        files,
+        base / str(label) if label else None,
+        base / str(mask) if mask else None,
+        scheme,
+        patient=str(entry.get("patient") or ""),
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:

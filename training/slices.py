@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from spuproj.training.cases import Case, brain_box, load_case
 from spuproj.training.files import InputError
 from spuproj.training.readers import CaseFiles
+from spuproj.training.splits import Split
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,13 @@ class Cohort:
             )
         validation = [positive[0], *(name for name in names if name not in positive[:2])][:held_out]
         return [name for name in names if name not in validation], validation
+
+    def roles(self, split: Split) -> tuple[list[str], list[str]]:
+        """The same as a split names them. Raises InputError where a side holds none of the target."""
+        for role, names in (("train", split.train), ("validation", split.validation)):
+            if not any(entry.positive for name in names for entry in self.entries[name]):
+                raise InputError(f"the {role} cases of the split must hold some of the target, but hold none")
+        return list(split.train), list(split.validation)
 
 
 def cache_cohort(

@@ -25,6 +25,7 @@ from spuproj.training.progress import Epochs, steps
 from spuproj.training.readers import cases_in, modalities_of
 from spuproj.training.runs import WEIGHTS, Config, make_network, make_views, save_run
 from spuproj.training.slices import Cohort, Entry, Slices, cache_cohort
+from spuproj.training.splits import Split, chosen, read_split
 
 Batch = tuple[Tensor, Tensor]
 
@@ -79,6 +80,8 @@ def train(
     epochs: int = 30,
     batch_size: int = 16,
     validation: int | None = None,
+    split: Path | None = None,
+    fold: int = 0,
     seed: int = 0,
     labels: str | None = None,
     force: bool = False,
@@ -92,6 +95,8 @@ def train(
         epochs: passes; each draws as many slices with the target as without.
         batch_size: slices per step.
         validation: cases held out to watch the Dice of their slices with the target; one in five where None.
+        split: file of ``spuproj split`` that names the cases instead; those that test are not read.
+        fold: which of its splits.
         seed: of the split, the weights, the sampling and the views; on one machine it fixes the result.
         labels: name of the label scheme, where it is not the one that the files tell.
         force: write over an existing run.
@@ -109,8 +114,11 @@ def train(
             raise ValueError(f"{name} must be at least 1, got {value}")
     refuse_overwrite([out / WEIGHTS], force)
     cases = cases_in(data, labels)
+    roles = _roles_given(split, fold, validation)
     held_out = validation if validation is not None else max(1, len(cases) // 5)
-    if not 1 <= held_out < len(cases):
+    if roles is not None:
+        cases = chosen(cases, [*roles.train, *roles.validation])
+    elif not 1 <= held_out < len(cases):
         raise ValueError(f"validation must leave cases on both sides of {len(cases)}, got {held_out}")
     modalities = modalities_of(cases)
     pl.seed_everything(seed, workers=True, verbose=False)
@@ -118,7 +126,7 @@ def train(
     with tempfile.TemporaryDirectory(dir=out, prefix=".cache-") as cache:
         with steps(f"Reading {data.name} for {target}", len(cases)) as advance:
             cohort = cache_cohort(cases, modalities, target, Path(cache), advance)
-        training, validation = cohort.split(held_out, seed)
+        training, validating = cohort.split(held_out, seed) if roles is None else cohort.roles(roles)
         config = Config(
             target=target,
             field=cohort.field,
@@ -131,8 +139,16 @@ def train(
         )
         for older in ("checkpoints", "logs"):
             shutil.rmtree(out / older, ignore_errors=True)
-        save_run(out, config, _fit(config, cohort, training, validation, out))
+        save_run(out, config, _fit(config, cohort, training, validating, out))
     return out
+
+
+def _roles_given(split: Path | None, fold: int, validation: int | None) -> Split | None:
+    if split is None:
+        return None
+    if validation is not None:
+        raise ValueError("validation must be left out where a split names the cases that validate")
+    return read_split(split, fold)
 
 
 def _mean_extent(extents: list[tuple[float, float, float, float]]) -> tuple[float, float, float, float]:
