@@ -28,6 +28,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 KINDS = ("prob", "seg", "var", "entropy")
 MAPS = [f"{target}_{kind}" for target in ("ET", "TC", "WT") for kind in KINDS]
+UNCERTAINTIES = {"WT": "unc_whole", "TC": "unc_core", "ET": "unc_enhance"}
+MERGED = ["labels", *UNCERTAINTIES.values()]
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def changed(model: Path, folder: Path, **values: object) -> Path:
 
 def test_three_models_write_the_documented_files_and_return_them(predicted):
     written, out = predicted
-    expected = {f"Phantom_002_{kind}.nii.gz" for kind in [*MAPS, "labels"]} | {"Phantom_002.png"}
+    expected = {f"Phantom_002_{kind}.nii.gz" for kind in (*MAPS, *MERGED)} | {"Phantom_002.nii.gz", "Phantom_002.png"}
     assert {path.name for path in out.iterdir()} == expected
     assert sorted(written) == sorted(out.iterdir())
 
@@ -82,14 +84,34 @@ def test_one_model_writes_no_merged_labels(cohort, models, tmp_path, no_picture)
     assert {path.name for path in tmp_path.iterdir()} == expected
 
 
-@pytest.mark.parametrize("kind", [*MAPS, "labels"])
+@pytest.mark.parametrize("kind", [*MAPS, *MERGED])
 def test_a_map_has_shape_and_affine_of_the_input_and_its_own_dtype(predicted, cohort, kind):
     image = nib.load(predicted[1] / f"Phantom_002_{kind}.nii.gz")
     like = nib.load(cohort[1] / "Phantom_002_t1.nii.gz")
     assert image.shape == like.shape
     np.testing.assert_array_equal(image.affine, like.affine)
     assert image.header.get_xyzt_units() == like.header.get_xyzt_units()
-    assert image.get_data_dtype() == (np.uint8 if kind.endswith(("seg", "labels")) else np.float32)
+    assert image.get_data_dtype() == (np.uint8 if kind.endswith("seg") or kind in MERGED else np.float32)
+
+
+def test_a_submission_holds_the_label_map_and_the_uncertainties_in_percent(predicted):
+    _, out = predicted
+    submitted = np.asarray(nib.load(out / "Phantom_002.nii.gz").dataobj)
+    np.testing.assert_array_equal(submitted, read(out, "labels"))
+    for target, kind in UNCERTAINTIES.items():
+        np.testing.assert_array_equal(read(out, kind), np.rint(100 * read(out, f"{target}_var").astype(float) / 0.25))
+        assert 0 < read(out, kind).max() <= 100
+
+
+def test_the_merged_map_is_in_the_scheme_of_the_case(cohort, models, tmp_path, no_picture):
+    case = tmp_path / "Phantom_002"
+    case.mkdir()
+    for old, new in (("t1", "t1n"), ("t1ce", "t1c"), ("t2", "t2w"), ("flair", "t2f")):
+        shutil.copy(cohort[1] / f"Phantom_002_{old}.nii.gz", case / f"Phantom_002-{new}.nii.gz")
+    predict(list(models.values()), case, tmp_path / "out")
+    labels, enhancing = read(tmp_path / "out", "labels"), read(tmp_path / "out", "ET_seg")
+    assert set(np.unique(labels)) <= {0, 1, 2, 3}
+    np.testing.assert_array_equal(labels == 3, enhancing == 1)
 
 
 @pytest.mark.parametrize("target", ["ET", "TC", "WT"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +19,11 @@ from spuproj.training.progress import steps
 from spuproj.training.readers import case_in
 from spuproj.training.runs import Config, load_run, make_views
 from spuproj.training.schemes import SCHEMES, Scheme
-from spuproj.uncertainty import entropy
+from spuproj.uncertainty import entropy, to_percent
 
 SLICES_PER_BATCH = 4
+SUBMISSION = {"WT": "unc_whole", "TC": "unc_core", "ET": "unc_enhance"}
+"""QU-BraTS's names of the targets' uncertainty maps."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,9 @@ def predict(
         models: folders of finished runs, each of another target.
         folder: BraTS case folder ``<id>``; a segmentation in it is drawn dashed on the picture.
         out: folder of the outputs: ``<id>_<target>_prob``, ``_seg``, ``_var``, ``_entropy`` and, with all three
-            targets, the label map ``<id>_labels``, as ``.nii.gz`` with the input's affine and header, and ``<id>.png``.
+            targets, the label map ``<id>_labels`` and the files of a QU-BraTS submission: the label map ``<id>`` and
+            the uncertainties ``<id>_unc_whole``, ``_unc_core``, ``_unc_enhance`` (0 to 100, ``variance-1``); all as
+            ``.nii.gz`` with the input's affine and header, and ``<id>.png``.
         labels: name of the case's label scheme, where it is not the one that the file names tell; the merged label map
             is in it.
         force: write over existing outputs.
@@ -113,9 +117,8 @@ def predict(
         raise InputError("models must take the same modalities, got " + "; ".join(str(c.modalities) for c, _ in runs))
     files = case_in(folder, labels)
     scheme = files.scheme or SCHEMES["brats2020"]
-    kinds = [f"{target}_{kind}" for target in targets for kind in ("prob", "seg", "var", "entropy")]
-    kinds += ["labels"] if set(targets) == set(scheme.paint) else []
-    refuse_overwrite([out / f"{files.name}_{kind}.nii.gz" for kind in kinds] + [out / f"{files.name}.png"], force)
+    names = [f"{files.name}{ending}.nii.gz" for ending in _endings(targets, scheme)]
+    refuse_overwrite([out / name for name in (*names, f"{files.name}.png")], force)
     case = load_case(files, runs[0][0].modalities, with_labels=files.labelled)
     predictions = {}
     for config, network in runs:
@@ -126,16 +129,23 @@ def predict(
     return [*_write_maps(case, predictions, scheme, out), sheet]
 
 
+def _endings(targets: Sequence[str], scheme: Scheme) -> list[str]:
+    """What the files' names have behind the case's, in the order of ``_write_maps``."""
+    endings = [f"_{target}_{kind}" for target in targets for kind in ("prob", "seg", "var", "entropy")]
+    if set(targets) == set(scheme.paint):
+        endings += ["_labels", "", *(f"_{SUBMISSION[target]}" for target in targets)]
+    return endings
+
+
 def _write_maps(case: Case, predictions: dict[str, Prediction], scheme: Scheme, out: Path) -> list[Path]:
-    maps: dict[str, NDArray[np.generic]] = {}
-    for target, prediction in predictions.items():
-        maps[f"{target}_prob"] = prediction.probability
-        maps[f"{target}_seg"] = prediction.segmentation.astype(np.uint8)
-        maps[f"{target}_var"] = prediction.variance
-        maps[f"{target}_entropy"] = prediction.entropy
-    if set(predictions) == set(scheme.paint):
-        maps["labels"] = merged_labels(predictions, scheme)
-    paths = [out / f"{case.name}_{kind}.nii.gz" for kind in maps]
-    for path, slices in zip(paths, maps.values(), strict=True):
+    maps: list[NDArray[np.generic]] = []
+    for each in predictions.values():
+        maps += [each.probability, each.segmentation.astype(np.uint8), each.variance, each.entropy]
+    endings = _endings(list(predictions), scheme)
+    if len(endings) > len(maps):
+        maps += [merged_labels(predictions, scheme)] * 2
+        maps += [np.rint(to_percent(each.variance, "variance-1")).astype(np.uint8) for each in predictions.values()]
+    paths = [out / f"{case.name}{ending}.nii.gz" for ending in endings]
+    for path, slices in zip(paths, maps, strict=True):
         save_nifti(path, from_lps(as_volume(slices), case.like), case.like)
     return paths
