@@ -3,6 +3,9 @@
 import gc
 import math
 import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -84,6 +87,25 @@ def test_an_inference_table_whose_changes_nobody_counts_gets_new_taps(backend):
         table.copy_(TABLES[1])
         changed = backend.project(image, table, VIEW_SIZE, "bilinear", "zeros")
     assert torch.equal(changed, backend.project(image, TABLES[1], VIEW_SIZE, "bilinear", "zeros"))
+
+
+@pytest.mark.parametrize(
+    ("manager", "ahead"),
+    [(None, False), (SimpleNamespace(in_warmup=False), False), (SimpleNamespace(in_warmup=True), True)],
+    ids=["no_graphs", "graphs", "before_a_graph"],
+)
+def test_what_runs_in_a_graphs_memory_before_its_capture_is_known(monkeypatch, manager, ahead):
+    trees = SimpleNamespace(get_manager=lambda device, create_if_none_exists: manager)
+    monkeypatch.setitem(sys.modules, "torch._inductor.cudagraph_trees", trees)
+    assert gpu_taps._runs_ahead_of_a_graph(0) is ahead
+
+
+def test_the_place_that_knows_of_a_graphs_memory_is_still_there():
+    trees = pytest.importorskip("torch._inductor.cudagraph_trees")
+    assert trees.get_manager(0, create_if_none_exists=False) is None
+    assert isinstance(trees.CUDAGraphTreeManager.in_warmup, property)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(gpu_taps._runs_ahead_of_a_graph, 0).result() is False
 
 
 def test_parts_of_one_table_do_not_share_taps(backend):

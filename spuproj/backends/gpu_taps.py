@@ -7,6 +7,7 @@ numbers would make the host wait for the device.
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, fields
@@ -122,8 +123,28 @@ def _tensors(value: Taps | Transpose) -> list[Tensor]:
 
 
 def _cacheable(geometry: Tensor) -> bool:
-    """Whether a change of the table would be noticed: a captured graph reads it anew at each replay."""
-    return not geometry.is_inference() and not (geometry.is_cuda and torch.cuda.is_current_stream_capturing())
+    """Whether a change of the table would be noticed, and memory may be kept.
+
+    A captured graph reads the table anew at each replay, and its memory, like that of the run before it, is its own.
+    """
+    if geometry.is_inference():
+        return False
+    if not geometry.is_cuda:
+        return True
+    return not (torch.cuda.is_current_stream_capturing() or _runs_ahead_of_a_graph(geometry.device.index))
+
+
+def _runs_ahead_of_a_graph(device: int) -> bool:
+    """Whether compiled code (``mode="reduce-overhead"``) runs in its graph's memory before it captures the graph."""
+    trees = sys.modules.get("torch._inductor.cudagraph_trees")
+    if trees is None:
+        return False
+    try:
+        manager = trees.get_manager(device, create_if_none_exists=False)
+    except AssertionError:
+        # A thread that compiled code has never run in.
+        return False
+    return manager is not None and bool(manager.in_warmup)
 
 
 class GeometryCache:
