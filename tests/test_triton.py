@@ -145,6 +145,16 @@ def test_a_constant_stack_has_exactly_no_variance():
 
 
 @pytest.mark.parametrize("op", READS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 1)], ids=str)
+def test_rasters_of_a_single_row_column_or_pixel(op, size):
+    options = ("bilinear", "zeros") if op.startswith("project") else ("bilinear",)
+    table = random_geometry(2, size, size, "gnomonic", "equidistant", views=2).table()
+    tensor = noise(*source_shape(op, 2, size, size))
+    found, expected = (parts(getattr(on, op)(tensor, table, size, *options)) for on in (backend, BACKENDS["torch"]))
+    assert_close(found, expected)
+
+
+@pytest.mark.parametrize("op", READS)
 def test_empty_batches_give_empty_results(op):
     options = ("bilinear", "zeros") if op.startswith("project") else ("bilinear",)
     tensor = noise(*source_shape(op, 3, SIZE, VIEW_SIZE))[:0]

@@ -24,6 +24,12 @@ def _offsets(sample, plane, channels, batch_stride, channel_stride):
 
 
 @triton.jit
+def _contiguous(sample, plane, channels, pixels):
+    """The same of a contiguous ``[B, C, ., .]`` tensor; products of sizes alone could exceed 32 bits."""
+    return (((sample + plane // channels) * channels + plane % channels) * pixels)[:, None]
+
+
+@triton.jit
 def _mix(first, second, fraction):
     return tl.where(fraction > 0, first + fraction * (second - first), first)
 
@@ -131,7 +137,7 @@ def reduce(
     number = tl.maximum(seen, 1).to(origin.dtype)[None, :]
     shift = total / number
     spread = squares / number - shift * shift
-    to = _offsets(sample, plane, channels, channels * pixels, pixels) + pixel
+    to = _contiguous(sample, plane, channels, pixels) + pixel
     stored = exists[:, None] & inside[None, :]
     tl.store(mean + to, (origin + shift).to(mean.dtype.element_ty), stored)
     tl.store(variance + to, tl.where(spread < 0, 0, spread).to(variance.dtype.element_ty), stored)
@@ -169,12 +175,12 @@ def slopes(
     i, y, x = _load_taps(index, fraction_y, fraction_x, sample * sample_stride + n * pixels + pixel, inside)
     valid = exists[:, None] & (i >= 0)[None, :]
     base = source + n * source_view + _offsets(sample, plane, channels, source_batch, source_channel)
-    at = _offsets(sample, plane, channels, channels * pixels, pixels) + pixel
+    at = _contiguous(sample, plane, channels, pixels) + pixel
     deviation = _blend(base, i, y, x, valid, width, source_pixel) - tl.load(mean + at, mask=valid, other=0).to(y.dtype)
     on_variance = tl.load(grad_variance + at, mask=valid, other=0).to(y.dtype)
     gradient = tl.load(grad_mean + at, mask=valid, other=0).to(y.dtype) + 2 * on_variance * deviation
     slope = gradient / tl.maximum(tl.load(count + at, mask=valid, other=1), 1).to(y.dtype)
-    to = _offsets(sample, plane, channels, views * channels * pixels, pixels) + n * channels * pixels + pixel
+    to = _contiguous((sample + plane // channels) * views + n, plane % channels, channels, pixels) + pixel
     tl.store(slopes + to, tl.where(valid, slope, 0), exists[:, None] & inside[None, :])
 
 
