@@ -24,6 +24,7 @@ SCALINGS = {
     "variance-1": "variance / 0.25",
     "std-1": "square root of the variance / 0.5",
     "entropy-1": "entropy / ln 2",
+    "mutual-1": "mutual information / ln 2",
     "maximum-1": "value / largest value of the case",
 }
 """Named ways from a map to [0, 100], and what they divide by. A name never changes its meaning."""
@@ -32,6 +33,7 @@ _DIVISORS: dict[str, Callable[[Array], Array]] = {
     "variance-1": lambda values: values / 0.25,
     "std-1": lambda values: np.sqrt(values) / 0.5,
     "entropy-1": lambda values: values / math.log(2),
+    "mutual-1": lambda values: values / math.log(2),
     "maximum-1": lambda values: values / max(float(values.max(initial=0.0)), np.finfo(np.float64).tiny),
 }
 # A map in float32 may round beyond the largest value that it can have.
@@ -81,8 +83,9 @@ def to_percent(values: Any, scaling: str) -> Array:
     """An uncertainty map scaled to [0, 100], as ``qu_brats`` takes it.
 
     Args:
-        values: array or tensor of any shape: variances, or entropies for ``"entropy-1"``, or anything not negative for
-            ``"maximum-1"``. The QU-BraTS score depends on the choice: report it with the score.
+        values: array or tensor of any shape: variances, or entropies for ``"entropy-1"``, mutual information for
+            ``"mutual-1"``, or anything not negative for ``"maximum-1"``. The QU-BraTS score depends on the choice:
+            report it with the score.
         scaling: a name in ``SCALINGS``.
 
     Returns:

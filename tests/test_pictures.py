@@ -38,7 +38,7 @@ def prediction(depth: int = 3, empty: bool = False) -> Prediction:
     probability = np.zeros(SHAPE, np.float32)
     if not empty:
         probability[3 : 3 + depth, 6:12, 7:15] = 0.9
-    return Prediction(probability, probability > 0.5, probability * (1 - probability), probability)
+    return Prediction(probability, probability > 0.5, probability * (1 - probability), probability, probability)
 
 
 def shown(path: Path) -> np.ndarray:

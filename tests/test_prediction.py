@@ -26,7 +26,7 @@ from spuproj.training.schemes import SCHEMES
 pytest_plugins = ["cohorts"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-KINDS = ("prob", "seg", "var", "entropy")
+KINDS = ("prob", "seg", "var", "entropy", "mi")
 MAPS = [f"{target}_{kind}" for target in ("ET", "TC", "WT") for kind in KINDS]
 UNCERTAINTIES = {"WT": "unc_whole", "TC": "unc_core", "ET": "unc_enhance"}
 MERGED = ["labels", *UNCERTAINTIES.values()]
@@ -116,9 +116,14 @@ def test_the_merged_map_is_in_the_scheme_of_the_case(cohort, models, tmp_path, n
 
 @pytest.mark.parametrize("target", ["ET", "TC", "WT"])
 def test_maps_lie_in_their_ranges_and_are_zero_outside_the_brain(predicted, cohort, target):
-    probability, segmentation, variance, entropy = (read(predicted[1], f"{target}_{kind}") for kind in KINDS)
+    probability, segmentation, variance, entropy, shared = (read(predicted[1], f"{target}_{kind}") for kind in KINDS)
     inside = brain(cohort[1])
-    for values, highest in ((probability, 1), (variance, 0.25), (entropy, np.log(2) + 1e-6)):
+    for values, highest in (
+        (probability, 1),
+        (variance, 0.25),
+        (entropy, np.log(2) + 1e-6),
+        (shared, np.log(2) + 1e-6),
+    ):
         assert values.min() >= 0
         assert values.max() <= highest
         assert np.ptp(values[inside]) > 0.01
@@ -160,7 +165,7 @@ def test_the_merged_map_is_painted_from_the_outside_in(predicted):
 def test_a_voxel_gets_the_innermost_target_that_was_found(found, label):
     nothing = np.zeros((1, 1, 1), np.float32)
     predictions = {
-        target: Prediction(nothing, np.full((1, 1, 1), target in found.split()), nothing, nothing)
+        target: Prediction(nothing, np.full((1, 1, 1), target in found.split()), nothing, nothing, nothing)
         for target in ("ET", "TC", "WT")
     }
     merged = merged_labels(predictions, SCHEMES["brats2020"])
@@ -175,26 +180,34 @@ def test_mean_and_variance_are_those_of_a_loop_over_views():
     network, views, image = make_network(config).eval().double(), make_views(config, (12, 10)), noise(2, 1, 12, 10)
     for parameter in network.parameters():
         parameter.data = noise(*parameter.shape, dtype=torch.float64)
-    probabilities, shown = [], []
+    probabilities, entropies, shown = [], [], []
     for row in views.geometry.numpy():
         view = reference.project(image.double().numpy(), row[None], (16, 16))[:, 0]
         probability = torch.sigmoid(network(torch.from_numpy(view))).detach().numpy()
         probabilities.append(reference.unproject(probability[:, None], row[None], (12, 10))[:, 0])
+        own = scipy_entropy(np.stack([probability, 1 - probability]), axis=0)
+        entropies.append(reference.unproject(own[:, None], row[None], (12, 10))[:, 0])
         valid = np.isfinite(reference.view_coordinates(row[None], (12, 10), (16, 16))[0])
         shown.append(np.broadcast_to(valid, probabilities[-1].shape))
     values = np.ma.array(probabilities, mask=~np.array(shown))
-    mean, variance = reduce_views(network.float(), views, image)
+    mean, variance, expected_entropy = reduce_views(network.float(), views, image)
     assert np.ptp(values.mean(axis=0)) > 0.1
     assert_close(mean.detach(), torch.from_numpy(values.mean(axis=0).filled(0)).float(), rtol=0, atol=1e-5)
     assert_close(variance.detach(), torch.from_numpy(values.var(axis=0).filled(0)).float(), rtol=0, atol=1e-5)
+    own_means = np.ma.array(entropies, mask=~np.array(shown))
+    assert_close(
+        expected_entropy.detach(), torch.from_numpy(own_means.mean(axis=0).filled(0)).float(), rtol=0, atol=1e-5
+    )
 
 
 def test_the_maps_are_the_reduction_of_every_slice(predicted, cohort, models):
     config, network = load_run(models["WT"])
     case = load_case(cohort[1])
     with torch.inference_mode():
-        mean, variance = reduce_views(network, make_views(config, (30, 30)), torch.from_numpy(case.image))
-    for kind, expected in (("prob", mean), ("var", variance)):
+        maps = reduce_views(network, make_views(config, (30, 30)), torch.from_numpy(case.image))
+    mean, variance, of_views = maps
+    shared = (scipy_entropy(torch.cat([mean, 1 - mean], 1).numpy(), axis=1)[:, None] - of_views.numpy()).clip(0)
+    for kind, expected in (("prob", mean), ("var", variance), ("mi", torch.from_numpy(shared))):
         slices = read(predicted[1], f"WT_{kind}").transpose(2, 1, 0)
         np.testing.assert_allclose(slices, expected[:, 0].numpy() * case.brain, atol=1e-5)
 

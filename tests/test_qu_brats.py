@@ -130,6 +130,7 @@ def test_a_map_whose_largest_value_is_above_one_counts_as_scaled():
         ("variance-1", [0, 0.0625, 0.25], [0, 25, 100]),
         ("std-1", [0, 0.0625, 0.25], [0, 50, 100]),
         ("entropy-1", [0, math.log(2) / 4, math.log(2)], [0, 25, 100]),
+        ("mutual-1", [0, math.log(2) / 4, math.log(2)], [0, 25, 100]),
         ("maximum-1", [0, 0.01, 0.04], [0, 25, 100]),
         ("maximum-1", [0, 0, 0], [0, 0, 0]),
     ],
@@ -150,7 +151,7 @@ def test_rounding_beyond_the_largest_value_is_cut_off():
         ([-0.1], "std-1", "values must be finite and not negative, got -0.1"),
         ([math.nan], "maximum-1", "values must be finite and not negative, got nan"),
         ([math.inf], "maximum-1", "values must be finite and not negative, got inf"),
-        ([0.1], "variance", "scaling must be one of variance-1, std-1, entropy-1, maximum-1, got 'variance'"),
+        ([0.1], "variance", "scaling must be one of variance-1, std-1, entropy-1, mutual-1, maximum-1, got 'variance'"),
     ],
 )
 def test_what_cannot_be_scaled_is_refused(values, scaling, message):

@@ -169,7 +169,7 @@ def evaluate(
     predictions: Annotated[list[str], typer.Option(help="NAME=FOLDER of what predict wrote; once per method.")],
     out: Annotated[Path, typer.Option(help="Folder of the tables and pictures.")],
     scaling: Annotated[
-        str, typer.Option(help="From maps to [0, 100]: variance-1, std-1, entropy-1 or maximum-1.")
+        str, typer.Option(help="From maps to [0, 100]: variance-1, std-1, entropy-1, mutual-1, maximum-1.")
     ] = "variance-1",
     empty: Annotated[str, typer.Option(help="Convention for empty masks: brats (both empty is 1) or nan.")] = "brats",
     labels: Labels = None,

@@ -15,7 +15,7 @@ from spuproj.training.progress import console, steps
 from spuproj.training.readers import CaseFiles, cases_in
 from spuproj.uncertainty import to_percent
 
-ENTROPY = "entropy-1"
+_MAPS = {"entropy-1": "entropy", "mutual-1": "mi"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def evaluate(
             ``boxes.png`` and ``reliability.png``.
         labels: name of the label scheme, where it is not the one that the files tell.
         scaling: from the maps to [0, 100], see ``spuproj.uncertainty.SCALINGS``; ``entropy-1`` takes the entropy maps,
-            all others the variance maps.
+            ``mutual-1`` those of mutual information, all others the variance maps.
         empty: convention for empty masks, see ``spuproj.training.metrics.EMPTY``.
         force: write over existing files.
 
@@ -100,7 +100,7 @@ def _case_rows(
 
 
 def _maps(case: Case, target: str, folder: Path, options: Options) -> Maps:
-    kinds = ("seg", "prob", "entropy" if options.scaling == ENTROPY else "var")
+    kinds = ("seg", "prob", _MAPS.get(options.scaling, "var"))
     paths = [folder / f"{case.name}_{target}_{kind}.nii.gz" for kind in kinds]
     volumes = [load_slices(path) for path in paths]
     for path, volume in zip(paths, volumes, strict=True):

@@ -19,7 +19,7 @@ from spuproj.training.progress import steps
 from spuproj.training.readers import case_in
 from spuproj.training.runs import Config, load_run, make_views
 from spuproj.training.schemes import SCHEMES, Scheme
-from spuproj.uncertainty import entropy, to_percent
+from spuproj.uncertainty import entropy, mutual_information, to_percent
 
 SLICES_PER_BATCH = 4
 SUBMISSION = {"WT": "unc_whole", "TC": "unc_core", "ET": "unc_enhance"}
@@ -35,20 +35,25 @@ class Prediction:
         segmentation: bool, probability above 1/2.
         variance: float32 in [0, 1/4], the population variance over views.
         entropy: float32 in nats, from 0 to ln 2.
+        mutual_information: likewise: what of the entropy the views' disagreement explains.
     """
 
     probability: NDArray[np.float32]
     segmentation: NDArray[np.bool_]
     variance: NDArray[np.float32]
     entropy: NDArray[np.float32]
+    mutual_information: NDArray[np.float32]
 
 
-def reduce_views(network: nn.Module, views: Views, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance ``[B, 1, H, W]`` over views of the network's probability for images ``[B, C, H, W]``."""
+def reduce_views(network: nn.Module, views: Views, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance over views of the network's probability for images ``[B, C, H, W]``, and its mean entropy.
+
+    All three are ``[B, 1, H, W]``, from one pass over the views.
+    """
     stack = views.project(image)
     probability = torch.sigmoid(network(stack.flatten(0, 1))).unflatten(0, stack.shape[:2])
-    mean, variance, _ = views.reduce(probability)
-    return mean, variance
+    mean, variance, _ = views.reduce(torch.cat([probability, entropy(probability)], dim=2))
+    return mean[:, :1], variance[:, :1], mean[:, 1:]
 
 
 def predict_case(config: Config, network: nn.Module, case: Case, on_slice: Callable[[str], None]) -> Prediction:
@@ -65,18 +70,20 @@ def predict_case(config: Config, network: nn.Module, case: Case, on_slice: Calla
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     views = make_views(config, (case.image.shape[2], case.image.shape[3])).to(device)
     network = network.to(device)
-    mean, variance = np.zeros((2, *case.brain.shape), dtype=np.float32)
+    mean, variance, expected = np.zeros((3, *case.brain.shape), dtype=np.float32)
     shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
     with torch.inference_mode():
         for start in range(0, len(shown), SLICES_PER_BATCH):
             chosen = shown[start : start + SLICES_PER_BATCH]
             maps = reduce_views(network, views, torch.from_numpy(case.image[chosen]).to(device))
-            mean[chosen], variance[chosen] = (part[:, 0].cpu().numpy() for part in maps)
+            mean[chosen], variance[chosen], expected[chosen] = (part[:, 0].cpu().numpy() for part in maps)
             for index in chosen:
                 on_slice(f"slice {index}")
     # Outside the brain nothing is asked.
-    mean, variance = mean * case.brain, variance * case.brain
-    return Prediction(mean, mean > 0.5, variance, entropy(torch.from_numpy(mean)).numpy())
+    mean, variance, expected = mean * case.brain, variance * case.brain, expected * case.brain
+    whole, of_views = torch.from_numpy(mean), torch.from_numpy(expected)
+    shared = mutual_information(whole, of_views).numpy()
+    return Prediction(mean, mean > 0.5, variance, entropy(whole).numpy(), shared)
 
 
 def merged_labels(predictions: dict[str, Prediction], scheme: Scheme) -> NDArray[np.uint8]:
@@ -95,10 +102,10 @@ def predict(
     Args:
         models: folders of finished runs, each of another target.
         folder: BraTS case folder ``<id>``; a segmentation in it is drawn dashed on the picture.
-        out: folder of the outputs: ``<id>_<target>_prob``, ``_seg``, ``_var``, ``_entropy`` and, with all three
-            targets, the label map ``<id>_labels`` and the files of a QU-BraTS submission: the label map ``<id>`` and
-            the uncertainties ``<id>_unc_whole``, ``_unc_core``, ``_unc_enhance`` (0 to 100, ``variance-1``); all as
-            ``.nii.gz`` with the input's affine and header, and ``<id>.png``.
+        out: folder of the outputs: ``<id>_<target>_prob``, ``_seg``, ``_var``, ``_entropy``, ``_mi`` (mutual
+            information) and, with all three targets, the label map ``<id>_labels`` and the files of a QU-BraTS
+            submission: the label map ``<id>`` and the uncertainties ``<id>_unc_whole``, ``_unc_core``, ``_unc_enhance``
+            (0 to 100, ``variance-1``); all as ``.nii.gz`` with the input's affine and header, and ``<id>.png``.
         labels: name of the case's label scheme, where it is not the one that the file names tell; the merged label map
             is in it.
         force: write over existing outputs.
@@ -131,7 +138,7 @@ def predict(
 
 def _endings(targets: Sequence[str], scheme: Scheme) -> list[str]:
     """What the files' names have behind the case's, in the order of ``_write_maps``."""
-    endings = [f"_{target}_{kind}" for target in targets for kind in ("prob", "seg", "var", "entropy")]
+    endings = [f"_{target}_{kind}" for target in targets for kind in ("prob", "seg", "var", "entropy", "mi")]
     if set(targets) == set(scheme.paint):
         endings += ["_labels", "", *(f"_{SUBMISSION[target]}" for target in targets)]
     return endings
@@ -140,7 +147,8 @@ def _endings(targets: Sequence[str], scheme: Scheme) -> list[str]:
 def _write_maps(case: Case, predictions: dict[str, Prediction], scheme: Scheme, out: Path) -> list[Path]:
     maps: list[NDArray[np.generic]] = []
     for each in predictions.values():
-        maps += [each.probability, each.segmentation.astype(np.uint8), each.variance, each.entropy]
+        maps += [each.probability, each.segmentation.astype(np.uint8), each.variance]
+        maps += [each.entropy, each.mutual_information]
     endings = _endings(list(predictions), scheme)
     if len(endings) > len(maps):
         maps += [merged_labels(predictions, scheme)] * 2

@@ -56,7 +56,7 @@ class Segmenter(pl.LightningModule):
 
     def validation_step(self, batch: Batch, _: int) -> None:
         image, label = batch
-        mean, _ = reduce_views(self.network, self.views, image)
+        mean, _, _ = reduce_views(self.network, self.views, image)
         found = mean > 0.5
         self.overlap += torch.stack([2.0 * (found & (label > 0)).sum(), found.sum() + label.sum()])
 
