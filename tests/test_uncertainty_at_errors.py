@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from spuproj.training.uncertainty_at_errors import dice, score
+from spuproj.training.metrics import dice
+from spuproj.training.uncertainty_at_errors import score
 
 
 def mask(*values):

@@ -110,9 +110,9 @@ def measure(maps: Maps, empty: str = "brats") -> tuple[Metrics, Curves]:
     wrong = (maps.truth ^ maps.segmentation)[maps.brain]
     percent = maps.percent[maps.brain]
     voxels, predicted, positive = _bins(maps.probability[maps.brain], maps.truth[maps.brain])
-    overlap = _dice(maps.truth, maps.segmentation, "brats")
+    overlap = dice(maps.truth, maps.segmentation)
     metrics = Metrics(
-        dice=_dice(maps.truth, maps.segmentation, empty),
+        dice=dice(maps.truth, maps.segmentation, empty),
         sensitivity=_sensitivity(maps.truth, maps.segmentation, empty),
         specificity=_share((~maps.truth & ~maps.segmentation & maps.brain).sum(), (~maps.truth & maps.brain).sum()),
         accuracy=1 - float(wrong.mean()),
@@ -135,7 +135,8 @@ def _share(part: int, whole: int) -> float:
     return float(part) / float(whole) if whole else math.nan
 
 
-def _dice(truth: Mask, found: Mask, empty: str) -> float:
+def dice(truth: Mask, found: Mask, empty: str = "brats") -> float:
+    """The Dice coefficient of two masks of one shape (Dice 1945); both empty is 1, or NaN, by convention."""
     total = int(truth.sum()) + int(found.sum())
     if total == 0:
         return 1.0 if empty == "brats" else math.nan

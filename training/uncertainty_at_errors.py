@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spuproj.training.metrics import dice
+
 
 @dataclass(frozen=True)
 class Score:
@@ -24,12 +26,6 @@ class Score:
     uncertainty_correct: float
     uncertainty_inside: float
     uncertainty_wrong: float
-
-
-def dice(truth: NDArray[np.bool_], segmentation: NDArray[np.bool_]) -> float:
-    """The Dice coefficient of two masks of one shape; 1 where both are empty."""
-    total = int(truth.sum()) + int(segmentation.sum())
-    return 1.0 if total == 0 else 2.0 * int((truth & segmentation).sum()) / total
 
 
 def score(
