@@ -201,7 +201,7 @@ class GpuBackend:
         """The batch in parts of at most so many samples, and of so few that taps of their own fit in memory."""
         samples, shared = batch if most is None else most, geometry.dim() == 2
         if not shared:
-            samples = min(samples, max(1, self.kernels.points // (geometry.shape[1] * math.prod(sampling.raster))))
+            samples = min(samples, max(1, self.kernels.points // (geometry.shape[1] * sampling.pixels)))
         for first in range(0, batch, samples):
             part = slice(first, first + samples)
             yield _Part(part, geometry if shared else geometry[part], shared or samples >= batch)
