@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from spuproj.training.methods import Method, Spherical
 from spuproj.training.phantom import write_cohort
 from spuproj.training.runs import Config, make_network, save_run
 
@@ -39,7 +40,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder, runs = tmp_path_factory.mktemp("models"), {}
     for seed, target in enumerate(("ET", "TC", "WT")):
         torch.manual_seed(seed)
-        config = Config(target, (240.0, 240.0), (32, 32), (0.17, 0.23, 0.9, 0.8), channels=(4, 8), grid=(2, 3))
+        method = Method("own", Spherical(grid=(2, 3)), channels=(4, 8))
+        config = Config(target, (240.0, 240.0), (32, 32), (0.17, 0.23, 0.9, 0.8), method)
         network = make_network(config)
         with torch.no_grad():
             for parameter in network.parameters():

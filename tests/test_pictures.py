@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,13 +17,14 @@ from helpers import noise
 from spuproj import Views
 from spuproj.training import pictures
 from spuproj.training.cases import Case
+from spuproj.training.methods import Method, Spherical
 from spuproj.training.pictures import case_sheet, save_figure, views_sheet
 from spuproj.training.predictor import Prediction
 from spuproj.training.runs import Config
 
 SHAPE = (9, 20, 24)
 ONE, THREE = ("WT",), ("WT", "TC", "ET")
-CONFIG = Config("WT", (20.0, 24.0), (24, 24), (0.2, 0.2, 0.8, 0.8), grid=(1, 2))
+CONFIG = Config("WT", (20.0, 24.0), (24, 24), (0.2, 0.2, 0.8, 0.8), Method("own", Spherical(grid=(1, 2))))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,7 @@ def test_an_empty_segmentation_gives_a_sheet_too(case, tmp_path, with_truth):
 
 def test_a_model_without_flair_and_t1ce_gives_a_sheet_too(case, tmp_path):
     bare = Case(case.name, case.image[:, :1], case.brain, None, None, case.like)
-    config = Config("WT", CONFIG.field, CONFIG.view_size, CONFIG.extent, grid=(1, 1), modalities=("t2",))
+    config = replace(CONFIG, method=Method("own", Spherical(grid=(1, 1))), modalities=("t2",))
     shown(case_sheet(bare, {"WT": prediction()}, config, tmp_path / "sheet.png"))
 
 

@@ -19,6 +19,7 @@ from spuproj import reference
 from spuproj.training import predictor
 from spuproj.training.cases import load_case
 from spuproj.training.files import InputError
+from spuproj.training.methods import Method, Spherical
 from spuproj.training.predictor import Prediction, merged_labels, predict, predict_case, reduce_views
 from spuproj.training.runs import Config, load_run, make_network, make_views, save_run
 from spuproj.training.schemes import SCHEMES
@@ -174,9 +175,8 @@ def test_a_voxel_gets_the_innermost_target_that_was_found(found, label):
 
 
 def test_mean_and_variance_are_those_of_a_loop_over_views():
-    config = Config(
-        "WT", (12.0, 10.0), (16, 16), (0.2, 0.2, 0.8, 0.8), grid=(2, 3), modalities=("t1",), channels=(2, 4)
-    )
+    method = Method("own", Spherical(grid=(2, 3)), channels=(2, 4))
+    config = Config("WT", (12.0, 10.0), (16, 16), (0.2, 0.2, 0.8, 0.8), method, modalities=("t1",))
     network, views, image = make_network(config).eval().double(), make_views(config, (12, 10)), noise(2, 1, 12, 10)
     for parameter in network.parameters():
         parameter.data = noise(*parameter.shape, dtype=torch.float64)

@@ -12,22 +12,18 @@ from torch.testing import assert_close
 
 from helpers import noise
 from spuproj.training.files import InputError
+from spuproj.training.methods import Method, Spherical
 from spuproj.training.runs import Config, load_run, make_network, make_views, save_run
 
+SPHERES = Spherical(grid=(2, 3), radius=0.7, lift="stereographic", chart="equal_area")
+METHOD = Method("own", SPHERES, channels=(4, 8, 8), epochs=3, batch_size=2, learning_rate=5e-3)
 CONFIG = Config(
     target="TC",
     field=(240.0, 200.0),
     view_size=(16, 24),
     extent=(0.1, 0.2, 0.8, 0.9),
-    grid=(2, 3),
-    radius=0.7,
-    lift="stereographic",
-    chart="equal_area",
+    method=METHOD,
     modalities=("t1", "flair"),
-    channels=(4, 8, 8),
-    epochs=3,
-    batch_size=2,
-    learning_rate=5e-3,
     seed=9,
 )
 
@@ -80,7 +76,9 @@ def test_a_missing_file_is_an_error_that_names_it_and_the_folder(run, name):
         "null",
         '"ET"',
         '{"target": "ET"}',
-        json.dumps({"target": "ET", "field": [1, 1], "view_size": [8, 8], "extent": [0, 0, 1, 1], "channels": 3}),
+        json.dumps(
+            {"target": "ET", "field": [1, 1], "view_size": [8, 8], "extent": [0, 0, 1, 1], "method": {"name": "spu"}}
+        ),
     ],
 )
 def test_a_broken_configuration_is_an_error_that_names_the_folder(run, text):
@@ -98,7 +96,7 @@ def test_a_weights_file_that_is_none_is_an_error_that_names_the_folder(run):
 @pytest.mark.parametrize("change", ["shape", "name"])
 def test_weights_of_another_network_are_an_error_that_names_the_folder(run, change):
     if change == "shape":
-        other = make_network(replace(CONFIG, channels=(2, 8, 8))).state_dict()
+        other = make_network(replace(CONFIG, method=replace(METHOD, channels=(2, 8, 8)))).state_dict()
     else:
         other = {f"other.{name}": tensor for name, tensor in load_file(run / "model.safetensors").items()}
     save_file({name: tensor.contiguous() for name, tensor in other.items()}, run / "model.safetensors")
@@ -144,7 +142,7 @@ def test_views_are_those_of_the_configuration():
 
 @pytest.mark.parametrize(("lift", "chart"), [("gnomonic", "equidistant"), ("stereographic", "equal_area")])
 def test_views_show_the_same_points_at_twice_the_resolution(lift, chart):
-    config = replace(CONFIG, lift=lift, chart=chart)
+    config = replace(CONFIG, method=replace(METHOD, views=replace(SPHERES, lift=lift, chart=chart)))
     coarse = make_views(config, (30, 24)).slice_coordinates()
     fine = make_views(config, (60, 48)).slice_coordinates()
     both = torch.isfinite(coarse[0]) & torch.isfinite(fine[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,12 +12,14 @@ from hypothesis import strategies as st
 
 from spuproj.training.cli import app
 from spuproj.training.files import InputError
+from spuproj.training.methods import method_named
 from spuproj.training.readers import CaseFiles, cases_in
 from spuproj.training.runs import load_run
 from spuproj.training.splits import Split, chosen, fixed_split, folds, patient_of, read_split, write_splits
 from spuproj.training.trainer import train
 
 pytest_plugins = ["cohorts"]
+BRIEF = replace(method_named("spu"), epochs=1)
 
 
 def case(name, patient=""):
@@ -117,13 +120,13 @@ def test_training_reads_only_the_cases_that_train_and_validate(cohort, tmp_path,
         (data / folder.name).symlink_to(folder)
     (data / names[0]).mkdir()
     (data / names[0] / f"{names[0]}_t1.nii.gz").write_bytes(b"not to be read")
-    train(data, "WT", tmp_path / "run", epochs=1, split=path)
+    train(data, "WT", tmp_path / "run", method=BRIEF, split=path)
     assert load_run(tmp_path / "run")[0].target == "WT"
     with pytest.raises(ValueError, match="validation must be left out where a split names the cases that validate"):
-        train(data, "WT", tmp_path / "other", epochs=1, split=path, validation=1)
+        train(data, "WT", tmp_path / "other", method=BRIEF, split=path, validation=1)
     write_splits(path, [Split((names[0],), (names[2],), (names[1],))], 0, force=True)
     with pytest.raises(InputError, match="the train cases of the split must hold some of the target, but hold none"):
-        train(cohort[0].parent, "ET", tmp_path / "other", epochs=1, split=path)
+        train(cohort[0].parent, "ET", tmp_path / "other", method=BRIEF, split=path)
 
 
 def test_the_command_writes_folds_or_one_split(cohort, tmp_path, capsys):

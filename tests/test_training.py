@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,21 @@ from helpers import noise
 from spuproj.training import trainer
 from spuproj.training.cases import load_case
 from spuproj.training.files import InputError
+from spuproj.training.methods import Method, Spherical, method_named
 from spuproj.training.readers import MODALITIES, case_in
 from spuproj.training.runs import Config, load_run
-from spuproj.training.slices import Entry, Slices, cache_cohort
+from spuproj.training.slices import Slices, cache_cohort
 from spuproj.training.step_share import step_share
 from spuproj.training.trainer import Segmenter, train
 
 pytest_plugins = ["cohorts"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-QUICK = {"epochs": 2, "batch_size": 4}
-CONFIG = Config("WT", (24.0, 24.0), (24, 24), (0.2, 0.2, 0.8, 0.8), channels=(4, 8), modalities=("t1",))
+METHOD = replace(method_named("spu"), epochs=2, batch_size=4)
+QUICK = {"method": METHOD}
+SMALL = Method("own", Spherical(), channels=(4, 8))
+NO_VIEW = torch.empty(0)
+CONFIG = Config("WT", (24.0, 24.0), (24, 24), (0.2, 0.2, 0.8, 0.8), SMALL, modalities=("t1",))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +89,7 @@ def test_a_run_holds_configuration_weights_checkpoints_and_logs_and_no_cache(tra
 
 def test_the_configuration_tells_what_was_trained(trained):
     config, _ = load_run(trained)
-    assert (config.target, config.epochs, config.batch_size, config.seed) == ("WT", 2, 4, 0)
+    assert (config.target, config.method, config.seed) == ("WT", METHOD, 0)
     assert config.field == (240.0, 240.0)
     assert config.view_size == (32, 32)
 
@@ -140,12 +145,12 @@ def test_the_seed_draws_the_cases_that_validate_and_the_target_is_on_both_sides(
 @pytest.mark.parametrize("total_steps", range(1, 12))
 def test_the_learning_rate_has_a_schedule_for_any_number_of_steps(total_steps):
     schedule = Segmenter(CONFIG, (24, 24), total_steps).configure_optimizers()["lr_scheduler"]["scheduler"]
-    assert 0 < schedule.get_last_lr()[0] <= CONFIG.learning_rate
+    assert 0 < schedule.get_last_lr()[0] <= SMALL.learning_rate
 
 
 @pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning")
 def test_one_step_is_a_training(cohort, tmp_path):
-    train(cohort[0].parent, "WT", tmp_path / "run", epochs=1, batch_size=64)
+    train(cohort[0].parent, "WT", tmp_path / "run", method=replace(METHOD, epochs=1, batch_size=64))
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
@@ -168,8 +173,6 @@ def test_a_target_in_a_single_case_is_an_error(cohort, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"validation": 0}, "validation must leave cases on both sides of 3, got 0"),
         ({"validation": 3}, "validation must leave cases on both sides of 3, got 3"),
     ],
@@ -246,7 +249,7 @@ def test_a_failed_training_stops_its_progress_bar(broken):
 
 def test_the_label_is_seen_through_the_same_view_as_its_image(segmenter):
     label = half_slice(64)
-    segmenter.training_step((label.float(), label), 0)
+    segmenter.training_step((label.float(), label, torch.arange(64)[:, None] % 9), 0)
     view, target = segmenter.loss.view, segmenter.loss.target
     assert view.shape == target.shape == (64, 1, 24, 24)
     assert set(target.unique().tolist()) == {0, 1}
@@ -256,44 +259,34 @@ def test_the_label_is_seen_through_the_same_view_as_its_image(segmenter):
     assert (view >= 1).sum() > 64
 
 
-def test_every_view_is_chosen_sooner_or_later_one_per_sample(segmenter):
-    image = noise(128, 1, 24, 24)
-    segmenter.training_step((image, half_slice(128)), 0)
+def test_each_slice_is_seen_through_the_view_that_was_drawn_for_it(segmenter):
+    image, seen = noise(9, 1, 24, 24), torch.tensor([4, 0, 8, 2, 2, 7, 1, 3, 5])
+    segmenter.training_step((image, half_slice(9), seen[:, None]), 0)
     every = segmenter.views.project(image)
-    same = (every == segmenter.loss.view[:, None]).flatten(2).all(dim=2)
-    assert (same.sum(dim=1) == 1).all()
-    assert same.any(dim=0).tolist() == [True] * 9
+    assert torch.equal(every[torch.arange(9), seen], segmenter.loss.view)
 
 
 def test_validation_pools_all_batches_through_all_views(segmenter):
     label = half_slice(4)
     segmenter.on_validation_epoch_start()
     for part in label.split(2):
-        segmenter.validation_step((40.0 * part - 20, part), 0)
+        segmenter.validation_step((40.0 * part - 20, part, NO_VIEW), 0)
     segmenter.on_validation_epoch_end()
     assert segmenter.logged["dice"] == pytest.approx(1, abs=0.1)
     # One batch found, as much again missed: 2 A / (A + 2 A).
     segmenter.on_validation_epoch_start()
-    segmenter.validation_step((40.0 * label - 20, label), 0)
-    segmenter.validation_step((torch.full((4, 1, 24, 24), -20.0), label), 0)
+    segmenter.validation_step((40.0 * label - 20, label, NO_VIEW), 0)
+    segmenter.validation_step((torch.full((4, 1, 24, 24), -20.0), label, NO_VIEW), 0)
     segmenter.on_validation_epoch_end()
     assert segmenter.logged["dice"] == pytest.approx(2 / 3, abs=0.05)
 
 
 def test_validation_that_finds_nothing_where_nothing_is_scores_one(segmenter):
     segmenter.on_validation_epoch_start()
-    segmenter.validation_step((torch.full((1, 1, 24, 24), -20.0), torch.zeros(1, 1, 24, 24, dtype=torch.uint8)), 0)
+    nothing = torch.zeros(1, 1, 24, 24, dtype=torch.uint8)
+    segmenter.validation_step((torch.full((1, 1, 24, 24), -20.0), nothing, NO_VIEW), 0)
     segmenter.on_validation_epoch_end()
     assert segmenter.logged["dice"] == 1
-
-
-def test_an_epoch_draws_slices_with_and_without_the_target_equally_often():
-    entries = [Entry(Path("image"), Path("label"), position, position < 20) for position in range(200)]
-    drawn = [index for _ in range(10) for index in trainer._training_loader(entries, CONFIG).sampler]
-    assert len(drawn) == 10 * 2 * 20
-    sampler = trainer._training_loader(entries, CONFIG).sampler
-    share = np.mean([entries[index].positive for _ in range(20) for index in sampler])
-    assert share == pytest.approx(0.5, abs=0.08)
 
 
 def test_cached_slices_are_those_of_the_cases_that_show_brain(cohort, tmp_path):
@@ -306,10 +299,10 @@ def test_cached_slices_are_those_of_the_cases_that_show_brain(cohort, tmp_path):
     slices = Slices(cached.entries[case.name])
     assert len(slices) == len(shown) < len(case.brain)
     for position, index in enumerate(shown):
-        image, label = slices[position]
-        np.testing.assert_allclose(image, case.image[index], rtol=1e-3, atol=1e-3)
-        np.testing.assert_array_equal(label[0], np.isin(case.labels[index], (1, 4)))
-        assert (image.dtype, label.dtype) == (torch.float32, torch.uint8)
+        image, label, view = slices[[(position, 3)]]
+        np.testing.assert_allclose(image[0], case.image[index], rtol=1e-3, atol=1e-3)
+        np.testing.assert_array_equal(label[0, 0], np.isin(case.labels[index], (1, 4)))
+        assert (image.dtype, label.dtype, view.tolist()) == (torch.float32, torch.uint8, [[3]])
         assert slices.entries[position].positive == bool(label.any())
 
 

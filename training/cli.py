@@ -120,8 +120,9 @@ def train(
     data: Annotated[Path, typer.Option(help="Folder of BraTS cases, folder in nnU-Net's raw format, or manifest.")],
     target: Annotated[str, typer.Option(help="What to segment: ET, TC, WT, or a target of the manifest's own.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 30,
-    batch_size: Annotated[int, typer.Option(help="Slices per step.")] = 16,
+    method: Annotated[str, typer.Option(help="spu, unet_tta, lsu, or a file .json like theirs.")] = "spu",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data; default the method's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Slices per step; default the method's.")] = None,
     validation: Annotated[int | None, typer.Option(help="Cases held out to watch the Dice; default 1 in 5.")] = None,
     split: Annotated[Path | None, typer.Option(help="File of 'spuproj split', in place of --validation.")] = None,
     fold: Annotated[int, typer.Option(help="Which of the file's splits.")] = 0,
@@ -129,15 +130,18 @@ def train(
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
-    """Train one target's U-Net on slices, each seen through a random view at every step."""
+    """Train one target's U-Net on slices, each seen through one of the method's views at every step."""
+    from dataclasses import replace
+
+    from spuproj.training.methods import method_named
     from spuproj.training.trainer import train as run_training
 
+    given = {name: value for name, value in (("epochs", epochs), ("batch_size", batch_size)) if value is not None}
     run_training(
         data,
         target,
         out,
-        epochs=epochs,
-        batch_size=batch_size,
+        method=replace(method_named(method), **given),
         validation=validation,
         split=split,
         fold=fold,

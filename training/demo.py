@@ -6,13 +6,14 @@ import json
 import math
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.table import Table
 
 from spuproj.training.cases import load_case, load_slices
 from spuproj.training.files import InputError, written_whole
+from spuproj.training.methods import method_named
 from spuproj.training.phantom import write_cohort
 from spuproj.training.predictor import predict
 from spuproj.training.progress import console, steps
@@ -48,7 +49,8 @@ def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
     with steps("Growing phantoms", TRAINING_CASES + 1) as advance:
         write_cohort(out / "cohort", TRAINING_CASES, seed, SPACING, on_case=advance)
         (patient,) = write_cohort(out / "patient", 1, seed + UNSEEN_SEED, SPACING, on_case=advance)
-    models = [train(out / "cohort", target, out / "models" / target, epochs=EPOCHS, seed=seed) for target in TARGETS]
+    method = replace(method_named("spu"), epochs=EPOCHS)
+    models = [train(out / "cohort", target, out / "models" / target, method=method, seed=seed) for target in TARGETS]
     written = predict(models, patient, out / "prediction")
     scores = _scores(patient, out / "prediction")
     with written_whole(out / "scores.json") as temporary:

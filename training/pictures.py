@@ -78,9 +78,12 @@ def case_sheet(
     middle = int(chosen[len(chosen) // 2])
     views = make_views(config, (case.image.shape[2], case.image.shape[3]))
     plane, limits = _brain_plane(case, middle, _channel(config, "flair"))
-    grid = shown.subplots(*config.grid, squeeze=False)
+    columns = math.ceil(math.sqrt(len(views)))
+    grid = shown.subplots(math.ceil(len(views) / columns), columns, squeeze=False)
     shown.suptitle(f"what the network sees: the {len(views)} views of slice {middle}", color="white", fontsize=11)
     _show_views(list(grid.flat), plane, views, limits)
+    for axis in list(grid.flat)[len(views) :]:
+        axis.set_axis_off()
     return save_figure(figure, path)
 
 

@@ -45,15 +45,27 @@ class Prediction:
     mutual_information: NDArray[np.float32]
 
 
-def reduce_views(network: nn.Module, views: Views, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def reduce_views(
+    network: nn.Module, views: Views, image: Tensor, noise: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and variance over views of the network's probability for images ``[B, C, H, W]``, and its mean entropy.
 
-    All three are ``[B, 1, H, W]``, from one pass over the views.
+    All three are ``[B, 1, H, W]``, from one pass over the views. ``noise``, ``[N, C, h, w]``, is added to each stack.
     """
     stack = views.project(image)
+    if noise is not None:
+        stack = stack + noise
     probability = torch.sigmoid(network(stack.flatten(0, 1))).unflatten(0, stack.shape[:2])
     mean, variance, _ = views.reduce(torch.cat([probability, entropy(probability)], dim=2))
     return mean[:, :1], variance[:, :1], mean[:, 1:]
+
+
+def make_noise(config: Config, views: Views) -> Tensor | None:
+    """The noise ``[N, C, h, w]`` that the model's method adds to its views, the same for every slice; or None."""
+    if config.method.noise == 0:
+        return None
+    shape = (len(views), len(config.modalities), *views.view_size)
+    return config.method.noise * torch.randn(shape, generator=torch.Generator().manual_seed(config.seed))
 
 
 def predict_case(config: Config, network: nn.Module, case: Case, on_slice: Callable[[str], None]) -> Prediction:
@@ -69,13 +81,15 @@ def predict_case(config: Config, network: nn.Module, case: Case, on_slice: Calla
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     views = make_views(config, (case.image.shape[2], case.image.shape[3])).to(device)
+    noise = make_noise(config, views)
+    noise = None if noise is None else noise.to(device)
     network = network.to(device)
     mean, variance, expected = np.zeros((3, *case.brain.shape), dtype=np.float32)
     shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
     with torch.inference_mode():
         for start in range(0, len(shown), SLICES_PER_BATCH):
             chosen = shown[start : start + SLICES_PER_BATCH]
-            maps = reduce_views(network, views, torch.from_numpy(case.image[chosen]).to(device))
+            maps = reduce_views(network, views, torch.from_numpy(case.image[chosen]).to(device), noise)
             mean[chosen], variance[chosen], expected[chosen] = (part[:, 0].cpu().numpy() for part in maps)
             for index in chosen:
                 on_slice(f"slice {index}")

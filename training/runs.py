@@ -13,6 +13,7 @@ from torch import nn
 
 from spuproj import Views
 from spuproj.training.files import InputError, written_whole
+from spuproj.training.methods import Method, method_of, values_of
 from spuproj.training.readers import MODALITIES
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -25,42 +26,33 @@ class Config:
     Lengths are fractions of the slice, so that the same views fit a slice of the same field at any resolution.
 
     Attributes:
-        target: ET, TC or WT.
+        target: ET, TC or WT, or one of the data's own.
         field: height and width of a slice, in mm.
         view_size: (h, w) of the view raster that the network sees, in pixels.
-        extent: (y0, x0, y1, x1) that the grid of centres covers, as fractions of the slice.
-        grid: rows and columns of centres.
-        radius: of the sphere, as a fraction of the slice's larger side.
-        lift, chart: profiles, see ``spuproj.PROFILES``.
+        extent: (y0, x0, y1, x1), the box around the brain, as fractions of the slice.
+        method: the views, the network and the training.
         modalities: input channels, in order.
-        channels: feature channels of the U-Net's levels.
-        epochs, batch_size, learning_rate, seed: of the training.
+        seed: of the training.
     """
 
     target: str
     field: tuple[float, float]
     view_size: tuple[int, int]
     extent: tuple[float, float, float, float]
-    grid: tuple[int, int] = (3, 3)
-    radius: float = 0.5
-    lift: str = "gnomonic"
-    chart: str = "equidistant"
+    method: Method
     modalities: tuple[str, ...] = MODALITIES
-    channels: tuple[int, ...] = (16, 32, 64, 128)
-    epochs: int = 30
-    batch_size: int = 16
-    learning_rate: float = 1e-2
     seed: int = 0
 
 
 def make_network(config: Config) -> nn.Module:
     """The U-Net (MONAI): C modalities in, one logit out; its input sides must be multiples of 2 ** (levels - 1)."""
+    channels = config.method.channels
     network = UNet(
         spatial_dims=2,
         in_channels=len(config.modalities),
         out_channels=1,
-        channels=config.channels,
-        strides=(2,) * (len(config.channels) - 1),
+        channels=channels,
+        strides=(2,) * (len(channels) - 1),
         act="RELU",
         norm="BATCH",
     )
@@ -74,22 +66,15 @@ def make_views(config: Config, size: tuple[int, int]) -> Views:
     """The model's views for slices of ``size``."""
     height, width = size[0] - 1, size[1] - 1
     y0, x0, y1, x1 = config.extent
-    return Views.spherical(
-        size,
-        grid=config.grid,
-        extent=(y0 * height, x0 * width, y1 * height, x1 * width),
-        radius=config.radius * max(size),
-        lift=config.lift,
-        chart=config.chart,
-        view_size=config.view_size,
-    )
+    box = (y0 * height, x0 * width, y1 * height, x1 * width)
+    return config.method.views.views(size, config.view_size, box)
 
 
 def save_run(directory: Path, config: Config, network: nn.Module) -> None:
     """Writes the configuration and then the weights: a folder with weights is a whole run."""
     (directory / WEIGHTS).unlink(missing_ok=True)
     with written_whole(directory / CONFIG) as temporary:
-        temporary.write_text(json.dumps(asdict(config), indent=2) + "\n")
+        temporary.write_text(json.dumps({**asdict(config), "method": values_of(config.method)}, indent=2) + "\n")
     with written_whole(directory / WEIGHTS) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, temporary)
 
@@ -101,6 +86,7 @@ def load_run(directory: Path) -> tuple[Config, nn.Module]:
             raise InputError(f"{directory} must be a finished run of 'spuproj train', but has no {name}")
     try:
         values = json.loads((directory / CONFIG).read_text())
+        values["method"] = method_of(values["method"])
         names = {field.name for field in fields(Config)}
         config = Config(**{key: _frozen(value) for key, value in values.items() if key in names})
         network = make_network(config)

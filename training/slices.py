@@ -18,6 +18,8 @@ from spuproj.training.files import InputError
 from spuproj.training.readers import CaseFiles
 from spuproj.training.splits import Split
 
+Batch = tuple[Tensor, Tensor, Tensor]
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -29,20 +31,26 @@ class Entry:
     positive: bool
 
 
-class Slices(Dataset[tuple[Tensor, Tensor]]):
-    """Items are an image ``[C, H, W]`` float32 and a label ``[1, H, W]`` uint8 (1 inside the target)."""
+class Slices(Dataset[Batch]):
+    """Batches of slices, by lists of (slice, view)."""
 
-    def __init__(self, entries: list[Entry]) -> None:
+    def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        entry = self.entries[index]
+    def __getitem__(self, chosen: Sequence[tuple[int, int]]) -> Batch:
+        """Images ``[B, C, H, W]`` float32, labels ``[B, 1, H, W]`` uint8 (1 inside the target), views ``[B, 1]``."""
+        images, labels = zip(*(self._slice(self.entries[index]) for index, _ in chosen), strict=True)
+        views = torch.tensor([[view] for _, view in chosen])
+        return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels)[:, None]), views
+
+    @staticmethod
+    def _slice(entry: Entry) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         image: NDArray[np.float16] = np.load(entry.image, mmap_mode="r")[entry.position]
         label: NDArray[np.uint8] = np.load(entry.label, mmap_mode="r")[entry.position]
-        return torch.from_numpy(image.astype(np.float32)), torch.from_numpy(label[None].copy())
+        return image.astype(np.float32), label
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spuproj import functional
+from spuproj.training.methods import method_named
 from spuproj.training.runs import Config, make_network, make_views
 
 _STEPS = 5
@@ -25,7 +26,9 @@ def step_share(device: str, batch: int = 64, side: int = 240) -> float:
         side: of the slices and the views, in pixels.
     """
     size = (side, side)
-    config = Config(target="WT", field=(240.0, 240.0), view_size=size, extent=(0.2, 0.2, 0.8, 0.8))
+    config = Config(
+        target="WT", field=(240.0, 240.0), view_size=size, extent=(0.2, 0.2, 0.8, 0.8), method=method_named("spu")
+    )
     network = make_network(config).to(device, memory_format=torch.channels_last)
     views = make_views(config, size).to(device)
     optimizer = torch.optim.AdamW(network.parameters())

@@ -16,22 +16,22 @@ from monai.losses import DiceCELoss
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
-from torch.utils.data import DataLoader, WeightedRandomSampler
+from torch.utils.data import DataLoader
 
 from spuproj import functional
+from spuproj.training.draws import Draws
 from spuproj.training.files import refuse_overwrite
+from spuproj.training.methods import Method, method_named
 from spuproj.training.predictor import reduce_views
 from spuproj.training.progress import Epochs, steps
 from spuproj.training.readers import cases_in, modalities_of
 from spuproj.training.runs import WEIGHTS, Config, make_network, make_views, save_run
-from spuproj.training.slices import Cohort, Entry, Slices, cache_cohort
+from spuproj.training.slices import Batch, Cohort, Entry, Slices, cache_cohort
 from spuproj.training.splits import Split, chosen, read_split
-
-Batch = tuple[Tensor, Tensor]
 
 
 class Segmenter(pl.LightningModule):
-    """A U-Net that sees each slice through one random view per step, and in validation through all of them."""
+    """A U-Net that sees each slice through one view per step, and in validation through all of them."""
 
     def __init__(self, config: Config, size: tuple[int, int], total_steps: int) -> None:
         super().__init__()
@@ -42,9 +42,8 @@ class Segmenter(pl.LightningModule):
         self.overlap = torch.zeros(2)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        image, label = batch
-        chosen = torch.randint(len(self.views), (image.shape[0], 1), device=image.device)
-        geometry, raster = self.views.geometry[chosen], self.views.view_size
+        image, label, seen = batch
+        geometry, raster = self.views.geometry[seen], self.views.view_size
         view = functional.project(image, geometry, raster).squeeze(1)
         target = functional.project(label, geometry, raster, interpolation="nearest").squeeze(1)
         loss: Tensor = self.loss(self.network(view), target)
@@ -55,7 +54,7 @@ class Segmenter(pl.LightningModule):
         self.overlap = torch.zeros(2, device=self.device)
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        image, label = batch
+        image, label, _ = batch
         mean, _, _ = reduce_views(self.network, self.views, image)
         found = mean > 0.5
         self.overlap += torch.stack([2.0 * (found & (label > 0)).sum(), found.sum() + label.sum()])
@@ -65,9 +64,9 @@ class Segmenter(pl.LightningModule):
         self.log("dice", dice, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.config.learning_rate, weight_decay=1e-4)
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.config.method.learning_rate, weight_decay=1e-4)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.config.learning_rate, total_steps=max(self.total_steps, 10), pct_start=0.2
+            optimizer, self.config.method.learning_rate, total_steps=max(self.total_steps, 10), pct_start=0.2
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -77,8 +76,7 @@ def train(
     target: str,
     out: Path,
     *,
-    epochs: int = 30,
-    batch_size: int = 16,
+    method: Method | None = None,
     validation: int | None = None,
     split: Path | None = None,
     fold: int = 0,
@@ -92,8 +90,7 @@ def train(
         data: cases with labels, as ``cases_in`` takes them; all modalities that they have in common are used.
         target: ET, TC or WT, or one of the data's own.
         out: folder of the run: configuration, weights, checkpoints and TensorBoard logs.
-        epochs: passes; each draws as many slices with the target as without.
-        batch_size: slices per step.
+        method: the views, the network and its training; ``spu`` where None.
         validation: cases held out to watch the Dice of their slices with the target; one in five where None.
         split: file of ``spuproj split`` that names the cases instead; those that test are not read.
         fold: which of its splits.
@@ -107,11 +104,9 @@ def train(
     Raises:
         InputError: for data that cannot be used (see ``load_case``), fewer than two cases with the target, or an
             existing run.
-        ValueError: for epochs or a batch size below 1, or fewer than two cases.
+        ValueError: for fewer than two cases, or a number of cases to validate that leaves none.
     """
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    method = method_named("spu") if method is None else method
     refuse_overwrite([out / WEIGHTS], force)
     cases = cases_in(data, labels)
     roles = _roles_given(split, fold, validation)
@@ -130,11 +125,10 @@ def train(
         config = Config(
             target=target,
             field=cohort.field,
-            view_size=_network_size(cohort.size, Config.channels),
+            view_size=_network_size(cohort.size, method.channels),
             modalities=modalities,
             extent=_mean_extent([cohort.extents[name] for name in training]),
-            epochs=epochs,
-            batch_size=batch_size,
+            method=method,
             seed=seed,
         )
         for older in ("checkpoints", "logs"):
@@ -164,42 +158,48 @@ def _network_size(size: tuple[int, int], channels: tuple[int, ...]) -> tuple[int
 
 def _fit(config: Config, cohort: Cohort, training: list[str], validation: list[str], out: Path) -> torch.nn.Module:
     """The network after the last epoch, where the learning rate has run out."""
+    method = config.method
     loader = _training_loader([entry for name in training for entry in cohort.entries[name]], config)
-    watched = Slices([entry for name in validation for entry in cohort.entries[name] if entry.positive])
-    total_steps = config.epochs * len(loader)
+    positive = [entry for name in validation for entry in cohort.entries[name] if entry.positive]
+    watched = _validation_loader(positive, method.batch_size)
+    total_steps = method.epochs * len(loader)
     model = Segmenter(config, cohort.size, total_steps)
     checkpoint = ModelCheckpoint(out / "checkpoints", save_last=True)
     trainer = _trainer(config, out, [checkpoint, Epochs(f"Training {config.target}", total_steps)])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        trainer.fit(model, loader, DataLoader(watched, batch_size=config.batch_size))
+        trainer.fit(model, loader, watched)
     return model.network.cpu()
 
 
 def _training_loader(entries: list[Entry], config: Config) -> DataLoader[Batch]:
-    """As many slices with the target as without, drawn anew each epoch."""
-    positive = sum(entry.positive for entry in entries)
-    negative = len(entries) - positive
-    weights = [1 / max(positive if entry.positive else negative, 1) for entry in entries]
-    draws = max(2 * positive, config.batch_size)
-    generator = torch.Generator().manual_seed(config.seed)
-    sampler = WeightedRandomSampler(weights, draws, generator=generator)
-    return DataLoader(Slices(entries), batch_size=config.batch_size, sampler=sampler, drop_last=True)
+    method = config.method
+    views = 1 if method.training_views == "first" else len(make_views(config, config.view_size))
+    draws = Draws([entry.positive for entry in entries], views, method.batch_size, config.seed)
+    return DataLoader(Slices(entries), batch_size=None, sampler=draws)
+
+
+def _validation_loader(entries: list[Entry], batch_size: int) -> DataLoader[Batch]:
+    """Each slice once; what view is named with it has no meaning."""
+    starts = range(0, len(entries), batch_size)
+    batches = [[(index, 0) for index in range(start, min(start + batch_size, len(entries)))] for start in starts]
+    return DataLoader(Slices(entries), batch_size=None, sampler=batches)
 
 
 def _trainer(config: Config, out: Path, callbacks: list[Callback]) -> pl.Trainer:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     return pl.Trainer(
-        max_epochs=config.epochs,
+        max_epochs=config.method.epochs,
         accelerator="gpu" if torch.cuda.is_available() else "cpu",
         devices=1,
         callbacks=callbacks,
         logger=TensorBoardLogger(out, name="logs", version=""),
-        check_val_every_n_epoch=max(1, config.epochs // 5),
+        check_val_every_n_epoch=max(1, config.method.epochs // 5),
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         gradient_clip_val=1.0,
+        use_distributed_sampler=False,
         enable_model_summary=False,
         enable_progress_bar=False,
     )
