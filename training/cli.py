@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
 from spuproj import PROFILES, Views, info
+
+if TYPE_CHECKING:
+    from spuproj.training.methods import Method
 
 app = typer.Typer(
     help="Spherical image projection for uncertainty in medical segmentation.",
@@ -131,17 +135,13 @@ def train(
     force: Force = False,
 ) -> None:
     """Train one target's U-Net on slices, each seen through one of the method's views at every step."""
-    from dataclasses import replace
-
-    from spuproj.training.methods import method_named
     from spuproj.training.trainer import train as run_training
 
-    given = {name: value for name, value in (("epochs", epochs), ("batch_size", batch_size)) if value is not None}
     run_training(
         data,
         target,
         out,
-        method=replace(method_named(method), **given),
+        method=_method(method, epochs, batch_size),
         validation=validation,
         split=split,
         fold=fold,
@@ -191,6 +191,42 @@ def evaluate(
 
 
 @app.command()
+def study(
+    data: Annotated[Path, typer.Option(help="Cases with labels: a folder of BraTS cases, or any other data set.")],
+    split: Annotated[Path, typer.Option(help="File of 'spuproj split'; its validation cases are measured.")],
+    out: Annotated[Path, typer.Option(help="Folder of the runs and the table; what is in it is not trained again.")],
+    target: Annotated[list[str], typer.Option(help="What to segment; once per target.")],
+    method: Annotated[str, typer.Option(help="The method to vary: spu, unet_tta, lsu, or a file .json.")] = "spu",
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE,VALUE of its views, such as radius=0.3,0.7 or grid=2x2; once per property."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data; default the method's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Slices per step; default the method's.")] = None,
+    fold: Annotated[int, typer.Option(help="Which of the file's splits.")] = 0,
+    labels: Labels = None,
+    seed: Seed = 0,
+) -> None:
+    """Find which views are best: train a method and its variations, and measure them on the validation cases."""
+    from spuproj.training.study import study as run_study
+    from spuproj.training.variations import variations_named
+
+    written = run_study(
+        data,
+        target,
+        split,
+        out,
+        method=_method(method, epochs, batch_size),
+        variations=variations_named(vary) if vary else None,
+        fold=fold,
+        seed=seed,
+        labels=labels,
+    )
+    for path in written:
+        print(path)
+
+
+@app.command()
 def bench(
     out: Annotated[Path, typer.Option(help="Folder of the JSON file and the two pictures.")] = Path("bench"),
     short: Annotated[bool, typer.Option("--short", help="Small shapes, to check results; times mean nothing.")] = False,
@@ -231,6 +267,14 @@ def project(
     )
     title = f"{input.name}, slice {slice}: {lift.value} to {chart.value}"
     print(views_sheet(plane, views, grid[1], title, out))
+
+
+def _method(name: str, epochs: int | None, batch_size: int | None) -> Method:
+    """A method by name, with epochs and batch size of one's own where they are given."""
+    from spuproj.training.methods import method_named
+
+    given = {"epochs": epochs, "batch_size": batch_size}
+    return replace(method_named(name), **{name: value for name, value in given.items() if value is not None})
 
 
 def _foreground(plane: np.ndarray) -> tuple[float, float, float, float]:

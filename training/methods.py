@@ -31,6 +31,7 @@ class Spherical:
         radius: of the sphere, as a fraction of the slice's larger side.
         lift, chart: profiles, see ``spuproj.PROFILES``.
         pose: see ``Views.spherical``.
+        magnification: at each centre; the largest that shows the whole slice where None.
     """
 
     kind: ClassVar[str] = "spherical"
@@ -40,6 +41,7 @@ class Spherical:
     lift: str = "gnomonic"
     chart: str = "equidistant"
     pose: str = "tangent"
+    magnification: float | None = None
 
     def __post_init__(self) -> None:
         pixel_size(self.grid, "grid", "rows, columns")
@@ -48,6 +50,8 @@ class Spherical:
         choice(self.lift, PROFILES, "lift")
         choice(self.chart, PROFILES, "chart")
         choice(self.pose, POSES, "pose")
+        if self.magnification is not None:
+            positive(self.magnification, "magnification")
 
     def views(self, size: Size, view_size: Size, extent: Box) -> Views:
         """The views of slices of ``size``; ``extent`` is the brain's box in pixels."""
@@ -59,6 +63,7 @@ class Spherical:
             lift=self.lift,
             chart=self.chart,
             pose=self.pose,
+            magnification=self.magnification,
             view_size=view_size,
         )
 

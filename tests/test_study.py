@@ -1,0 +1,159 @@
+"""Studies: what is varied, that only what is missing is trained, and that the numbers are those of the predictions."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+
+from spuproj.training import study as studies
+from spuproj.training.cases import load_case
+from spuproj.training.files import InputError
+from spuproj.training.methods import Augmented, Method, Spherical, method_named
+from spuproj.training.metrics import dice
+from spuproj.training.predictor import predict_case
+from spuproj.training.runs import load_run
+from spuproj.training.splits import Split, write_splits
+from spuproj.training.study import round_trip, study
+from spuproj.training.study_tables import picture, table_csv
+from spuproj.training.variations import SPHERICAL, variations_named, varied
+
+pytest_plugins = ["cohorts"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+METHOD = replace(method_named("spu"), epochs=1, batch_size=4)
+VARY = {"radius": (0.5, 0.8), "grid": ((1, 2),)}
+
+
+@pytest.fixture(scope="module")
+def split(cohort, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("split") / "split.json"
+    names = [folder.name for folder in cohort]
+    write_splits(path, [Split((names[0], names[1]), (names[2],), ())], 0)
+    return path
+
+
+@pytest.fixture(scope="module")
+def studied(one_thread, cohort, split, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("study") / "out"
+    study(cohort[0].parent, ["WT"], split, out, method=METHOD, variations=VARY)
+    return out
+
+
+def results(out: Path) -> dict[str, dict]:
+    return {row["setting"]: row for row in json.loads((out / "table.json").read_text())["results"]}
+
+
+def test_a_study_writes_a_table_a_picture_and_its_runs(studied):
+    assert {path.name for path in studied.iterdir()} == {"runs", "table.csv", "table.json", "table.png"}
+    assert {path.name for path in (studied / "runs" / "WT").iterdir()} == {"default", "radius=0.8", "grid=1x2"}
+    with (studied / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["setting"] for row in rows] == ["default", "radius=0.8", "grid=1x2"]
+    assert [int(row["views"]) for row in rows] == [9, 9, 2]
+    assert matplotlib.image.imread(studied / "table.png").std() > 0.01
+
+
+def test_each_setting_differs_in_its_property_alone(studied):
+    methods = {name: load_run(studied / "runs" / "WT" / name)[0].method for name in results(studied)}
+    assert methods["default"] == METHOD
+    assert methods["radius=0.8"] == replace(METHOD, views=replace(METHOD.views, radius=0.8))
+    assert methods["grid=1x2"] == replace(METHOD, views=replace(METHOD.views, grid=(1, 2)))
+
+
+def test_the_numbers_are_those_of_the_validation_cases(studied, cohort):
+    config, network = load_run(studied / "runs" / "WT" / "radius=0.8")
+    case = load_case(cohort[2], with_labels=True)
+    prediction = predict_case(config, network, case, lambda _: None)
+    found = results(studied)["radius=0.8"]
+    assert found["cases"] == 1
+    assert found["dice"] == pytest.approx(dice(case.target("WT"), prediction.segmentation))
+    assert found["baseline"] == pytest.approx((found["dice"] + 2) / 3)
+
+
+def test_a_study_that_was_interrupted_trains_only_what_is_missing(cohort, split, tmp_path, monkeypatch):
+    trained = []
+
+    def counting(data, target, run, **options):
+        trained.append(run.name)
+        if run.name == "grid=1x2" and len(trained) == 3:
+            raise KeyboardInterrupt
+        return original(data, target, run, **options)
+
+    original = studies.train
+    monkeypatch.setattr(studies, "train", counting)
+    with pytest.raises(KeyboardInterrupt):
+        study(cohort[0].parent, ["WT"], split, tmp_path / "out", method=METHOD, variations=VARY)
+    study(cohort[0].parent, ["WT"], split, tmp_path / "out", method=METHOD, variations=VARY)
+    assert trained == ["default", "radius=0.8", "grid=1x2", "grid=1x2"]
+
+
+def test_runs_of_another_study_are_an_error(studied, cohort, split):
+    with pytest.raises(InputError, match="default holds a run of another method; choose another folder"):
+        study(cohort[0].parent, ["WT"], split, studied, method=replace(METHOD, epochs=2), variations=VARY)
+
+
+def test_the_round_trip_of_the_slice_itself_loses_nothing_and_a_small_raster_much(cohort):
+    case = load_case(cohort[1])
+    size = (case.image.shape[2], case.image.shape[3])
+    box = (5.0, 6.0, 26.0, 23.0)
+    assert round_trip(Augmented().views(size, size, box), case) == pytest.approx(0, abs=1e-6)
+    whole = Spherical(grid=(1, 1)).views(size, size, box)
+    small = Spherical(grid=(1, 1)).views(size, (10, 10), box)
+    assert 0 < 1.5 * round_trip(whole, case) < round_trip(small, case)
+
+
+def test_the_round_trip_is_the_root_mean_square_over_the_brain(cohort):
+    case = load_case(cohort[1])
+    size = (case.image.shape[2], case.image.shape[3])
+    views = Spherical(grid=(2, 2)).views(size, size, (5.0, 6.0, 26.0, 23.0))
+    image = torch.from_numpy(case.image)
+    back = views.unproject(views.project(image)).mean(dim=1)
+    lost = (back - image).numpy().transpose(1, 0, 2, 3)[:, case.brain]
+    assert round_trip(views, case) == pytest.approx(math.sqrt(np.mean(np.square(lost, dtype=np.float64))), rel=1e-5)
+
+
+def test_all_variations_of_the_default_are_views_of_the_whole_brain():
+    size, box = (60, 60), (12.0, 13.0, 52.0, 46.0)
+    for name, method in varied(method_named("spu"), SPHERICAL).items():
+        views = method.views.views(size, size, box)
+        seen = views.reduce(torch.ones(1, len(views), 1, *size))[2][0, 0]
+        assert seen[12:53, 13:47].min() >= 1, name
+
+
+def test_variations_are_read_from_words():
+    found = variations_named(["radius=0.3,1", "grid=2x2,3x4", "lift=gnomonic", "radius=2", "magnification=null"])
+    assert found == {"radius": (0.3, 1, 2), "grid": ((2, 2), (3, 4)), "lift": ("gnomonic",), "magnification": (None,)}
+
+
+@pytest.mark.parametrize("entry", ["radius", "=3", "radius="])
+def test_words_of_another_form_are_an_error(entry):
+    with pytest.raises(InputError, match=rf"vary must be given as NAME=VALUE,VALUE, got '{entry}'"):
+        variations_named([entry])
+
+
+@pytest.mark.parametrize(
+    ("variations", "message"),
+    [
+        ({"factor": (2,)}, "vary must name one of grid, cover, radius, lift, chart, pose, magnification, got 'factor'"),
+        ({"radius": (-1,)}, "vary cannot set radius to -1: radius must be positive and finite, got -1"),
+        ({"grid": (3,)}, "vary cannot set grid to 3: grid must be two positive whole numbers"),
+    ],
+)
+def test_variations_that_views_cannot_take_are_an_error(variations, message):
+    with pytest.raises(InputError, match=message):
+        varied(Method("own", Spherical()), variations)
+
+
+def test_numbers_that_are_not_there_are_left_empty():
+    row = studies.Result("default", "ET", 2, 9, 0.1, math.nan, 0.5, 0.4, math.nan, 0.2)
+    assert json.loads(studies._json([row], {"default": METHOD}, 0))["results"][0]["dice"] is None
+    assert "nan" in table_csv([row])
+    assert len(picture([row])) > 1000

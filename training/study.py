@@ -1,0 +1,182 @@
+"""Which views are best: a method and its variations, trained alike and measured on the split's validation cases."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from spuproj import Views
+from spuproj.training.cases import Case, load_case
+from spuproj.training.files import InputError, lps_spacing, written_whole
+from spuproj.training.methods import Method, values_of
+from spuproj.training.metrics import Maps, measure
+from spuproj.training.predictor import Prediction, predict_case
+from spuproj.training.progress import console, steps
+from spuproj.training.readers import CaseFiles, cases_in
+from spuproj.training.runs import WEIGHTS, Config, load_run, make_views
+from spuproj.training.splits import chosen, read_split
+from spuproj.training.study_tables import console_table, picture, table_csv
+from spuproj.training.trainer import train
+from spuproj.training.variations import SPHERICAL, Variations, varied
+from spuproj.uncertainty import to_percent
+
+SCALING = "variance-1"
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a setting reached on the validation cases, means over them; NaN where no case has a number.
+
+    Attributes:
+        setting: its name, see ``varied``.
+        target: that was segmented.
+        cases: how many were measured.
+        views: how many the setting has.
+        round_trip: root mean square, over the brain, of what the views' mean loses of the slice, where 1 is the
+            standard deviation of the brain's values.
+        dice, score, baseline, auroc, error_dice: see ``spuproj.training.metrics.measure``.
+    """
+
+    setting: str
+    target: str
+    cases: int
+    views: int
+    round_trip: float
+    dice: float
+    score: float
+    baseline: float
+    auroc: float
+    error_dice: float
+
+
+def study(
+    data: Path,
+    targets: Sequence[str],
+    split: Path,
+    out: Path,
+    *,
+    method: Method,
+    variations: Variations | None = None,
+    fold: int = 0,
+    seed: int = 0,
+    labels: str | None = None,
+) -> list[Path]:
+    """Trains and measures a method and its variations, prints the table and writes it.
+
+    Settings that ``out`` holds already are not trained again: a study that was interrupted goes on.
+
+    Args:
+        data: cases with labels, as ``cases_in`` takes them.
+        targets: each is trained with every setting.
+        split: file of ``spuproj split``; its test cases are not read.
+        out: folder of the runs, each with its ``result.json``, and of ``table.csv``, ``table.json`` and ``table.png``.
+        method: that is varied.
+        variations: values by property of its views; ``SPHERICAL`` where None.
+        fold: which of the file's splits.
+        seed: of every training.
+        labels: name of the label scheme, where it is not the one that the files tell.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: for data, a split or a variation that cannot be used, or a folder that holds another study's runs.
+    """
+    settings = varied(method, SPHERICAL if variations is None else variations)
+    watched = chosen(cases_in(data, labels), read_split(split, fold).validation)
+    results = []
+    for target in targets:
+        for name, each in settings.items():
+            run = out / "runs" / target / name
+            if not (run / WEIGHTS).is_file():
+                console.print(f"{target}, {name}: setting {list(settings).index(name) + 1} of {len(settings)}")
+                train(data, target, run, method=each, split=split, fold=fold, seed=seed, labels=labels)
+            results.append(_result(name, target, run, each, watched))
+    console.print(console_table(results))
+    contents = {
+        "table.csv": table_csv(results).encode(),
+        "table.json": _json(results, settings, seed).encode(),
+        "table.png": picture(results),
+    }
+    for name, content in contents.items():
+        with written_whole(out / name) as temporary:
+            temporary.write_bytes(content)
+    return [out / name for name in contents]
+
+
+def _result(name: str, target: str, run: Path, method: Method, watched: Sequence[CaseFiles]) -> Result:
+    """That of a finished run, measured only once."""
+    config, network = load_run(run)
+    if config.method != method:
+        raise InputError(f"{run} holds a run of another method; choose another folder for this study")
+    if not (run / RESULT).is_file():
+        measured = measure_setting(name, config, network, watched)
+        with written_whole(run / RESULT) as temporary:
+            temporary.write_text(json.dumps(_finite(measured), indent=1) + "\n")
+    values = json.loads((run / RESULT).read_text())
+    return Result(**{key: math.nan if value is None else value for key, value in values.items()})
+
+
+def measure_setting(name: str, config: Config, network: nn.Module, watched: Sequence[CaseFiles]) -> Result:
+    """Predicts the cases and averages what comes out."""
+    rows = []
+    with steps(f"Measuring {config.target}, {name}", len(watched)) as advance:
+        for files in watched:
+            case = load_case(files, config.modalities, with_labels=True)
+            rows.append(_case_row(config, network, case, lambda _: None))
+            advance(case.name)
+    means = {key: _mean([row[key] for row in rows]) for key in rows[0]}
+    views = len(make_views(config, config.view_size))
+    return Result(name, config.target, len(rows), views, **means)
+
+
+def _case_row(config: Config, network: nn.Module, case: Case, on_slice: Callable[[str], None]) -> dict[str, float]:
+    prediction = predict_case(config, network, case, on_slice)
+    metrics, _ = measure(maps_of(case, config.target, prediction))
+    views = make_views(config, (case.image.shape[2], case.image.shape[3]))
+    kinds = ("dice", "score", "baseline", "auroc", "error_dice")
+    return {"round_trip": round_trip(views, case), **{kind: getattr(metrics, kind) for kind in kinds}}
+
+
+def maps_of(case: Case, target: str, prediction: Prediction) -> Maps:
+    """A prediction beside its truth, the variance scaled by ``SCALING``."""
+    x, y, z = lps_spacing(case.like)
+    percent = to_percent(prediction.variance, SCALING)
+    probability = prediction.probability.astype(float)
+    return Maps(case.target(target), prediction.segmentation, probability, percent, case.brain, (z, y, x))
+
+
+def round_trip(views: Views, case: Case) -> float:
+    """Root mean square, over the brain, of the views' mean brought back less the image."""
+    squares, count = 0.0, 0
+    for index in np.flatnonzero(case.brain.any(axis=(1, 2))):
+        image = torch.from_numpy(case.image[index])[None]
+        back, _, _ = views.reduce(views.project(image))
+        lost = (back - image)[0][:, torch.from_numpy(case.brain[index])]
+        squares, count = squares + float(lost.square().sum()), count + lost.numel()
+    return math.sqrt(squares / count)
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _finite(result: Result) -> dict[str, object]:
+    """A result for JSON, which has no NaN."""
+    return {key: None if isinstance(value, float) and math.isnan(value) else value
+            for key, value in asdict(result).items()}  # fmt: skip
+
+
+def _json(results: Sequence[Result], settings: dict[str, Method], seed: int) -> str:
+    methods = {name: values_of(method) for name, method in settings.items()}
+    content = {"seed": seed, "scaling": SCALING, "settings": methods, "results": [_finite(each) for each in results]}
+    return json.dumps(content, indent=1) + "\n"

@@ -1,0 +1,70 @@
+"""A study's table: for the console, as CSV and as a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from spuproj.training.study import Result
+
+_HEADINGS = {
+    "views": "views",
+    "round_trip": "round trip",
+    "dice": "Dice",
+    "score": "score",
+    "baseline": "score of zeros",
+    "auroc": "AUROC",
+    "error_dice": "Dice with errors",
+}
+_DRAWN = {"dice": "Dice", "score": "QU-BraTS score", "error_dice": "Dice with errors", "round_trip": "round-trip error"}
+_COLOURS = ("#1f5fa8", "#d9742b", "#3b8f5a", "#8a4fa3")
+_DPI = 130
+
+
+def console_table(results: Sequence[Result]) -> Table:
+    """One line for each setting of each target; means over the validation cases."""
+    table = Table("target", "setting", *_HEADINGS.values(), title=f"{results[0].cases} validation cases: mean")
+    for each in results:
+        table.add_row(each.target, each.setting, *(_shown(getattr(each, name)) for name in _HEADINGS))
+    return table
+
+
+def _shown(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
+
+
+def table_csv(results: Sequence[Result]) -> str:
+    """All numbers of all results."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(asdict(results[0])), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(each) for each in results)
+    return buffer.getvalue()
+
+
+def picture(results: Sequence[Result]) -> bytes:
+    """PNG: each measure of each setting, by target; the line is the default's."""
+    settings = list(dict.fromkeys(each.setting for each in results))
+    targets = list(dict.fromkeys(each.target for each in results))
+    figure = Figure(figsize=(3.4 * len(_DRAWN) + 1.6, 0.26 * len(settings) + 1.4), layout="constrained")
+    axes = figure.subplots(1, len(_DRAWN), sharey=True)
+    for axis, (name, heading) in zip(axes, _DRAWN.items(), strict=True):
+        for colour, target in zip(_COLOURS * len(targets), targets, strict=False):
+            own = {each.setting: getattr(each, name) for each in results if each.target == target}
+            axis.plot(list(own.values()), [settings.index(setting) for setting in own], "o", color=colour, label=target)
+            axis.axvline(own["default"], color=colour, linewidth=0.8, alpha=0.6)
+        axis.set(xlabel=heading)
+        axis.grid(axis="y", alpha=0.3)
+    axes[0].set_yticks(range(len(settings)), settings)
+    axes[0].invert_yaxis()
+    axes[0].legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=_DPI, format="png")
+    return buffer.getvalue()
