@@ -102,6 +102,7 @@ def test_an_unknown_method_is_an_error_that_lists_them(name):
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"learning_rate": 0}, "learning_rate must be positive and finite, got 0"),
+        ({"raster": 0}, "raster must be positive and finite, got 0"),
         ({"noise": -1}, "noise must be finite and not negative, got -1"),
         ({"channels": [4]}, r"channels must be at least two positive numbers, got \(4,\)"),
         ({"training_views": "last"}, "training_views must be one of all, first, got 'last'"),

@@ -94,6 +94,11 @@ def test_the_configuration_tells_what_was_trained(trained):
     assert config.view_size == (32, 32)
 
 
+@pytest.mark.parametrize(("raster", "side"), [(1.0, 32), (1.5, 48), (0.5, 16)])
+def test_views_are_of_the_methods_raster_and_what_the_network_divides(raster, side):
+    assert trainer._network_size((30, 26), replace(METHOD, raster=raster))[0] == side
+
+
 def test_the_views_cover_the_mean_box_of_the_brains_trained_on(cohort, tmp_path, recorded):
     config, _ = load_run(train(cohort[0].parent, "WT", tmp_path / "run", **QUICK))
     boxes = []

@@ -146,6 +146,7 @@ class Method:
         views: that the network predicts through, N of them.
         training_views: ``"all"``: each slice through one of the N, drawn anew each time. ``"first"``: through the
             first one alone.
+        raster: sides of the views over those of the slice: above 1 they keep detail that a view's bent parts would lose.
         noise: standard deviation of the Gaussian noise added to what the network sees in prediction, where 1 is that
             of the brain's values.
         channels: feature channels of the U-Net's levels.
@@ -157,6 +158,7 @@ class Method:
     name: str
     views: ViewSet
     training_views: str = "all"
+    raster: float = 1.0
     noise: float = 0.0
     channels: tuple[int, ...] = (16, 32, 64, 128)
     epochs: int = 30
@@ -172,6 +174,7 @@ class Method:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if len(self.channels) < 2 or min(self.channels) < 1:
             raise ValueError(f"channels must be at least two positive numbers, got {self.channels}")
+        positive(self.raster, "raster")
         positive(self.learning_rate, "learning_rate")
 
 

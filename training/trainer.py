@@ -125,7 +125,7 @@ def train(
         config = Config(
             target=target,
             field=cohort.field,
-            view_size=_network_size(cohort.size, method.channels),
+            view_size=_network_size(cohort.size, method),
             modalities=modalities,
             extent=_mean_extent([cohort.extents[name] for name in training]),
             method=method,
@@ -150,10 +150,11 @@ def _mean_extent(extents: list[tuple[float, float, float, float]]) -> tuple[floa
     return y0, x0, y1, x1
 
 
-def _network_size(size: tuple[int, int], channels: tuple[int, ...]) -> tuple[int, int]:
-    """The slice size rounded up to what the U-Net's levels divide."""
-    multiple = 2 ** (len(channels) - 1)
-    return math.ceil(size[0] / multiple) * multiple, math.ceil(size[1] / multiple) * multiple
+def _network_size(size: tuple[int, int], method: Method) -> tuple[int, int]:
+    """The views' size, rounded up to what the U-Net's levels divide."""
+    multiple = 2 ** (len(method.channels) - 1)
+    height, width = (math.ceil(round(side * method.raster) / multiple) * multiple for side in size)
+    return height, width
 
 
 def _fit(config: Config, cohort: Cohort, training: list[str], validation: list[str], out: Path) -> torch.nn.Module:
