@@ -120,6 +120,13 @@ def test_what_cannot_be_scored_is_refused(arguments, message):
         qu_brats(*arguments)
 
 
+def test_a_small_map_that_is_known_to_be_scaled_is_scored():
+    # One of four voxels is filtered at the threshold 0 alone.
+    found = qu_brats(ONES, ONES, np.array([0, 0.25, 0, 0]), ONES, scaled=True)
+    assert found.ftp.tolist() == pytest.approx([0.25, *[0] * 40])
+    assert found.auc_ftp == pytest.approx(0.25 * 0.025 / 2)
+
+
 def test_a_map_whose_largest_value_is_above_one_counts_as_scaled():
     assert qu_brats(ONES, ONES, np.array([0, 1.001, 0, 0]), ONES).score < 1
 
