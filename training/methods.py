@@ -146,7 +146,7 @@ class Method:
         views: that the network predicts through, N of them.
         training_views: ``"all"``: each slice through one of the N, drawn anew each time. ``"first"``: through the
             first one alone.
-        raster: sides of the views over those of the slice: above 1 they keep detail that a view's bent parts would lose.
+        raster: sides of the views over those of the slice; above 1 they keep detail that compressed parts would lose.
         noise: standard deviation of the Gaussian noise added to what the network sees in prediction, where 1 is that
             of the brain's values.
         channels: feature channels of the U-Net's levels.

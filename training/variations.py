@@ -16,7 +16,7 @@ SPHERICAL: Variations = {
     "lift": ("gnomonic", "stereographic", "equidistant", "equal_area", "orthographic"),
     "chart": ("gnomonic", "stereographic", "equidistant", "equal_area"),
     "radius": (0.25, 0.35, 0.7, 1.0),
-    "grid": ((1, 1), (2, 2), (4, 4), (5, 5)),
+    "grid": ((1, 1), (2, 2), (4, 4)),
     "cover": ("slice",),
     "pose": ("turned",),
     "magnification": (1.5, 2.0),
