@@ -2,8 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <stdexcept>
-#include <string>
 #include <type_traits>
 
 #include "cpu/simd.hpp"
