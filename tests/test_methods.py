@@ -68,6 +68,18 @@ def test_augmentations_are_rotations_with_flips_and_then_scalings():
     assert torch.equal(views.project(noise(1, 1, *SIZE))[:, 0], noise(1, 1, *SIZE))
 
 
+@pytest.mark.parametrize(
+    "views", [Spherical(), Spherical(magnification=1.5), Zoom(), Augmented((0, 20), ("both",), (0.8,))]
+)
+def test_a_finer_raster_shows_the_same_in_more_pixels(views):
+    fine = views.views(SIZE, (96, 80), BOX, raster=2.0).geometry
+    coarse = views.views(SIZE, SIZE, BOX).geometry
+    # Equal but for where the pole lands, and for the scale; contained views keep half a pixel's margin on all sides.
+    same = [column for column in range(17) if column not in (3, 4, 5)]
+    assert torch.equal(fine[:, same], coarse[:, same])
+    assert_close(fine[:, 3] / coarse[:, 3], torch.full((len(fine),), 2.0, dtype=torch.float64), rtol=0.03, atol=0)
+
+
 def test_a_method_comes_back_from_its_values():
     method = Method("own", Spherical(grid=(2, 4), pose="turned", cover="slice"), noise=0.1, channels=(2, 4))
     assert method_of(json.loads(json.dumps(values_of(method)))) == method

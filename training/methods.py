@@ -17,6 +17,9 @@ from spuproj.views import FLIPS, POSES
 CONFIGS = Path(__file__).parent / "configs"
 COVERS = ("brain", "slice")
 
+# The column of a geometry table that holds the chart's scale.
+_SCALE = 3
+
 Box = tuple[float, float, float, float]
 Size = tuple[int, int]
 
@@ -53,8 +56,16 @@ class Spherical:
         if self.magnification is not None:
             positive(self.magnification, "magnification")
 
-    def views(self, size: Size, view_size: Size, extent: Box) -> Views:
-        """The views of slices of ``size``; ``extent`` is the brain's box in pixels."""
+    def views(self, size: Size, view_size: Size, extent: Box, raster: float = 1.0) -> Views:
+        """The views of slices of ``size``.
+
+        Args:
+            size: (H, W) of the slice, in pixels.
+            view_size: (h, w) of the view raster, in pixels.
+            extent: (y0, x0, y1, x1), the brain's box, in pixels.
+            raster: view pixels per slice pixel where nothing is magnified.
+        """
+        magnification = None if self.magnification is None else self.magnification * raster
         return Views.spherical(
             size,
             grid=self.grid,
@@ -63,7 +74,7 @@ class Spherical:
             lift=self.lift,
             chart=self.chart,
             pose=self.pose,
-            magnification=self.magnification,
+            magnification=magnification,
             view_size=view_size,
         )
 
@@ -74,7 +85,7 @@ class Zoom:
 
     Attributes:
         grid, cover: of the centres, see ``Spherical``.
-        factor: view pixels per slice pixel.
+        factor: how much larger than in the slice things are shown.
     """
 
     kind: ClassVar[str] = "zoom"
@@ -87,8 +98,8 @@ class Zoom:
         choice(self.cover, COVERS, "cover")
         positive(self.factor, "factor")
 
-    def views(self, size: Size, view_size: Size, extent: Box) -> Views:
-        """The views of slices of ``size``; ``extent`` is the brain's box in pixels."""
+    def views(self, size: Size, view_size: Size, extent: Box, raster: float = 1.0) -> Views:
+        """The views of slices of ``size``; see ``Spherical.views``."""
         y0, x0, y1, x1 = extent if self.cover == "brain" else (0.0, 0.0, size[0] - 1.0, size[1] - 1.0)
         rows, columns = self.grid
         centers = [
@@ -96,7 +107,7 @@ class Zoom:
             for row in range(rows)
             for column in range(columns)
         ]
-        return Views.zoom(size, centers, factor=self.factor, view_size=view_size)
+        return Views.zoom(size, centers, factor=self.factor * raster, view_size=view_size)
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,7 @@ class Augmented:
     Attributes:
         angles: in degrees.
         flips: see ``Views.rigid``.
-        scalings: view pixels per slice pixel.
+        scalings: how much larger than in the slice things are shown.
     """
 
     kind: ClassVar[str] = "augmented"
@@ -120,14 +131,15 @@ class Augmented:
         for scaling in self.scalings:
             positive(scaling, "scalings")
 
-    def views(self, size: Size, view_size: Size, extent: Box) -> Views:
-        """The views of slices of ``size``, the first angle with the first flip at the front."""
-        views = Views.rigid(
-            size, angles=[math.radians(angle) for angle in self.angles], flips=self.flips, view_size=view_size
-        )
+    def views(self, size: Size, view_size: Size, extent: Box, raster: float = 1.0) -> Views:
+        """The views of slices of ``size``, the first angle with the first flip at the front; see ``Spherical.views``."""
+        angles = [math.radians(angle) for angle in self.angles]
+        table = Views.rigid(size, angles=angles, flips=self.flips, view_size=view_size).geometry.clone()
+        table[:, _SCALE] *= raster
+        views = Views.from_table(table, size, view_size)
         center = [((size[0] - 1) / 2, (size[1] - 1) / 2)]
         for scaling in self.scalings:
-            views = views + Views.zoom(size, center, factor=scaling, view_size=view_size)
+            views = views + Views.zoom(size, center, factor=scaling * raster, view_size=view_size)
         return views
 
 
@@ -146,7 +158,7 @@ class Method:
         views: that the network predicts through, N of them.
         training_views: ``"all"``: each slice through one of the N, drawn anew each time. ``"first"``: through the
             first one alone.
-        raster: sides of the views over those of the slice; above 1 they keep detail that compressed parts would lose.
+        raster: view pixels per slice pixel, where nothing is magnified: above 1, what a view compresses keeps detail.
         noise: standard deviation of the Gaussian noise added to what the network sees in prediction, where 1 is that
             of the brain's values.
         channels: feature channels of the U-Net's levels.

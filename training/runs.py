@@ -67,7 +67,7 @@ def make_views(config: Config, size: tuple[int, int]) -> Views:
     height, width = size[0] - 1, size[1] - 1
     y0, x0, y1, x1 = config.extent
     box = (y0 * height, x0 * width, y1 * height, x1 * width)
-    return config.method.views.views(size, config.view_size, box)
+    return config.method.views.views(size, config.view_size, box, config.method.raster)
 
 
 def save_run(directory: Path, config: Config, network: nn.Module) -> None:
