@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from spuproj import PROFILES, Views
+from spuproj import PROFILES, Geometry, Views
 from spuproj.checks import choice, pixel_size, positive
 from spuproj.training.files import InputError
 from spuproj.views import FLIPS, POSES
 
 CONFIGS = Path(__file__).parent / "configs"
 COVERS = ("brain", "slice")
-
-# The column of a geometry table that holds the chart's scale.
-_SCALE = 3
 
 Box = tuple[float, float, float, float]
 Size = tuple[int, int]
@@ -132,11 +129,11 @@ class Augmented:
             positive(scaling, "scalings")
 
     def views(self, size: Size, view_size: Size, extent: Box, raster: float = 1.0) -> Views:
-        """The views of slices of ``size``, the first angle with the first flip at the front; see ``Spherical.views``."""
+        """The views of slices of ``size``, the first angle with the first flip in front; see ``Spherical.views``."""
         angles = [math.radians(angle) for angle in self.angles]
-        table = Views.rigid(size, angles=angles, flips=self.flips, view_size=view_size).geometry.clone()
-        table[:, _SCALE] *= raster
-        views = Views.from_table(table, size, view_size)
+        rigid = Views.rigid(size, angles=angles, flips=self.flips, view_size=view_size)
+        turned = Geometry.from_table(rigid.geometry)
+        views = Views(replace(turned, scale=turned.scale * raster), size, view_size)
         center = [((size[0] - 1) / 2, (size[1] - 1) / 2)]
         for scaling in self.scalings:
             views = views + Views.zoom(size, center, factor=scaling * raster, view_size=view_size)
