@@ -197,7 +197,7 @@ def _predict_one(task: Task, files: CaseFiles, show: Steps) -> None:
     predictions = {}
     with written_together(task.out, files.name, _summary_name(files)) as folder:
         for config, network in task.runs:
-            with show(f"Predicting {config.target}", int(case.brain.any(axis=(1, 2)).sum())) as advance:
+            with show(f"Predicting {config.target} of {case.name}", int(case.brain.any(axis=(1, 2)).sum())) as advance:
                 prediction = predict_case(
                     config, network, case, advance, aggregation=task.aggregation, members=task.members
                 )
