@@ -131,7 +131,9 @@ class QuBrats(NamedTuple):
     ftn: Array
 
 
-def qu_brats(truth: Any, prediction: Any, uncertainty: Any, mask: Any, points: int = 41) -> QuBrats:
+def qu_brats(
+    truth: Any, prediction: Any, uncertainty: Any, mask: Any, points: int = 41, *, scaled: bool = False
+) -> QuBrats:
     """The QU-BraTS uncertainty score of a binary segmentation (Mehta et al. 2022, section 3).
 
     A voxel is filtered at a threshold where its uncertainty is strictly greater. TP_100 and TN_100 are counted before
@@ -144,16 +146,19 @@ def qu_brats(truth: Any, prediction: Any, uncertainty: Any, mask: Any, points: i
         uncertainty: likewise of the same shape, in [0, 100]: see ``to_percent``.
         mask: likewise, bool or 0 and 1: the brain, inside which true negatives are counted.
         points: number of thresholds, 0 and 100 among them; at least 2.
+        scaled: that the uncertainty is known to be in percent, as where ``to_percent`` made it of views that hardly
+            differ.
 
     Raises:
         ValueError: for shapes that differ, a mask that is neither 0 nor 1, an uncertainty that is NaN or outside
-            [0, 100], one that is not all zero yet nowhere above 1 (it was not scaled), or fewer than two points.
+            [0, 100], one that is not all zero yet nowhere above 1 (it was not scaled, unless ``scaled`` says so), or
+            fewer than two points.
     """
     if isinstance(points, bool) or points != int(points) or points < 2:
         raise ValueError(f"points must be a whole number of at least 2, got {points}")
     masks = {"truth": truth, "prediction": prediction, "mask": mask}
     wanted, found, brain = (_binary(value, name) for name, value in masks.items())
-    percent = _percent(uncertainty)
+    percent = _percent(uncertainty, scaled)
     shapes = [array.shape for array in (wanted, found, brain, percent)]
     if len(set(shapes)) > 1:
         raise ValueError(
@@ -201,12 +206,12 @@ def _binary(values: Any, argument: str) -> NDArray[np.bool_]:
     return found
 
 
-def _percent(values: Any) -> Array:
+def _percent(values: Any, scaled: bool) -> Array:
     array = _array(values, np.float64)
     if not ((array >= 0) & (array <= 100)).all():
         raise ValueError(f"uncertainty must lie in [0, 100], got {_worst(array, 0.0, 100.0)}")
     largest = float(array.max(initial=0.0))
-    if 0 < largest <= 1:
+    if 0 < largest <= 1 and not scaled:
         raise ValueError(
             f"uncertainty must be scaled to [0, 100], got a largest value of {largest:g}; "
             "scale it with spuproj.uncertainty.to_percent"

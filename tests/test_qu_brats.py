@@ -120,6 +120,12 @@ def test_what_cannot_be_scored_is_refused(arguments, message):
         qu_brats(*arguments)
 
 
+def test_a_map_that_is_known_to_be_scaled_may_be_small():
+    small, larger = (qu_brats(ONES, ONES, np.array([0, value, 0, 0]), ONES, scaled=True) for value in (0.9, 1.1))
+    # Both are filtered at threshold 0 alone.
+    assert small.score == larger.score
+
+
 def test_a_map_whose_largest_value_is_above_one_counts_as_scaled():
     assert qu_brats(ONES, ONES, np.array([0, 1.001, 0, 0]), ONES).score < 1
 

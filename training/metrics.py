@@ -106,7 +106,7 @@ def measure(maps: Maps, empty: str = "brats") -> tuple[Metrics, Curves]:
     choice(empty, EMPTY, "empty")
     if not maps.brain.any():
         raise ValueError("brain must hold at least one voxel, got none")
-    quality = qu_brats(maps.truth, maps.segmentation, maps.percent, maps.brain)
+    quality = qu_brats(maps.truth, maps.segmentation, maps.percent, maps.brain, scaled=True)
     wrong = (maps.truth ^ maps.segmentation)[maps.brain]
     percent = maps.percent[maps.brain]
     voxels, predicted, positive = _bins(maps.probability[maps.brain], maps.truth[maps.brain])

@@ -66,7 +66,7 @@ def _measured(case: Case, prediction: Prediction, truth: NDArray[np.bool_]) -> d
         "dice": overlap,
         "sensitivity": sensitivity(truth, found),
         "hd95": hd95(maps),
-        "score": qu_brats(truth, found, percent, case.brain).score,
+        "score": qu_brats(truth, found, percent, case.brain, scaled=True).score,
         "baseline": (overlap + 2) / 3,
     }
 
