@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import tracemalloc
@@ -189,7 +190,7 @@ def test_a_name_that_leads_elsewhere_fails_alone(data, model, tmp_path):
 def test_finished_cases_are_skipped_and_left_as_they_are(data, model, tmp_path):
     out = tmp_path / "out"
     predict_cohort(model, data, out, shard=(1, 2))
-    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("Phantom_002*")}
     outcome = predict_cohort(model, data, out)
     assert (outcome.predicted, outcome.skipped) == ([NAMES[0], NAMES[2]], [NAMES[1]])
     assert {name: (out / name).stat().st_mtime_ns for name in before} == before
@@ -232,6 +233,34 @@ def test_finished_cases_of_another_model_or_aggregation_are_refused(data, model,
     assert contents(out) == before
     shutil.copytree(model[0], tmp_path / "copy")
     assert predict_cohort([tmp_path / "copy"], data, out).skipped == ["Phantom_003"]
+
+
+def rows(out: Path) -> dict[str, str]:
+    """The rows of the data set's report, by case."""
+    found = re.findall(r"<tr>(.*?)</tr>", (out / "report.html").read_text())
+    return {name: row for name in NAMES for row in found if f">{name}<" in row}
+
+
+def test_the_report_lists_every_case_with_what_was_found_or_why_not(data, model, tmp_path):
+    path = damage(data)
+    predict_cohort(model, data, tmp_path / "out")
+    listed = rows(tmp_path / "out")
+    assert list(listed) == NAMES
+    assert f"{path} is damaged" in listed["Phantom_002"]
+    for name in (NAMES[0], NAMES[2]):
+        assert f'href="{name}_report.html"' in listed[name]
+        assert (tmp_path / "out" / f"{name}_report.html").is_file()
+    found = nib.load(tmp_path / "out" / "Phantom_001_WT_seg.nii.gz").get_fdata().sum() * 8**3 / 1000
+    assert f"{found:.2f}" in listed["Phantom_001"]
+
+
+def test_the_report_keeps_the_cases_that_were_finished_before_or_by_others(data, model, tmp_path):
+    predict_cohort(model, data, tmp_path / "out", shard=(0, 2))
+    assert "not predicted yet" in rows(tmp_path / "out")["Phantom_002"]
+    predict_cohort(model, data, tmp_path / "out", shard=(1, 2))
+    predict_cohort(model, data, tmp_path / "whole")
+    assert rows(tmp_path / "out") == rows(tmp_path / "whole")
+    assert "not predicted" not in str(rows(tmp_path / "out"))
 
 
 KILLED = """

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 KINDS = ("prob", "seg", "var", "entropy", "mi")
 MAPS = [f"{target}_{kind}" for target in ("ET", "TC", "WT") for kind in KINDS]
 UNCERTAINTIES = {"WT": "unc_whole", "TC": "unc_core", "ET": "unc_enhance"}
-PAGES = {"Phantom_002_summary.json", "Phantom_002.png"}
+PAGES = {"Phantom_002_report.html", "Phantom_002_summary.json", "Phantom_002.png"}
 MERGED = ["labels", *UNCERTAINTIES.values()]
 
 
@@ -415,3 +415,9 @@ def test_otsu_changes_the_segmentation_alone(predicted, cohort, models, tmp_path
 def test_an_unknown_aggregation_is_an_error_before_anything_is_read(tmp_path):
     with pytest.raises(ValueError, match=r"aggregation must be one of .*mean.*otsu.*, got 'median'"):
         predict([tmp_path / "none"], tmp_path / "none", tmp_path / "out", aggregation="median")
+
+
+def test_a_target_of_ones_own_is_drawn_and_reported(cohort, models, tmp_path):
+    predict([changed(models["WT"], tmp_path / "model", target="lesion")], cohort[1], tmp_path / "out")
+    assert (tmp_path / "out" / "Phantom_002.png").read_bytes().startswith(b"\x89PNG")
+    assert "lesion uncertainty" in (tmp_path / "out" / "Phantom_002_report.html").read_text()

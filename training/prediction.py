@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from spuproj.training.pictures import case_sheet
 from spuproj.training.predictor import Prediction, predict_case
 from spuproj.training.progress import Steps, console, steps, steps_within
 from spuproj.training.readers import CaseFiles, case_in, cases_in
+from spuproj.training.report import CohortEntry, entry_of, write_case_report, write_cohort_report
+from spuproj.training.report_warnings import case_warnings
 from spuproj.training.runs import CONFIG, WEIGHTS, Config, load_run
 from spuproj.training.schemes import SCHEMES, Scheme
 from spuproj.training.shards import Shard
@@ -71,8 +73,8 @@ def predict(
         out: folder of the outputs: ``<id>_<target>_prob``, ``_seg``, ``_var``, ``_entropy``, ``_mi`` (mutual
             information) and, with all three targets, the label map ``<id>_labels`` and the files of a QU-BraTS
             submission: the label map ``<id>`` and the uncertainties ``<id>_unc_whole``, ``_unc_core``, ``_unc_enhance``
-            (0 to 100, ``variance-1``); all as ``.nii.gz`` with the input's affine and header; ``<id>_summary.json``,
-            which says what they were made with; and ``<id>.png``.
+            (0 to 100, ``variance-1``); all as ``.nii.gz`` with the input's affine and header; ``<id>_report.html``, to
+            page through; ``<id>_summary.json``, what the maps were made with and what was found; and ``<id>.png``.
         labels: name of the case's label scheme, where it is not the one that the file names tell; the merged label map
             is in it.
         aggregation: see ``spuproj.training.aggregation.segment``.
@@ -108,6 +110,9 @@ def predict_cohort(
 ) -> Outcome:
     """Predicts a data set's cases one after another, each as ``predict`` does, with one case in memory at a time.
 
+    At the end ``report.html`` lists all of the data set's cases, other shards' too: of several processes, the last one
+    to end writes the whole list.
+
     A case is finished, and skipped, where all of its files are in ``out``. They are moved there together when the case
     is done, so that after a killed process the same call goes on where it was; what is there of a case that is not
     finished is written over. A case that fails is reported, and the others are done.
@@ -126,7 +131,8 @@ def predict_cohort(
     """
     task = _task(models, out, aggregation, members)
     index, count = shard
-    mine = cases_in(data, labels)[index::count]
+    cases = cases_in(data, labels)
+    mine = cases[index::count]
     finished = [] if force else [files.name for files in mine if _is_finished(task, files)]
     todo = [files for files in mine if files.name not in finished]
     outcome = Outcome(skipped=finished)
@@ -142,6 +148,7 @@ def predict_cohort(
                 outcome.failed[files.name] = _reason(error)
                 console.print(f"{files.name} failed: {_reason(error)}", markup=False, highlight=False, soft_wrap=True)
             advance(files.name)
+    write_cohort_report(out / "report.html", [_entry(task, files, outcome.failed.get(files.name)) for files in cases])
     return outcome
 
 
@@ -165,7 +172,7 @@ def _digest(model: Path) -> str:
 def _names(task: Task, files: CaseFiles) -> list[str]:
     """A case's files, the picture last."""
     maps = map_names(files.name, [config.target for config, _ in task.runs], _scheme(files), task.members)
-    return [*maps, _summary_name(files), f"{files.name}.png"]
+    return [*maps, f"{files.name}_report.html", _summary_name(files), f"{files.name}.png"]
 
 
 def _summary_name(files: CaseFiles) -> str:
@@ -176,17 +183,32 @@ def _scheme(files: CaseFiles) -> Scheme:
     return files.scheme or SCHEMES["brats2020"]
 
 
+def _is_there(task: Task, files: CaseFiles) -> bool:
+    return all((task.out / name).is_file() for name in _names(task, files))
+
+
+def _summary(task: Task, files: CaseFiles) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((task.out / _summary_name(files)).read_text())
+    return summary
+
+
 def _is_finished(task: Task, files: CaseFiles) -> bool:
     """Whether all of a case's files are there. Raises InputError where they are of another origin."""
-    if not all((task.out / name).is_file() for name in _names(task, files)):
+    if not _is_there(task, files):
         return False
-    summary = json.loads((task.out / _summary_name(files)).read_text())
-    if summary["origin"] != task.origin:
+    if _summary(task, files)["origin"] != task.origin:
         raise InputError(
             f"{task.out} must hold no predictions by other models or with another aggregation, but holds those of "
             f"{files.name}; choose another folder, or pass --force to write over them"
         )
     return True
+
+
+def _entry(task: Task, files: CaseFiles, reason: str | None) -> CohortEntry:
+    """A case's entry in the report of the data set; ``reason`` is why it failed, if it did."""
+    if reason is None and _is_there(task, files):
+        return CohortEntry(**_summary(task, files)["entry"])
+    return CohortEntry(files.name, error=reason or "it is not predicted yet, or failed in another process")
 
 
 def _predict_one(task: Task, files: CaseFiles, show: Steps) -> None:
@@ -219,8 +241,11 @@ def _write_pages(folder: Path, task: Task, case: Case, predictions: dict[str, Pr
     """Writes what is there to be looked at, and the summary."""
     truth = None if case.labels is None else {target: case.target(target) for target in predictions}
     case_sheet(case, predictions, task.runs[0][0], folder / f"{case.name}.png", truth)
+    warnings = case_warnings(case, predictions)
+    report = write_case_report(folder / f"{case.name}_report.html", case, predictions, warnings)
+    entry = asdict(entry_of(case, predictions, report.name, warnings))
     with written_whole(folder / f"{case.name}_summary.json") as path:
-        path.write_text(json.dumps({"origin": task.origin}, indent=2) + "\n")
+        path.write_text(json.dumps({"origin": task.origin, "entry": entry}, indent=2) + "\n")
 
 
 def _reason(error: Exception) -> str:
