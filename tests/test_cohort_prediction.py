@@ -218,7 +218,7 @@ def test_asking_for_members_later_adds_them(data, model, tmp_path):
     assert predict_cohort(model, data, tmp_path / "out").skipped == NAMES
 
 
-def test_finished_cases_of_another_model_or_aggregation_are_refused(data, model, tmp_path):
+def test_finished_cases_of_another_model_or_aggregation_are_refused(data, model, models, tmp_path):
     out = tmp_path / "out"
     predict_cohort(model, data, out, shard=(2, 3))
     before = contents(out)
@@ -228,6 +228,8 @@ def test_finished_cases_of_another_model_or_aggregation_are_refused(data, model,
     message = "must hold no predictions by other models or with another aggregation, but holds those of Phantom_003"
     with pytest.raises(InputError, match=message):
         predict_cohort([tmp_path / "other"], data, out)
+    with pytest.raises(InputError, match=message):
+        predict_cohort([models["TC"]], data, out)
     with pytest.raises(InputError, match=message):
         predict_cohort(model, data, out, aggregation="otsu")
     assert contents(out) == before

@@ -125,8 +125,8 @@ def predict_cohort(
     The other arguments are those of ``predict``.
 
     Raises:
-        InputError: for models or a data set that cannot be used, or where ``out`` holds finished cases that other
-            models, or another aggregation, have made.
+        InputError: for models or a data set that cannot be used, or where ``out`` holds cases that other models (also
+            those of other targets), or another aggregation, have made.
         ValueError: for an unknown aggregation.
     """
     task = _task(models, out, aggregation, members)
@@ -193,15 +193,13 @@ def _summary(task: Task, files: CaseFiles) -> dict[str, Any]:
 
 
 def _is_finished(task: Task, files: CaseFiles) -> bool:
-    """Whether all of a case's files are there. Raises InputError where they are of another origin."""
-    if not _is_there(task, files):
-        return False
-    if _summary(task, files)["origin"] != task.origin:
+    """Whether all of a case's files are there. Raises InputError where there are some of another origin."""
+    if (task.out / _summary_name(files)).is_file() and _summary(task, files)["origin"] != task.origin:
         raise InputError(
             f"{task.out} must hold no predictions by other models or with another aggregation, but holds those of "
             f"{files.name}; choose another folder, or pass --force to write over them"
         )
-    return True
+    return _is_there(task, files)
 
 
 def _entry(task: Task, files: CaseFiles, reason: str | None) -> CohortEntry:
