@@ -26,6 +26,7 @@ _TRAINING = (
     "pictures",
     "prediction",
     "readers",
+    "report",
     "runs",
     "schemes",
     "splits",

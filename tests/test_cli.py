@@ -173,7 +173,8 @@ def test_phantom_train_and_predict_work_from_end_to_end(spuproj, tmp_path):
     assert (model / "model.safetensors").is_file()
     status, printed = spuproj("predict", "--model", model, "--case", cohort / "Phantom_001", "--out", maps)
     assert status == 0
-    names = {f"Phantom_001_WT_{kind}.nii.gz" for kind in ("prob", "seg", "var", "entropy", "mi")} | {"Phantom_001.png"}
+    names = {f"Phantom_001_WT_{kind}.nii.gz" for kind in ("prob", "seg", "var", "entropy", "mi")}
+    names |= {"Phantom_001_report.html", "Phantom_001_summary.json", "Phantom_001.png"}
     assert {path.name for path in maps.iterdir()} == names
     assert all(str(maps / name) in printed for name in names)
 

@@ -19,7 +19,7 @@ from spuproj.training.evaluation import evaluate, methods_named
 from spuproj.training.evaluation_tables import MEASURES, Options
 from spuproj.training.files import InputError
 from spuproj.training.metrics import Maps, measure
-from spuproj.training.predictor import predict
+from spuproj.training.prediction import predict
 from spuproj.uncertainty import to_percent
 
 pytest_plugins = ["cohorts"]

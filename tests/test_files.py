@@ -19,6 +19,7 @@ from spuproj.training.files import (
     refuse_overwrite,
     save_nifti,
     to_lps,
+    written_together,
     written_whole,
 )
 
@@ -274,3 +275,51 @@ def test_a_map_that_cannot_be_saved_leaves_nothing(tmp_path, like, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         save_nifti(tmp_path / "map.nii", np.zeros((3, 4, 5), np.uint8), like)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_written_together_replace_older_ones(tmp_path):
+    (tmp_path / "a").write_text("old")
+    with written_together(tmp_path, "case", "a") as folder:
+        for name in ("a", "b"):
+            (folder / name).write_text("new")
+        assert (tmp_path / "a").read_text() == "old"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "b": "new"}
+
+
+def test_of_files_that_are_written_together_none_appears_on_an_error(tmp_path):
+    def fail(out: Path) -> None:
+        with written_together(out, "case", "a") as folder:
+            (folder / "b").write_text("new")
+            raise OSError("disk full")
+
+    (tmp_path / "a").write_text("old")
+    for out in (tmp_path, tmp_path / "new"):
+        with pytest.raises(OSError, match="disk full"):
+            fail(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_move_that_ends_midway_does_not_look_finished(tmp_path, monkeypatch):
+    def end_at_b(source: Path, target: Path) -> None:
+        if target.name == "b":
+            raise OSError("killed")
+        source.rename(target)
+
+    def write() -> None:
+        with written_together(tmp_path, "case", "last") as folder:
+            for name in ("a", "b", "last"):
+                (folder / name).write_text("new")
+
+    (tmp_path / "last").write_text("old")
+    monkeypatch.setattr("spuproj.training.files.os.replace", end_at_b)
+    with pytest.raises(OSError, match="killed"):
+        write()
+    assert not (tmp_path / "last").exists()
+
+
+def test_what_a_killed_process_left_goes_and_that_of_other_cases_stays(tmp_path):
+    for name in (".spuproj-abcdefgh-A", ".spuproj-abcdefgh-B-A", ".spuproj-abcdefgh-[A]"):
+        (tmp_path / name).mkdir()
+    with written_together(tmp_path, "A", "last"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".spuproj-abcdefgh-B-A", ".spuproj-abcdefgh-[A]"]

@@ -42,6 +42,12 @@ def test_the_distance_of_a_shifted_box_is_its_shift_in_millimetres():
     assert measure(made_up())[0].hd95 == pytest.approx(2.0)
 
 
+def test_views_that_hardly_differ_are_measured_like_any_others():
+    maps = made_up()
+    few, none = (measure(replace(maps, percent=maps.percent * factor))[0].score for factor in (1e-3, 0))
+    assert 0 < few < none
+
+
 def test_the_score_is_that_of_qu_brats_beside_that_of_a_map_of_zeros():
     maps = made_up()
     metrics, curves = measure(maps)

@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import entropy as scipy_entropy
+from skimage.filters import threshold_otsu
 from torch.testing import assert_close
 
 from helpers import noise
 from spuproj import reference
-from spuproj.training import predictor
+from spuproj.training import prediction, predictor
 from spuproj.training.cases import load_case
 from spuproj.training.files import InputError
-from spuproj.training.methods import Method, Spherical
-from spuproj.training.predictor import Prediction, merged_labels, predict, predict_case, reduce_views
+from spuproj.training.methods import Method, Spherical, Zoom
+from spuproj.training.outputs import merged_labels
+from spuproj.training.prediction import predict
+from spuproj.training.predictor import Prediction, predict_case, reduce_views
 from spuproj.training.runs import Config, load_run, make_network, make_views, save_run
 from spuproj.training.schemes import SCHEMES
 
@@ -30,6 +33,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 KINDS = ("prob", "seg", "var", "entropy", "mi")
 MAPS = [f"{target}_{kind}" for target in ("ET", "TC", "WT") for kind in KINDS]
 UNCERTAINTIES = {"WT": "unc_whole", "TC": "unc_core", "ET": "unc_enhance"}
+PAGES = {"Phantom_002_report.html", "Phantom_002_summary.json", "Phantom_002.png"}
 MERGED = ["labels", *UNCERTAINTIES.values()]
 
 
@@ -42,7 +46,7 @@ def no_picture(monkeypatch) -> None:
         path.write_text("picture")
         return path
 
-    monkeypatch.setattr(predictor, "case_sheet", touch)
+    monkeypatch.setattr(prediction, "case_sheet", touch)
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +78,15 @@ def changed(model: Path, folder: Path, **values: object) -> Path:
 
 def test_three_models_write_the_documented_files_and_return_them(predicted):
     written, out = predicted
-    expected = {f"Phantom_002_{kind}.nii.gz" for kind in (*MAPS, *MERGED)} | {"Phantom_002.nii.gz", "Phantom_002.png"}
+    expected = {f"Phantom_002_{kind}.nii.gz" for kind in (*MAPS, *MERGED)} | {"Phantom_002.nii.gz"} | PAGES
     assert {path.name for path in out.iterdir()} == expected
     assert sorted(written) == sorted(out.iterdir())
+    assert written[-1].name == "Phantom_002.png"
 
 
 def test_one_model_writes_no_merged_labels(cohort, models, tmp_path, no_picture):
     predict([models["TC"]], cohort[1], tmp_path)
-    expected = {f"Phantom_002_TC_{kind}.nii.gz" for kind in KINDS} | {"Phantom_002.png"}
+    expected = {f"Phantom_002_TC_{kind}.nii.gz" for kind in KINDS} | PAGES
     assert {path.name for path in tmp_path.iterdir()} == expected
 
 
@@ -262,7 +267,7 @@ def test_the_truth_is_handed_to_the_picture_only_where_there_is_one(cohort, mode
         truths.append(truth)
         return path
 
-    monkeypatch.setattr(predictor, "case_sheet", keep)
+    monkeypatch.setattr(prediction, "case_sheet", keep)
     bare = tmp_path / "Phantom_002"
     shutil.copytree(cohort[1], bare, ignore=shutil.ignore_patterns("*_seg*"))
     for number, folder in enumerate((cohort[1], bare)):
@@ -323,7 +328,7 @@ def test_existing_outputs_are_replaced_with_force(cohort, models, tmp_path, no_p
     assert read(tmp_path, "WT_var").shape == (30, 30, 19)
 
 
-def test_a_failure_midway_leaves_only_whole_files(cohort, models, tmp_path, no_picture, monkeypatch):
+def test_a_failure_midway_leaves_nothing(cohort, models, tmp_path, no_picture, monkeypatch):
     save, saved = nib.save, []
 
     def fail_at_the_third(image, path):
@@ -336,17 +341,83 @@ def test_a_failure_midway_leaves_only_whole_files(cohort, models, tmp_path, no_p
     monkeypatch.setattr(nib, "save", fail_at_the_third)
     with pytest.raises(OSError, match="disk full"):
         predict([models["WT"]], cohort[1], tmp_path)
-    expected = {"Phantom_002.png", "Phantom_002_WT_prob.nii.gz", "Phantom_002_WT_seg.nii.gz"}
-    assert {path.name for path in tmp_path.iterdir()} <= expected
-    for path in tmp_path.glob("*.nii.gz"):
-        assert np.isfinite(nib.load(path).get_fdata()).all()
+    assert contents(tmp_path) == {}
 
 
 def test_a_failing_network_leaves_nothing(cohort, models, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("broken network")
 
-    monkeypatch.setattr(predictor, "reduce_views", fail)
+    monkeypatch.setattr(predictor, "view_probabilities", fail)
     with pytest.raises(RuntimeError, match="broken network"):
         predict([models["WT"]], cohort[1], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def with_members(one_thread, cohort, models, tmp_path_factory) -> tuple[Path, Path]:
+    """A case turned to another storage order, and its outputs by zooms, which leave much of the slice to few views."""
+    folder = tmp_path_factory.mktemp("turned") / "Phantom_002"
+    folder.mkdir()
+    for path in cohort[1].iterdir():
+        image = nib.load(path)
+        turn = nib.orientations.ornt_transform(nib.io_orientation(image.affine), nib.orientations.axcodes2ornt("PIR"))
+        nib.save(image.as_reoriented(turn), folder / path.name)
+    config, network = load_run(models["WT"])
+    model = folder.parent / "model"
+    save_run(model, replace(config, method=Method("zooms", Zoom(grid=(2, 2), factor=4), channels=(4, 8))), network)
+    predict([model], folder, folder.parent / "out", members=True)
+    return folder, folder.parent / "out"
+
+
+def test_members_are_four_axes_on_the_grid_of_the_input(with_members):
+    folder, out = with_members
+    image, like = nib.load(out / "Phantom_002_WT_members.nii.gz"), nib.load(folder / "Phantom_002_t1.nii.gz")
+    assert image.shape == (*like.shape, 4)
+    assert image.get_data_dtype() == np.float32
+    np.testing.assert_array_equal(image.affine, like.affine)
+
+
+def test_mean_and_variance_of_the_members_are_those_of_the_maps(with_members):
+    _, out = with_members
+    each = read(out, "WT_members").astype(np.float64)
+    seen = np.isfinite(each).any(axis=-1)
+    assert 0 < np.isnan(each).mean() < 1
+    assert 0 < seen.mean() < 1
+    np.testing.assert_allclose(read(out, "WT_prob")[seen], np.nanmean(each[seen], axis=-1), atol=1e-6)
+    np.testing.assert_allclose(read(out, "WT_var")[seen], np.nanvar(each[seen], axis=-1), atol=1e-6)
+    assert (read(out, "WT_prob")[~seen] == 0).all()
+
+
+def test_members_are_those_of_each_view_alone(cohort, models):
+    config, network = load_run(models["WT"])
+    case = load_case(cohort[1])
+    members = predict_case(config, network, case, lambda _: None, members=True).members
+    views = make_views(config, (30, 30))
+    with torch.inference_mode():
+        alone, _, _ = reduce_views(network, views[3], torch.from_numpy(case.image))
+    np.testing.assert_allclose(np.nan_to_num(members[:, 3]), alone[:, 0].numpy() * case.brain, atol=1e-6)
+
+
+def test_members_that_nobody_asks_for_are_not_kept(cohort, models):
+    assert predict_case(*load_run(models["WT"]), load_case(cohort[1]), lambda _: None).members is None
+
+
+def test_otsu_changes_the_segmentation_alone(predicted, cohort, models, tmp_path, no_picture):
+    predict([models["WT"]], cohort[1], tmp_path, aggregation="otsu")
+    inside, probability = brain(cohort[1]), read(tmp_path, "WT_prob")
+    np.testing.assert_array_equal(probability, read(predicted[1], "WT_prob"))
+    expected = (probability > threshold_otsu(probability[inside])) & inside
+    np.testing.assert_array_equal(read(tmp_path, "WT_seg"), expected)
+    assert (expected != (probability > 0.5)).any()
+
+
+def test_an_unknown_aggregation_is_an_error_before_anything_is_read(tmp_path):
+    with pytest.raises(ValueError, match=r"aggregation must be one of .*mean.*otsu.*, got 'median'"):
+        predict([tmp_path / "none"], tmp_path / "none", tmp_path / "out", aggregation="median")
+
+
+def test_a_target_of_ones_own_is_drawn_and_reported(cohort, models, tmp_path):
+    predict([changed(models["WT"], tmp_path / "model", target="lesion")], cohort[1], tmp_path / "out")
+    assert (tmp_path / "out" / "Phantom_002.png").read_bytes().startswith(b"\x89PNG")
+    assert "lesion uncertainty" in (tmp_path / "out" / "Phantom_002_report.html").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ class Case:
         labels: ``[Z, H, W]`` uint8, values of the scheme, or None where they were not asked for.
         scheme: what the labels mean; None where they were not asked for and nothing tells.
         like: the first modality's NIfTI image, whose affine and header outputs keep.
+        modalities: names of the channels; empty where they have none.
     """
 
     name: str
@@ -34,12 +36,18 @@ class Case:
     labels: NDArray[np.uint8] | None
     scheme: Scheme | None
     like: nib.Nifti1Image
+    modalities: tuple[str, ...] = ()
 
     @property
     def field(self) -> tuple[float, float]:
         """Height and width of a slice, in mm."""
         x, y, _ = lps_spacing(self.like)
         return y * self.image.shape[2], x * self.image.shape[3]
+
+    @property
+    def voxel_volume(self) -> float:
+        """Of a voxel, in ml."""
+        return math.prod(lps_spacing(self.like)) / 1000
 
     def target(self, name: str) -> NDArray[np.bool_]:
         """Where the labels belong to a target, ``[Z, H, W]``. Raises InputError for an unknown one."""
@@ -61,7 +69,8 @@ def load_case(source: CaseFiles | Path, modalities: Sequence[str] | None = None,
             finite, an image without brain, or labels that are not named or outside their scheme.
     """
     files = source if isinstance(source, CaseFiles) else case_in(source)
-    paths = [image_path(files, name) for name in (files.images if modalities is None else modalities)]
+    names = tuple(files.images if modalities is None else modalities)
+    paths = [image_path(files, name) for name in names]
     pairs = [read_image(path) for path in paths]
     like = pairs[0][0]
     for path, (image, _) in zip(paths[1:], pairs[1:], strict=True):
@@ -76,6 +85,7 @@ def load_case(source: CaseFiles | Path, modalities: Sequence[str] | None = None,
         labels=None if labels is None else _as_slices(labels),
         scheme=files.scheme,
         like=like,
+        modalities=names,
     )
 
 

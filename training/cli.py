@@ -155,16 +155,46 @@ def train(
 @app.command()
 def predict(
     model: Annotated[list[Path], typer.Option(help="Run of 'spuproj train'; once per target.")],
-    case: Annotated[Path, typer.Option(help="Case folder <id> with <id>_t1.nii.gz and so on.")],
-    out: Annotated[Path, typer.Option(help="Folder of the maps and the picture.")],
+    out: Annotated[Path, typer.Option(help="Folder of the maps and the pictures.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of BraTS cases, folder in nnU-Net's raw format, or manifest.")
+    ] = None,
+    case: Annotated[Path | None, typer.Option(help="One case: folder <id> with <id>_t1.nii.gz and so on.")] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="I/N: of --data's cases I, I+N, I+2N, ...; default what torchrun or Slurm say, else 0/1."),
+    ] = None,
+    aggregation: Annotated[
+        str, typer.Option(help="mean: where the mean probability is above 1/2; otsu: above Otsu's threshold of it.")
+    ] = "mean",
+    members: Annotated[bool, typer.Option("--members", help="Write each view's probability too.")] = False,
     labels: Labels = None,
     force: Force = False,
 ) -> None:
-    """Segment a patient from all views; write probability, segmentation, variance, entropy and a picture."""
-    from spuproj.training.predictor import predict as run_prediction
+    """Segment patients from all views; write probability, segmentation, variance, entropy and a picture of each.
 
-    for path in run_prediction(model, case, out, labels=labels, force=force):
-        print(path)
+    Give either --case, or --data for a whole data set. Of a data set, cases whose files are all there are skipped; one
+    that fails is reported, the others are done, and the command exits with 1. A case's files appear all together.
+    """
+    from spuproj.training import prediction
+    from spuproj.training.files import InputError
+    from spuproj.training.shards import shard_of
+
+    asked = {"labels": labels, "aggregation": aggregation, "members": members, "force": force}
+    if (data is None) == (case is None):
+        raise InputError(f"predict must be given either --data or --case, got {'neither' if data is None else 'both'}")
+    if case is not None:
+        if shard is not None:
+            raise InputError(f"shard must come with --data, got {shard} with --case")
+        for path in prediction.predict(model, case, out, **asked):
+            print(path)
+        return
+    outcome = prediction.predict_cohort(model, data, out, shard=shard_of(shard), **asked)
+    predicted, skipped, failed = map(len, (outcome.predicted, outcome.skipped, outcome.failed))
+    print(f"{predicted} predicted, {skipped} skipped (finished before), {failed} failed: {out}")
+    if failed:
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in outcome.failed.items())
+        sys.exit(f"error: {failed} of {predicted + skipped + failed} cases failed{reasons}")
 
 
 @app.command()

@@ -15,7 +15,7 @@ from spuproj.training.cases import load_case, load_slices
 from spuproj.training.files import InputError, written_whole
 from spuproj.training.methods import method_named
 from spuproj.training.phantom import write_cohort
-from spuproj.training.predictor import predict
+from spuproj.training.prediction import predict
 from spuproj.training.progress import console, steps
 from spuproj.training.schemes import TARGETS
 from spuproj.training.trainer import train

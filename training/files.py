@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import nibabel as nib
@@ -35,6 +36,32 @@ def written_whole(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def written_together(out: Path, name: str, last: str) -> Iterator[Path]:
+    """Yields a temporary folder inside ``out``; on success its files are moved to ``out``.
+
+    On an error nothing is left behind and older files stay as they were. The file ``last`` goes first where there is
+    an older one, and comes last: where it is there, all the others are, and of one origin. A folder of the same
+    ``name`` that a killed process left is removed: only one process may work on it.
+    """
+    existed = out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    # As many characters as mkdtemp draws.
+    for left in out.glob(f".spuproj-{'?' * 8}-{glob.escape(name)}"):
+        shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=".spuproj-", suffix=f"-{name}", dir=out))
+    try:
+        yield folder
+        (out / last).unlink(missing_ok=True)
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == last):
+            os.replace(path, out / path.name)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not existed:
+            with suppress(OSError):
+                out.rmdir()
 
 
 def refuse_overwrite(paths: list[Path], force: bool) -> None:

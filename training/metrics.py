@@ -113,10 +113,10 @@ def measure(maps: Maps, empty: str = "brats") -> tuple[Metrics, Curves]:
     overlap = dice(maps.truth, maps.segmentation)
     metrics = Metrics(
         dice=dice(maps.truth, maps.segmentation, empty),
-        sensitivity=_sensitivity(maps.truth, maps.segmentation, empty),
+        sensitivity=sensitivity(maps.truth, maps.segmentation, empty),
         specificity=_share((~maps.truth & ~maps.segmentation & maps.brain).sum(), (~maps.truth & maps.brain).sum()),
         accuracy=1 - float(wrong.mean()),
-        hd95=_hd95(maps, empty),
+        hd95=hd95(maps, empty),
         score=quality.score,
         baseline=(overlap + 2) / 3,
         auc_dice=quality.auc_dice,
@@ -143,14 +143,15 @@ def dice(truth: Mask, found: Mask, empty: str = "brats") -> float:
     return 2.0 * int((truth & found).sum()) / total
 
 
-def _sensitivity(truth: Mask, found: Mask, empty: str) -> float:
+def sensitivity(truth: Mask, found: Mask, empty: str = "brats") -> float:
+    """The share of the truth that was found; without truth 1 where nothing was found, else 0; or NaN, by convention."""
     if not truth.any():
         return math.nan if empty == "nan" else float(not found.any())
     return _share((truth & found).sum(), truth.sum())
 
 
-def _hd95(maps: Maps, empty: str) -> float:
-    """95th percentile of the distances between the surfaces, in mm (MONAI)."""
+def hd95(maps: Maps, empty: str = "brats") -> float:
+    """95th percentile of the distances between the surfaces, in mm (MONAI); of an empty mask by convention."""
     if not (maps.truth.any() and maps.segmentation.any()):
         if empty == "nan":
             return math.nan

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from spuproj.training.predictor import Prediction
 
 COLOURS = {"WT": "#35c46a", "TC": "#ffb000", "ET": "#ff4f79"}
+_OTHER_COLOUR = "#4aa3ff"
 SHEET_ROWS = 3
 _GRID_LINES = 12
 # What lies beyond the slice is blue-black, unlike any grey of the image.
@@ -95,16 +96,17 @@ def _sheet_row(
     index: int,
     truth: Truth | None,
 ) -> None:
+    colours = {target: COLOURS.get(target, _OTHER_COLOUR) for target in predictions}
     for axis, channel in zip(row[:2], (_channel(config, "flair"), _channel(config, "t1ce")), strict=True):
         plane, limits = _brain_plane(case, index, channel)
         _show(axis, plane, f"{config.modalities[channel]}, slice {index}", limits)
         for target, prediction in predictions.items():
-            _outline(axis, prediction.segmentation[index], COLOURS[target], "solid")
+            _outline(axis, prediction.segmentation[index], colours[target], "solid")
             if truth is not None:
-                _outline(axis, truth[target][index], COLOURS[target], "dashed")
+                _outline(axis, truth[target][index], colours[target], "dashed")
     for axis, (target, prediction) in zip(row[2:], predictions.items(), strict=True):
         axis.imshow(np.sqrt(prediction.variance[index]), cmap="magma", vmin=0, vmax=0.5)
-        axis.set_title(f"{target} uncertainty", color=COLOURS[target], fontsize=9)
+        axis.set_title(f"{target} uncertainty", color=colours[target], fontsize=9)
         axis.set_axis_off()
         _outline(axis, case.brain[index], "#666666", "solid")
         if truth is not None:

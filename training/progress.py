@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 console = Console()
+
+Steps = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]
+"""Like ``steps``: from a description and a total to a context that yields what advances the bar."""
 
 
 def _bar() -> Progress:
@@ -31,6 +34,23 @@ def steps(description: str, total: int) -> Iterator[Callable[[str], None]]:
     with _bar() as progress:
         task = progress.add_task(description, total=total, note="")
         yield lambda note: progress.update(task, advance=1, note=note)
+
+
+@contextmanager
+def steps_within(description: str, total: int) -> Iterator[tuple[Callable[[str], None], Steps]]:
+    """The same, and what shows a further bar below it, gone when its own steps are done."""
+    with _bar() as progress:
+        outer = progress.add_task(description, total=total, note="")
+
+        @contextmanager
+        def inner_steps(description: str, total: int) -> Iterator[Callable[[str], None]]:
+            inner = progress.add_task(description, total=total, note="")
+            try:
+                yield lambda note: progress.update(inner, advance=1, note=note)
+            finally:
+                progress.remove_task(inner)
+
+        yield lambda note: progress.update(outer, advance=1, note=note), inner_steps
 
 
 class Epochs(pl.Callback):
