@@ -15,6 +15,7 @@ from helpers import noise
 from spuproj.training import trainer
 from spuproj.training.cases import load_case
 from spuproj.training.files import InputError
+from spuproj.training.hardware import Hardware
 from spuproj.training.methods import Method, Spherical, method_named
 from spuproj.training.readers import MODALITIES, case_in
 from spuproj.training.runs import Config, load_run
@@ -43,8 +44,8 @@ def recorded(monkeypatch) -> list[Slices]:
     made = []
 
     class Recorded(Slices):
-        def __init__(self, entries):
-            super().__init__(entries)
+        def __init__(self, entries, target):
+            super().__init__(entries, target)
             made.append(self)
 
     monkeypatch.setattr(trainer, "Slices", Recorded)
@@ -62,7 +63,7 @@ class Recorder(nn.Module):
 @pytest.fixture
 def segmenter(monkeypatch) -> Segmenter:
     """A training step whose network passes its input on and whose loss keeps its arguments."""
-    model = Segmenter(CONFIG, (24, 24), total_steps=10)
+    model = Segmenter(CONFIG, (24, 24), 10, Hardware())
     model.network, model.loss = nn.Identity(), Recorder()
     model.logged = {}
     monkeypatch.setattr(model, "log", lambda name, value, **_: model.logged.update({name: float(value)}))
@@ -70,7 +71,7 @@ def segmenter(monkeypatch) -> Segmenter:
 
 
 def cases_of(slices: Slices) -> set[str]:
-    return {entry.image.name.removesuffix("_image.npy") for entry in slices.entries}
+    return {entry.case.name for entry in slices.entries}
 
 
 def half_slice(batch: int) -> torch.Tensor:
@@ -81,9 +82,10 @@ def half_slice(batch: int) -> torch.Tensor:
     return label
 
 
-def test_a_run_holds_configuration_weights_checkpoints_and_logs_and_no_cache(trained):
-    assert {path.name for path in trained.iterdir()} == {"config.json", "model.safetensors", "checkpoints", "logs"}
-    assert (trained / "checkpoints" / "last.ckpt").is_file()
+def test_a_run_holds_its_files_and_the_last_checkpoint_and_no_cache(trained):
+    names = {"config.json", "model.safetensors", "training.json", "checkpoints", "logs"}
+    assert {path.name for path in trained.iterdir()} == names
+    assert [path.name for path in (trained / "checkpoints").iterdir()] == ["last.ckpt"]
     assert list((trained / "logs").glob("events.out.tfevents.*"))
 
 
@@ -144,7 +146,7 @@ def test_the_seed_draws_the_cases_that_validate_and_the_target_is_on_both_sides(
 
 @pytest.mark.parametrize("total_steps", range(1, 12))
 def test_the_learning_rate_has_a_schedule_for_any_number_of_steps(total_steps):
-    schedule = Segmenter(CONFIG, (24, 24), total_steps).configure_optimizers()["lr_scheduler"]["scheduler"]
+    schedule = Segmenter(CONFIG, (24, 24), total_steps, Hardware()).configure_optimizers()["lr_scheduler"]["scheduler"]
     assert 0 < schedule.get_last_lr()[0] <= SMALL.learning_rate
 
 
@@ -186,7 +188,7 @@ def test_arguments_out_of_range_are_errors_and_write_nothing(cohort, tmp_path, o
 def test_an_unknown_target_is_an_error(cohort, tmp_path):
     with pytest.raises(InputError, match=r"target must be one of ET, TC, WT \(brats2020\), got 'XX'"):
         train(cohort[0].parent, "XX", tmp_path / "run", **QUICK)
-    assert not list(tmp_path.rglob(".cache-*"))
+    assert not list(tmp_path.rglob(".cache"))
 
 
 def test_a_single_case_is_an_error(cohort, tmp_path):
@@ -240,7 +242,12 @@ def broken(cohort, tmp_path, monkeypatch) -> list[trainer.Epochs]:
 
 
 def test_a_failed_training_leaves_neither_weights_nor_cache(broken, tmp_path):
-    assert {path.name for path in (tmp_path / "run").iterdir()} <= {"logs", "checkpoints"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} <= {
+        "config.json",
+        "training.json",
+        "logs",
+        "checkpoints",
+    }
 
 
 def test_a_failed_training_stops_its_progress_bar(broken):
@@ -296,18 +303,18 @@ def test_cached_slices_are_those_of_the_cases_that_show_brain(cohort, tmp_path):
     assert (cached.size, cached.field) == ((30, 30), (240.0, 240.0))
     case = load_case(cohort[1], with_labels=True)
     shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
-    slices = Slices(cached.entries[case.name])
+    slices = Slices(cached.entries[case.name], "TC")
     assert len(slices) == len(shown) < len(case.brain)
     for position, index in enumerate(shown):
         image, label, view = slices[[(position, 3)]]
         np.testing.assert_allclose(image[0], case.image[index], rtol=1e-3, atol=1e-3)
         np.testing.assert_array_equal(label[0, 0], np.isin(case.labels[index], (1, 4)))
-        assert (image.dtype, label.dtype, view.tolist()) == (torch.float32, torch.uint8, [[3]])
+        assert (image.dtype, label.dtype, view.tolist()) == (torch.float16, torch.uint8, [[3]])
         assert slices.entries[position].positive == bool(label.any())
 
 
 def test_cases_of_another_size_are_an_error_that_names_the_case(cohort, fine_case, tmp_path):
-    message = r"Phantom_001 must have slices like the first case, \(30, 30\) pixels over \(240\.0, 240\.0\) mm, got"
+    message = r"Phantom_001 must have slices like Phantom_002, \(30, 30\) pixels over \(240\.0, 240\.0\) mm, got"
     with pytest.raises(InputError, match=message):
         cache_cohort([case_in(cohort[1]), case_in(fine_case)], MODALITIES, "WT", tmp_path, lambda _: None)
 

@@ -128,12 +128,22 @@ def train(
     fold: Annotated[int, typer.Option(help="Which of the file's splits.")] = 0,
     labels: Labels = None,
     seed: Seed = 0,
+    devices: Annotated[str, typer.Option(help="GPUs of a node to train on, or 'auto' for all.")] = "1",
+    nodes: Annotated[int, typer.Option(help="Machines to train on.")] = 1,
+    precision: Annotated[str, typer.Option(help="32, bf16 or 16: bits of the convolutions.")] = "32",
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="As tensor cores want images.")] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="Make kernels for the network (torch.compile).")] = False,
+    workers: Annotated[int, typer.Option(help="Processes that load batches.")] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps the slices for other trainings.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
     force: Force = False,
 ) -> None:
     """Train one target's U-Net on slices, each seen through one of the method's views at every step."""
     from dataclasses import replace
 
+    from spuproj.training.hardware import Hardware
     from spuproj.training.methods import method_named
+    from spuproj.training.processes import rank
     from spuproj.training.trainer import train as run_training
 
     given = {name: value for name, value in (("epochs", epochs), ("batch_size", batch_size)) if value is not None}
@@ -148,8 +158,19 @@ def train(
         seed=seed,
         labels=labels,
         force=force,
+        resume=resume,
+        cache=cache,
+        hardware=Hardware(
+            devices=int(devices) if devices.isdecimal() else devices,
+            nodes=nodes,
+            precision=precision,
+            channels_last=channels_last,
+            compile=compile,
+            workers=workers,
+        ),
     )
-    print(f"model {out}")
+    if rank() == 0:
+        print(f"model {out}")
 
 
 @app.command()

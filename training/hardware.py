@@ -1,0 +1,54 @@
+"""What a training runs on, and how: none of it says what is learnt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from spuproj.checks import choice
+
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+"""Names of the precisions, and what pytorch-lightning calls them."""
+
+_DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a training runs on, and how.
+
+    Attributes:
+        devices: GPUs of a node to train on, one process each (processes, where there is no GPU), or ``"auto"``: all.
+        nodes: machines to train on.
+        precision: ``"32"``, or ``"bf16"`` or ``"16"``: convolutions in 16 bits, the weights and the loss in 32.
+        channels_last: whether the channels of a pixel lie together in memory, as tensor cores want them.
+        compile: whether ``torch.compile`` makes kernels for the network.
+        workers: processes that load batches; 0 loads them in the process that trains.
+    """
+
+    devices: int | str = 1
+    nodes: int = 1
+    precision: str = "32"
+    channels_last: bool = False
+    compile: bool = False
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.devices != "auto" and not (isinstance(self.devices, int) and self.devices >= 1):
+            raise ValueError(f"devices must be at least 1, or 'auto', got {self.devices!r}")
+        if self.nodes < 1:
+            raise ValueError(f"nodes must be at least 1, got {self.nodes}")
+        if self.workers < 0:
+            raise ValueError(f"workers must not be negative, got {self.workers}")
+        choice(self.precision, tuple(PRECISIONS), "precision")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of what the network is given."""
+        return _DTYPES[self.precision]
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Of the network and of what it is given."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
