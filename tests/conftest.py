@@ -14,10 +14,13 @@ from helpers import BACKENDS
 
 # The training layer and the CPU's benchmark have packages of their own, which a machine for GPU tests may lack.
 _TRAINING = (
+    "cache",
     "cases",
     "check",
     "cli",
+    "draws",
     "evaluation",
+    "hardware",
     "metrics",
     "comparison",
     "uncertainty_at_errors",
@@ -25,7 +28,9 @@ _TRAINING = (
     "phantom",
     "pictures",
     "prediction",
+    "processes",
     "readers",
+    "resume",
     "runs",
     "schemes",
     "splits",

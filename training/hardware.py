@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import torch
@@ -52,3 +53,27 @@ class Hardware:
     def memory_format(self) -> torch.memory_format:
         """Of the network and of what it is given."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    @property
+    def processes(self) -> int:
+        """How many train together, one for each device."""
+        return self.nodes * (max(torch.cuda.device_count(), 1) if self.devices == "auto" else int(self.devices))
+
+
+def check_hardware(hardware: Hardware, batch_size: int) -> None:
+    """Raises ValueError where this machine, the processes that were started, or the batch do not fit the hardware."""
+    gpus = torch.cuda.device_count()
+    if gpus and hardware.devices != "auto" and int(hardware.devices) > gpus:
+        raise ValueError(f"devices must be at most the number of GPUs, {gpus}, got {hardware.devices}")
+    if not gpus and hardware.precision == "16":
+        raise ValueError("precision must be 32 or bf16 where there is no GPU, got '16'")
+    started = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
+    if started > 1 and hardware.processes != started:
+        raise ValueError(
+            f"devices times nodes must be the number of processes that were started, {started}, "
+            f"got {hardware.processes}"
+        )
+    if batch_size % hardware.processes:
+        raise ValueError(
+            f"batch_size must be a multiple of the number of processes, {hardware.processes}, got {batch_size}"
+        )

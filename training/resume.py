@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import reprlib
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from spuproj.training.draws import Draws
 from spuproj.training.files import InputError
@@ -46,6 +48,19 @@ def clear(run: Path) -> None:
     (run / WEIGHTS).unlink(missing_ok=True)
     for older in (CHECKPOINT.parent, "logs"):
         shutil.rmtree(run / older, ignore_errors=True)
+
+
+def readable(checkpoint: Path) -> Path:
+    """The path itself. Raises InputError where it is damaged, or holds more than tensors and plain values."""
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{checkpoint} must be a checkpoint of 'spuproj train', but cannot be read: {reason}; "
+            "start over with --force"
+        ) from None
+    return checkpoint
 
 
 def refuse_another(path: Path, wanted: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from monai.losses import DiceCELoss
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
@@ -26,14 +24,14 @@ from spuproj import functional
 from spuproj.training.curve import Curve
 from spuproj.training.draws import Draws, Parts
 from spuproj.training.files import InputError, refuse_overwrite
-from spuproj.training.hardware import PRECISIONS, Hardware
+from spuproj.training.hardware import PRECISIONS, Hardware, check_hardware
 from spuproj.training.methods import Method, method_named, values_of
 from spuproj.training.predictor import reduce_views
 from spuproj.training.processes import rank, summed
 from spuproj.training.progress import Epochs, console, steps
 from spuproj.training.readers import CaseFiles, cases_in, modalities_of
 from spuproj.training.record import course_facts, data_facts, machine_facts, write_record
-from spuproj.training.resume import CHECKPOINT, Keeper, clear, refuse_another, stopped
+from spuproj.training.resume import CHECKPOINT, Keeper, clear, readable, refuse_another, stopped
 from spuproj.training.runs import (
     CONFIG,
     RECORD,
@@ -142,12 +140,13 @@ def train(
 
     Raises:
         InputError: for data that cannot be used (see ``load_case``), fewer than two cases with the target, an existing
-            or a stopped run, a resumed one that is not the same training, or devices that are not there.
+            or a stopped run, or a resumed one that is not the same training.
         ValueError: for fewer than two cases, a number of cases to validate that leaves none, ``force`` together with
-            ``resume``, or a batch that the processes cannot share.
+            ``resume``, or hardware that does not fit (see ``check_hardware``).
     """
     method = method_named("spu") if method is None else method
     hardware = Hardware() if hardware is None else hardware
+    check_hardware(hardware, method.batch_size)
     _refuse_to_lose(out, force, resume)
     cases, roles = _cases(data, labels, split, fold, validation)
     held_out = validation if validation is not None else max(1, len(cases) // 5)
@@ -219,7 +218,7 @@ def _begin(out: Path, config: Config, facts: dict[str, Any], resume: bool) -> Pa
     if resume and stopped(out):
         refuse_another(out / CONFIG, config_values(config))
         refuse_another(out / RECORD, {"data": facts["data"]})
-        return out / CHECKPOINT
+        return readable(out / CHECKPOINT)
     if resume:
         console.print(f"{out} has no epoch to resume from: starting from the beginning", markup=False, soft_wrap=True)
     if rank() == 0:
@@ -261,13 +260,14 @@ def _fit(
     method = config.method
     entries = [entry for name in training for entry in cohort.entries[name]]
     positive = [entry for name in validation for entry in cohort.entries[name] if entry.positive]
+    if len(positive) < hardware.processes:
+        raise InputError(f"validation must have a slice with the target for each of {hardware.processes} processes")
     draws = _draws(entries, config)
     loader = make_loader(entries, config.target, draws, hardware)
     watched = make_loader(positive, config.target, Parts(len(positive), method.batch_size), hardware)
     total_steps = method.epochs * len(draws)
     curve, bar = Curve(), Epochs(f"Training {config.target}", total_steps)
     trainer = _trainer(config, out, hardware, len(draws), [curve, Keeper(out, draws), bar])
-    _check_processes(trainer.world_size, method.batch_size, len(positive))
     model = Segmenter(config, cohort.size, total_steps, hardware)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -299,42 +299,27 @@ def make_loader(
     )
 
 
-def _check_processes(processes: int, batch_size: int, watched: int) -> None:
-    """Raises ValueError where the processes are not those that were started, or cannot share the slices."""
-    started = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
-    if started > 1 and processes != started:
-        raise ValueError(f"devices times nodes must be the {started} processes that were started, got {processes}")
-    if batch_size % processes:
-        raise ValueError(f"batch_size must be a multiple of the number of processes, {processes}, got {batch_size}")
-    if watched < processes:
-        raise ValueError(f"validation must have a slice with the target for each of {processes} processes")
-
-
 def _trainer(config: Config, out: Path, hardware: Hardware, steps: int, callbacks: list[Callback]) -> pl.Trainer:
-    """Raises InputError for devices that are not there."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     gpu = torch.cuda.is_available()
-    try:
-        return pl.Trainer(
-            max_epochs=config.method.epochs,
-            accelerator="gpu" if gpu else "cpu",
-            devices=hardware.devices,
-            num_nodes=hardware.nodes,
-            precision=PRECISIONS[hardware.precision],
-            sync_batchnorm=gpu,
-            # SLURM's signals would have pytorch-lightning keep a state amid an epoch, which cannot be resumed exactly.
-            plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
-            callbacks=callbacks,
-            default_root_dir=out,
-            logger=TensorBoardLogger(out, name="logs", version=""),
-            check_val_every_n_epoch=max(1, config.method.epochs // 5),
-            log_every_n_steps=min(steps, 20),
-            num_sanity_val_steps=0,
-            gradient_clip_val=1.0,
-            use_distributed_sampler=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-        )
-    except MisconfigurationException as error:
-        raise InputError(str(error)) from None
+    return pl.Trainer(
+        max_epochs=config.method.epochs,
+        accelerator="gpu" if gpu else "cpu",
+        devices=hardware.devices,
+        num_nodes=hardware.nodes,
+        precision=PRECISIONS[hardware.precision],
+        sync_batchnorm=gpu,
+        # SLURM's signals would have pytorch-lightning keep a state amid an epoch, which cannot be resumed exactly.
+        plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+        callbacks=callbacks,
+        default_root_dir=out,
+        logger=TensorBoardLogger(out, name="logs", version=""),
+        check_val_every_n_epoch=max(1, config.method.epochs // 5),
+        log_every_n_steps=min(steps, 20),
+        num_sanity_val_steps=0,
+        gradient_clip_val=1.0,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
