@@ -67,6 +67,7 @@ def test_hardware_that_does_not_fit_is_an_error(monkeypatch, gpus, environment, 
         (0, {}, {"devices": "auto", "precision": "bf16"}),
         (8, {"SLURM_NTASKS": "16"}, {"devices": "auto", "nodes": 2, "precision": "16"}),
         (1, {"WORLD_SIZE": "1"}, {}),
+        (1, {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "interactive"}, {}),
     ],
 )
 def test_hardware_that_fits_is_none(monkeypatch, gpus, environment, options):

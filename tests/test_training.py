@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
 from helpers import noise
+from spuproj import __version__
 from spuproj.training import trainer
 from spuproj.training.cases import load_case
 from spuproj.training.files import InputError
@@ -96,6 +100,31 @@ def test_the_configuration_tells_what_was_trained(trained):
     assert config.view_size == (32, 32)
 
 
+def test_the_record_tells_the_data_the_versions_and_how_it_went(trained, cohort):
+    record = json.loads((trained / "training.json").read_text())
+    assert record["metrics"] == {"loss": record["loss"][-1], "dice": record["dice"][-1]["dice"]}
+    assert len(record["loss"]) == METHOD.epochs
+    assert record["dice"][-1]["epoch"] == METHOD.epochs
+    assert record["slices_per_second"] > 0 < record["seconds"]
+    roles = record["data"]
+    assert sorted(roles["train"]["cases"] + roles["validation"]["cases"]) == [folder.name for folder in cohort]
+    assert all(re.fullmatch("[0-9a-f]{64}", role["sha256"]) for role in roles.values())
+    assert (record["versions"]["torch"], record["hardware"]["devices"]) == (torch.__version__, 1)
+    with safe_open(trained / "model.safetensors", "pt") as weights:
+        assert weights.metadata() == {"spuproj": __version__, "data": roles["train"]["sha256"]}
+
+
+def test_trainings_of_several_targets_share_a_cache(cohort, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    train(cohort[0].parent, "WT", tmp_path / "WT", method=replace(METHOD, epochs=1), cache=cache)
+    kept = sorted(path.name for path in cache.iterdir())
+    assert len(kept) == 3 * len(cohort)
+    monkeypatch.setattr("spuproj.training.cache.load_case", lambda files, *_, **__: pytest.fail(f"reads {files.name}"))
+    train(cohort[0].parent, "TC", tmp_path / "TC", method=replace(METHOD, epochs=1), cache=cache)
+    assert sorted(path.name for path in cache.iterdir()) == kept
+    assert not (tmp_path / "WT" / ".cache").exists()
+
+
 def test_the_views_cover_the_mean_box_of_the_brains_trained_on(cohort, tmp_path, recorded):
     config, _ = load_run(train(cohort[0].parent, "WT", tmp_path / "run", **QUICK))
     boxes = []
@@ -119,7 +148,6 @@ def test_another_seed_gives_other_weights(trained, cohort, tmp_path):
     assert not any(torch.equal(second[name], tensor) for name, tensor in first.items() if name.endswith("conv.weight"))
 
 
-@pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning")
 @pytest.mark.parametrize(("validation", "held_out"), [(None, 1), (2, 2)])
 def test_cases_validate_or_train_but_never_both(cohort, tmp_path, recorded, validation, held_out):
     train(cohort[0].parent, "WT", tmp_path / "run", **QUICK, validation=validation)
@@ -150,13 +178,11 @@ def test_the_learning_rate_has_a_schedule_for_any_number_of_steps(total_steps):
     assert 0 < schedule.get_last_lr()[0] <= SMALL.learning_rate
 
 
-@pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning")
 def test_one_step_is_a_training(cohort, tmp_path):
     train(cohort[0].parent, "WT", tmp_path / "run", method=replace(METHOD, epochs=1, batch_size=64))
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
-@pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning")
 @pytest.mark.parametrize("seed", [0, 1, 4])
 def test_a_cohort_trains_although_a_case_is_without_the_target(cohort, tmp_path, seed):
     assert not load_case(cohort[0], with_labels=True).target("ET").any()

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 import torch
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from spuproj.checks import choice
 
@@ -67,7 +68,7 @@ def check_hardware(hardware: Hardware, batch_size: int) -> None:
         raise ValueError(f"devices must be at most the number of GPUs, {gpus}, got {hardware.devices}")
     if not gpus and hardware.precision == "16":
         raise ValueError("precision must be 32 or bf16 where there is no GPU, got '16'")
-    started = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
+    started = _started()
     if started > 1 and hardware.processes != started:
         raise ValueError(
             f"devices times nodes must be the number of processes that were started, {started}, "
@@ -77,3 +78,9 @@ def check_hardware(hardware: Hardware, batch_size: int) -> None:
         raise ValueError(
             f"batch_size must be a multiple of the number of processes, {hardware.processes}, got {batch_size}"
         )
+
+
+def _started() -> int:
+    """How many processes torchrun or srun has started."""
+    slurm = os.environ["SLURM_NTASKS"] if SLURMEnvironment.detect() else 1
+    return int(os.environ.get("WORLD_SIZE", slurm))
