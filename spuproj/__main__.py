@@ -1,5 +1,11 @@
-"""``python -m spuproj``: what is installed, which backend runs and why."""
+"""``python -m spuproj``: the command line; without a command, what is installed, which backend runs and why."""
+
+import sys
+from importlib import import_module
 
 from spuproj import info
 
-print(info.text())
+if sys.argv[1:]:
+    import_module("spuproj.training.entry").main()
+else:
+    print(info.text())

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spuproj.training import draws
-from spuproj.training.draws import Draws
+from spuproj.training.draws import Draws, Parts
 
 FEW = [position < 20 for position in range(200)]
 
@@ -65,7 +65,7 @@ def test_processes_share_each_batch(monkeypatch, world):
     whole = list(Draws(FEW, 9, 8, seed=0))
     parts = []
     for rank in range(world):
-        monkeypatch.setattr(draws, "_place", lambda rank=rank: (rank, world))
+        monkeypatch.setattr(draws, "place", lambda rank=rank: (rank, world))
         parts.append(list(Draws(FEW, 9, 8, seed=0)))
     for number, batch in enumerate(whole):
         assert sorted(batch) == sorted(pair for part in parts for pair in part[number])
@@ -77,3 +77,16 @@ def test_there_is_a_batch_where_all_slices_are_alike(positive):
     drawn = flat(Draws(positive, 9, 4, seed=0))
     assert len(drawn) >= 4
     assert {index for index, _ in drawn} <= set(range(len(positive)))
+
+
+@pytest.mark.parametrize(("slices", "world"), [(10, 1), (10, 3), (3, 3), (12, 2)])
+def test_processes_validate_each_slice_once_together(monkeypatch, slices, world):
+    seen = []
+    for rank in range(world):
+        monkeypatch.setattr(draws, "place", lambda rank=rank: (rank, world))
+        parts = Parts(slices, 4)
+        batches = list(parts)
+        assert len(batches) == len(parts) >= 1
+        assert all(1 <= len(batch) <= 4 for batch in batches)
+        seen += [index for batch in batches for index, _ in batch]
+    assert sorted(seen) == list(range(slices))

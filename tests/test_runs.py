@@ -105,7 +105,7 @@ def test_weights_of_another_network_are_an_error_that_names_the_folder(run, chan
 
 
 def test_a_run_that_fails_to_save_is_not_a_whole_run(tmp_path, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError("disk full")
 
     monkeypatch.setattr("spuproj.training.runs.save_file", fail)

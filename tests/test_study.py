@@ -52,7 +52,7 @@ def results(out: Path) -> dict[str, dict]:
 
 
 def test_a_study_writes_a_table_a_picture_and_its_runs(studied):
-    assert {path.name for path in studied.iterdir()} == {"runs", "table.csv", "table.json", "table.png"}
+    assert {path.name for path in studied.iterdir()} == {"cache", "runs", "table.csv", "table.json", "table.png"}
     assert {path.name for path in (studied / "runs" / "WT").iterdir()} == {"default", "radius=0.8", "grid=1x2"}
     with (studied / "table.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
 from helpers import noise
+from spuproj import __version__
 from spuproj.training import trainer
 from spuproj.training.cases import load_case
 from spuproj.training.files import InputError
+from spuproj.training.hardware import Hardware
 from spuproj.training.methods import Method, Spherical, method_named
 from spuproj.training.readers import MODALITIES, case_in
 from spuproj.training.runs import Config, load_run
@@ -43,8 +48,8 @@ def recorded(monkeypatch) -> list[Slices]:
     made = []
 
     class Recorded(Slices):
-        def __init__(self, entries):
-            super().__init__(entries)
+        def __init__(self, entries, target):
+            super().__init__(entries, target)
             made.append(self)
 
     monkeypatch.setattr(trainer, "Slices", Recorded)
@@ -62,7 +67,7 @@ class Recorder(nn.Module):
 @pytest.fixture
 def segmenter(monkeypatch) -> Segmenter:
     """A training step whose network passes its input on and whose loss keeps its arguments."""
-    model = Segmenter(CONFIG, (24, 24), total_steps=10)
+    model = Segmenter(CONFIG, (24, 24), 10, Hardware())
     model.network, model.loss = nn.Identity(), Recorder()
     model.logged = {}
     monkeypatch.setattr(model, "log", lambda name, value, **_: model.logged.update({name: float(value)}))
@@ -70,7 +75,7 @@ def segmenter(monkeypatch) -> Segmenter:
 
 
 def cases_of(slices: Slices) -> set[str]:
-    return {entry.image.name.removesuffix("_image.npy") for entry in slices.entries}
+    return {entry.case.name for entry in slices.entries}
 
 
 def half_slice(batch: int) -> torch.Tensor:
@@ -81,9 +86,10 @@ def half_slice(batch: int) -> torch.Tensor:
     return label
 
 
-def test_a_run_holds_configuration_weights_checkpoints_and_logs_and_no_cache(trained):
-    assert {path.name for path in trained.iterdir()} == {"config.json", "model.safetensors", "checkpoints", "logs"}
-    assert (trained / "checkpoints" / "last.ckpt").is_file()
+def test_a_run_holds_its_files_and_the_last_checkpoint_and_no_cache(trained):
+    names = {"config.json", "model.safetensors", "training.json", "checkpoints", "logs"}
+    assert {path.name for path in trained.iterdir()} == names
+    assert [path.name for path in (trained / "checkpoints").iterdir()] == ["last.ckpt"]
     assert list((trained / "logs").glob("events.out.tfevents.*"))
 
 
@@ -97,6 +103,31 @@ def test_the_configuration_tells_what_was_trained(trained):
 @pytest.mark.parametrize(("raster", "side"), [(1.0, 32), (1.5, 48), (0.5, 16)])
 def test_views_are_of_the_methods_raster_and_what_the_network_divides(raster, side):
     assert trainer._network_size((30, 26), replace(METHOD, raster=raster))[0] == side
+
+
+def test_the_record_tells_the_data_the_versions_and_how_it_went(trained, cohort):
+    record = json.loads((trained / "training.json").read_text())
+    assert record["metrics"] == {"loss": record["loss"][-1], "dice": record["dice"][-1]["dice"]}
+    assert len(record["loss"]) == METHOD.epochs
+    assert record["dice"][-1]["epoch"] == METHOD.epochs
+    assert record["slices_per_second"] > 0 < record["seconds"]
+    roles = record["data"]
+    assert sorted(roles["train"]["cases"] + roles["validation"]["cases"]) == [folder.name for folder in cohort]
+    assert all(re.fullmatch("[0-9a-f]{64}", role["sha256"]) for role in roles.values())
+    assert (record["versions"]["torch"], record["hardware"]["devices"]) == (torch.__version__, 1)
+    with safe_open(trained / "model.safetensors", "pt") as weights:
+        assert weights.metadata() == {"spuproj": __version__, "data": roles["train"]["sha256"]}
+
+
+def test_trainings_of_several_targets_share_a_cache(cohort, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    train(cohort[0].parent, "WT", tmp_path / "WT", method=replace(METHOD, epochs=1), cache=cache)
+    kept = sorted(path.name for path in cache.iterdir())
+    assert len(kept) == 3 * len(cohort)
+    monkeypatch.setattr("spuproj.training.cache.load_case", lambda files, *_, **__: pytest.fail(f"reads {files.name}"))
+    train(cohort[0].parent, "TC", tmp_path / "TC", method=replace(METHOD, epochs=1), cache=cache)
+    assert sorted(path.name for path in cache.iterdir()) == kept
+    assert not (tmp_path / "WT" / ".cache").exists()
 
 
 def test_the_views_cover_the_mean_box_of_the_brains_trained_on(cohort, tmp_path, recorded):
@@ -122,7 +153,6 @@ def test_another_seed_gives_other_weights(trained, cohort, tmp_path):
     assert not any(torch.equal(second[name], tensor) for name, tensor in first.items() if name.endswith("conv.weight"))
 
 
-@pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning")
 @pytest.mark.parametrize(("validation", "held_out"), [(None, 1), (2, 2)])
 def test_cases_validate_or_train_but_never_both(cohort, tmp_path, recorded, validation, held_out):
     train(cohort[0].parent, "WT", tmp_path / "run", **QUICK, validation=validation)
@@ -149,17 +179,15 @@ def test_the_seed_draws_the_cases_that_validate_and_the_target_is_on_both_sides(
 
 @pytest.mark.parametrize("total_steps", range(1, 12))
 def test_the_learning_rate_has_a_schedule_for_any_number_of_steps(total_steps):
-    schedule = Segmenter(CONFIG, (24, 24), total_steps).configure_optimizers()["lr_scheduler"]["scheduler"]
+    schedule = Segmenter(CONFIG, (24, 24), total_steps, Hardware()).configure_optimizers()["lr_scheduler"]["scheduler"]
     assert 0 < schedule.get_last_lr()[0] <= SMALL.learning_rate
 
 
-@pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning")
 def test_one_step_is_a_training(cohort, tmp_path):
     train(cohort[0].parent, "WT", tmp_path / "run", method=replace(METHOD, epochs=1, batch_size=64))
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
-@pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning")
 @pytest.mark.parametrize("seed", [0, 1, 4])
 def test_a_cohort_trains_although_a_case_is_without_the_target(cohort, tmp_path, seed):
     assert not load_case(cohort[0], with_labels=True).target("ET").any()
@@ -191,7 +219,7 @@ def test_arguments_out_of_range_are_errors_and_write_nothing(cohort, tmp_path, o
 def test_an_unknown_target_is_an_error(cohort, tmp_path):
     with pytest.raises(InputError, match=r"target must be one of ET, TC, WT \(brats2020\), got 'XX'"):
         train(cohort[0].parent, "XX", tmp_path / "run", **QUICK)
-    assert not list(tmp_path.rglob(".cache-*"))
+    assert not list(tmp_path.rglob(".cache"))
 
 
 def test_a_single_case_is_an_error(cohort, tmp_path):
@@ -245,7 +273,12 @@ def broken(cohort, tmp_path, monkeypatch) -> list[trainer.Epochs]:
 
 
 def test_a_failed_training_leaves_neither_weights_nor_cache(broken, tmp_path):
-    assert {path.name for path in (tmp_path / "run").iterdir()} <= {"logs", "checkpoints"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} <= {
+        "config.json",
+        "training.json",
+        "logs",
+        "checkpoints",
+    }
 
 
 def test_a_failed_training_stops_its_progress_bar(broken):
@@ -301,18 +334,18 @@ def test_cached_slices_are_those_of_the_cases_that_show_brain(cohort, tmp_path):
     assert (cached.size, cached.field) == ((30, 30), (240.0, 240.0))
     case = load_case(cohort[1], with_labels=True)
     shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
-    slices = Slices(cached.entries[case.name])
+    slices = Slices(cached.entries[case.name], "TC")
     assert len(slices) == len(shown) < len(case.brain)
     for position, index in enumerate(shown):
         image, label, view = slices[[(position, 3)]]
         np.testing.assert_allclose(image[0], case.image[index], rtol=1e-3, atol=1e-3)
         np.testing.assert_array_equal(label[0, 0], np.isin(case.labels[index], (1, 4)))
-        assert (image.dtype, label.dtype, view.tolist()) == (torch.float32, torch.uint8, [[3]])
+        assert (image.dtype, label.dtype, view.tolist()) == (torch.float16, torch.uint8, [[3]])
         assert slices.entries[position].positive == bool(label.any())
 
 
 def test_cases_of_another_size_are_an_error_that_names_the_case(cohort, fine_case, tmp_path):
-    message = r"Phantom_001 must have slices like the first case, \(30, 30\) pixels over \(240\.0, 240\.0\) mm, got"
+    message = r"Phantom_001 must have slices like Phantom_002, \(30, 30\) pixels over \(240\.0, 240\.0\) mm, got"
     with pytest.raises(InputError, match=message):
         cache_cohort([case_in(cohort[1]), case_in(fine_case)], MODALITIES, "WT", tmp_path, lambda _: None)
 

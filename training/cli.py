@@ -132,9 +132,19 @@ def train(
     fold: Annotated[int, typer.Option(help="Which of the file's splits.")] = 0,
     labels: Labels = None,
     seed: Seed = 0,
+    devices: Annotated[str, typer.Option(help="GPUs of a node to train on, or 'auto' for all.")] = "1",
+    nodes: Annotated[int, typer.Option(help="Machines to train on.")] = 1,
+    precision: Annotated[str, typer.Option(help="32, bf16 or 16: bits of the convolutions.")] = "32",
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="As tensor cores want images.")] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="Make kernels for the network (torch.compile).")] = False,
+    workers: Annotated[int, typer.Option(help="Processes that load batches.")] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps the slices for other trainings.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
     force: Force = False,
 ) -> None:
     """Train one target's U-Net on slices, each seen through one of the method's views at every step."""
+    from spuproj.training.hardware import Hardware
+    from spuproj.training.processes import rank
     from spuproj.training.trainer import train as run_training
 
     run_training(
@@ -148,8 +158,19 @@ def train(
         seed=seed,
         labels=labels,
         force=force,
+        resume=resume,
+        cache=cache,
+        hardware=Hardware(
+            devices=int(devices) if devices.isdecimal() else devices,
+            nodes=nodes,
+            precision=precision,
+            channels_last=channels_last,
+            compile=compile,
+            workers=workers,
+        ),
     )
-    print(f"model {out}")
+    if rank() == 0:
+        print(f"model {out}")
 
 
 @app.command()
@@ -160,6 +181,10 @@ def predict(
         Path | None, typer.Option(help="Folder of BraTS cases, folder in nnU-Net's raw format, or manifest.")
     ] = None,
     case: Annotated[Path | None, typer.Option(help="One case: folder <id> with <id>_t1.nii.gz and so on.")] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="File of 'spuproj split': of --data, its test cases alone.")
+    ] = None,
+    fold: Annotated[int, typer.Option(help="Which of the file's splits.")] = 0,
     shard: Annotated[
         str | None,
         typer.Option(help="I/N: of --data's cases I, I+N, I+2N, ...; default what torchrun or Slurm say, else 0/1."),
@@ -184,12 +209,13 @@ def predict(
     if (data is None) == (case is None):
         raise InputError(f"predict must be given either --data or --case, got {'neither' if data is None else 'both'}")
     if case is not None:
-        if shard is not None:
-            raise InputError(f"shard must come with --data, got {shard} with --case")
+        for name, value in (("shard", shard), ("split", split)):
+            if value is not None:
+                raise InputError(f"{name} must come with --data, got {value} with --case")
         for path in prediction.predict(model, case, out, **asked):
             print(path)
         return
-    outcome = prediction.predict_cohort(model, data, out, shard=shard_of(shard), **asked)
+    outcome = prediction.predict_cohort(model, data, out, split=split, fold=fold, shard=shard_of(shard), **asked)
     predicted, skipped, failed = map(len, (outcome.predicted, outcome.skipped, outcome.failed))
     print(f"{predicted} predicted, {skipped} skipped (finished before), {failed} failed: {out}")
     if failed:

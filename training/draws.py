@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import distributed
 from torch.utils.data import Sampler
+
+from spuproj.training.processes import place
 
 Batch = list[tuple[int, int]]
 
@@ -45,13 +46,31 @@ class Draws(Sampler[Batch]):
         slices = torch.multinomial(weights.double(), count, replacement=True, generator=generator)
         rounds = -(-count // self.views)
         views = torch.rand(rounds, self.views, generator=generator).argsort(dim=1).flatten()[:count]
-        rank, world = _place()
+        rank, world = place()
         drawn = list(zip(slices.tolist(), views.tolist(), strict=True))
         for start in range(0, count, self.batch_size):
             yield drawn[start : start + self.batch_size][rank::world]
 
 
-def _place() -> tuple[int, int]:
-    """This process's number, and how many train together."""
-    together = distributed.is_available() and distributed.is_initialized()
-    return (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
+class Parts(Sampler[Batch]):
+    """Each slice once, in batches; every process takes its part. What view is named with a slice has no meaning.
+
+    Args:
+        slices: how many there are.
+        batch_size: slices at a time, of each process.
+    """
+
+    def __init__(self, slices: int, batch_size: int) -> None:
+        self.slices, self.batch_size = slices, batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self._part()) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        part = self._part()
+        for start in range(0, len(part), self.batch_size):
+            yield [(index, 0) for index in part[start : start + self.batch_size]]
+
+    def _part(self) -> range:
+        rank, world = place()
+        return range(rank, self.slices, world)

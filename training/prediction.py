@@ -25,6 +25,7 @@ from spuproj.training.report_warnings import case_warnings
 from spuproj.training.runs import CONFIG, WEIGHTS, Config, load_run
 from spuproj.training.schemes import SCHEMES, Scheme
 from spuproj.training.shards import Shard
+from spuproj.training.splits import chosen, read_split
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ def predict_cohort(
     out: Path,
     *,
     labels: str | None = None,
+    split: Path | None = None,
+    fold: int = 0,
     shard: Shard = (0, 1),
     aggregation: str = "mean",
     members: bool = False,
@@ -119,6 +122,8 @@ def predict_cohort(
 
     Args:
         data: as ``cases_in`` takes it.
+        split: file of ``spuproj split``, whose test cases alone are predicted.
+        fold: which of its splits.
         shard: which of the cases this process takes; several processes may write into one folder.
         force: predict finished cases too, and write over them.
 
@@ -132,6 +137,7 @@ def predict_cohort(
     task = _task(models, out, aggregation, members)
     index, count = shard
     cases = cases_in(data, labels)
+    cases = cases if split is None else chosen(cases, read_split(split, fold).test)
     mine = cases[index::count]
     finished = [] if force else [files.name for files in mine if _is_finished(task, files)]
     todo = [files for files in mine if files.name not in finished]

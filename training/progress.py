@@ -10,7 +10,10 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-console = Console()
+from spuproj.training.processes import rank
+
+# One of the processes that train together speaks for all.
+console = Console(quiet=rank() > 0)
 
 Steps = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]
 """Like ``steps``: from a description and a total to a context that yields what advances the bar."""
@@ -63,10 +66,17 @@ class Epochs(pl.Callback):
     def on_fit_start(self, *_: Any) -> None:
         self.progress.start()
 
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.progress.update(self.task, completed=trainer.global_step)
+
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.progress.advance(self.task)
+        # To read a metric is to wait for the GPU.
+        if trainer.global_step % trainer.log_every_n_steps:
+            return
         metrics = " ".join(f"{name} {float(value):.3f}" for name, value in trainer.callback_metrics.items())
         note = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {metrics}"
-        self.progress.update(self.task, advance=1, note=note)
+        self.progress.update(self.task, note=note)
 
     def on_exception(self, *_: Any, **__: Any) -> None:
         self.progress.stop()

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from monai.networks.nets import UNet
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from spuproj import Views
+from spuproj import Views, __version__
 from spuproj.training.files import InputError, written_whole
 from spuproj.training.methods import Method, method_of, values_of
 from spuproj.training.readers import MODALITIES
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, RECORD = "config.json", "model.safetensors", "training.json"
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,27 @@ def make_views(config: Config, size: tuple[int, int]) -> Views:
     return config.method.views.views(size, config.view_size, box, config.method.raster)
 
 
-def save_run(directory: Path, config: Config, network: nn.Module) -> None:
-    """Writes the configuration and then the weights: a folder with weights is a whole run."""
-    (directory / WEIGHTS).unlink(missing_ok=True)
+def config_values(config: Config) -> dict[str, Any]:
+    """A configuration as JSON holds it."""
+    return {**asdict(config), "method": values_of(config.method)}
+
+
+def write_config(directory: Path, config: Config) -> None:
+    """Writes the configuration of a run."""
     with written_whole(directory / CONFIG) as temporary:
-        temporary.write_text(json.dumps({**asdict(config), "method": values_of(config.method)}, indent=2) + "\n")
+        temporary.write_text(json.dumps(config_values(config), indent=2) + "\n")
+
+
+def save_run(directory: Path, config: Config, network: nn.Module, data: str = "") -> None:
+    """Writes the configuration and then the weights: a folder with weights is a whole run.
+
+    The weights' header names the version of this package and ``data``, the hash of what was trained on.
+    """
+    (directory / WEIGHTS).unlink(missing_ok=True)
+    write_config(directory, config)
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     with written_whole(directory / WEIGHTS) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, temporary)
+        save_file(weights, temporary, metadata={"spuproj": __version__, "data": data})
 
 
 def load_run(directory: Path) -> tuple[Config, nn.Module]:

@@ -20,6 +20,7 @@ from spuproj.training.metrics import Maps, measure
 from spuproj.training.predictor import Prediction, predict_case
 from spuproj.training.progress import console, steps
 from spuproj.training.readers import CaseFiles, cases_in
+from spuproj.training.resume import stopped
 from spuproj.training.runs import WEIGHTS, Config, load_run, make_views
 from spuproj.training.splits import chosen, read_split
 from spuproj.training.study_tables import console_table, picture, table_csv
@@ -77,7 +78,8 @@ def study(
         data: cases with labels, as ``cases_in`` takes them.
         targets: each is trained with every setting.
         split: file of ``spuproj split``; its test cases are not read.
-        out: folder of the runs, each with its ``result.json``, and of ``table.csv``, ``table.json`` and ``table.png``.
+        out: folder of the runs, each with its ``result.json``, of their cache, and of ``table.csv``, ``table.json`` and
+            ``table.png``.
         method: that is varied.
         variations: values by property of its views; ``SPHERICAL`` where None.
         fold: which of the file's splits.
@@ -98,7 +100,18 @@ def study(
             run = out / "runs" / target / name
             if not (run / WEIGHTS).is_file():
                 console.print(f"{target}, {name}: setting {list(settings).index(name) + 1} of {len(settings)}")
-                train(data, target, run, method=each, split=split, fold=fold, seed=seed, labels=labels)
+                train(
+                    data,
+                    target,
+                    run,
+                    method=each,
+                    split=split,
+                    fold=fold,
+                    seed=seed,
+                    labels=labels,
+                    resume=stopped(run),
+                    cache=out / "cache",
+                )
             results.append(_result(name, target, run, each, watched))
     console.print(console_table(results))
     contents = {
