@@ -176,7 +176,7 @@ def train(
 @app.command()
 def predict(
     model: Annotated[list[Path], typer.Option(help="Run of 'spuproj train'; once per target.")],
-    out: Annotated[Path, typer.Option(help="Folder of the maps and the pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder of the maps, pictures and reports.")],
     data: Annotated[
         Path | None, typer.Option(help="Folder of BraTS cases, folder in nnU-Net's raw format, or manifest.")
     ] = None,
@@ -196,10 +196,10 @@ def predict(
     labels: Labels = None,
     force: Force = False,
 ) -> None:
-    """Segment patients from all views; write probability, segmentation, variance, entropy and a picture of each.
+    """Segment patients from all views; write maps of probability and uncertainty, a picture and a report of each.
 
-    Give either --case, or --data for a whole data set. Of a data set, cases whose files are all there are skipped; one
-    that fails is reported, the others are done, and the command exits with 1. A case's files appear all together.
+    Give either --case, or --data for a whole data set: finished cases are skipped,
+    one that fails is reported, the others are done, and the command exits with 1.
     """
     from spuproj.training import prediction
     from spuproj.training.files import InputError
