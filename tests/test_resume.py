@@ -175,6 +175,14 @@ def test_a_finished_run_is_left_as_it_is(unbroken, data, capsys):
     assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
 
 
+def test_a_training_killed_before_its_weights_were_written_is_finished_from_the_checkpoint(unbroken, data, tmp_path):
+    run = shutil.copytree(unbroken, tmp_path / "run")
+    (run / "model.safetensors").unlink()
+    train(data, "WT", run, method=METHOD, resume=True)
+    assert_same_weights(run, unbroken)
+    assert record(run)["loss"] == record(unbroken)["loss"]
+
+
 def test_force_and_resume_are_not_for_the_same_training(data, tmp_path):
     with pytest.raises(ValueError, match="force must be left out where a training is resumed"):
         train(data, "WT", tmp_path / "run", method=METHOD, resume=True, force=True)

@@ -153,26 +153,18 @@ def train(
     if roles is None and not 1 <= held_out < len(cases):
         raise ValueError(f"validation must leave cases on both sides of {len(cases)}, got {held_out}")
     modalities = modalities_of(cases)
-    if resume and (out / CONFIG).is_file():
-        asked = {"target": target, "method": values_of(method), "seed": seed, "modalities": modalities}
-        refuse_another(out / CONFIG, asked)
-        if (out / WEIGHTS).exists():
-            console.print(f"{out} has finished: there is nothing to resume", markup=False, soft_wrap=True)
-            return out
+    asked = {"target": target, "method": values_of(method), "seed": seed, "modalities": modalities}
+    if resume and _finished(out, asked):
+        console.print(f"{out} has finished: there is nothing to resume", markup=False, soft_wrap=True)
+        return out
     pl.seed_everything(seed, workers=True, verbose=False)
     with _cache_folder(out, cache) as folder:
         with steps(f"Reading {data.name} for {target}", len(cases)) as advance:
             cohort = cache_cohort(cases, modalities, target, folder, advance)
         training, validating = cohort.split(held_out, seed) if roles is None else cohort.roles(roles)
-        config = Config(
-            target=target,
-            field=cohort.field,
-            view_size=_network_size(cohort.size, method),
-            modalities=modalities,
-            extent=_mean_extent([cohort.cases[name].extent for name in training]),
-            method=method,
-            seed=seed,
-        )
+        extent = _mean_extent([cohort.cases[name].extent for name in training])
+        view_size = _network_size(cohort.size, method)
+        config = Config(target, cohort.field, view_size, extent, method, modalities, seed)
         facts = {"data": data_facts(cohort, training, validating), **machine_facts(hardware)}
         checkpoint = _begin(out, config, facts, resume)
         network, curve = _fit(config, cohort, training, validating, out, hardware, checkpoint)
@@ -191,6 +183,13 @@ def _refuse_to_lose(out: Path, force: bool, resume: bool) -> None:
         raise InputError(
             f"{out} holds a training that has not finished; pass --resume to go on with it, or --force to start over"
         )
+
+
+def _finished(out: Path, asked: dict[str, Any]) -> bool:
+    """Whether the run is whole. Raises InputError, before any data is read, where it was asked for something else."""
+    if (out / CONFIG).is_file():
+        refuse_another(out / CONFIG, asked)
+    return (out / WEIGHTS).exists()
 
 
 def _cases(
