@@ -20,6 +20,7 @@ from spuproj.training import entry, prediction
 from spuproj.training.files import InputError
 from spuproj.training.prediction import predict, predict_cohort
 from spuproj.training.runs import load_run, save_run
+from spuproj.training.splits import Split, write_splits
 
 pytest_plugins = ["cohorts"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -113,6 +114,17 @@ def test_labels_that_do_not_know_the_target_are_not_drawn(data, model, tmp_path,
     (tmp_path / "set.json").write_text(json.dumps(content))
     assert predict_cohort(model, tmp_path / "set.json", tmp_path / "out").failed == {}
     assert truths == [None]
+
+
+def test_of_a_split_the_test_cases_alone_are_predicted(spuproj, data, model, tmp_path):
+    split = tmp_path / "split.json"
+    folds = [Split((NAMES[0],), (NAMES[1],), (NAMES[2],)), Split((NAMES[1],), (NAMES[2],), (NAMES[0],))]
+    write_splits(split, folds, 0)
+    assert predict_cohort(model, data, tmp_path / "out", split=split, fold=1).predicted == [NAMES[0]]
+    common = ("predict", "--model", model[0], "--split", split, "--out", tmp_path / "command")
+    assert spuproj(*common, "--data", data)[0] == 0
+    assert predicted_names(tmp_path / "command") == [NAMES[2]]
+    assert "split must come with --data" in spuproj(*common, "--case", data / NAMES[0])[0]
 
 
 def test_shards_take_turns_and_fill_one_folder(data, model, tmp_path):
