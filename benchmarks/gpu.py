@@ -295,7 +295,7 @@ def run(out: Path, cases: Sequence[Case], device: str, share: float | None = Non
 def main(
     out: Annotated[Path, typer.Option(help="Folder of the JSON file and the picture.")] = Path("bench"),
     training_share: Annotated[
-        float | None, typer.Option(help="What python -m spuproj.training.step_share has printed, in percent.")
+        float | None, typer.Option(help="What python -m spuproj.benchmarks.step_share has printed, in percent.")
     ] = None,
     force: Annotated[bool, typer.Option(help="Write over existing files.")] = False,
 ) -> None:

@@ -41,7 +41,7 @@ step tests 240 "$python" -m pytest -q -n 8 -m "not slow" tests
 sanitize memcheck
 sanitize racecheck
 share=()
-if percent=$(timeout 60 "$python" -m spuproj.training.step_share); then
+if percent=$(timeout 60 "$python" -m spuproj.benchmarks.step_share); then
     share=(--training-share "$percent")
 else
     echo "projection's share of a training step was not measured: it needs the packages of spuproj[training]"

@@ -29,7 +29,7 @@ _TRAINING = (
     "metrics",
     "phantom",
     "pictures",
-    "predict_share",
+    "training_layer",
     "prediction",
     "processes",
     "readers",

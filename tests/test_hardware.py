@@ -12,7 +12,7 @@ from spuproj.training import entry, hardware, trainer
 from spuproj.training.hardware import Hardware, check_hardware
 from spuproj.training.methods import Method, Spherical
 from spuproj.training.runs import load_run, make_network
-from spuproj.training.throughput import measure
+from spuproj.benchmarks.throughput import measure
 from spuproj.training.trainer import train
 
 pytest_plugins = ["cohorts"]

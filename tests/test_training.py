@@ -24,7 +24,7 @@ from spuproj.training.methods import Method, Spherical, method_named
 from spuproj.training.readers import MODALITIES, case_in
 from spuproj.training.runs import Config, load_run
 from spuproj.training.slices import Slices, cache_cohort
-from spuproj.training.step_share import step_share
+from spuproj.benchmarks.step_share import step_share
 from spuproj.training.trainer import Segmenter, train
 
 pytest_plugins = ["cohorts"]

@@ -1,8 +1,7 @@
-"""What projecting costs within a prediction: ``python -m spuproj.training.predict_share CASE MODEL ...`` prints it."""
+"""What projecting and reducing cost within a prediction."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,8 +47,3 @@ def _now() -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
-
-
-if __name__ == "__main__":
-    case, *models = map(Path, sys.argv[1:])
-    print(f"{predict_share(models, case):.2f}")

@@ -1,4 +1,4 @@
-"""What projecting costs within a step of training: ``python -m spuproj.training.step_share`` prints it for a GPU."""
+"""What projecting costs within a step of training: ``python -m spuproj.benchmarks.step_share`` prints it for a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slices per second of the loader and of training: ``python -m spuproj.training.throughput`` prints them."""
+"""Slices per second of the loader, of training through views, and of training on tensors that lie ready."""
 
 from __future__ import annotations
 
@@ -117,12 +117,3 @@ def _seconds(turn: Callable[[], object], device: str) -> float:
     if device.startswith("cuda"):
         torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-if __name__ == "__main__":
-    if torch.cuda.is_available():
-        rates = measure("cuda", Hardware(precision="bf16", channels_last=True, workers=4), method_named("spu"))
-    else:
-        rates = measure("cpu", Hardware(), method_named("spu"), steps=3, rounds=7)
-    print(f"loader {rates.loader:.1f}, training {rates.training:.1f}, on tensors that lie ready {rates.ready:.1f} /s")
-    print(f"training comes to {100 * rates.training / rates.ready:.1f} percent of that on tensors that lie ready")

@@ -1,0 +1,61 @@
+"""Ratios of the training layer: ``python -m spuproj.benchmarks.training_layer CASE MODEL ... --out FOLDER``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from spuproj.benchmarks.machine import machine, slug, software
+from spuproj.benchmarks.predict_share import predict_share
+from spuproj.benchmarks.throughput import Rates, measure
+from spuproj.training.files import written_whole
+from spuproj.training.hardware import Hardware
+from spuproj.training.methods import method_named
+
+SHARE_GOAL = 3.0
+TRAINING_GOAL = 90.0
+
+
+def summary(share: float, rates: Rates) -> dict[str, Any]:
+    """What is printed and kept: percentages beside their goals, and slices per second."""
+    return {
+        "projecting and reducing, percent of a prediction": share,
+        "its goal, at most": SHARE_GOAL,
+        "training through views, percent of training on tensors that lie ready": 100 * rates.training / rates.ready,
+        "its goal, at least": TRAINING_GOAL,
+        "slices per second": asdict(rates),
+    }
+
+
+def run(
+    case: Annotated[Path, typer.Argument(help="BraTS case folder.")],
+    models: Annotated[list[Path], typer.Argument(help="Runs of 'spuproj train', one per target.")],
+    out: Annotated[Path, typer.Option(help="Folder of the JSON file.")],
+) -> None:
+    """Measure what projecting costs in prediction and in training; print it and write training-<machine>.json."""
+    if torch.cuda.is_available():
+        rates = measure("cuda", Hardware(precision="bf16", channels_last=True, workers=4), method_named("spu"))
+    else:
+        rates = measure("cpu", Hardware(), method_named("spu"), steps=2, rounds=9)
+    values = summary(predict_share(models, case), rates)
+    print(json.dumps(values, indent=1))
+    content = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "software": software(),
+        **values,
+    }
+    path = out / f"training-{slug()}.json"
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    print(path)
+
+
+if __name__ == "__main__":
+    typer.run(run)
