@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from spuproj.training.cache import CachedCase
 from spuproj.training.draws import Draws
 from spuproj.training.hardware import Hardware
-from spuproj.training.methods import Method, method_named
+from spuproj.training.methods import Method
 from spuproj.training.runs import Config, make_views
 from spuproj.training.schemes import SCHEMES
 from spuproj.training.slices import Batch, Entry

@@ -8,11 +8,11 @@ import sys
 import pytest
 from safetensors.torch import load_file
 
+from spuproj.benchmarks.throughput import measure
 from spuproj.training import entry, hardware, trainer
 from spuproj.training.hardware import Hardware, check_hardware
 from spuproj.training.methods import Method, Spherical
 from spuproj.training.runs import load_run, make_network
-from spuproj.benchmarks.throughput import measure
 from spuproj.training.trainer import train
 
 pytest_plugins = ["cohorts"]

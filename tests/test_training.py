@@ -16,6 +16,7 @@ from torch import nn
 
 from helpers import noise
 from spuproj import __version__
+from spuproj.benchmarks.step_share import step_share
 from spuproj.training import trainer
 from spuproj.training.cases import load_case
 from spuproj.training.files import InputError
@@ -24,7 +25,6 @@ from spuproj.training.methods import Method, Spherical, method_named
 from spuproj.training.readers import MODALITIES, case_in
 from spuproj.training.runs import Config, load_run
 from spuproj.training.slices import Slices, cache_cohort
-from spuproj.benchmarks.step_share import step_share
 from spuproj.training.trainer import Segmenter, train
 
 pytest_plugins = ["cohorts"]
