@@ -121,6 +121,9 @@ def test_of_a_split_the_test_cases_alone_are_predicted(spuproj, data, model, tmp
     folds = [Split((NAMES[0],), (NAMES[1],), (NAMES[2],)), Split((NAMES[1],), (NAMES[2],), (NAMES[0],))]
     write_splits(split, folds, 0)
     assert predict_cohort(model, data, tmp_path / "out", split=split, fold=1).predicted == [NAMES[0]]
+    predict_cohort(model, data, tmp_path / "out", split=split, fold=0)
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert [name in report for name in NAMES] == [True, False, True]
     common = ("predict", "--model", model[0], "--split", split, "--out", tmp_path / "command")
     assert spuproj(*common, "--data", data)[0] == 0
     assert predicted_names(tmp_path / "command") == [NAMES[2]]

@@ -113,8 +113,8 @@ def predict_cohort(
 ) -> Outcome:
     """Predicts a data set's cases one after another, each as ``predict`` does, with one case in memory at a time.
 
-    At the end ``report.html`` lists all of the data set's cases, other shards' too: of several processes, the last one
-    to end writes the whole list.
+    At the end ``report.html`` lists all of these cases, other shards' too, and those of the data set that were predicted
+    before, as by the models of other folds: of several processes, the last one to end writes the whole list.
 
     A case is finished, and skipped, where all of its files are in ``out``. They are moved there together when the case
     is done, so that after a killed process the same call goes on where it was; what is there of a case that is not
@@ -136,8 +136,8 @@ def predict_cohort(
     """
     task = _task(models, out, aggregation, members)
     index, count = shard
-    cases = cases_in(data, labels)
-    cases = cases if split is None else chosen(cases, read_split(split, fold).test)
+    every = cases_in(data, labels)
+    cases = every if split is None else chosen(every, read_split(split, fold).test)
     mine = cases[index::count]
     finished = [] if force else [files.name for files in mine if _is_finished(task, files)]
     todo = [files for files in mine if files.name not in finished]
@@ -154,7 +154,8 @@ def predict_cohort(
                 outcome.failed[files.name] = _reason(error)
                 console.print(f"{files.name} failed: {_reason(error)}", markup=False, highlight=False, soft_wrap=True)
             advance(files.name)
-    write_cohort_report(out / "report.html", [_entry(task, files, outcome.failed.get(files.name)) for files in cases])
+    listed = [files for files in every if files in cases or _is_there(task, files)]
+    write_cohort_report(out / "report.html", [_entry(task, files, outcome.failed.get(files.name)) for files in listed])
     return outcome
 
 
