@@ -113,8 +113,8 @@ def predict_cohort(
 ) -> Outcome:
     """Predicts a data set's cases one after another, each as ``predict`` does, with one case in memory at a time.
 
-    At the end ``report.html`` lists all of these cases, other shards' too, and those of the data set that were predicted
-    before, as by the models of other folds: of several processes, the last one to end writes the whole list.
+    At the end ``report.html`` lists all of these cases, other shards' too, and those of the data set that were
+    predicted before, as by other folds' models: of several processes, the last one to end writes the whole list.
 
     A case is finished, and skipped, where all of its files are in ``out``. They are moved there together when the case
     is done, so that after a killed process the same call goes on where it was; what is there of a case that is not
