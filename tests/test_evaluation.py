@@ -195,4 +195,5 @@ def test_the_command_prints_the_table_and_the_files(cohort, predictions, tmp_pat
     app(["evaluate", *arguments], standalone_mode=False)
     printed = capsys.readouterr().out
     assert "3 patients: mean" in printed
+    assert "…" not in printed, "a digit was cut off"
     assert all(name in printed for name in FILES)

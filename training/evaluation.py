@@ -11,7 +11,7 @@ from spuproj.training.evaluation_plots import boxes, reliability, score_curves
 from spuproj.training.evaluation_tables import Options, console_table, latex, per_case_csv, summary_csv, summary_json
 from spuproj.training.files import InputError, lps_spacing, refuse_overwrite, written_whole
 from spuproj.training.metrics import Curves, Maps, Metrics, measure
-from spuproj.training.progress import console, steps
+from spuproj.training.progress import show, steps
 from spuproj.training.readers import CaseFiles, cases_in
 from spuproj.uncertainty import to_percent
 
@@ -71,7 +71,7 @@ def evaluate(
         )
     with steps("Evaluating", len(common) * len(methods)) as advance:
         rows = [row for files in common for row in _case_rows(files, methods, options, advance)]
-    console.print(console_table(rows, options))
+    show(console_table(rows, options))
     contents = (summary_csv(rows), summary_json(rows, options), latex(rows, options), per_case_csv(rows))
     pictures = (score_curves(rows, options), boxes(rows), reliability(rows))
     for name, content in zip(names, (*(text.encode() for text in contents), *pictures), strict=True):

@@ -1,4 +1,4 @@
-"""Progress bars with time left."""
+"""What the commands show as they run: progress bars with time left, and tables."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from spuproj.training.processes import rank
 
 # One of the processes that train together speaks for all.
 console = Console(quiet=rank() > 0)
+_TABLE_WIDTH = 130
 
 Steps = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]
 """Like ``steps``: from a description and a total to a context that yields what advances the bar."""
+
+
+def show(table: Table) -> None:
+    """Prints a table with all of its digits; on a narrower terminal its lines wrap."""
+    Console(quiet=console.quiet, width=max(console.width, _TABLE_WIDTH)).print(table)
 
 
 def _bar() -> Progress:

@@ -18,7 +18,7 @@ from spuproj.training.files import InputError, lps_spacing, written_whole
 from spuproj.training.methods import Method, values_of
 from spuproj.training.metrics import Maps, measure
 from spuproj.training.predictor import Prediction, predict_case
-from spuproj.training.progress import console, steps
+from spuproj.training.progress import console, show, steps
 from spuproj.training.readers import CaseFiles, cases_in
 from spuproj.training.resume import stopped
 from spuproj.training.runs import WEIGHTS, Config, load_run, make_views
@@ -113,7 +113,7 @@ def study(
                     cache=out / "cache",
                 )
             results.append(_result(name, target, run, each, watched))
-    console.print(console_table(results))
+    show(console_table(results))
     contents = {
         "table.csv": table_csv(results).encode(),
         "table.json": _json(results, settings, seed).encode(),
