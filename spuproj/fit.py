@@ -16,16 +16,16 @@ _GOLDEN_STEPS = 40
 _UNBOUNDED_CHARTS = ("gnomonic", "stereographic", "orthographic")
 
 
-def contain_scale(geometry: Geometry, size: tuple[int, int], view_size: tuple[int, int]) -> Tensor:
-    """The largest chart scale k at which the pixel rectangle of the slice lands inside the view raster.
+def contain_scale(geometry: Geometry, sides: tuple[float, float], view_size: tuple[int, int]) -> Tensor:
+    """The largest chart scale k at which a rectangle of the slice lands inside the view raster.
 
-    Slice points beyond the lift's domain are left out. A view coordinate takes its extremes on the border of the
+    Points beyond the lift's domain are left out. A view coordinate takes its extremes on the border of the
     region that is shown (the map is open inside it) or at the chart's antipode; so the border is sampled, and the best
     samples are refined by golden section.
 
     Args:
         geometry: views of leading axes ``[M]``, the pole at the raster's centre; ``scale`` is ignored.
-        size: (H, W) of the slice.
+        sides: height and width of the rectangle, in slice pixels; its first corner is the origin of tangent points.
         view_size: (h, w) of the view raster.
 
     Returns:
@@ -35,8 +35,8 @@ def contain_scale(geometry: Geometry, size: tuple[int, int], view_size: tuple[in
         ValueError: where the chart cannot show the whole slice, or the raster is a single pixel across.
     """
     unit = replace(geometry, scale=torch.ones_like(geometry.scale), origin=torch.zeros_like(geometry.origin))
-    extent = _extent_along_border(unit, size)
-    extent = torch.maximum(extent, _extent_at_antipode(unit, size)[:, None])
+    extent = _extent_along_border(unit, sides)
+    extent = torch.maximum(extent, _extent_at_antipode(unit, sides)[:, None])
     half = torch.tensor([(n - 1) / 2 for n in view_size], dtype=torch.float64, device=extent.device)
     if bool(((half == 0) & (extent > 0)).any()):
         raise ValueError(
@@ -47,55 +47,55 @@ def contain_scale(geometry: Geometry, size: tuple[int, int], view_size: tuple[in
     return torch.where(torch.isinf(scale), geometry.radius, scale)
 
 
-def _border(geometry: Geometry, size: tuple[int, int], at: Tensor) -> tuple[Tensor, Tensor]:
+def _border(geometry: Geometry, sides: tuple[float, float], at: Tensor) -> tuple[Tensor, Tensor]:
     """Slice points at positions ``[M, 5, S]`` in [0, 1] along the four edges and along the rim of the lift's domain.
 
     NaN where the rim lies outside the slice, or the domain is the whole plane.
     """
-    last_y, last_x = size[0] - 1.0, size[1] - 1.0
+    last_y, last_x = sides
     rim = _rim(geometry)[:, None]
     angle = 2 * math.pi * at[:, 4]
     rim_y = geometry.tangent[:, :1] + rim * torch.sin(angle)
     rim_x = geometry.tangent[:, 1:] + rim * torch.cos(angle)
-    rim_y, rim_x = _on_slice(rim_y, rim_x, size)
+    rim_y, rim_x = _on_slice(rim_y, rim_x, sides)
     zero = torch.zeros_like(rim_y)
     y = [zero, zero + last_y, last_y * at[:, 2], last_y * at[:, 3], rim_y]
     x = [last_x * at[:, 0], last_x * at[:, 1], zero, zero + last_x, rim_x]
     return torch.stack(y, dim=1), torch.stack(x, dim=1)
 
 
-def _extent_along_border(geometry: Geometry, size: tuple[int, int]) -> Tensor:
+def _extent_along_border(geometry: Geometry, sides: tuple[float, float]) -> Tensor:
     """Largest |v| and |u| of every view along the border of what its lift reaches, ``[M, 2]``."""
     views = geometry.radius.shape[0]
     at = torch.linspace(0, 1, _SAMPLES, dtype=torch.float64, device=geometry.radius.device).expand(views, 5, -1)
-    sampled = _offsets(geometry, size, at)
+    sampled = _offsets(geometry, sides, at)
     best = sampled.argmax(dim=2)
     step = 1 / (_SAMPLES - 1)
     low, high = ((best - 1) * step).clamp(min=0), ((best + 1) * step).clamp(max=1)
     for _ in range(_GOLDEN_STEPS):
         first, second = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-        heights = _own_axis(_offsets(geometry, size, torch.cat([first, second], dim=2)))
+        heights = _own_axis(_offsets(geometry, sides, torch.cat([first, second], dim=2)))
         rising = heights[..., :2] < heights[..., 2:]
         low, high = torch.where(rising, first, low), torch.where(rising, high, second)
-    refined = _own_axis(_offsets(geometry, size, (low + high) / 2))
-    crossings = _reach(geometry, *_rim_crossings(geometry, size)).amax(dim=1)
+    refined = _own_axis(_offsets(geometry, sides, (low + high) / 2))
+    crossings = _reach(geometry, *_rim_crossings(geometry, sides)).amax(dim=1)
     return torch.maximum(torch.maximum(refined, sampled.amax(dim=2)).amax(dim=1), crossings).clamp(min=0)
 
 
-def _rim_crossings(geometry: Geometry, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _rim_crossings(geometry: Geometry, sides: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """The points ``[M, 8]`` where the rim of the lift's domain crosses the four edges, NaN where it does not."""
     rim = _rim(geometry)
     ty, tx = geometry.tangent.unbind(-1)
     y, x = [], []
-    for edge in (0.0, size[0] - 1.0):
+    for edge in (0.0, sides[0]):
         half = torch.sqrt(rim**2 - (edge - ty) ** 2)
         y += [torch.full_like(ty, edge)] * 2
         x += [tx - half, tx + half]
-    for edge in (0.0, size[1] - 1.0):
+    for edge in (0.0, sides[1]):
         half = torch.sqrt(rim**2 - (edge - tx) ** 2)
         x += [torch.full_like(tx, edge)] * 2
         y += [ty - half, ty + half]
-    return _on_slice(torch.stack(y, dim=1), torch.stack(x, dim=1), size)
+    return _on_slice(torch.stack(y, dim=1), torch.stack(x, dim=1), sides)
 
 
 def _rim(geometry: Geometry) -> Tensor:
@@ -103,9 +103,9 @@ def _rim(geometry: Geometry) -> Tensor:
     return geometry.radius * radius_limit(geometry.lift)
 
 
-def _on_slice(y: Tensor, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _on_slice(y: Tensor, x: Tensor, sides: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """The points that lie on the slice, NaN for the others."""
-    inside = (y >= 0) & (y <= size[0] - 1) & (x >= 0) & (x <= size[1] - 1)
+    inside = (y >= 0) & (y <= sides[0]) & (x >= 0) & (x <= sides[1])
     return torch.where(inside, y, math.nan), torch.where(inside, x, math.nan)
 
 
@@ -115,9 +115,9 @@ def _own_axis(offsets: Tensor) -> Tensor:
     return offsets[:, :, candidates, candidates % 2]
 
 
-def _offsets(geometry: Geometry, size: tuple[int, int], at: Tensor) -> Tensor:
+def _offsets(geometry: Geometry, sides: tuple[float, float], at: Tensor) -> Tensor:
     """|v|, |u| at border positions ``[M, 5, S]`` -> ``[M, 5, S, 2]``; -inf where the lift does not reach."""
-    y, x = _border(geometry, size, at)
+    y, x = _border(geometry, sides, at)
     return _reach(geometry, y.flatten(1), x.flatten(1)).reshape(*at.shape, 2)
 
 
@@ -132,7 +132,7 @@ def _reach(geometry: Geometry, y: Tensor, x: Tensor) -> Tensor:
     return torch.where(lifted[..., None], torch.stack([v.abs(), u.abs()], dim=-1), -math.inf)
 
 
-def _extent_at_antipode(geometry: Geometry, size: tuple[int, int]) -> Tensor:
+def _extent_at_antipode(geometry: Geometry, sides: tuple[float, float]) -> Tensor:
     """The chart's radius at its antipode where the slice contains that point, else zero, ``[M]``."""
     towards = -geometry.rotation[:, 2, :]
     theta = torch.atan2(torch.hypot(towards[:, 0], towards[:, 1]), towards[:, 2])
@@ -149,7 +149,7 @@ def _extent_at_antipode(geometry: Geometry, size: tuple[int, int]) -> Tensor:
     distance = geometry.radius * radii[geometry.lift.long(), torch.arange(len(theta), device=theta.device)]
     unit = torch.where((sine > 1e-12)[:, None], towards[:, :2] / sine[:, None], torch.tensor([0.0, 1.0]).to(towards))
     point = geometry.tangent + distance[:, None] * unit
-    last = torch.tensor([size[0] - 1.0, size[1] - 1.0], dtype=torch.float64, device=theta.device)
+    last = torch.tensor(sides, dtype=torch.float64, device=theta.device)
     # Straight below the tangent point the antipode is a whole circle; any of it inside counts.
     circle = (sine <= 1e-12) & (
         distance <= torch.maximum(geometry.tangent, last - geometry.tangent).square().sum(1).sqrt()

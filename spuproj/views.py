@@ -19,6 +19,7 @@ from spuproj.geometry import COLUMNS, PROFILES, Geometry, profile_code
 
 FLIPS = ("none", "horizontal", "vertical", "both")
 POSES = ("tangent", "turned")
+FITS = ("contain", "extent")
 
 Centers = Tensor | Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
 
@@ -77,7 +78,8 @@ class Views(nn.Module):
             chart: profile from the sphere to the view raster, likewise.
             pose: ``"tangent"``: the sphere touches the slice at each centre. ``"turned"``: it touches at the slice's
                 centre and is turned by the shortest arc until each centre faces the viewer.
-            fit: ``"contain"``: the largest scale at which the whole slice stays inside the raster.
+            fit: ``"contain"``: the largest scale at which the whole slice stays inside the raster. ``"extent"``: the
+                largest at which ``extent`` does; what of the rest falls outside is masked.
             magnification: replaces the fit: chart scale over radius, positive; what falls outside is masked.
             view_size: (h, w) of the view raster; ``size`` where None.
 
@@ -88,12 +90,14 @@ class Views(nn.Module):
         slice_size = pixel_size(size, "size")
         raster = slice_size if view_size is None else pixel_size(view_size, "view_size")
         choice(pose, POSES, "pose")
-        choice(fit, ("contain",), "fit")
+        choice(fit, FITS, "fit")
         if (centers is None) == (grid is None):
             given = "neither" if grid is None else "both"
             raise ValueError(f"centers or grid must be given, one of the two, got {given}")
         if grid is None and extent is not None:
             raise ValueError(f"extent must come with grid, got {extent} with centers")
+        if fit == "extent" and extent is None:
+            raise ValueError("extent must be given where fit='extent', got None")
         points = _checked_centers(centers if grid is None else _grid_centers(slice_size, grid, extent), slice_size)
         sphere = positive(max(slice_size) / 2 if radius is None else radius, "radius")
         views = _geometry_at(points, raster, sphere, profile_code(lift, "lift"), profile_code(chart, "chart"))
@@ -102,7 +106,8 @@ class Views(nn.Module):
         if magnification is not None:
             scale = torch.full_like(views.radius, sphere * positive(magnification, "magnification"))
         else:
-            scale = _contained(views, slice_size, raster)
+            whole = (0.0, 0.0, slice_size[0] - 1.0, slice_size[1] - 1.0)
+            scale = _contained(views, whole if fit == "contain" or extent is None else extent, raster)
         return cls(replace(views, scale=scale), slice_size, raster)
 
     @classmethod
@@ -356,10 +361,14 @@ def _turned(views: Geometry, size: tuple[int, int]) -> Geometry:
     return replace(flat, rotation=identity + skew + skew @ skew / (1 + s[..., 2, None, None]))
 
 
-def _contained(views: Geometry, size: tuple[int, int], raster: tuple[int, int]) -> Tensor:
+def _contained(views: Geometry, box: Sequence[float], raster: tuple[int, int]) -> Tensor:
+    """The largest scales at which a box (y0, x0, y1, x1) of the slice stays inside the raster."""
+    y0, x0, y1, x1 = map(float, box)
     shape = views.radius.shape
     flat = Geometry.from_table(views.table().reshape(-1, COLUMNS))
-    return contain_scale(flat, size, raster).reshape(shape)
+    corner = torch.tensor([y0, x0], dtype=torch.float64, device=flat.tangent.device)
+    moved = replace(flat, tangent=flat.tangent - corner)
+    return contain_scale(moved, (y1 - y0, x1 - x0), raster).reshape(shape)
 
 
 def _plane_rotation(angle: float, flip: str) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from spuproj import PROFILES, Geometry, Views
 from spuproj.checks import choice, pixel_size, positive
 from spuproj.training.files import InputError
-from spuproj.views import FLIPS, POSES
+from spuproj.views import FITS, FLIPS, POSES
 
 CONFIGS = Path(__file__).parent / "configs"
 COVERS = ("brain", "slice")
@@ -30,8 +30,8 @@ class Spherical:
         cover: what the grid covers, ``"brain"`` (the mean box around the brains trained on) or ``"slice"``.
         radius: of the sphere, as a fraction of the slice's larger side.
         lift, chart: profiles, see ``spuproj.PROFILES``.
-        pose: see ``Views.spherical``.
-        magnification: at each centre; the largest that shows the whole slice where None.
+        pose, fit: see ``Views.spherical``; the extent is what the grid covers.
+        magnification: at each centre; the fit's where None.
     """
 
     kind: ClassVar[str] = "spherical"
@@ -41,6 +41,7 @@ class Spherical:
     lift: str = "gnomonic"
     chart: str = "equidistant"
     pose: str = "tangent"
+    fit: str = "contain"
     magnification: float | None = None
 
     def __post_init__(self) -> None:
@@ -50,6 +51,7 @@ class Spherical:
         choice(self.lift, PROFILES, "lift")
         choice(self.chart, PROFILES, "chart")
         choice(self.pose, POSES, "pose")
+        choice(self.fit, FITS, "fit")
         if self.magnification is not None:
             positive(self.magnification, "magnification")
 
@@ -66,11 +68,12 @@ class Spherical:
         return Views.spherical(
             size,
             grid=self.grid,
-            extent=extent if self.cover == "brain" else None,
+            extent=extent if self.cover == "brain" else (0.0, 0.0, size[0] - 1.0, size[1] - 1.0),
             radius=self.radius * max(size),
             lift=self.lift,
             chart=self.chart,
             pose=self.pose,
+            fit=self.fit,
             magnification=magnification,
             view_size=view_size,
         )

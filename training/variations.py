@@ -19,6 +19,7 @@ SPHERICAL: Variations = {
     "grid": ((1, 1), (2, 2), (4, 4)),
     "cover": ("slice",),
     "pose": ("turned",),
+    "fit": ("contain",),
     "magnification": (1.5, 2.0),
 }
 """What is varied of spherical views where nothing else is asked for. Not every lift reaches the whole slice at every
