@@ -101,6 +101,31 @@ def test_contain_is_the_largest_scale_that_shows_every_point(lift, chart, pose):
     assert (fullness > 1 - 1e-3).all()
 
 
+@pytest.mark.parametrize("pose", ["tangent", "turned"])
+@pytest.mark.parametrize(("lift", "chart"), [("gnomonic", "equidistant"), ("stereographic", "equal_area")])
+def test_the_extent_fills_the_raster_and_what_lies_beyond_is_masked(lift, chart, pose):
+    size, box = (40, 52), (6.0, 10.5, 31.0, 40.0)
+    views = Views.spherical(
+        size, grid=(2, 3), extent=box, radius=30.0, lift=lift, chart=chart, pose=pose, fit="extent", view_size=VIEW_SIZE
+    )
+    g = Geometry.from_table(views.geometry)
+    y = torch.linspace(box[0], box[2], 301, dtype=torch.float64)[:, None]
+    x = torch.linspace(box[1], box[3], 301, dtype=torch.float64)[None, :]
+    v, u = geometry.to_view(g, y, x)
+    half_v, half_u = ((n - 1) / 2 for n in VIEW_SIZE)
+    fullness = torch.maximum(((v - half_v) / half_v).abs(), ((u - half_u) / half_u).abs()).flatten(1).amax(1)
+    assert (fullness <= 1 + 1e-9).all()
+    assert (fullness > 1 - 1e-3).all()
+    count = views.reduce(torch.rand(1, 6, 1, *VIEW_SIZE))[2][0, 0]
+    assert (count[6:32, 11:41] == 6).all()
+    assert count[0, 0] < 6
+
+
+def test_an_extent_of_the_whole_slice_is_fitted_like_the_slice():
+    whole = {"grid": (2, 2), "radius": 30.0, "extent": (0.0, 0.0, 39.0, 51.0)}
+    assert torch.equal(Views.spherical(SIZE, **whole, fit="extent").geometry, Views.spherical(SIZE, **whole).geometry)
+
+
 def test_contain_leaves_no_hole_at_its_own_border():
     views = Views.spherical((64, 64), grid=(3, 3), radius=20)
     assert not torch.isnan(views.view_coordinates()[0]).any()

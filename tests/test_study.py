@@ -142,7 +142,10 @@ def test_words_of_another_form_are_an_error(entry):
 @pytest.mark.parametrize(
     ("variations", "message"),
     [
-        ({"factor": (2,)}, "vary must name one of grid, cover, radius, lift, chart, pose, magnification, got 'factor'"),
+        (
+            {"factor": (2,)},
+            "vary must name one of grid, cover, radius, lift, chart, pose, fit, magnification, got 'factor'",
+        ),
         ({"radius": (-1,)}, "vary cannot set radius to -1: radius must be positive and finite, got -1"),
         ({"grid": (3,)}, "vary cannot set grid to 3: grid must be two positive whole numbers"),
     ],
