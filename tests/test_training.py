@@ -97,7 +97,8 @@ def test_the_configuration_tells_what_was_trained(trained):
     config, _ = load_run(trained)
     assert (config.target, config.method, config.seed) == ("WT", METHOD, 0)
     assert config.field == (240.0, 240.0)
-    assert config.view_size == (32, 32)
+    # 30 pixels times the raster of 1.5, rounded up to what the network divides.
+    assert config.view_size == (48, 48)
 
 
 @pytest.mark.parametrize(("raster", "side"), [(1.0, 32), (1.5, 48), (0.5, 16)])
