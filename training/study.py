@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -144,15 +144,15 @@ def measure_setting(name: str, config: Config, network: nn.Module, watched: Sequ
     with steps(f"Measuring {config.target}, {name}", len(watched)) as advance:
         for files in watched:
             case = load_case(files, config.modalities, with_labels=True)
-            rows.append(_case_row(config, network, case, lambda _: None))
+            rows.append(_case_row(config, network, case))
             advance(case.name)
     means = {key: _mean([row[key] for row in rows]) for key in rows[0]}
     views = len(make_views(config, config.view_size))
     return Result(name, config.target, len(rows), views, **means)
 
 
-def _case_row(config: Config, network: nn.Module, case: Case, on_slice: Callable[[str], None]) -> dict[str, float]:
-    prediction = predict_case(config, network, case, on_slice)
+def _case_row(config: Config, network: nn.Module, case: Case) -> dict[str, float]:
+    prediction = predict_case(config, network, case, lambda _: None)
     metrics, _ = measure(maps_of(case, config.target, prediction))
     views = make_views(config, (case.image.shape[2], case.image.shape[3]))
     kinds = ("dice", "score", "baseline", "auroc", "error_dice")
