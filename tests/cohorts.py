@@ -1,13 +1,15 @@
-"""Fixtures that several files share, as a plugin: made-up patients, and models of them that were never trained."""
+"""Fixtures that several files share, as a plugin: made-up patients, untrained models of them, and the command line."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from spuproj.training import entry
 from spuproj.training.methods import Method, Spherical
 from spuproj.training.phantom import write_cohort
 from spuproj.training.runs import Config, make_network, save_run
@@ -49,3 +51,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         save_run(folder / target, config, network)
         runs[target] = folder / target
     return runs
+
+
+@pytest.fixture
+def spuproj(monkeypatch, capsys):
+    """Runs the command in this process; returns its exit status (or its message) and what it printed."""
+
+    def run(*arguments: object) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["spuproj", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            entry.main()
+        printed = capsys.readouterr()
+        return end.value.code, printed.out + printed.err
+
+    return run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -12,26 +11,12 @@ import numpy as np
 import pytest
 
 from helpers import run_python
-from spuproj.training import demo, entry
+from spuproj.training import demo
 
 pytest_plugins = ["cohorts"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-COMMANDS = ("info", "demo", "phantom", "check", "split", "train", "predict", "evaluate", "bench", "project")
-
-
-@pytest.fixture
-def spuproj(monkeypatch, capsys):
-    """Runs the command in this process; returns its exit status (or its message) and what it printed."""
-
-    def run(*arguments: object) -> tuple[object, str]:
-        monkeypatch.setattr(sys, "argv", ["spuproj", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            entry.main()
-        printed = capsys.readouterr()
-        return end.value.code, printed.out + printed.err
-
-    return run
+COMMANDS = ("info", "demo", "phantom", "check", "split", "train", "predict", "evaluate", "study", "bench", "project")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tracemalloc
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 
 from helpers import run_python
-from spuproj.training import entry, prediction
+from spuproj.training import prediction
 from spuproj.training.files import InputError
 from spuproj.training.prediction import predict, predict_cohort
 from spuproj.training.runs import load_run, save_run
@@ -45,19 +44,6 @@ def data(cohort, tmp_path) -> Path:
 @pytest.fixture
 def model(models) -> list[Path]:
     return [models["WT"]]
-
-
-@pytest.fixture
-def spuproj(monkeypatch, capsys):
-    """Runs the command in this process; returns its exit status (or its message) and what it printed."""
-
-    def run(*arguments: object) -> tuple[object, str]:
-        monkeypatch.setattr(sys, "argv", ["spuproj", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            entry.main()
-        return end.value.code, capsys.readouterr().out
-
-    return run
 
 
 def damage(data: Path, name: str = "Phantom_002") -> Path:
