@@ -98,7 +98,7 @@ class Views(nn.Module):
             raise ValueError(f"extent must come with grid, got {extent} with centers")
         if fit == "extent" and extent is None:
             raise ValueError("extent must be given where fit='extent', got None")
-        points = _checked_centers(centers if grid is None else _grid_centers(slice_size, grid, extent), slice_size)
+        points = _checked_centers(centers if grid is None else grid_centers(slice_size, grid, extent), slice_size)
         sphere = positive(max(slice_size) / 2 if radius is None else radius, "radius")
         views = _geometry_at(points, raster, sphere, profile_code(lift, "lift"), profile_code(chart, "chart"))
         if pose == "turned":
@@ -319,7 +319,8 @@ def _checked_centers(centers: Any, size: tuple[int, int]) -> Tensor:
     return points
 
 
-def _grid_centers(size: tuple[int, int], grid: Sequence[int], extent: Sequence[float] | None) -> Tensor:
+def grid_centers(size: tuple[int, int], grid: Sequence[int], extent: Sequence[float] | None) -> Tensor:
+    """Middles ``[rows * columns, 2]`` of equal cells over an extent; see ``Views.spherical``."""
     rows, columns = pixel_size(grid, "grid", "rows, columns")
     box = (0.0, 0.0, size[0] - 1.0, size[1] - 1.0) if extent is None else tuple(map(float, extent))
     if len(box) != 4 or not (0 <= box[0] <= box[2] <= size[0] - 1 and 0 <= box[1] <= box[3] <= size[1] - 1):

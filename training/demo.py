@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
 from dataclasses import asdict, replace
@@ -12,7 +11,7 @@ from pathlib import Path
 from rich.table import Table
 
 from spuproj.training.cases import load_case, load_slices
-from spuproj.training.files import InputError, written_whole
+from spuproj.training.files import InputError, finite, written_whole
 from spuproj.training.methods import method_named
 from spuproj.training.phantom import write_cohort
 from spuproj.training.prediction import predict
@@ -54,7 +53,9 @@ def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
     written = predict(models, patient, out / "prediction")
     scores = _scores(patient, out / "prediction")
     with written_whole(out / "scores.json") as temporary:
-        temporary.write_text(json.dumps({target: _finite(value) for target, value in scores.items()}, indent=2) + "\n")
+        temporary.write_text(
+            json.dumps(finite({target: asdict(value) for target, value in scores.items()}), indent=2) + "\n"
+        )
     console.print(_table(patient.name, scores))
     console.print(f"picture      {written[-1]}", soft_wrap=True)
     console.print(f"NIfTI maps   {out / 'prediction'}", soft_wrap=True)
@@ -86,11 +87,6 @@ def _scores(patient: Path, prediction: Path) -> dict[str, Score]:
         variance = load_slices(prediction / f"{patient.name}_{target}_var.nii.gz")
         scores[target] = score(case.target(target), segmentation, variance, case.brain)
     return scores
-
-
-def _finite(value: Score) -> dict[str, float | None]:
-    """A score for JSON, which has no NaN."""
-    return {name: None if math.isnan(number) else number for name, number in asdict(value).items()}
 
 
 def _table(name: str, scores: dict[str, Score]) -> Table:

@@ -9,12 +9,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from spuproj.checks import choice
 from spuproj.training.comparison import Difference, Summary, compare, rank_correlation, summarise
+from spuproj.training.files import finite
 from spuproj.training.metrics import EMPTY, Metrics
 from spuproj.uncertainty import SCALINGS
 
@@ -168,16 +169,7 @@ def summary_json(rows: Sequence[Row], options: Options) -> str:
             for target in targets_of(rows)
         },
     }
-    return json.dumps(_finite(content), indent=1) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """For JSON, which has no NaN."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return json.dumps(finite(content), indent=1) + "\n"
 
 
 def latex(rows: Sequence[Row], options: Options) -> str:

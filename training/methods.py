@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from spuproj import PROFILES, Geometry, Views
 from spuproj.checks import choice, pixel_size, positive
 from spuproj.training.files import InputError
-from spuproj.views import FITS, FLIPS, POSES
+from spuproj.views import FITS, FLIPS, POSES, grid_centers
 
 CONFIGS = Path(__file__).parent / "configs"
 COVERS = ("brain", "slice")
@@ -100,13 +100,7 @@ class Zoom:
 
     def views(self, size: Size, view_size: Size, extent: Box, raster: float = 1.0) -> Views:
         """The views of slices of ``size``; see ``Spherical.views``."""
-        y0, x0, y1, x1 = extent if self.cover == "brain" else (0.0, 0.0, size[0] - 1.0, size[1] - 1.0)
-        rows, columns = self.grid
-        centers = [
-            (y0 + (y1 - y0) * (row + 0.5) / rows, x0 + (x1 - x0) * (column + 0.5) / columns)
-            for row in range(rows)
-            for column in range(columns)
-        ]
+        centers = grid_centers(size, self.grid, extent if self.cover == "brain" else None)
         return Views.zoom(size, centers, factor=self.factor * raster, view_size=view_size)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from spuproj import Views
 from spuproj.training.cases import Case, load_case
-from spuproj.training.files import InputError, lps_spacing, written_whole
+from spuproj.training.files import InputError, finite, lps_spacing, written_whole
 from spuproj.training.methods import Method, values_of
 from spuproj.training.metrics import Maps, measure
 from spuproj.training.predictor import Prediction, predict_case
@@ -133,7 +133,7 @@ def _result(name: str, target: str, run: Path, method: Method, watched: Sequence
     if not (run / RESULT).is_file():
         measured = measure_setting(name, config, network, watched)
         with written_whole(run / RESULT) as temporary:
-            temporary.write_text(json.dumps(_finite(measured), indent=1) + "\n")
+            temporary.write_text(json.dumps(finite(asdict(measured)), indent=1) + "\n")
     values = json.loads((run / RESULT).read_text())
     return Result(**{key: math.nan if value is None else value for key, value in values.items()})
 
@@ -183,13 +183,12 @@ def _mean(values: Sequence[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def _finite(result: Result) -> dict[str, object]:
-    """A result for JSON, which has no NaN."""
-    return {key: None if isinstance(value, float) and math.isnan(value) else value
-            for key, value in asdict(result).items()}  # fmt: skip
-
-
 def _json(results: Sequence[Result], settings: dict[str, Method], seed: int) -> str:
     methods = {name: values_of(method) for name, method in settings.items()}
-    content = {"seed": seed, "scaling": SCALING, "settings": methods, "results": [_finite(each) for each in results]}
+    content = {
+        "seed": seed,
+        "scaling": SCALING,
+        "settings": methods,
+        "results": [finite(asdict(each)) for each in results],
+    }
     return json.dumps(content, indent=1) + "\n"
