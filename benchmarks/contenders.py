@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, repeat
 from typing import Any
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from spuproj import functional
 from spuproj.benchmarks.array_peers import ARRAY_PEERS
-from spuproj.benchmarks.cases import Case, copied_bytes, writes_stack
-from spuproj.benchmarks.problems import Problem
+from spuproj.benchmarks.cases import TINY, Case, copied_bytes, writes_stack
+from spuproj.benchmarks.problems import Problem, make_problem
 from spuproj.benchmarks.samplers import Peer, Sampler
 from spuproj.benchmarks.tensor_peers import TENSOR_PEERS
 
@@ -22,6 +22,8 @@ COPY = "copy"
 FRESH = "new tensor"
 BUFFERED = "out="
 FIRST_CALL = "first call"
+ONE_CALL = "one grid_sample"
+"""Beside a tiny op of which grid_sample's call is only a part: that call alone."""
 
 _PEERS = (*ARRAY_PEERS, *TENSOR_PEERS)
 
@@ -34,10 +36,11 @@ class Contender:
     """One call to be checked and timed.
 
     Attributes:
-        name: ``OURS``, ``COPY`` or a peer's name.
+        name: ``OURS``, ``COPY``, ``ONE_CALL`` or a peer's name.
         form: how it is called, where there are several ways.
         call: does the work.
-        results: takes what ``call`` returns to the op's results, in the order of the reference. None for a copy.
+        results: takes what ``call`` returns to the op's results, in the order of the reference. None where it does
+            not do the op's work: for a copy and for one call.
         near: a point this close to half way between two pixels may be read from either, in pixels.
         tolerance: the largest difference from the reference that is put down to rounding, over the largest value.
         buffered: whether it writes into a buffer that is kept between calls.
@@ -62,7 +65,7 @@ def serving(case: Case) -> list[Peer]:
 def contenders(problem: Problem) -> list[Contender]:
     """Ours, the peers' and the copies; whatever depends on the points alone is prepared."""
     peers = [peer_contender(peer, problem) for peer in serving(problem.case)]
-    return [*our_contenders(problem), *peers, *_copies(problem.case)]
+    return [*our_contenders(problem), *peers, *_one_call(problem.case), *_copies(problem.case)]
 
 
 def peer_contender(peer: Peer, problem: Problem) -> Contender:
@@ -181,6 +184,20 @@ def _valid_like(slices: Any, problem: Problem) -> Any:
 def _tolerance(case: Case, near: float) -> float:
     """Points off by ``near`` pixels, between neighbours that differ by up to twice the largest value, and rounding."""
     return 0.0 if case.interpolation == "nearest" else 16 * (near + torch.finfo(case.torch_dtype).eps)
+
+
+def call_of(case: Case) -> str:
+    """Name of the contender whose time is the overhead that a tiny op's is compared with."""
+    return ONE_CALL if case.forward_op == "reduce" else "grid_sample"
+
+
+def _one_call(case: Case) -> list[Contender]:
+    """As ``project`` or its gradient makes it, on a case of the same shape."""
+    if case not in TINY or call_of(case) != ONE_CALL:
+        return []
+    alone = replace(case, op="project backward" if case.backward else "project")
+    problem = make_problem(alone)
+    return [replace(peer_contender(peer, problem), name=ONE_CALL, results=None) for peer in serving(alone)]
 
 
 def _copies(case: Case) -> list[Contender]:

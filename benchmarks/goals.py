@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spuproj.benchmarks.cases import BACKWARD_TARGET, BATCH, REDUCE_TARGET, SLICE, TINY, Case
-from spuproj.benchmarks.contenders import BUFFERED, COPY, FRESH, OURS
+from spuproj.benchmarks.contenders import BUFFERED, COPY, FRESH, OURS, call_of
 from spuproj.benchmarks.measuring import Row
 from spuproj.benchmarks.memory import MEMORY_CASE, Memory
 from spuproj.benchmarks.ratios import select
@@ -95,8 +95,7 @@ def _extra_memory(entry: Memory) -> Goal:
 
 def _call_time(rows: Sequence[Row], case: Case) -> Goal | None:
     """Against grid_sample's own call, forward or backward, also where the op does more than that."""
-    peer = next(tiny for tiny in TINY if tiny.op == ("project backward" if case.backward else "project"))
-    ours, theirs = select(rows, case, 1, OURS, FRESH), select(rows, peer, 1, "grid_sample")
+    ours, theirs = select(rows, case, 1, OURS, FRESH), select(rows, case, 1, call_of(case))
     if ours is None or theirs is None:
         return None
     call = "backward call" if case.backward else "call"

@@ -27,7 +27,7 @@ class Row:
         threads: number of threads that torch and OpenCV had.
         threaded: whether the contender can use more than one.
         buffered: whether it wrote into a buffer that was kept between calls.
-        error: largest difference from the reference over the largest value; None for a copy.
+        error: largest difference from the reference over the largest value; None where the work was not the op's.
         valid: share of the points that are valid.
         timing: seconds of a call.
     """
@@ -79,7 +79,7 @@ def _slow(case: Case) -> bool:
 
 
 def checked(entry: Contender, truth: Truth) -> float | None:
-    """Calls a contender once; the difference of its results from the reference, None for a copy.
+    """Calls a contender once; the difference of its results from the reference, None where its work is not the op's.
 
     Raises:
         RuntimeError: where it is larger than rounding explains.

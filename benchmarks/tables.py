@@ -7,7 +7,7 @@ from itertools import groupby
 from textwrap import fill
 
 from spuproj.benchmarks.cases import PEERS, Case
-from spuproj.benchmarks.contenders import BUFFERED, COPY, FRESH, OURS
+from spuproj.benchmarks.contenders import BUFFERED, COPY, FRESH, ONE_CALL, OURS
 from spuproj.benchmarks.goals import Goal
 from spuproj.benchmarks.measuring import Row
 from spuproj.benchmarks.memory import Memory
@@ -29,6 +29,7 @@ NOTES = (
     "to float32 and back for the peers on tensors, within the time.",
     "scipy and skimage always use one thread, and on large stacks are timed only there; they and cv2 take no 16-bit "
     "floats and have no gradient. Any other peer that is left out could do the work, but would take long.",
+    f"{ONE_CALL}: one call of it on as small a plane, where a tiny op's own work would take users several.",
     "Of cv2 and grid_sample the faster of two layouts is shown; of kornia and MONAI only the one that is mostly faster "
     "is timed.",
 )

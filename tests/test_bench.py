@@ -35,6 +35,7 @@ from spuproj.benchmarks.contenders import (
     COPY,
     FIRST_CALL,
     FRESH,
+    ONE_CALL,
     OURS,
     contenders,
     moments,
@@ -302,13 +303,26 @@ def test_goals_take_their_rows_and_leave_out_what_was_not_measured():
 
 
 def test_every_goal_has_its_row_in_the_full_benchmark():
-    rows = [entry for case in FULL for entry in (*some_rows(case), row("cv2", case=case), *some_rows(case, 2))]
+    rows = [
+        entry
+        for case in FULL
+        for entry in (*some_rows(case), row("cv2", case=case), row(ONE_CALL, case=case), *some_rows(case, 2))
+    ]
     found = goals(rows, [Memory(MEMORY_CASE, 1.0, 4.0)], 2)
     assert len(found) == 9 + len(TINY)
     assert set(FULL) >= {SLICE, BATCH, BACKWARD_TARGET, REDUCE_TARGET, *TINY}
     names = {case: {peer.name for peer in serving(case)} for case in FULL}
     assert {"scipy", "cv2", "grid_sample"} <= names[SLICE] & names[BATCH] & names[REDUCE_TARGET]
     assert "grid_sample" in names[BACKWARD_TARGET]
+
+
+def test_a_tiny_reduce_is_compared_with_one_call_of_grid_sample():
+    case = next(tiny for tiny in TINY if tiny.op == "reduce")
+    rows = [row(OURS, FRESH, 3.0, case), row("grid_sample", "", 9.0, case), row(ONE_CALL, "", 2.0, case)]
+    assert [goal.measured for goal in goals(rows, [], 2)] == [pytest.approx(1.5)]
+    ours = {entry.name for entry in contenders(make_problem(case))}
+    assert ONE_CALL in ours
+    assert all(ONE_CALL not in {entry.name for entry in contenders(make_problem(tiny))} for tiny in TINY[:4])
 
 
 # Memory.
