@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from spuproj.training.predictor import predict_case
 from spuproj.training.runs import load_run
 from spuproj.training.splits import Split, write_splits
 from spuproj.training.study import round_trip, study
-from spuproj.training.study_tables import picture, table_csv
+from spuproj.training.study_tables import console_table, picture, table_csv
 from spuproj.training.variations import SPHERICAL, variations_named, varied
 
 pytest_plugins = ["cohorts"]
@@ -53,7 +54,8 @@ def results(out: Path) -> dict[str, dict]:
 
 def test_a_study_writes_a_table_a_picture_and_its_runs(studied):
     assert {path.name for path in studied.iterdir()} == {"cache", "runs", "table.csv", "table.json", "table.png"}
-    assert {path.name for path in (studied / "runs" / "WT").iterdir()} == {"default", "radius=0.8", "grid=1x2"}
+    runs = {str(path.parent.relative_to(studied / "runs" / "WT")) for path in studied.rglob("model.safetensors")}
+    assert runs == {"default/0", "radius=0.8/0", "grid=1x2/0"}
     with (studied / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["setting"] for row in rows] == ["default", "radius=0.8", "grid=1x2"]
@@ -62,14 +64,14 @@ def test_a_study_writes_a_table_a_picture_and_its_runs(studied):
 
 
 def test_each_setting_differs_in_its_property_alone(studied):
-    methods = {name: load_run(studied / "runs" / "WT" / name)[0].method for name in results(studied)}
+    methods = {name: load_run(studied / "runs" / "WT" / name / "0")[0].method for name in results(studied)}
     assert methods["default"] == METHOD
     assert methods["radius=0.8"] == replace(METHOD, views=replace(METHOD.views, radius=0.8))
     assert methods["grid=1x2"] == replace(METHOD, views=replace(METHOD.views, grid=(1, 2)))
 
 
 def test_the_numbers_are_those_of_the_validation_cases(studied, cohort):
-    config, network = load_run(studied / "runs" / "WT" / "radius=0.8")
+    config, network = load_run(studied / "runs" / "WT" / "radius=0.8" / "0")
     case = load_case(cohort[2], with_labels=True)
     prediction = predict_case(config, network, case, lambda _: None)
     found = results(studied)["radius=0.8"]
@@ -82,8 +84,8 @@ def test_a_study_that_was_interrupted_trains_only_what_is_missing(cohort, split,
     trained = []
 
     def counting(data, target, run, **options):
-        trained.append(run.name)
-        if run.name == "grid=1x2" and len(trained) == 3:
+        trained.append(run.parent.name)
+        if trained[-1] == "grid=1x2" and len(trained) == 3:
             raise KeyboardInterrupt
         return original(data, target, run, **options)
 
@@ -95,8 +97,29 @@ def test_a_study_that_was_interrupted_trains_only_what_is_missing(cohort, split,
     assert trained == ["default", "radius=0.8", "grid=1x2", "grid=1x2"]
 
 
+def test_each_seed_is_a_training_of_its_own_and_the_table_has_their_means(studied, cohort, split, tmp_path):
+    shutil.copytree(studied / "runs", tmp_path / "out" / "runs")
+    study(cohort[0].parent, ["WT"], split, tmp_path / "out", method=METHOD, variations={}, seeds=(0, 1))
+    rows = json.loads((tmp_path / "out" / "table.json").read_text())["results"]
+    assert [(row["setting"], row["seed"]) for row in rows] == [("default", 0), ("default", 1)]
+    assert rows[0] == results(studied)["default"]
+    assert rows[1]["round_trip"] == rows[0]["round_trip"]
+    assert load_run(tmp_path / "out" / "runs" / "WT" / "default" / "1")[0].seed == 1
+
+
+def test_the_table_shows_means_and_deviations_over_seeds():
+    rows = [
+        studies.Result("default", "ET", seed, 2, 9, 0.1, dice, 0.5, 0.4, 0.9, 0.2)
+        for seed, dice in ((0, 0.6), (1, 0.8))
+    ]
+    table = console_table(rows)
+    (cells,) = zip(*(column.cells for column in table.columns), strict=True)
+    assert cells[:5] == ("ET", "default", "9", "0.1000", "0.7000 ± 0.1414")
+    assert table.title == "2 validation cases: mean, ± deviation over 2 seeds"
+
+
 def test_runs_of_another_study_are_an_error(studied, cohort, split):
-    with pytest.raises(InputError, match="default holds a run of another method; choose another folder"):
+    with pytest.raises(InputError, match="default/0 holds a run of another method; choose another folder"):
         study(cohort[0].parent, ["WT"], split, studied, method=replace(METHOD, epochs=2), variations=VARY)
 
 
@@ -156,7 +179,7 @@ def test_variations_that_views_cannot_take_are_an_error(variations, message):
 
 
 def test_numbers_that_are_not_there_are_left_empty():
-    row = studies.Result("default", "ET", 2, 9, 0.1, math.nan, 0.5, 0.4, math.nan, 0.2)
-    assert json.loads(studies._json([row], {"default": METHOD}, 0))["results"][0]["dice"] is None
+    row = studies.Result("default", "ET", 0, 2, 9, 0.1, math.nan, 0.5, 0.4, math.nan, 0.2)
+    assert json.loads(studies._json([row], {"default": METHOD}))["results"][0]["dice"] is None
     assert "nan" in table_csv([row])
     assert len(picture([row])) > 1000

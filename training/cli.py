@@ -261,7 +261,7 @@ def study(
     batch_size: Annotated[int | None, typer.Option(help="Slices per step; default the method's.")] = None,
     fold: Annotated[int, typer.Option(help="Which of the file's splits.")] = 0,
     labels: Labels = None,
-    seed: Seed = 0,
+    seed: Annotated[list[int] | None, typer.Option(help="Of the trainings; once per seed. Default 0.")] = None,
 ) -> None:
     """Find which views are best: train a method and its variations, and measure them on the validation cases."""
     from spuproj.training.study import study as run_study
@@ -275,7 +275,7 @@ def study(
         method=_method(method, epochs, batch_size),
         variations=variations_named(vary) if vary else None,
         fold=fold,
-        seed=seed,
+        seeds=seed or [0],
         labels=labels,
     )
     for path in written:

@@ -34,11 +34,12 @@ RESULT = "result.json"
 
 @dataclass(frozen=True)
 class Result:
-    """What a setting reached on the validation cases, means over them; NaN where no case has a number.
+    """What a training of a setting reached on the validation cases, means over them; NaN where no case has a number.
 
     Attributes:
         setting: its name, see ``varied``.
         target: that was segmented.
+        seed: of the training.
         cases: how many were measured.
         views: how many the setting has.
         round_trip: root mean square, over the brain, of what the views' mean loses of the slice, where 1 is the
@@ -48,6 +49,7 @@ class Result:
 
     setting: str
     target: str
+    seed: int
     cases: int
     views: int
     round_trip: float
@@ -67,23 +69,23 @@ def study(
     method: Method,
     variations: Variations | None = None,
     fold: int = 0,
-    seed: int = 0,
+    seeds: Sequence[int] = (0,),
     labels: str | None = None,
 ) -> list[Path]:
     """Trains and measures a method and its variations, prints the table and writes it.
 
-    Settings that ``out`` holds already are not trained again: a study that was interrupted goes on.
+    Trainings that ``out`` holds already are not trained again: a study that was interrupted goes on.
 
     Args:
         data: cases with labels, as ``cases_in`` takes them.
-        targets: each is trained with every setting.
+        targets: each is trained with every setting and seed.
         split: file of ``spuproj split``; its test cases are not read.
         out: folder of the runs, each with its ``result.json``, of their cache, and of ``table.csv``, ``table.json`` and
             ``table.png``.
         method: that is varied.
         variations: values by property of its views; ``SPHERICAL`` where None.
         fold: which of the file's splits.
-        seed: of every training.
+        seeds: of the trainings: how much they differ tells which differences between settings mean something.
         labels: name of the label scheme, where it is not the one that the files tell.
 
     Returns:
@@ -97,26 +99,28 @@ def study(
     results = []
     for target in targets:
         for name, each in settings.items():
-            run = out / "runs" / target / name
-            if not (run / WEIGHTS).is_file():
-                console.print(f"{target}, {name}: setting {list(settings).index(name) + 1} of {len(settings)}")
-                train(
-                    data,
-                    target,
-                    run,
-                    method=each,
-                    split=split,
-                    fold=fold,
-                    seed=seed,
-                    labels=labels,
-                    resume=stopped(run),
-                    cache=out / "cache",
-                )
-            results.append(_result(name, target, run, each, watched))
+            for seed in seeds:
+                run = out / "runs" / target / name / str(seed)
+                if not (run / WEIGHTS).is_file():
+                    number = list(settings).index(name) + 1
+                    console.print(f"{target}, {name}, seed {seed}: setting {number} of {len(settings)}")
+                    train(
+                        data,
+                        target,
+                        run,
+                        method=each,
+                        split=split,
+                        fold=fold,
+                        seed=seed,
+                        labels=labels,
+                        resume=stopped(run),
+                        cache=out / "cache",
+                    )
+                results.append(_result(name, target, run, each, watched))
     show(console_table(results))
     contents = {
         "table.csv": table_csv(results).encode(),
-        "table.json": _json(results, settings, seed).encode(),
+        "table.json": _json(results, settings).encode(),
         "table.png": picture(results),
     }
     for name, content in contents.items():
@@ -141,14 +145,14 @@ def _result(name: str, target: str, run: Path, method: Method, watched: Sequence
 def measure_setting(name: str, config: Config, network: nn.Module, watched: Sequence[CaseFiles]) -> Result:
     """Predicts the cases and averages what comes out."""
     rows = []
-    with steps(f"Measuring {config.target}, {name}", len(watched)) as advance:
+    with steps(f"Measuring {config.target}, {name}, seed {config.seed}", len(watched)) as advance:
         for files in watched:
             case = load_case(files, config.modalities, with_labels=True)
             rows.append(_case_row(config, network, case))
             advance(case.name)
     means = {key: _mean([row[key] for row in rows]) for key in rows[0]}
     views = len(make_views(config, config.view_size))
-    return Result(name, config.target, len(rows), views, **means)
+    return Result(name, config.target, config.seed, len(rows), views, **means)
 
 
 def _case_row(config: Config, network: nn.Module, case: Case) -> dict[str, float]:
@@ -183,10 +187,9 @@ def _mean(values: Sequence[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def _json(results: Sequence[Result], settings: dict[str, Method], seed: int) -> str:
+def _json(results: Sequence[Result], settings: dict[str, Method]) -> str:
     methods = {name: values_of(method) for name, method in settings.items()}
     content = {
-        "seed": seed,
         "scaling": SCALING,
         "settings": methods,
         "results": [finite(asdict(each)) for each in results],

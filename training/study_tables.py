@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict
+from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
@@ -29,15 +30,25 @@ _DPI = 130
 
 
 def console_table(results: Sequence[Result]) -> Table:
-    """One line for each setting of each target; means over the validation cases."""
-    table = Table("target", "setting", *_HEADINGS.values(), title=f"{results[0].cases} validation cases: mean")
-    for each in results:
-        table.add_row(each.target, each.setting, *(_shown(getattr(each, name)) for name in _HEADINGS))
+    """One line for each setting of each target: means over the validation cases and the seeds."""
+    seeds = len({each.seed for each in results})
+    title = f"{results[0].cases} validation cases: mean" + (f", ± deviation over {seeds} seeds" if seeds > 1 else "")
+    table = Table("target", "setting", *_HEADINGS.values(), title=title)
+    for target, setting in dict.fromkeys((each.target, each.setting) for each in results):
+        cells = (_shown(_values(results, target, setting, name)) for name in _HEADINGS)
+        table.add_row(target, setting, *cells)
     return table
 
 
-def _shown(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.4f}"
+def _values(results: Sequence[Result], target: str, setting: str, name: str) -> list[float]:
+    """One number of a setting, of every seed."""
+    return [getattr(each, name) for each in results if (each.target, each.setting) == (target, setting)]
+
+
+def _shown(values: Sequence[float]) -> str:
+    if isinstance(values[0], int):
+        return str(values[0])
+    return f"{mean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(set(values)) > 1 else "")
 
 
 def table_csv(results: Sequence[Result]) -> str:
@@ -50,16 +61,20 @@ def table_csv(results: Sequence[Result]) -> str:
 
 
 def picture(results: Sequence[Result]) -> bytes:
-    """PNG: each measure of each setting, by target; the line is the default's."""
+    """PNG: each measure of each setting, by target: seeds as small dots, their mean as a large one, a line for the
+    default's."""
     settings = list(dict.fromkeys(each.setting for each in results))
     targets = list(dict.fromkeys(each.target for each in results))
     figure = Figure(figsize=(3.4 * len(_DRAWN) + 1.6, 0.26 * len(settings) + 1.4), layout="constrained")
     axes = figure.subplots(1, len(_DRAWN), sharey=True)
     for axis, (name, heading) in zip(axes, _DRAWN.items(), strict=True):
         for colour, target in zip(_COLOURS * len(targets), targets, strict=False):
-            own = {each.setting: getattr(each, name) for each in results if each.target == target}
-            axis.plot(list(own.values()), [settings.index(setting) for setting in own], "o", color=colour, label=target)
-            axis.axvline(own["default"], color=colour, linewidth=0.8, alpha=0.6)
+            for place, setting in enumerate(settings):
+                values = _values(results, target, setting, name)
+                axis.plot(values, [place] * len(values), ".", color=colour, alpha=0.5)
+                if values:
+                    axis.plot(mean(values), place, "o", color=colour, label=target if place == 0 else None)
+            axis.axvline(mean(_values(results, target, "default", name)), color=colour, linewidth=0.8, alpha=0.6)
         axis.set(xlabel=heading)
         axis.grid(axis="y", alpha=0.3)
     axes[0].set_yticks(range(len(settings)), settings)
