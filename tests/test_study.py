@@ -17,14 +17,14 @@ import torch
 from spuproj.training import study as studies
 from spuproj.training.cases import load_case
 from spuproj.training.files import InputError
-from spuproj.training.methods import Augmented, Method, Spherical, method_named
+from spuproj.training.methods import Augmented, Method, Spherical, Zoom, method_named
 from spuproj.training.metrics import dice
 from spuproj.training.predictor import predict_case
 from spuproj.training.runs import load_run
 from spuproj.training.splits import Split, write_splits
-from spuproj.training.study import round_trip, study
+from spuproj.training.study import round_trip, seen, study
 from spuproj.training.study_tables import console_table, picture, table_csv
-from spuproj.training.variations import SPHERICAL, variations_named, varied
+from spuproj.training.variations import SPHERICAL, text, variations_named, varied
 
 pytest_plugins = ["cohorts"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -109,12 +109,12 @@ def test_each_seed_is_a_training_of_its_own_and_the_table_has_their_means(studie
 
 def test_the_table_shows_means_and_deviations_over_seeds():
     rows = [
-        studies.Result("default", "ET", seed, 2, 9, 0.1, dice, 0.5, 0.4, 0.9, 0.2)
+        studies.Result("default", "ET", seed, 2, 9, 8.5, 0.1, dice, 0.5, 0.4, 0.9, 0.2)
         for seed, dice in ((0, 0.6), (1, 0.8))
     ]
     table = console_table(rows)
     (cells,) = zip(*(column.cells for column in table.columns), strict=True)
-    assert cells[:5] == ("ET", "default", "9", "0.1000", "0.7000 ± 0.1414")
+    assert cells[:6] == ("ET", "default", "9", "8.5000", "0.1000", "0.7000 ± 0.1414")
     assert table.title == "2 validation cases: mean, ± deviation over 2 seeds"
 
 
@@ -131,6 +131,15 @@ def test_the_round_trip_of_the_slice_itself_loses_nothing_and_a_small_raster_muc
     whole = Spherical(grid=(1, 1)).views(size, size, box)
     small = Spherical(grid=(1, 1)).views(size, (10, 10), box)
     assert 0 < 1.5 * round_trip(whole, case) < round_trip(small, case)
+
+
+def test_what_is_seen_is_counted_over_the_brain(cohort):
+    case = load_case(cohort[1])
+    size = (case.image.shape[2], case.image.shape[3])
+    views = Zoom(grid=(3, 3)).views(size, size, (0.0, 0.0, 1.0, 1.0))
+    count = (~views.view_coordinates()[0].isnan()).numpy().sum(axis=0)
+    assert seen(views, case) == pytest.approx(np.mean([count[y, x] for _, y, x in np.argwhere(case.brain)]))
+    assert 1 < seen(views, case) < 4
 
 
 def test_the_round_trip_is_the_root_mean_square_over_the_brain(cohort):
@@ -156,6 +165,11 @@ def test_variations_are_read_from_words():
     assert found == {"radius": (0.3, 1, 2), "grid": ((2, 2), (3, 4)), "lift": ("gnomonic",), "magnification": (None,)}
 
 
+@pytest.mark.parametrize("value", [None, 0.5, 2, "gnomonic", (3, 4)])
+def test_a_variation_s_name_reads_back(value):
+    assert variations_named([f"radius={text(value)}"]) == {"radius": (value,)}
+
+
 @pytest.mark.parametrize("entry", ["radius", "=3", "radius="])
 def test_words_of_another_form_are_an_error(entry):
     with pytest.raises(InputError, match=rf"vary must be given as NAME=VALUE,VALUE, got '{entry}'"):
@@ -179,7 +193,7 @@ def test_variations_that_views_cannot_take_are_an_error(variations, message):
 
 
 def test_numbers_that_are_not_there_are_left_empty():
-    row = studies.Result("default", "ET", 0, 2, 9, 0.1, math.nan, 0.5, 0.4, math.nan, 0.2)
+    row = studies.Result("default", "ET", 0, 2, 9, 8.5, 0.1, math.nan, 0.5, 0.4, math.nan, 0.2)
     assert json.loads(studies._json([row], {"default": METHOD}))["results"][0]["dice"] is None
     assert "nan" in table_csv([row])
     assert len(picture([row])) > 1000

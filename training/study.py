@@ -42,6 +42,7 @@ class Result:
         seed: of the training.
         cases: how many were measured.
         views: how many the setting has.
+        seen: by how many of them a pixel of the brain is shown.
         round_trip: root mean square, over the brain, of what the views' mean loses of the slice, where 1 is the
             standard deviation of the brain's values.
         dice, score, baseline, auroc, error_dice: see ``spuproj.training.metrics.measure``.
@@ -52,6 +53,7 @@ class Result:
     seed: int
     cases: int
     views: int
+    seen: float
     round_trip: float
     dice: float
     score: float
@@ -160,7 +162,11 @@ def _case_row(config: Config, network: nn.Module, case: Case) -> dict[str, float
     metrics, _ = measure(maps_of(case, config.target, prediction))
     views = make_views(config, (case.image.shape[2], case.image.shape[3]))
     kinds = ("dice", "score", "baseline", "auroc", "error_dice")
-    return {"round_trip": round_trip(views, case), **{kind: getattr(metrics, kind) for kind in kinds}}
+    return {
+        "seen": seen(views, case),
+        "round_trip": round_trip(views, case),
+        **{kind: getattr(metrics, kind) for kind in kinds},
+    }
 
 
 def maps_of(case: Case, target: str, prediction: Prediction) -> Maps:
@@ -169,6 +175,12 @@ def maps_of(case: Case, target: str, prediction: Prediction) -> Maps:
     percent = to_percent(prediction.variance, SCALING)
     probability = prediction.probability.astype(float)
     return Maps(case.target(target), prediction.segmentation, probability, percent, case.brain, (z, y, x))
+
+
+def seen(views: Views, case: Case) -> float:
+    """By how many views a pixel of the brain is shown, on average."""
+    _, _, count = views.reduce(torch.ones(1, len(views), 1, *views.view_size))
+    return float((count[0, 0].numpy() * case.brain).sum() / case.brain.sum())
 
 
 def round_trip(views: Views, case: Case) -> float:

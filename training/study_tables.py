@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _HEADINGS = {
     "views": "views",
+    "seen": "seen by",
     "round_trip": "round trip",
     "dice": "Dice",
     "score": "score",

@@ -13,17 +13,16 @@ from spuproj.training.methods import Method
 Variations = Mapping[str, Sequence[Any]]
 
 SPHERICAL: Variations = {
-    "lift": ("gnomonic", "stereographic", "equidistant", "equal_area", "orthographic"),
+    "lift": ("gnomonic", "equidistant", "equal_area", "orthographic"),
     "chart": ("gnomonic", "stereographic", "equidistant", "equal_area"),
-    "radius": (0.25, 0.35, 0.7, 1.0),
-    "grid": ((1, 1), (2, 2), (4, 4)),
-    "cover": ("slice",),
-    "pose": ("turned",),
-    "fit": ("contain",),
-    "magnification": (1.5, 2.0),
+    "radius": (0.25, 0.5, 1.0, 2.0),
+    "grid": ((2, 2), (3, 3), (4, 4)),
+    "cover": ("brain", "slice"),
+    "pose": ("tangent", "turned"),
+    "magnification": (None, 1.5, 2.0),
 }
-"""What is varied of spherical views where nothing else is asked for. Not every lift reaches the whole slice at every
-radius: an orthographic one needs a sphere as large as the slice's farthest corner."""
+"""What is varied of spherical views where nothing else is asked for. A lift that is the chart too makes them flat: the
+sphere cancels. With an equidistant chart a stereographic lift on a sphere of radius R is a gnomonic one on 2 R."""
 
 
 def varied(method: Method, variations: Variations) -> dict[str, Method]:
@@ -60,7 +59,9 @@ def variations_named(entries: Sequence[str]) -> Variations:
 
 def text(value: Any) -> str:
     """A value as ``variations_named`` reads it."""
-    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return "x".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _value(word: str) -> Any:
