@@ -41,12 +41,15 @@ def test_methods_differ_in_their_views_alone():
     assert {len(method_named(name).views.views(SIZE, SIZE, BOX)) for name in method_names()} == {9}
 
 
-def test_every_pixel_is_seen_and_by_all_views_but_those_of_zooms():
+def test_every_pixel_is_seen_and_the_brain_s_by_several_views_but_for_zooms():
     counts = {}
     for name in method_names():
         views = method_named(name).views.views(SIZE, SIZE, BOX)
         counts[name] = views.reduce(torch.ones(1, 9, 1, *SIZE))[2]
-    assert (counts["spu"][..., 8:41, 6:34] == 9).all()
+    assert counts["spu"].min() >= 1
+    brain = counts["spu"][..., 8:41, 6:34]
+    assert brain.min() >= 2
+    assert brain.float().mean() > 4
     assert counts["lsu"].unique().tolist() == [1, 2, 4]
     assert counts["unet_tta"].min() >= 2
     assert counts["unet_tta"].max() == 9

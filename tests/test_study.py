@@ -30,7 +30,7 @@ pytest_plugins = ["cohorts"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 METHOD = replace(method_named("spu"), epochs=1, batch_size=4)
-VARY = {"radius": (0.5, 0.8), "grid": ((1, 2),)}
+VARY = {"radius": (1.0, 0.8), "grid": ((1, 2),)}
 
 
 @pytest.fixture(scope="module")
