@@ -114,7 +114,7 @@ def test_the_table_shows_means_and_deviations_over_seeds():
     ]
     table = console_table(rows)
     (cells,) = zip(*(column.cells for column in table.columns), strict=True)
-    assert cells[:6] == ("ET", "default", "9", "8.5000", "0.1000", "0.7000 ± 0.1414")
+    assert cells[:6] == ("ET", "default", "9", "8.500", "0.100", "0.700 ± 0.141")
     assert table.title == "2 validation cases: mean, ± deviation over 2 seeds"
 
 

@@ -49,7 +49,7 @@ def _values(results: Sequence[Result], target: str, setting: str, name: str) -> 
 def _shown(values: Sequence[float]) -> str:
     if isinstance(values[0], int):
         return str(values[0])
-    return f"{mean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(set(values)) > 1 else "")
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(set(values)) > 1 else "")
 
 
 def table_csv(results: Sequence[Result]) -> str:
