@@ -9,6 +9,7 @@ from dataclasses import asdict
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
@@ -26,7 +27,7 @@ _HEADINGS = {
     "error_dice": "Dice with errors",
 }
 _DRAWN = {"dice": "Dice", "score": "QU-BraTS score", "error_dice": "Dice with errors", "round_trip": "round-trip error"}
-_COLOURS = ("#1f5fa8", "#d9742b", "#3b8f5a", "#8a4fa3")
+_COLOUR = "#1f5fa8"
 _DPI = 130
 
 
@@ -62,25 +63,28 @@ def table_csv(results: Sequence[Result]) -> str:
 
 
 def picture(results: Sequence[Result]) -> bytes:
-    """PNG: each measure of each setting, by target: seeds as small dots, their mean as a large one, a line for the
-    default's."""
+    """PNG: each measure of each setting, a row of panels for each target: seeds as small dots, their mean as a large
+    one, a line for the default's."""
     settings = list(dict.fromkeys(each.setting for each in results))
     targets = list(dict.fromkeys(each.target for each in results))
-    figure = Figure(figsize=(3.4 * len(_DRAWN) + 1.6, 0.26 * len(settings) + 1.4), layout="constrained")
-    axes = figure.subplots(1, len(_DRAWN), sharey=True)
-    for axis, (name, heading) in zip(axes, _DRAWN.items(), strict=True):
-        for colour, target in zip(_COLOURS * len(targets), targets, strict=False):
-            for place, setting in enumerate(settings):
-                values = _values(results, target, setting, name)
-                axis.plot(values, [place] * len(values), ".", color=colour, alpha=0.5)
-                if values:
-                    axis.plot(mean(values), place, "o", color=colour, label=target if place == 0 else None)
-            axis.axvline(mean(_values(results, target, "default", name)), color=colour, linewidth=0.8, alpha=0.6)
-        axis.set(xlabel=heading)
-        axis.grid(axis="y", alpha=0.3)
-    axes[0].set_yticks(range(len(settings)), settings)
-    axes[0].invert_yaxis()
-    axes[0].legend()
+    size = (3.4 * len(_DRAWN) + 1.6, len(targets) * (0.22 * len(settings) + 0.6))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(targets), len(_DRAWN), sharey=True, squeeze=False)
+    for row, target in zip(panels, targets, strict=True):
+        for panel, (name, heading) in zip(row, _DRAWN.items(), strict=True):
+            _draw_settings(panel, [_values(results, target, setting, name) for setting in settings])
+            panel.set(xlabel=f"{target}: {heading}")
+        row[0].set_yticks(range(len(settings)), settings)
+    panels[0][0].invert_yaxis()
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=_DPI, format="png")
     return buffer.getvalue()
+
+
+def _draw_settings(panel: Axes, values: Sequence[Sequence[float]]) -> None:
+    """The values of each setting, the default's first."""
+    for place, seeds in enumerate(values):
+        panel.plot(seeds, [place] * len(seeds), ".", color=_COLOUR, alpha=0.5)
+        panel.plot(mean(seeds), place, "o", color=_COLOUR)
+    panel.axvline(mean(values[0]), color=_COLOUR, linewidth=0.8, alpha=0.6)
+    panel.grid(axis="y", alpha=0.3)
