@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from helpers import noise
 from spuproj.training.files import InputError
-from spuproj.training.methods import Method, Spherical
+from spuproj.training.methods import Method, Spherical, method_named, method_names
 from spuproj.training.runs import Config, load_run, make_network, make_views, save_run
 
 SPHERES = Spherical(grid=(2, 3), radius=0.7, lift="stereographic", chart="equal_area")
@@ -150,3 +150,17 @@ def test_views_show_the_same_points_at_twice_the_resolution(lift, chart):
     for small, large in zip(coarse, fine, strict=True):
         # The coarse pixel i covers the fine pixels 2 i and 2 i + 1; half a coarse pixel is a fine one.
         assert (2 * small + 0.5 - large)[both].abs().max() < 1
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_a_finer_slice_of_the_same_field_is_seen_through_the_same_views(name):
+    config = Config("WT", (240.0, 200.0), (72, 60), (0.2, 0.25, 0.8, 0.75), method_named(name))
+    coarse, fine = make_views(config, (48, 40)), make_views(config, (144, 120))
+    # Where a view pixel looks, as a fraction of the slice.
+    for one, other, side, finer in zip(
+        coarse.slice_coordinates(), fine.slice_coordinates(), (48, 40), (144, 120), strict=True
+    ):
+        seen, again = (one + 0.5) / side, (other + 0.5) / finer
+        both = ~(seen.isnan() | again.isnan())
+        assert both.double().mean() > 0.5
+        assert (seen - again)[both].abs().max() < 0.6 / side
