@@ -435,7 +435,7 @@ def test_the_command_prints_the_tables_writes_three_files_and_overwrites_only_wh
     assert measured == [True, False]
 
 
-TRAINING_LAYER = {"training_layer", "throughput", "predict_share", "step_share"}
+TRAINING_LAYER = {"training_layer", "throughput", "predict_cost", "step_share"}
 
 
 def test_the_benchmark_of_the_ops_never_imports_the_training_layer():

@@ -8,8 +8,9 @@ import time
 import pytest
 
 from spuproj import Views
-from spuproj.benchmarks import predict_share as subject
+from spuproj.benchmarks import predict_cost as subject
 from spuproj.benchmarks import training_layer
+from spuproj.benchmarks.predict_cost import Cost
 from spuproj.benchmarks.throughput import Rates
 from spuproj.training import prediction
 
@@ -19,24 +20,30 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_the_share_is_that_of_the_calls(cohort, models, monkeypatch):
     monkeypatch.setattr(prediction, "case_sheet", lambda case, predictions, config, path, truth: path.write_text(""))
-    project, small = Views.project, subject.predict_share([models["WT"]], cohort[1])
-    assert 0 < small < 100
+    project, small = Views.project, subject.predict_cost([models["WT"]], cohort[1])
+    assert 0 < small.share < 100
+    assert small.seconds > 0
 
     def slow(*arguments, **options):
         time.sleep(0.3)
         return project(*arguments, **options)
 
     monkeypatch.setattr(Views, "project", slow)
-    assert max(small, 60) < subject.predict_share([models["WT"]], cohort[1]) < 100
+    large = subject.predict_cost([models["WT"]], cohort[1])
+    assert max(small.share, 60) < large.share < 100
+    assert large.seconds > 0.3
     assert Views.project is slow
 
 
 def test_the_ratios_are_printed_and_kept_with_the_machine(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(training_layer, "measure", lambda *_, **__: Rates(loader=1000.0, ready=40.0, training=38.0))
-    monkeypatch.setattr(training_layer, "predict_share", lambda models, case: 2.5 if (case, models) == (1, [2]) else 0)
+    monkeypatch.setattr(
+        training_layer, "predict_cost", lambda models, case: Cost(7.0, 2.5) if (case, models) == (1, [2]) else 0
+    )
     training_layer.run(1, [2], tmp_path)
     (path,) = tmp_path.iterdir()
     kept = json.loads(path.read_text())
+    assert kept["a prediction, from files to files, in seconds"] == 7
     assert kept["projecting and reducing, percent of a prediction"] == 2.5
     assert kept["training through views, percent of training on tensors that lie ready"] == pytest.approx(95)
     assert kept["slices per second"] == {"loader": 1000.0, "ready": 40.0, "training": 38.0}

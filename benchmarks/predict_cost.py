@@ -1,9 +1,10 @@
-"""What projecting and reducing cost within a prediction."""
+"""What a prediction costs, and projecting and reducing within it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,11 +16,23 @@ from spuproj import Views
 from spuproj.training.prediction import predict
 
 
-def predict_share(models: Sequence[Path], folder: Path) -> float:
-    """Percent of ``predict``'s time that goes into ``Views.project`` and ``Views.reduce``, first calls' plans and all.
+@dataclass(frozen=True)
+class Cost:
+    """The time of one patient's prediction.
 
-    The whole is everything from loading the models to the last file, but not the imports. A GPU is waited for around
-    each of the calls, which counts against them more than overlapping would.
+    Attributes:
+        seconds: of all of it, from files to files.
+        share: percent of it that goes into ``Views.project`` and ``Views.reduce``, first calls' plans and all.
+    """
+
+    seconds: float
+    share: float
+
+
+def predict_cost(models: Sequence[Path], folder: Path) -> Cost:
+    """Times ``predict``, from loading the models to the last file, but not the imports.
+
+    A GPU is waited for around each of the timed calls, which counts against them more than overlapping would.
 
     Args:
         models: as ``predict`` takes them.
@@ -40,7 +53,8 @@ def predict_share(models: Sequence[Path], folder: Path) -> float:
     with TemporaryDirectory() as out, patch.multiple(Views, **replaced):
         start = _now()
         predict(models, folder, Path(out))
-        return 100 * sum(spent) / (_now() - start)
+        seconds = _now() - start
+    return Cost(seconds, 100 * sum(spent) / seconds)
 
 
 def _now() -> float:
