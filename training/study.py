@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -99,26 +100,24 @@ def study(
     settings = varied(method, SPHERICAL if variations is None else variations)
     watched = chosen(cases_in(data, labels), read_split(split, fold).validation)
     results = []
-    for target in targets:
-        for name, each in settings.items():
-            for seed in seeds:
-                run = out / "runs" / target / name / str(seed)
-                if not (run / WEIGHTS).is_file():
-                    number = list(settings).index(name) + 1
-                    console.print(f"{target}, {name}, seed {seed}: setting {number} of {len(settings)}")
-                    train(
-                        data,
-                        target,
-                        run,
-                        method=each,
-                        split=split,
-                        fold=fold,
-                        seed=seed,
-                        labels=labels,
-                        resume=stopped(run),
-                        cache=out / "cache",
-                    )
-                results.append(_result(name, target, run, each, watched))
+    for target, (name, each), seed in product(targets, settings.items(), seeds):
+        run = out / "runs" / target / name / str(seed)
+        if not (run / WEIGHTS).is_file():
+            number = list(settings).index(name) + 1
+            console.print(f"{target}, {name}, seed {seed}: setting {number} of {len(settings)}")
+            train(
+                data,
+                target,
+                run,
+                method=each,
+                split=split,
+                fold=fold,
+                seed=seed,
+                labels=labels,
+                resume=stopped(run),
+                cache=out / "cache",
+            )
+        results.append(_result(name, target, run, each, watched))
     show(console_table(results))
     contents = {
         "table.csv": table_csv(results).encode(),
