@@ -320,8 +320,7 @@ def test_a_tiny_reduce_is_compared_with_one_call_of_grid_sample():
     case = next(tiny for tiny in TINY if tiny.op == "reduce")
     rows = [row(OURS, FRESH, 3.0, case), row("grid_sample", "", 9.0, case), row(ONE_CALL, "", 2.0, case)]
     assert [goal.measured for goal in goals(rows, [], 2)] == [pytest.approx(1.5)]
-    ours = {entry.name for entry in contenders(make_problem(case))}
-    assert ONE_CALL in ours
+    assert ONE_CALL in {entry.name for entry in contenders(make_problem(case))}
     assert all(ONE_CALL not in {entry.name for entry in contenders(make_problem(tiny))} for tiny in TINY[:4])
 
 

@@ -75,7 +75,7 @@ def test_augmentations_are_rotations_with_flips_and_then_scalings():
     "views", [Spherical(), Spherical(magnification=1.5), Zoom(), Augmented((0, 20), ("both",), (0.8,))]
 )
 def test_a_finer_raster_shows_the_same_in_more_pixels(views):
-    fine = views.views(SIZE, (96, 80), BOX, raster=2.0).geometry
+    fine = views.views(SIZE, (96, 80), BOX).geometry
     coarse = views.views(SIZE, SIZE, BOX).geometry
     # Equal but for where the pole lands, and for the scale; contained views keep half a pixel's margin on all sides.
     same = [column for column in range(17) if column not in (3, 4, 5)]

@@ -55,16 +55,15 @@ class Spherical:
         if self.magnification is not None:
             positive(self.magnification, "magnification")
 
-    def views(self, size: Size, view_size: Size, extent: Box, raster: float = 1.0) -> Views:
+    def views(self, size: Size, view_size: Size, extent: Box) -> Views:
         """The views of slices of ``size``.
 
         Args:
             size: (H, W) of the slice, in pixels.
-            view_size: (h, w) of the view raster, in pixels.
+            view_size: (h, w) of the view raster, in pixels, over the slice's field of view, coarser or finer.
             extent: (y0, x0, y1, x1), the brain's box, in pixels.
-            raster: view pixels per slice pixel where nothing is magnified.
         """
-        magnification = None if self.magnification is None else self.magnification * raster
+        magnification = None if self.magnification is None else self.magnification * _fineness(size, view_size)
         return Views.spherical(
             size,
             grid=self.grid,
@@ -98,10 +97,10 @@ class Zoom:
         choice(self.cover, COVERS, "cover")
         positive(self.factor, "factor")
 
-    def views(self, size: Size, view_size: Size, extent: Box, raster: float = 1.0) -> Views:
+    def views(self, size: Size, view_size: Size, extent: Box) -> Views:
         """The views of slices of ``size``; see ``Spherical.views``."""
         centers = grid_centers(size, self.grid, extent if self.cover == "brain" else None)
-        return Views.zoom(size, centers, factor=self.factor * raster, view_size=view_size)
+        return Views.zoom(size, centers, factor=self.factor * _fineness(size, view_size), view_size=view_size)
 
 
 @dataclass(frozen=True)
@@ -125,16 +124,22 @@ class Augmented:
         for scaling in self.scalings:
             positive(scaling, "scalings")
 
-    def views(self, size: Size, view_size: Size, extent: Box, raster: float = 1.0) -> Views:
+    def views(self, size: Size, view_size: Size, extent: Box) -> Views:
         """The views of slices of ``size``, the first angle with the first flip in front; see ``Spherical.views``."""
+        fineness = _fineness(size, view_size)
         angles = [math.radians(angle) for angle in self.angles]
         rigid = Views.rigid(size, angles=angles, flips=self.flips, view_size=view_size)
         turned = Geometry.from_table(rigid.geometry)
-        views = Views(replace(turned, scale=turned.scale * raster), size, view_size)
+        views = Views(replace(turned, scale=turned.scale * fineness), size, view_size)
         center = [((size[0] - 1) / 2, (size[1] - 1) / 2)]
         for scaling in self.scalings:
-            views = views + Views.zoom(size, center, factor=scaling * raster, view_size=view_size)
+            views = views + Views.zoom(size, center, factor=scaling * fineness, view_size=view_size)
         return views
+
+
+def _fineness(size: Size, view_size: Size) -> float:
+    """View pixels per slice pixel where nothing is magnified: a network then sees things as large at any resolution."""
+    return min(view / side for view, side in zip(view_size, size, strict=True))
 
 
 ViewSet = Spherical | Zoom | Augmented

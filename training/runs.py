@@ -68,9 +68,7 @@ def make_views(config: Config, size: tuple[int, int]) -> Views:
     height, width = size[0] - 1, size[1] - 1
     y0, x0, y1, x1 = config.extent
     box = (y0 * height, x0 * width, y1 * height, x1 * width)
-    # Not the method's own, which holds for slices of the size trained on: the network sees things as large as there.
-    raster = min(view / side for view, side in zip(config.view_size, size, strict=True))
-    return config.method.views.views(size, config.view_size, box, raster)
+    return config.method.views.views(size, config.view_size, box)
 
 
 def config_values(config: Config) -> dict[str, Any]:
