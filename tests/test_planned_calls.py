@@ -209,6 +209,24 @@ def test_plans_are_bounded():
     assert run.returncode == 0, run.stderr
 
 
+FULL = """
+import torch
+from spuproj import functional, Views
+from spuproj.backends.cpu_plans import LIMIT, plans
+image, table = torch.ones(1, 1, 8, 8), Views.rigid((8, 8)).geometry
+for height in range(1, 1 + LIMIT):
+    functional.project(image, table, (height, 4))
+assert len(plans) == LIMIT, len(plans)
+functional.project(image.requires_grad_(), table, (1, 4))
+assert len(plans) == LIMIT, len(plans)
+"""
+
+
+def test_a_call_planned_again_makes_no_room_for_itself():
+    run = run_python(FULL)
+    assert run.returncode == 0, run.stderr
+
+
 EVICTED = """
 import gc
 import weakref

@@ -114,7 +114,7 @@ class Plans {
         if (!hash_of(plan->signature, name, options, hash)) return;
         // What is dropped goes when the map is whole again: a tensor's end may let another thread in.
         decltype(plans_) dropped;
-        if (plans_.size() >= limit_) dropped.swap(plans_);
+        if (plans_.size() >= limit_ && plans_.count(hash) == 0) dropped.swap(plans_);
         plans_[hash].swap(plan);
     }
 
