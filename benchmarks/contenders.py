@@ -21,6 +21,7 @@ OURS = "spuproj"
 COPY = "copy"
 FRESH = "new tensor"
 BUFFERED = "out="
+LAST = "channels_last out="
 FIRST_CALL = "first call"
 ONE_CALL = "one grid_sample"
 """Beside a tiny op of which grid_sample's call is only a part: that call alone."""
@@ -83,10 +84,12 @@ def peer_contender(peer: Peer, problem: Problem) -> Contender:
 
 
 def our_forms(case: Case) -> tuple[str, ...]:
-    """The ways to call ours: with a new result, into a buffer, and on views that it has not met before."""
+    """The ways to call ours: with a new result, into a buffer, of either layout, and on views that it has not met."""
     if case.op != "project":
         return (FRESH,)
-    return (FRESH, BUFFERED) if case.large else (FRESH, BUFFERED, FIRST_CALL)
+    if case.large:
+        return (FRESH, BUFFERED)
+    return (FRESH, BUFFERED, LAST, FIRST_CALL) if case.channels > 1 else (FRESH, BUFFERED, FIRST_CALL)
 
 
 def our_contenders(problem: Problem) -> list[Contender]:
@@ -99,19 +102,31 @@ def _our_contender(problem: Problem, form: str) -> Contender:
     reduces = case.forward_op == "reduce"
     work = _our_reduce(problem) if reduces else _work(_our_sampler(problem, form), problem)
     near = 1e-9 * max(case.size)
-    return Contender(OURS, form, *work, near, _tolerance(case, near), buffered=form == BUFFERED)
+    return Contender(OURS, form, *work, near, _tolerance(case, near), buffered=form in _BUFFERS)
 
 
 def _our_sampler(problem: Problem, form: str) -> Sampler:
     case, table = problem.case, problem.views.geometry
     tables = _unseen(table) if form == FIRST_CALL else repeat(table)
-    options: dict[str, Any] = {"out": torch.zeros(case.stack_shape, dtype=case.torch_dtype)} if form == BUFFERED else {}
+    options = {"out": _BUFFERS[form](case)} if form in _BUFFERS else {}
     op = functional.project if case.forward_op == "project" else functional.unproject
 
     def sample(planes: Tensor) -> Tensor:
         return op(planes, next(tables), case.size, interpolation=case.interpolation, **options)
 
     return Sampler(lambda planes: planes, sample, lambda stack: stack)
+
+
+def _planar(case: Case) -> Tensor:
+    return torch.zeros(case.stack_shape, dtype=case.torch_dtype)
+
+
+def _channels_last(case: Case) -> Tensor:
+    batch, views, channels, height, width = case.stack_shape
+    return torch.zeros(batch, views, height, width, channels, dtype=case.torch_dtype).movedim(-1, 2)
+
+
+_BUFFERS: dict[str, Callable[[Case], Tensor]] = {BUFFERED: _planar, LAST: _channels_last}
 
 
 def _unseen(table: Tensor) -> Iterator[Tensor]:

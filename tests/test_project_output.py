@@ -19,13 +19,15 @@ def channels_last(stack):
     return stack.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4, 20])
+@pytest.mark.parametrize("channels", [1, 3, 4, 16, 20])
 @pytest.mark.parametrize("out_dtype", FLOATING)
 @given(
-    table=tables(SIZE, VIEW_SIZE), memory_format=st.sampled_from([None, torch.contiguous_format, torch.channels_last])
+    batch=st.integers(1, 2),
+    table=st.one_of(tables(SIZE, VIEW_SIZE), st.just(Views.rigid(SIZE, view_size=VIEW_SIZE).geometry)),
+    memory_format=st.sampled_from([None, torch.contiguous_format, torch.channels_last]),
 )
-def test_every_dtype_and_format_holds_the_same_views(backend, channels, out_dtype, table, memory_format):
-    image = noise(2, channels, *SIZE)
+def test_every_dtype_and_format_holds_the_same_views(backend, channels, out_dtype, batch, table, memory_format):
+    image = noise(batch, channels, *SIZE)
     stack = backend.project(image, table, VIEW_SIZE, "bilinear", "zeros", out_dtype, memory_format)
     plain = backend.project(image, table, VIEW_SIZE, "bilinear", "zeros")
     assert stack.dtype == out_dtype

@@ -6,8 +6,8 @@ import json
 import pytest
 import torch
 
-from helpers import every_result, random_geometry, run_python
-from spuproj import Views, _cpu
+from helpers import every_result, noise, random_geometry, run_python
+from spuproj import Views, _cpu, functional
 
 SIZE, VIEW_SIZE = (37, 41), (33, 45)
 
@@ -20,6 +20,8 @@ def digests():
         for op, results in every_result(table, SIZE, VIEW_SIZE, batch, channels).items():
             bits = b"".join(part.numpy().tobytes() for part in results)
             found[f"{op} of {batch} x {channels} planes"] = hashlib.sha256(bits).hexdigest()
+        last = functional.project(noise(batch, channels, *SIZE), table, VIEW_SIZE, memory_format=torch.channels_last)
+        found[f"{batch} x {channels} channels last"] = hashlib.sha256(last.numpy().tobytes()).hexdigest()
     same = Views.rigid((256, 256))
     for name, image, dtype in (("wide", every_half(), torch.float32), ("half", floats_around_halves(), torch.float16)):
         bits = same.project(image, out_dtype=dtype).view(torch.int16).numpy().tobytes()

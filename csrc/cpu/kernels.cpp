@@ -144,6 +144,12 @@ inline bool all_blend(const TapRun<A>& taps) {
     return any >= 0;
 }
 
+// The blends of taps [start, end) as a block.
+template <class A, int L>
+inline void blend_each(const TapRun<A>& taps, int64_t start, int64_t end, const A* block, A* blends) {
+    for (int64_t p = start; p < end; ++p) store_lanes<A, L>(blends + (p - start) * L, blend_at<A, L>(taps, p, block));
+}
+
 // One pixel's planes fill half a register at least: a tap at a time.
 template <class A, int L>
 bool gather(const TapRun<A>& run, const A* block, A* const* rows) {
@@ -152,11 +158,18 @@ bool gather(const TapRun<A>& run, const A* block, A* const* rows) {
     A values[kRun * L], *to[L];
     for (int64_t start = 0; start < taps.count; start += kRun) {
         const int64_t end = least(start + kRun, taps.count);
-        for (int64_t p = start; p < end; ++p)
-            store_lanes<A, L>(values + (p - start) * L, blend_at<A, L>(taps, p, block));
+        blend_each<A, L>(taps, start, end, block, values);
         for (int l = 0; l < L; ++l) to[l] = rows[l] + start;
         deinterleave<A, L>(values, end - start, to);
     }
+    return true;
+}
+
+template <class A, int L>
+bool gather_block(const TapRun<A>& run, const A* block, A* blends) {
+    const TapRun<A> taps = run;
+    if (!any_source(taps)) return false;
+    blend_each<A, L>(taps, 0, taps.count, block, blends);
     return true;
 }
 
@@ -228,57 +241,110 @@ inline Eight blend_two(const int32_t* index, const float* fraction_y, const floa
     return mix(left, right, shuffle<float, 8, Repeat<float, K>>(x, x));
 }
 
-// Eight taps, each of which blends four pixels or, in a partial group, perhaps has no source: these read pixel 0, where
-// the others show that there are four to blend.
-inline void gather_eight(const TapRun<float>& taps, int64_t start, bool partial, const float* block,
-                         float* const (&rows)[4]) {
-    const float* y = taps.fraction_y + start;
-    const Eight x = load_vector<float, 8>(taps.fraction_x + start);
-    const auto stored = load_vector<int32_t, 8>(taps.index + start);
-    const int32_t* index = taps.index + start;
-    int32_t readable[8];
-    if (partial) {
-        store_vector<int32_t, 8>(readable, stored < 0 ? Vector<int32_t, 8>{} : stored);
-        index = readable;
-    }
-    const float* below = block + taps.width * 4;
-    Eight square[4] = {blend_two<0>(index, y, block, below, x), blend_two<1>(index, y, block, below, x),
-                       blend_two<2>(index, y, block, below, x), blend_two<3>(index, y, block, below, x)};
-    transpose_parts<float, 8, 4>(square);
-    if (partial)
-        for (Eight& row : square) row = stored < 0 ? Eight{} : row;
-    for (int l = 0; l < 4; ++l) store_vector<float, 8>(rows[l] + start, square[l]);
-}
-
 // How far ahead of what is written cache lines are asked for.
 constexpr int64_t kAhead = 128;
 
+// Where the blends of eight taps of four planes go: a row of each plane.
+struct FourRows {
+    float* row[4];
+
+    void ask(int64_t start) const {
+        if (start % 16 == 0)
+            for (const float* to : row) __builtin_prefetch(to + start + kAhead);
+    }
+    void put_zeros(int64_t start) const {
+        for (float* to : row) store_vector<float, 8>(to + start, Eight{});
+    }
+    void put(int64_t p, Vector<float, 4> value) const {
+        for (int l = 0; l < 4; ++l) row[l][p] = value[l];
+    }
+    // Taps K and K + 4 in blends[K]; zeros for those without a source where Partial says that there are some.
+    template <bool Partial>
+    void put_eight(int64_t start, const int32_t* index, Eight (&blends)[4]) const {
+        transpose_parts<float, 8, 4>(blends);
+        for (int l = 0; l < 4; ++l)
+            store_vector<float, 8>(row[l] + start, valid_values<Partial, float, 8>(index, blends[l]));
+    }
+};
+
+// The same for a block of them.
+struct FourPlaneBlock {
+    float* pixels;
+
+    void ask(int64_t start) const {
+        __builtin_prefetch(pixels + (start + kAhead) * 4);
+        __builtin_prefetch(pixels + (start + kAhead) * 4 + 16);
+    }
+    void put_zeros(int64_t start) const {
+        for (int64_t p = start; p < start + 8; p += 2) store_vector<float, 8>(pixels + p * 4, Eight{});
+    }
+    void put(int64_t p, Vector<float, 4> value) const { store_vector<float, 4>(pixels + p * 4, value); }
+    template <bool Partial>
+    void put_eight(int64_t start, const int32_t* index, Eight (&blends)[4]) const {
+        Vector<float, 4> halves[2];
+        for (int k = 0; k < 4; ++k) {
+            std::memcpy(halves, &blends[k], sizeof(halves));
+            put(start + k, halves[0]);
+            put(start + k + 4, halves[1]);
+        }
+        if constexpr (Partial)
+            for (int k = 0; k < 8; ++k)
+                if (index[k] < 0) put(start + k, Vector<float, 4>{});
+    }
+};
+
+// Eight taps that blend four pixels or, in a partial group, perhaps have no source: these read pixel 0, where the
+// others show that there are four to blend.
+template <bool Partial, class To>
+inline void gather_eight(const TapRun<float>& taps, int64_t start, const float* block, const To& to) {
+    const float* y = taps.fraction_y + start;
+    const Eight x = load_vector<float, 8>(taps.fraction_x + start);
+    const int32_t *stored = taps.index + start, *index = stored;
+    int32_t readable[8];
+    if constexpr (Partial) {
+        const auto given = load_vector<int32_t, 8>(stored);
+        store_vector<int32_t, 8>(readable, given < 0 ? Vector<int32_t, 8>{} : given);
+        index = readable;
+    }
+    const float* below = block + taps.width * 4;
+    Eight blends[4] = {blend_two<0>(index, y, block, below, x), blend_two<1>(index, y, block, below, x),
+                       blend_two<2>(index, y, block, below, x), blend_two<3>(index, y, block, below, x)};
+    to.template put_eight<Partial>(start, stored, blends);
+}
+
 // Four planes where a register holds eight floats: eight taps at a time.
-bool gather_narrow(const TapRun<float>& run, const float* block, float* const* rows) {
+template <class To>
+bool gather_narrow(const TapRun<float>& run, const float* block, const To& given) {
     const TapRun<float> taps = run;
     if (!any_source(taps)) return false;
-    float* const to[4] = {rows[0], rows[1], rows[2], rows[3]};
+    const To to = given;
     // The next row of points mostly reads one row further down, which may lie beyond the block's end.
     const intptr_t next = reinterpret_cast<intptr_t>(block) + 2 * taps.width * int64_t(4 * sizeof(float));
     for (int64_t start = 0; start < taps.count; start += 8) {
         const Group group = group_at<8>(taps, start);
         if (group == Group::kBlend || group == Group::kPartial) {
-            if (start % 16 == 0)
-                for (const float* row : to) __builtin_prefetch(row + start + kAhead);
+            to.ask(start);
             const intptr_t first = next + taps.index[start] * int64_t(4 * sizeof(float));
             __builtin_prefetch(reinterpret_cast<const void*>(first));
             __builtin_prefetch(reinterpret_cast<const void*>(first + kLineBytes));
-            gather_eight(taps, start, group == Group::kPartial, block, to);
+            group == Group::kBlend ? gather_eight<false>(taps, start, block, to)
+                                   : gather_eight<true>(taps, start, block, to);
         } else if (group == Group::kNone) {
-            for (float* row : to) store_vector<float, 8>(row + start, Eight{});
+            to.put_zeros(start);
         } else {
-            for (int64_t p = start; p < start + 8 && p < taps.count; ++p) {
-                const auto value = blend_at<float, 4>(taps, p, block).part[0];
-                for (int l = 0; l < 4; ++l) to[l][p] = value[l];
-            }
+            for (int64_t p = start; p < start + 8 && p < taps.count; ++p)
+                to.put(p, blend_at<float, 4>(taps, p, block).part[0]);
         }
     }
     return true;
+}
+
+bool gather_four_rows(const TapRun<float>& taps, const float* block, float* const* rows) {
+    return gather_narrow(taps, block, FourRows{{rows[0], rows[1], rows[2], rows[3]}});
+}
+
+bool gather_four_plane_block(const TapRun<float>& taps, const float* block, float* blends) {
+    return gather_narrow(taps, block, FourPlaneBlock{blends});
 }
 
 #endif
@@ -538,23 +604,19 @@ inline void convert_row(const A* row, int64_t count, O* to) {
 
 template <class A, class O>
 void write(const A* row, int64_t count, bool stream, void* to) {
+    const int64_t bytes = count * static_cast<int64_t>(sizeof(O));
+    char* out = static_cast<char*>(to);
+    // Streaming pays where whole cache lines are written.
+    if (!stream || bytes % kLineBytes != 0 || reinterpret_cast<uintptr_t>(to) % kLineBytes != 0)
+        return convert_row(row, count, static_cast<O*>(to));
     O converted[kRun];
     const void* from = row;
     if constexpr (!std::is_same_v<A, O>) {
         convert_row(row, count, converted);
         from = converted;
     }
-    const int64_t bytes = count * static_cast<int64_t>(sizeof(O));
     const char* values = static_cast<const char*>(from);
-    char* out = static_cast<char*>(to);
-    // Streaming pays where whole cache lines are written.
-    if (stream && bytes % kLineBytes == 0 && reinterpret_cast<uintptr_t>(to) % kLineBytes == 0) {
-        for (int64_t at = 0; at < bytes; at += kRegisterBytes) stream_vector(out + at, load_vector(values + at));
-        return;
-    }
-    int64_t at = 0;
-    for (; at + kRegisterBytes <= bytes; at += kRegisterBytes) store_vector(out + at, load_vector(values + at));
-    if (at < bytes) std::memcpy(out + at, values + at, static_cast<size_t>(bytes - at));
+    for (int64_t at = 0; at < bytes; at += kRegisterBytes) stream_vector(out + at, load_vector(values + at));
 }
 
 template <class A, class O>
@@ -655,16 +717,20 @@ void copy(const int32_t* index, int64_t count, const void* source, int64_t pixel
 
 template <class A, int L>
 constexpr LaneKernels<A> lane_kernels() {
-    LaneKernels<A> kernels = {L, interleave<A, L>, deinterleave<A, L>, gather<A, L>, reduce<A, L>, scatter<A, L>};
+    LaneKernels<A> kernels = {
+        L, interleave<A, L>, deinterleave<A, L>, gather<A, L>, gather_block<A, L>, reduce<A, L>, scatter<A, L>};
 #if defined(__AVX__)
-    if constexpr (std::is_same_v<A, float> && L == 4) kernels.gather = gather_narrow;
+    if constexpr (std::is_same_v<A, float> && L == 4) {
+        kernels.gather = gather_four_rows;
+        kernels.gather_block = gather_four_plane_block;
+    }
 #endif
     return kernels;
 }
 
 template <class A>
 constexpr ArithmeticKernels<A> arithmetic_kernels() {
-    return {{1, interleave<A, 1>, deinterleave<A, 1>, gather_single<A>, reduce_single<A>, scatter<A, 1>},
+    return {{1, interleave<A, 1>, deinterleave<A, 1>, gather_single<A>, nullptr, reduce_single<A>, scatter<A, 1>},
             lane_kernels<A, 4>(),
             lane_kernels<A, kMaxLanes>(),
             slope<A>,

@@ -36,6 +36,8 @@ struct LaneKernels {
     // rows of the blends of any number of taps, zero where a point has no source; false, and nothing written, where
     // none has one
     bool (*gather)(const TapRun<A>& taps, const A* block, A* const* rows);
+    // the same blends as a block; null for a single plane, whose block is a row
+    bool (*gather_block)(const TapRun<A>& taps, const A* block, A* blends);
     // rows of mean and population variance, and the count, of what the same taps of each view read in its block
     void (*reduce)(const TapRun<A>* taps, const A* const* blocks, int64_t views, A* const* mean, A* const* variance,
                    int32_t* count);

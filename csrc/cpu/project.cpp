@@ -7,6 +7,14 @@ namespace {
 // A unit of work: enough to pay for its start, few enough to keep several threads busy with one view.
 constexpr int64_t kUnitPixels = 256 * kRun;
 
+// The kernels for the planes of a result; where it has its channels side by side, those that have them so too.
+template <class A>
+const LaneKernels<A>& kernels_for(const Shape& shape, const Taps& taps, const Planes& destination) {
+    const LaneKernels<A>& narrow = arithmetic_kernels(A()).narrow;
+    if (destination.pixel_stride == narrow.lanes) return narrow;
+    return lane_kernels<A>(sharing_planes(shape, taps.sample_stride));
+}
+
 // Blocks of the source, so many at a time that every thread has its own.
 template <class E, class A = typename Arithmetic<E>::type>
 class SourceBlocks {
@@ -65,7 +73,7 @@ void project(int dtype, int destination_dtype, const Shape& shape, const Taps& t
     with_element(dtype, [&](auto element) {
         using E = decltype(element);
         using A = typename Arithmetic<E>::type;
-        const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, taps.sample_stride));
+        const LaneKernels<A>& kernels = kernels_for<A>(shape, taps, destination);
         const Blocks blocks(shape, taps.sample_stride, kernels.lanes);
         const Output output = {
             destination_dtype, destination,
@@ -83,11 +91,10 @@ void project(int dtype, int destination_dtype, const Shape& shape, const Taps& t
                 for (int64_t l = 0; l < planes; ++l) to[l] += n * destination.view_stride;
                 const A* from = sources.read(block);
                 const int64_t tap = blocks.sample(block) * taps.sample_stride + n * taps.pixels;
-                Writer<A> writer(output, to, planes);
+                Writer<A> writer(kernels, output, to, planes);
                 const int64_t last = std::min(taps.pixels, (part + 1) * kUnitPixels);
                 for_each_run(part * kUnitPixels, last, writer.longest_run(), [&](int64_t first, int64_t count) {
-                    const TapRun<A> run = run_of<A>(taps, tap + first, count);
-                    writer.end(kernels.gather(run, from, writer.begin(first, count)));
+                    writer.gather(run_of<A>(taps, tap + first, count), from, first);
                 });
             });
         }

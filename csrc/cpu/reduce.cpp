@@ -63,8 +63,8 @@ void reduce(int dtype, const Shape& shape, const Tiles& tiles, const Planes& sou
             int64_t from[kMaxLanes], to[kMaxLanes];
             const int64_t planes = blocks.offsets(block, source, from);
             blocks.offsets(block, slices_of(shape, pixels, mean), to);
-            Writer<A> means({dtype, slices_of(shape, pixels, mean), stream}, to, planes);
-            Writer<A> variances({dtype, slices_of(shape, pixels, variance), stream}, to, planes);
+            Writer<A> means(kernels, {dtype, slices_of(shape, pixels, mean), stream}, to, planes);
+            Writer<A> variances(kernels, {dtype, slices_of(shape, pixels, variance), stream}, to, planes);
             ReduceTile<A> work(kernels, shape.views);
             A* windows = scratch.get<A>(most * kernels.lanes);
             for (int64_t left = 0; left < across; ++left) {

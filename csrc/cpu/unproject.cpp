@@ -24,7 +24,7 @@ void unproject(int dtype, const Shape& shape, const Tiles& tiles, const Planes& 
             const E* view = static_cast<const E*>(source.data) + n * source.view_stride;
             const int64_t first_tile =
                 blocks.sample(block) * tiles.sample_stride + n * tiles_per_view(tiles) + top * across;
-            Writer<A> writer(output, to, planes);
+            Writer<A> writer(kernels, output, to, planes);
             A* pixels = scratch.get<A>(most * kernels.lanes);
             for (int64_t left = 0; left < across; ++left) {
                 const Window& window = tiles.window[first_tile + left];
@@ -33,7 +33,7 @@ void unproject(int dtype, const Shape& shape, const Tiles& tiles, const Planes& 
                 for (int64_t row = 0; row < std::min(kTileRows, tiles.height - top * kTileRows); ++row) {
                     const TapRun<A> run = run_of<A>(tiles, first_tile + left, row, count);
                     const int64_t first = (top * kTileRows + row) * tiles.width + left * kTileColumns;
-                    writer.end(kernels.gather(run, pixels, writer.begin(first, count)));
+                    writer.gather(run, pixels, first);
                 }
             }
         });

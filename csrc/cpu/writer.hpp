@@ -15,17 +15,20 @@ struct Output {
     bool stream;
 };
 
-// Takes the rows of up to kMaxLanes planes from a kernel, run by run. `offset` is each plane's distance from the
-// tensor's beginning, in elements. Lanes without a plane of their own repeat the last one, also in what they write.
+// Takes values of up to kMaxLanes planes from a kernel, run by run. `offset` is each plane's distance from the tensor's
+// beginning, in elements. Lanes without a plane of their own repeat the last one, also in what they write.
 template <class A>
 class Writer {
  public:
-    Writer(const Output& output, const int64_t* offset, int64_t planes)
-        : to_(static_cast<char*>(output.planes.data)),
+    Writer(const LaneKernels<A>& kernels, const Output& output, const int64_t* offset, int64_t planes)
+        : kernels_(kernels),
+          to_(static_cast<char*>(output.planes.data)),
           size_(element_size(output.dtype)),
           pixel_stride_(output.planes.pixel_stride),
           stream_(output.stream),
-          in_place_(!output.stream && pixel_stride_ == 1 && output.dtype == dtype_of(A())),
+          in_block_(planes > 1 && planes == kernels.lanes && planes == pixel_stride_ &&
+                    offset[planes - 1] == offset[0] + planes - 1),
+          in_place_(!output.stream && (pixel_stride_ == 1 || in_block_) && output.dtype == dtype_of(A())),
           write_row_(arithmetic_kernels(A()).write[output.dtype]),
           write_pixels_(arithmetic_kernels(A()).write_pixels[output.dtype]),
           offset_(offset),
@@ -40,6 +43,14 @@ class Writer {
 
     // How many pixels may be written at once, where the planes hold that many.
     int64_t longest_run() const { return in_place_ ? INT32_MAX : kRun; }
+
+    // The blends of a run of taps, from pixel `first` on.
+    void gather(const TapRun<A>& taps, const A* block, int64_t first) {
+        if (in_block_)
+            gather_block(taps, block, first);
+        else
+            end(kernels_.gather(taps, block, begin(first, taps.count)));
+    }
 
     // Where a kernel puts pixels [first, first + count) of each plane: the tensor itself where its rows are like that.
     A* const* begin(int64_t first, int64_t count) {
@@ -60,6 +71,18 @@ class Writer {
     }
 
  private:
+    // For planes that lie side by side, as a kernel's block does.
+    void gather_block(const TapRun<A>& taps, const A* block, int64_t first) {
+        char* to = to_ + (offset_[0] + first * pixel_stride_) * size_;
+        A* blends = in_place_ ? reinterpret_cast<A*>(to) : buffer_;
+        const int64_t elements = taps.count * planes_;
+        if (!kernels_.gather_block(taps, block, blends)) std::fill_n(blends, elements, A(0));
+        if (in_place_) return;
+        for_each_run(0, elements, [&](int64_t start, int64_t count) {
+            write_row_(blends + start, count, stream_, to + start * size_);
+        });
+    }
+
     void write() const {
         for (int64_t l = 0; l < planes_;) {
             char* to = to_ + (offset_[l] + first_ * pixel_stride_) * size_;
@@ -69,29 +92,16 @@ class Writer {
             } else {
                 // The channels of one sample lie side by side.
                 while (end < planes_ && offset_[end] == offset_[end - 1] + 1) ++end;
-                write_pixels(rows_[l], end - l, to);
+                write_pixels_(rows_[l], end - l, count_, pixel_stride_, to);
             }
             l = end;
         }
     }
 
-    void write_pixels(const A* rows, int64_t channels, char* to) const {
-        const LaneKernels<A>& four = arithmetic_kernels(A()).narrow;
-        if (channels != four.lanes || channels != pixel_stride_) {
-            write_pixels_(rows, channels, count_, pixel_stride_, to);
-            return;
-        }
-        const A* channel[] = {rows, rows + kRun, rows + 2 * kRun, rows + 3 * kRun};
-        A block[4 * kRun];
-        four.interleave(channel, count_, block);
-        for_each_run(0, channels * count_, [&](int64_t start, int64_t elements) {
-            write_row_(block + start, elements, stream_, to + start * size_);
-        });
-    }
-
+    const LaneKernels<A>& kernels_;
     char* to_;
     int64_t size_, pixel_stride_;
-    bool stream_, in_place_;
+    bool stream_, in_block_, in_place_;
     void (*write_row_)(const A*, int64_t, bool, void*);
     void (*write_pixels_)(const A*, int64_t, int64_t, int64_t, void*);
     const int64_t* offset_;
