@@ -14,6 +14,7 @@ from scipy import ndimage
 from skimage import transform
 from torch import Tensor
 
+from spuproj.benchmarks.buffers import buffer
 from spuproj.benchmarks.cases import Case
 from spuproj.benchmarks.problems import Problem, filled
 from spuproj.benchmarks.samplers import Peer, Sampler
@@ -32,9 +33,8 @@ def _serves_interleaved(case: Case) -> bool:
     return _serves(case) and 2 <= case.channels <= 4
 
 
-def _buffer(case: Case) -> Array:
-    """``[B, N, C, H, W]``, its pages touched."""
-    return np.zeros(case.stack_shape, dtype=case.dtype)
+def _result(case: Case) -> Array:
+    return buffer(case.stack_shape, case.torch_dtype).numpy()
 
 
 def _per_view(planes: Tensor, case: Case) -> Array:
@@ -50,7 +50,7 @@ def _points(problem: Problem) -> Array:
 
 
 def _scipy(problem: Problem) -> Sampler:
-    case, points, result = problem.case, _points(problem), _buffer(problem.case)
+    case, points, result = problem.case, _points(problem), _result(problem.case)
     order = int(case.interpolation == "bilinear")
 
     def sample(planes: Array) -> Array:
@@ -62,7 +62,7 @@ def _scipy(problem: Problem) -> Sampler:
 
 
 def _skimage(problem: Problem) -> Sampler:
-    case, points, result = problem.case, _points(problem), _buffer(problem.case)
+    case, points, result = problem.case, _points(problem), _result(problem.case)
     order = int(case.interpolation == "bilinear")
 
     def sample(planes: Array) -> Array:
@@ -86,7 +86,7 @@ def _flag(case: Case) -> int:
 
 
 def _cv2_planar(problem: Problem) -> Sampler:
-    case, maps, result = problem.case, _maps(problem), _buffer(problem.case)
+    case, maps, result = problem.case, _maps(problem), _result(problem.case)
     flag = _flag(case)
 
     def sample(planes: Array) -> Array:
@@ -99,7 +99,7 @@ def _cv2_planar(problem: Problem) -> Sampler:
 
 def _cv2_interleaved(problem: Problem) -> Sampler:
     case, maps = problem.case, _maps(problem)
-    result = np.ascontiguousarray(np.moveaxis(_buffer(case), 2, -1))
+    result = buffer((case.batch, case.views, *case.size, case.channels), case.torch_dtype).numpy()
     flag = _flag(case)
 
     def prepare(planes: Tensor) -> Array:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from spuproj import functional
 from spuproj.benchmarks.array_peers import ARRAY_PEERS
+from spuproj.benchmarks.buffers import buffer
 from spuproj.benchmarks.cases import TINY, Case, copied_bytes, writes_stack
 from spuproj.benchmarks.problems import Problem, make_problem
 from spuproj.benchmarks.samplers import Peer, Sampler
@@ -118,12 +119,11 @@ def _our_sampler(problem: Problem, form: str) -> Sampler:
 
 
 def _planar(case: Case) -> Tensor:
-    return torch.zeros(case.stack_shape, dtype=case.torch_dtype)
+    return buffer(case.stack_shape, case.torch_dtype)
 
 
 def _channels_last(case: Case) -> Tensor:
-    batch, views, channels, height, width = case.stack_shape
-    return torch.zeros(batch, views, height, width, channels, dtype=case.torch_dtype).movedim(-1, 2)
+    return buffer((case.batch, case.views, *case.size, case.channels), case.torch_dtype).movedim(-1, 2)
 
 
 _BUFFERS: dict[str, Callable[[Case], Tensor]] = {BUFFERED: _planar, LAST: _channels_last}
@@ -217,7 +217,6 @@ def _one_call(case: Case) -> list[Contender]:
 
 def _copies(case: Case) -> list[Contender]:
     """Copying as many bytes, into a buffer and, where the op writes a stack, into a new tensor."""
-    source = torch.ones(copied_bytes(case) // case.torch_dtype.itemsize, dtype=case.torch_dtype)
-    target = torch.empty_like(source)
+    source, target = (buffer([copied_bytes(case) // case.torch_dtype.itemsize], case.torch_dtype) for _ in range(2))
     found = [Contender(COPY, BUFFERED, lambda: target.copy_(source), buffered=True)]
     return found + [Contender(COPY, FRESH, source.clone)] * writes_stack(case)
