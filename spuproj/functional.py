@@ -138,5 +138,5 @@ def unproject_reduce(
         valid views in int32. Where no view is valid all three are zero.
     """
     raster = pixel_size(size, "size")
-    mean, variance, count = call("unproject_reduce", views, geometry, raster, interpolation)
-    return mean, variance, count
+    moments: tuple[Tensor, Tensor, Tensor] = call("unproject_reduce", views, geometry, raster, interpolation)
+    return moments
