@@ -9,10 +9,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+_LARGE_PAGE = 2**21
+
 
 def buffer(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Zeros in large pages, where the system has them: as spuproj makes its own results, and numpy large arrays."""
-    memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=dtype).view(*shape).zero_()
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.zeros(*shape, dtype=dtype)
+    elements = math.prod(shape)
+    length = -(-elements * dtype.itemsize // _LARGE_PAGE) * _LARGE_PAGE
+    memory = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=dtype, count=elements).view(*shape).zero_()
