@@ -14,7 +14,7 @@ from scipy import ndimage
 from skimage import transform
 from torch import Tensor
 
-from spuproj.benchmarks.buffers import buffer
+from spuproj.benchmarks.buffers import interleaved_stack, planar_stack
 from spuproj.benchmarks.cases import Case
 from spuproj.benchmarks.problems import Problem, filled
 from spuproj.benchmarks.samplers import Peer, Sampler
@@ -33,10 +33,6 @@ def _serves_interleaved(case: Case) -> bool:
     return _serves(case) and 2 <= case.channels <= 4
 
 
-def _result(case: Case) -> Array:
-    return buffer(case.stack_shape, case.torch_dtype).numpy()
-
-
 def _per_view(planes: Tensor, case: Case) -> Array:
     """``[B, N, C, H, W]``: the planes that each view reads."""
     array = planes.numpy()
@@ -50,7 +46,7 @@ def _points(problem: Problem) -> Array:
 
 
 def _scipy(problem: Problem) -> Sampler:
-    case, points, result = problem.case, _points(problem), _result(problem.case)
+    case, points, result = problem.case, _points(problem), planar_stack(problem.case).numpy()
     order = int(case.interpolation == "bilinear")
 
     def sample(planes: Array) -> Array:
@@ -62,7 +58,7 @@ def _scipy(problem: Problem) -> Sampler:
 
 
 def _skimage(problem: Problem) -> Sampler:
-    case, points, result = problem.case, _points(problem), _result(problem.case)
+    case, points, result = problem.case, _points(problem), planar_stack(problem.case).numpy()
     order = int(case.interpolation == "bilinear")
 
     def sample(planes: Array) -> Array:
@@ -86,7 +82,7 @@ def _flag(case: Case) -> int:
 
 
 def _cv2_planar(problem: Problem) -> Sampler:
-    case, maps, result = problem.case, _maps(problem), _result(problem.case)
+    case, maps, result = problem.case, _maps(problem), planar_stack(problem.case).numpy()
     flag = _flag(case)
 
     def sample(planes: Array) -> Array:
@@ -98,8 +94,7 @@ def _cv2_planar(problem: Problem) -> Sampler:
 
 
 def _cv2_interleaved(problem: Problem) -> Sampler:
-    case, maps = problem.case, _maps(problem)
-    result = buffer((case.batch, case.views, *case.size, case.channels), case.torch_dtype).numpy()
+    case, maps, result = problem.case, _maps(problem), interleaved_stack(problem.case).numpy()
     flag = _flag(case)
 
     def prepare(planes: Tensor) -> Array:

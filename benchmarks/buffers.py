@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from spuproj.benchmarks.cases import Case
+
 _LARGE_PAGE = 2**21
 
 
@@ -21,3 +23,13 @@ def buffer(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     memory = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=dtype, count=elements).view(*shape).zero_()
+
+
+def planar_stack(case: Case) -> Tensor:
+    """``[B, N, C, H, W]``"""
+    return buffer(case.stack_shape, case.torch_dtype)
+
+
+def interleaved_stack(case: Case) -> Tensor:
+    """``[B, N, H, W, C]``"""
+    return buffer((case.batch, case.views, *case.size, case.channels), case.torch_dtype)

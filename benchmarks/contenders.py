@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spuproj import functional
 from spuproj.benchmarks.array_peers import ARRAY_PEERS
-from spuproj.benchmarks.buffers import buffer
+from spuproj.benchmarks.buffers import buffer, interleaved_stack, planar_stack
 from spuproj.benchmarks.cases import TINY, Case, copied_bytes, writes_stack
 from spuproj.benchmarks.problems import Problem, make_problem
 from spuproj.benchmarks.samplers import Peer, Sampler
@@ -118,15 +118,10 @@ def _our_sampler(problem: Problem, form: str) -> Sampler:
     return Sampler(lambda planes: planes, sample, lambda stack: stack)
 
 
-def _planar(case: Case) -> Tensor:
-    return buffer(case.stack_shape, case.torch_dtype)
-
-
-def _channels_last(case: Case) -> Tensor:
-    return buffer((case.batch, case.views, *case.size, case.channels), case.torch_dtype).movedim(-1, 2)
-
-
-_BUFFERS: dict[str, Callable[[Case], Tensor]] = {BUFFERED: _planar, LAST: _channels_last}
+_BUFFERS: dict[str, Callable[[Case], Tensor]] = {
+    BUFFERED: planar_stack,
+    LAST: lambda case: interleaved_stack(case).movedim(-1, 2),
+}
 
 
 def _unseen(table: Tensor) -> Iterator[Tensor]:
