@@ -1,4 +1,4 @@
-"""What is measured: a base case, one axis varied at a time, and a small version of it all."""
+"""What is measured: calls as users make them, a base case, one axis varied at a time, and a small version of it all."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ OPS = ("project", "project backward", "unproject", "unproject backward", "reduce
 
 PEERS = ("scipy", "skimage", "cv2", "grid_sample", "kornia", "MONAI Warp", "MONAI Resample", "torch.compile")
 """Names of the peers."""
+
+AS_CALLED = "as called"
+"""A way to measure: before each call the harness reads and writes other memory, as whatever else a user runs would."""
+
+CALL_COST = "call cost"
+"""A way to measure: calls on hardly any pixels, over and over, beside one call of grid_sample."""
 
 _UNCOMPILED = PEERS[:-1]
 _MAIN_PEERS = ("scipy", "cv2", "grid_sample")
@@ -26,13 +32,14 @@ class Case:
         batch: B, samples.
         channels: C, planes of each sample.
         views: N, a square number.
-        size: (H, W) of the slice and of the view raster, in pixels.
+        size: (H, W) of the slice and of each view, in pixels.
         dtype: name of the torch dtype of the tensors.
         interpolation: ``"bilinear"`` or ``"nearest"``.
         per_sample: whether each sample has views of its own (geometry ``[B, N]``) or all share them (``[N]``).
-        geometry: ``"spherical"`` (the default fit, which leaves part of each raster empty) or ``"magnified"``
-            (spherical views that fill their rasters).
+        geometry: ``"spherical"`` (the default fit, which leaves part of each view empty) or ``"magnified"``
+            (spherical views without empty parts).
         peers: names of the peers that take part where they serve the case.
+        way: ``AS_CALLED``, ``CALL_COST``, or empty: over and over, in all forms and on all numbers of threads.
     """
 
     op: str = "project"
@@ -45,6 +52,7 @@ class Case:
     per_sample: bool = False
     geometry: str = "spherical"
     peers: tuple[str, ...] = _UNCOMPILED
+    way: str = ""
 
     @property
     def label(self) -> str:
@@ -52,7 +60,7 @@ class Case:
         words = [self.op, f"B={self.batch} C={self.channels} N={self.views}", f"{self.size[0]}x{self.size[1]}"]
         words += [value for value, usual in ((self.dtype, "float32"), (self.interpolation, "bilinear"),
                                              (self.geometry, "spherical")) if value != usual]  # fmt: skip
-        return ", ".join(words + ["per sample"] * self.per_sample)
+        return ", ".join(words + ["per sample"] * self.per_sample + [self.way] * (self.way != ""))
 
     @property
     def backward(self) -> bool:
@@ -89,19 +97,28 @@ class Case:
 SLICE = Case(peers=PEERS)
 BATCH = Case(batch=16, peers=tuple(name for name in _UNCOMPILED if name != "skimage"))
 VOLUME = Case(batch=155, peers=("cv2", "grid_sample"))
-BACKWARD_TARGET = Case("project backward", batch=16, peers=_MAIN_PEERS)
-REDUCE_TARGET = Case("reduce", batch=16, channels=1, peers=_MAIN_PEERS)
+
+BATCH_AS_CALLED = Case(batch=16, peers=_MAIN_PEERS, way=AS_CALLED)
+SLICE_AS_CALLED = replace(BATCH_AS_CALLED, batch=1)
+BACKWARD_AS_CALLED = replace(BATCH_AS_CALLED, op="project backward")
+REDUCE_AS_CALLED = replace(BATCH_AS_CALLED, op="reduce", channels=1)
+HEADLINE = (BATCH_AS_CALLED, SLICE_AS_CALLED, BACKWARD_AS_CALLED, REDUCE_AS_CALLED)
+"""What comes first in every table and picture."""
+
+PROJECT_CALL, REDUCE_CALL = (Case(op, 1, 1, 1, (8, 8), peers=(), way=CALL_COST) for op in ("project", "reduce"))
+
 SMALL = Case(batch=2, views=4, size=(48, 40))
-TINY = tuple(Case(op, 1, 1, 1, (8, 8), peers=("grid_sample",)) for op in OPS)
 
 FULL = (
+    *HEADLINE,
+    PROJECT_CALL,
+    REDUCE_CALL,
     SLICE,
     BATCH,
     VOLUME,
     *(Case(op) for op in OPS[1:]),
-    BACKWARD_TARGET,
-    *(Case(op, batch=16, peers=_MAIN_PEERS) for op in ("unproject", "reduce", "reduce backward")),
-    REDUCE_TARGET,
+    *(Case(op, batch=16, peers=_MAIN_PEERS) for op in OPS[1:] if op != "unproject backward"),
+    Case("reduce", batch=16, channels=1, peers=_MAIN_PEERS),
     Case(views=1, peers=_MAIN_PEERS),
     Case(views=25, peers=_MAIN_PEERS),
     Case(size=(512, 512), peers=_MAIN_PEERS),
@@ -111,11 +128,13 @@ FULL = (
     Case(batch=4, per_sample=True, peers=_MAIN_PEERS),
     Case(geometry="magnified", peers=_MAIN_PEERS),
     Case(batch=16, geometry="magnified", peers=_MAIN_PEERS),
-    *TINY,
 )
 """Everything that the table shows."""
 
 SHORT = (
+    *(replace(case, batch=SMALL.batch, views=SMALL.views, size=SMALL.size) for case in HEADLINE[1:]),
+    PROJECT_CALL,
+    REDUCE_CALL,
     replace(SMALL, peers=PEERS),
     *(replace(SMALL, op=op) for op in OPS[1:]),
     replace(SMALL, views=1, channels=1),
@@ -124,7 +143,6 @@ SHORT = (
     replace(SMALL, dtype="int16", interpolation="nearest"),
     replace(SMALL, per_sample=True),
     replace(SMALL, geometry="magnified"),
-    *TINY,
 )
 """Every op, dtype, geometry and peer on small shapes: for checking results, not for timing."""
 

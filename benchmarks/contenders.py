@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import count, repeat
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spuproj import functional
+from spuproj import Views
 from spuproj.benchmarks.array_peers import ARRAY_PEERS
 from spuproj.benchmarks.buffers import buffer, interleaved_stack, planar_stack
-from spuproj.benchmarks.cases import TINY, Case, copied_bytes, writes_stack
+from spuproj.benchmarks.cases import AS_CALLED, CALL_COST, Case, copied_bytes, writes_stack
 from spuproj.benchmarks.problems import Problem, make_problem
 from spuproj.benchmarks.samplers import Peer, Sampler
 from spuproj.benchmarks.tensor_peers import TENSOR_PEERS
+from spuproj.benchmarks.timing import Call
 
 OURS = "spuproj"
 COPY = "copy"
@@ -24,12 +25,12 @@ FRESH = "new tensor"
 BUFFERED = "out="
 LAST = "channels_last out="
 FIRST_CALL = "first call"
+OP = "torch.ops.spuproj"
 ONE_CALL = "one grid_sample"
-"""Beside a tiny op of which grid_sample's call is only a part: that call alone."""
+"""What the cost of a call is compared with."""
 
 _PEERS = (*ARRAY_PEERS, *TENSOR_PEERS)
 
-Call = Callable[[], Any]
 Results = Callable[[Any], tuple[Any, ...]]
 
 
@@ -45,7 +46,6 @@ class Contender:
             not do the op's work: for a copy and for one call.
         near: a point this close to half way between two pixels may be read from either, in pixels.
         tolerance: the largest difference from the reference that is put down to rounding, over the largest value.
-        buffered: whether it writes into a buffer that is kept between calls.
         threaded: whether it uses more than one thread.
     """
 
@@ -55,7 +55,6 @@ class Contender:
     results: Results | None = None
     near: float = 0.0
     tolerance: float = 0.0
-    buffered: bool = False
     threaded: bool = True
 
 
@@ -79,15 +78,16 @@ def peer_contender(peer: Peer, problem: Problem) -> Contender:
         *_work(peer.make(problem), problem),
         near=near,
         tolerance=_tolerance(problem.case, near),
-        buffered=peer.buffered,
         threaded=peer.threaded,
     )
 
 
 def our_forms(case: Case) -> tuple[str, ...]:
-    """The ways to call ours: with a new result, into a buffer, of either layout, and on views that it has not met."""
-    if case.op != "project":
+    """The ways to call ours that a case is measured in."""
+    if case.op != "project" or case.way == AS_CALLED:
         return (FRESH,)
+    if case.way == CALL_COST:
+        return (FRESH, OP)
     if case.large:
         return (FRESH, BUFFERED)
     return (FRESH, BUFFERED, LAST, FIRST_CALL) if case.channels > 1 else (FRESH, BUFFERED, FIRST_CALL)
@@ -103,18 +103,20 @@ def _our_contender(problem: Problem, form: str) -> Contender:
     reduces = case.forward_op == "reduce"
     work = _our_reduce(problem) if reduces else _work(_our_sampler(problem, form), problem)
     near = 1e-9 * max(case.size)
-    return Contender(OURS, form, *work, near, _tolerance(case, near), buffered=form in _BUFFERS)
+    return Contender(OURS, form, *work, near, _tolerance(case, near))
 
 
 def _our_sampler(problem: Problem, form: str) -> Sampler:
-    case, table = problem.case, problem.views.geometry
-    tables = _unseen(table) if form == FIRST_CALL else repeat(table)
-    options = {"out": _BUFFERS[form](case)} if form in _BUFFERS else {}
-    op = functional.project if case.forward_op == "project" else functional.unproject
-
-    def sample(planes: Tensor) -> Tensor:
-        return op(planes, next(tables), case.size, interpolation=case.interpolation, **options)
-
+    case, views = problem.case, problem.views
+    op = views.project if case.forward_op == "project" else views.unproject
+    options: dict[str, Any] = {} if case.interpolation == "bilinear" else {"interpolation": case.interpolation}
+    if form in _BUFFERS:
+        options["out"] = _BUFFERS[form](case)
+    unseen = _unseen(views)
+    sample = {
+        OP: lambda planes: torch.ops.spuproj.project(planes, views.geometry, views.view_size),
+        FIRST_CALL: lambda planes: next(unseen).project(planes, **options),
+    }.get(form, lambda planes: op(planes, **options))
     return Sampler(lambda planes: planes, sample, lambda stack: stack)
 
 
@@ -124,20 +126,19 @@ _BUFFERS: dict[str, Callable[[Case], Tensor]] = {
 }
 
 
-def _unseen(table: Tensor) -> Iterator[Tensor]:
-    """The geometry with radii that differ in their last digits, never twice the same."""
+def _unseen(views: Views) -> Iterator[Views]:
+    """The views with radii that differ in their last digits, never twice the same."""
     for step in count(1):
-        moved = table.clone()
+        moved = views.geometry.clone()
         moved[..., 2] *= 1 + step * 1e-14
-        yield moved
+        yield Views.from_table(moved, views.size, views.view_size)
 
 
 def _our_reduce(problem: Problem) -> tuple[Call, Results]:
-    size, table = problem.case.size, problem.views.geometry
     if not problem.case.backward:
-        return lambda: functional.unproject_reduce(problem.planes, table, size), tuple
+        return lambda: problem.views.reduce(problem.planes), tuple
     leaf = problem.planes.clone().requires_grad_()
-    mean, variance, _ = functional.unproject_reduce(leaf, table, size)
+    mean, variance, _ = problem.views.reduce(leaf)
     return _gradient((mean, variance), leaf, problem.gradients), tuple
 
 
@@ -196,22 +197,22 @@ def _tolerance(case: Case, near: float) -> float:
     return 0.0 if case.interpolation == "nearest" else 16 * (near + torch.finfo(case.torch_dtype).eps)
 
 
-def call_of(case: Case) -> str:
-    """Name of the contender whose time is the overhead that a tiny op's is compared with."""
-    return ONE_CALL if case.forward_op == "reduce" else "grid_sample"
-
-
 def _one_call(case: Case) -> list[Contender]:
-    """As ``project`` or its gradient makes it, on a case of the same shape."""
-    if case not in TINY or call_of(case) != ONE_CALL:
+    """One call of grid_sample that projects as small a plane."""
+    if case.way != CALL_COST:
         return []
-    alone = replace(case, op="project backward" if case.backward else "project")
-    problem = make_problem(alone)
-    return [replace(peer_contender(peer, problem), name=ONE_CALL, results=None) for peer in serving(alone)]
+    problem = make_problem(replace(case, op="project"))
+    peer = next(peer for peer in TENSOR_PEERS if peer.name == "grid_sample")
+    return [replace(peer_contender(peer, problem), name=ONE_CALL, form="", results=None)]
 
 
 def _copies(case: Case) -> list[Contender]:
-    """Copying as many bytes, into a buffer and, where the op writes a stack, into a new tensor."""
+    """Copying as many bytes into a buffer and, where the op writes a stack, into a new tensor.
+
+    Calls as users make them are compared with a new tensor only, and the cost of a call with none.
+    """
+    if case.way == CALL_COST:
+        return []
     source, target = (buffer([copied_bytes(case) // case.torch_dtype.itemsize], case.torch_dtype) for _ in range(2))
-    found = [Contender(COPY, BUFFERED, lambda: target.copy_(source), buffered=True)]
-    return found + [Contender(COPY, FRESH, source.clone)] * writes_stack(case)
+    into_buffer = Contender(COPY, BUFFERED, lambda: target.copy_(source))
+    return [into_buffer] * (case.way != AS_CALLED) + [Contender(COPY, FRESH, source.clone)] * writes_stack(case)

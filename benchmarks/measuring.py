@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from spuproj.benchmarks.cases import Case
+from spuproj.benchmarks.cases import AS_CALLED, Case
 from spuproj.benchmarks.contenders import Contender, contenders
 from spuproj.benchmarks.problems import make_problem
-from spuproj.benchmarks.timing import Timing, interleaved, threads
+from spuproj.benchmarks.timing import Timing, as_called, in_turns, over_and_over, threads
 from spuproj.benchmarks.truth import Truth, difference, make_truth
 
 _SLOW_ELEMENTS = 8_000_000
@@ -26,7 +26,6 @@ class Row:
         form: in which way.
         threads: number of threads that torch and OpenCV had.
         threaded: whether the contender can use more than one.
-        buffered: whether it wrote into a buffer that was kept between calls.
         error: largest difference from the reference over the largest value; None where the work was not the op's.
         valid: share of the points that are valid.
         timing: seconds of a call.
@@ -37,7 +36,6 @@ class Row:
     form: str
     threads: int
     threaded: bool
-    buffered: bool
     error: float | None
     valid: float
     timing: Timing
@@ -66,9 +64,10 @@ def _rows(truth: Truth, entries: Sequence[Contender], number: int, budget: float
     taking_part = [entry for entry in entries if number == 1 or entry.threaded or not _slow(case)]
     with threads(number):
         errors = [checked(entry, truth) for entry in taking_part]
-        timings = interleaved([entry.call for entry in taking_part], budget)
+        turn_of = as_called if case.way == AS_CALLED else over_and_over
+        timings = in_turns([turn_of(entry.call) for entry in taking_part], budget)
     return [
-        Row(case, entry.name, entry.form, number, entry.threaded, entry.buffered, error, valid, timing)
+        Row(case, entry.name, entry.form, number, entry.threaded, error, valid, timing)
         for entry, error, timing in zip(taking_part, errors, timings, strict=True)
     ]
 

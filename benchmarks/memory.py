@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from spuproj import functional
+from spuproj import Views
 from spuproj.benchmarks.cases import Case
 from spuproj.benchmarks.problems import make_views
 
@@ -60,22 +60,22 @@ def measure_memory(case: Case) -> list[Memory]:
 
 def _measure_here(case: Case) -> tuple[float, float]:
     """Percentages of the first and the second call in this process."""
-    table = make_views(case, torch.Generator()).geometry
+    views = make_views(case, torch.Generator())
     stack = torch.empty(case.stack_shape).normal_()
-    _warm_up(table)
-    first = _extra_bytes(stack, table, case.size)
-    return 100 * first / stack.nbytes, 100 * _extra_bytes(stack, table, case.size) / stack.nbytes
+    _warm_up(views)
+    first, again = (100 * _extra_bytes(stack, views) / stack.nbytes for _ in range(2))
+    return first, again
 
 
-def _warm_up(table: torch.Tensor) -> None:
+def _warm_up(views: Views) -> None:
     """Loads code and starts threads, on another size."""
-    functional.unproject_reduce(torch.zeros(64, len(table), 1, 64, 64), table, (64, 64))
+    Views.from_table(views.geometry, (64, 64)).reduce(torch.zeros(64, len(views), 1, 64, 64))
 
 
-def _extra_bytes(stack: torch.Tensor, table: torch.Tensor, size: tuple[int, int]) -> int:
+def _extra_bytes(stack: torch.Tensor, views: Views) -> int:
     _RESET.write_text("5")
     before = _status_bytes("VmRSS")
-    results = functional.unproject_reduce(stack, table, size)
+    results = views.reduce(stack)
     return _status_bytes("VmHWM") - before - sum(result.nbytes for result in results)
 
 

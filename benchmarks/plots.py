@@ -12,21 +12,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from spuproj.benchmarks.cases import BACKWARD_TARGET, BATCH, SLICE, Case
+from spuproj.benchmarks.cases import BATCH_AS_CALLED, HEADLINE, SLICE, Case
 from spuproj.benchmarks.contenders import BUFFERED, COPY, FRESH, OURS
 from spuproj.benchmarks.measuring import Row
 from spuproj.benchmarks.memory import Memory
-from spuproj.benchmarks.ratios import fair_speedup, ns_per_element, over_limit, select
+from spuproj.benchmarks.ratios import ns_per_element, over_limit, select, speedup
 from spuproj.benchmarks.scaling import OPS, Point
 
 _SHOWN = (
+    *HEADLINE,
     SLICE,
-    BATCH,
     Case("unproject"),
-    BACKWARD_TARGET,
-    *(replace(BACKWARD_TARGET, op=op) for op in ("reduce", "reduce backward")),
+    *(replace(BATCH_AS_CALLED, op=op, way="") for op in ("reduce", "reduce backward")),
 )
-_COLUMNS = 3
+_COLUMNS = 4
 _DPI = 160
 _OURS_COLOUR, _PEER_COLOUR, _LIMIT_COLOUR = "#1f5fa8", "#d9742b", "#8a8a8a"
 _SHADES = (1.0, 0.45)
@@ -44,12 +43,12 @@ Scaling = Sequence[tuple[Point, Sequence[Row]]]
 
 
 def ratios_picture(rows: Sequence[Row], subtitle: str) -> bytes:
-    """PNG: on each of six cases, each peer's time over ours, on a logarithmic axis."""
+    """PNG: on each of eight cases, calls as users make them first, each peer's time over ours on a logarithmic axis."""
     measured = list(dict.fromkeys(row.case for row in rows))
     cases = [case for case in _SHOWN if case in measured] or measured[: len(_SHOWN)]
     lines = [cases[start : start + _COLUMNS] for start in range(0, len(cases), _COLUMNS)]
     bars = [max(len(_ordered(rows, case)) for case in line) for line in lines]
-    figure = Figure(figsize=(12.5, 1.6 + 0.4 * sum(bars) + 0.7 * len(lines)), layout="constrained")
+    figure = Figure(figsize=(15, 1.6 + 0.4 * sum(bars) + 0.7 * len(lines)), layout="constrained")
     figure.suptitle(f"Time over spuproj's, on the same points in the same process\n{subtitle}", fontsize=12)
     panels = figure.subplots(len(lines), _COLUMNS, sharex=True, squeeze=False, height_ratios=bars)
     for places, line, number in zip(panels, lines, bars, strict=True):
@@ -73,7 +72,8 @@ def _ratio_bars(panel: Axes, rows: Sequence[Row], case: Case, room: int) -> None
     """Bars from the top, in a panel with room for a number of them."""
     numbers = sorted({row.threads for row in rows if row.case == case})
     names = _ordered(rows, case)
-    for number, shade, offset in zip(numbers, _SHADES, (_BAR / 2, -_BAR / 2), strict=False):
+    offsets = (0.0,) if len(numbers) == 1 else (_BAR / 2, -_BAR / 2)
+    for number, shade, offset in zip(numbers, _SHADES, offsets, strict=False):
         for place, name in enumerate(names):
             if select(rows, case, number, name) is None:
                 continue
@@ -84,20 +84,19 @@ def _ratio_bars(panel: Axes, rows: Sequence[Row], case: Case, room: int) -> None
     panel.axvline(1, color=_OURS_COLOUR, linewidth=1.5)
     panel.set_yticks(range(len(names)), [_TICKS.get(name, name) for name in names], fontsize=9)
     panel.set_ylim(len(names) - room - 0.5, len(names) - 0.5)
-    panel.set_title(case.label.replace(", ", "\n", 1), fontsize=10)
+    panel.set_title(case.label.replace(", ", "\n", 1), fontsize=10, fontweight="bold" if case in HEADLINE else None)
     _plain_log(panel)
     panel.spines[["top", "right"]].set_visible(False)
-    shades = [Line2D([], [], color=_PEER_COLOUR, alpha=shade, linewidth=6) for shade in _SHADES]
     words = [f"{number} thread{'s' * (number > 1)}" for number in numbers]
+    shades = [Line2D([], [], color=_PEER_COLOUR, alpha=shade, linewidth=6) for shade in _SHADES[: len(words)]]
     panel.legend(shades, words, loc="lower right", fontsize=8, frameon=False)
 
 
 def _ratio(rows: Sequence[Row], case: Case, threads: int, name: str) -> float:
-    """The time of a peer, or of copying, over ours, like with like. Both were measured."""
+    """The time of a peer, or of copying, over ours, all with new results where the op makes a stack."""
     if name == COPY:
-        ours = select(rows, case, threads, OURS, BUFFERED) or select(rows, case, threads, OURS, FRESH)
-        return 1 / over_limit(rows, cast(Row, ours))
-    return fair_speedup(rows, cast(Row, select(rows, case, threads, name)))
+        return 1 / cast(float, over_limit(rows, cast(Row, select(rows, case, threads, OURS, FRESH))))
+    return speedup(rows, cast(Row, select(rows, case, threads, name)))
 
 
 def _label(panel: Axes, ratio: float, place: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from spuproj.benchmarks.cases import Case, read_and_written
-from spuproj.benchmarks.contenders import BUFFERED, COPY, FRESH, OURS
+from spuproj.benchmarks.contenders import BUFFERED, COPY, FRESH, LAST, OURS
 from spuproj.benchmarks.measuring import Row
 
 
@@ -34,24 +34,21 @@ def best_forms(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.name in (OURS, COPY) or row is select(rows, row.case, row.threads, row.name)]
 
 
-def speedup(rows: Sequence[Row], peer: Row, form: str) -> float | None:
-    """The peer's time over ours of one form; None where ours has no such form."""
-    ours = select(rows, peer.case, peer.threads, OURS, form)
-    return None if ours is None else peer.timing.median / ours.timing.median
+def speedup(rows: Sequence[Row], peer: Row) -> float:
+    """The peer's time over ours, both with a new result. Ours was measured."""
+    return over(peer, select(rows, peer.case, peer.threads, OURS, FRESH)) or float("nan")
 
 
-def fair_speedup(rows: Sequence[Row], peer: Row) -> float:
-    """The peer's time over ours, both into a buffer or both with a new result, where ours has both."""
-    like = speedup(rows, peer, BUFFERED if peer.buffered else FRESH)
-    return like if like is not None else speedup(rows, peer, FRESH) or float("nan")
+def over_limit(rows: Sequence[Row], row: Row) -> float | None:
+    """The row's time over that of copying as many bytes, likewise into a buffer or into a new tensor.
 
-
-def over_limit(rows: Sequence[Row], row: Row) -> float:
-    """The row's time over that of copying as many bytes, both into a buffer or both into a new tensor.
-
-    An op that writes no stack is compared with the copy into a buffer.
+    An op that writes no stack is compared with the copy into a buffer. None where copying was not measured.
     """
-    forms = (BUFFERED,) if row.buffered else (FRESH, BUFFERED)
+    forms = (BUFFERED,) if row.form in (BUFFERED, LAST) else (FRESH, BUFFERED)
     copies = (select(rows, row.case, row.threads, COPY, form) for form in forms)
-    limit = next(copy for copy in copies if copy is not None)
-    return row.timing.median / limit.timing.median
+    return over(row, next((copy for copy in copies if copy is not None), None))
+
+
+def over(row: Row | None, other: Row | None) -> float | None:
+    """The time of one row over that of another; None where one was not measured."""
+    return None if row is None or other is None else row.timing.median / other.timing.median

@@ -9,21 +9,15 @@ from datetime import datetime, timezone
 from typing import Any
 
 from spuproj.benchmarks.cases import Case
-from spuproj.benchmarks.contenders import BUFFERED, COPY, FRESH, OURS
+from spuproj.benchmarks.contenders import COPY, OURS
 from spuproj.benchmarks.goals import Goal
 from spuproj.benchmarks.machine import machine, software
 from spuproj.benchmarks.measuring import Row
 from spuproj.benchmarks.memory import Memory
-from spuproj.benchmarks.ratios import (
-    gigabytes_per_second,
-    ns_per_element,
-    over_limit,
-    select,
-    speedup,
-)
+from spuproj.benchmarks.ratios import gigabytes_per_second, ns_per_element, over_limit, select, speedup
 from spuproj.benchmarks.scaling import Point
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,6 @@ def _row(rows: Sequence[Row], row: Row) -> dict[str, Any]:
         "form": row.form,
         "threads": row.threads,
         "threaded": row.threaded,
-        "buffered": row.buffered,
         "error": row.error,
         "median_s": row.timing.median,
         "min_s": row.timing.minimum,
@@ -98,4 +91,4 @@ def _ratios(rows: Sequence[Row], row: Row) -> dict[str, Any]:
         return {"peers_over_this": {peer.name: peer.timing.median / row.timing.median for peer in peers if peer}}
     if row.name == COPY:
         return {}
-    return {"over_spuproj": speedup(rows, row, FRESH), "over_spuproj_out": speedup(rows, row, BUFFERED)}
+    return {"over_spuproj": speedup(rows, row)}

@@ -19,7 +19,7 @@ class Sampler:
     Attributes:
         prepare: takes ``[B, C, H, W]`` or ``[B, N, C, H, W]`` planes to the library's own layout. Not timed, except in
             a backward op, whose gradient runs through it.
-        sample: reads the prepared planes at every point of every view; this is timed.
+        sample: reads the prepared planes at every point of every view, into new memory; this is timed.
         stack: a view ``[B, N, C, P, Q]`` of what ``sample`` returns, without copying.
     """
 
@@ -37,8 +37,7 @@ class Peer:
         form: what tells those apart.
         make: builds the sampler of a problem.
         serves: whether it can do the case's work.
-        coordinate_error: how far off its points may be, in pixels, for rasters of ``max(H, W)`` pixels.
-        buffered: whether it writes into a buffer that is kept between calls.
+        coordinate_error: how far off its points may be, in pixels, of slices and views of ``max(H, W)`` pixels.
         threaded: whether it uses more than one thread.
     """
 
@@ -47,5 +46,4 @@ class Peer:
     make: Callable[[Problem], Sampler]
     serves: Callable[[Case], bool]
     coordinate_error: Callable[[int], float]
-    buffered: bool = False
     threaded: bool = True

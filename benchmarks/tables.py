@@ -7,7 +7,7 @@ from itertools import groupby
 from textwrap import fill
 
 from spuproj.benchmarks.cases import PEERS, Case
-from spuproj.benchmarks.contenders import BUFFERED, COPY, FRESH, ONE_CALL, OURS
+from spuproj.benchmarks.contenders import COPY, FRESH, ONE_CALL, OURS
 from spuproj.benchmarks.goals import Goal
 from spuproj.benchmarks.measuring import Row
 from spuproj.benchmarks.memory import Memory
@@ -15,26 +15,34 @@ from spuproj.benchmarks.ratios import best_forms, gigabytes_per_second, ns_per_e
 from spuproj.benchmarks.record import Record
 
 NOTES = (
-    "time: median of the rounds, in which all take turns; a turn begins with a call that is not timed, unless that "
-    "takes half a second. spread: slowest over fastest round. ns: per element of the stack [B, N, C, H, W]. GB/s: "
-    "bytes that must at least be read and written, over the time.",
+    "time: from the start of a call until its result is dropped; the median of the rounds, in which all take turns. "
+    "spread: slowest over fastest round. ns: per element of the stack [B, N, C, H, W]. GB/s: bytes that must at least "
+    "be read and written, over the time.",
+    "as called: what a user meets who writes stack = views.project(image) between other work. A turn is a single call, "
+    "on one thread; just before it the harness reads and writes 96 MB of its own. Everyone makes a new result at each "
+    "call. The result of the call before was dropped by then; a loop that holds on to it until the next one is made "
+    "needs memory for two.",
+    "All other rows: a turn repeats the call for 5 ms, or makes it once, after one call that is not timed unless it "
+    "takes half a second. Peers make a new result at each call, and so does ours where it says 'new tensor'; with "
+    "'out=' it writes into a buffer that is kept.",
     "error: largest difference from the float64 reference, over the largest value; checked before timing.",
-    "/spuproj, /out=: time over that of ours with a new result, and into a buffer. Like is compared with like: scipy "
-    "and cv2 write into a buffer, as ours with out= does, all others make a new result.",
-    "/copy: time over that of copying as many bytes, likewise. The copy is of a tensor as large as the stack; where "
-    "the op writes no stack, the copy reads and writes together as many bytes as the op, into a buffer.",
-    "Coordinates are prepared for every peer before timing, in the form that it takes. Ours are computed at the first "
-    "call and kept: 'first call' is ours on views that it has not met. torch.compile computes them at every call.",
+    "/spuproj: time over that of ours with a new result.",
+    "/copy: time over that of copying as many bytes, into a new tensor or, for ours with 'out=', into a buffer. The "
+    "copy is of a tensor as large as the stack; where the op writes no stack, the copy is into a buffer, and reads and "
+    "writes together as many bytes as the op.",
+    "Coordinates are prepared for every peer before timing, in the form that it takes, and so are images. Our "
+    "coordinates are computed at the first call and kept: 'first call' is ours on views that it has not met. "
+    "torch.compile computes them at every call.",
     "Points that are not valid are sent outside the image, where all fill in zero. 16-bit floats and labels are cast "
     "to float32 and back for the peers on tensors, within the time.",
     "scipy and skimage always use one thread, and on large stacks are timed only there; they and cv2 take no 16-bit "
     "floats and have no gradient. Any other peer that is left out could do the work, but would take long.",
-    f"{ONE_CALL}: one call of it on as small a plane, where a tiny op's own work would take users several.",
+    f"call cost: hardly any pixels, so that a call's own cost is left; {ONE_CALL} is one call on as small a plane.",
     "Of cv2 and grid_sample the faster of two layouts is shown; of kornia and MONAI only the one that is mostly faster "
     "is timed.",
 )
-_HEADER = ("", "time ms", "spread", "ns", "GB/s", "error", "/copy", "/spuproj", "/out=")
-_GOALS_HEADER = ("goal", "measured", "with out=", "goal", "floor", "")
+_HEADER = ("", "time ms", "spread", "ns", "GB/s", "error", "/copy", "/spuproj")
+_GOALS_HEADER = ("goal", "measured", "goal", "floor", "")
 _MEMORY_HEADER = ("memory beyond input and outputs, of the stack", "views met before", "first call")
 _WIDTH = 118
 
@@ -63,7 +71,7 @@ def main_table(rows: Sequence[Row]) -> str:
 
 def _title(case: Case, threads: int, rows: Sequence[Row]) -> str:
     missing = [name for name in PEERS if name not in {row.name for row in rows}]
-    left_out = f"; without {', '.join(missing)}" if missing else ""
+    left_out = f"; without {', '.join(missing)}" if missing and case.way == "" else ""
     return f"{case.label}: {_threads(threads)}, {100 * rows[0].valid:.0f} % of the points valid{left_out}"
 
 
@@ -73,7 +81,6 @@ def _threads(number: int) -> str:
 
 def _cells(rows: Sequence[Row], row: Row) -> tuple[str, ...]:
     timing = row.timing
-    peer = row.name not in (OURS, COPY)
     return (
         "  " + ", ".join(filter(None, (row.name, row.form))),
         _digits(1e3 * timing.median),
@@ -82,26 +89,19 @@ def _cells(rows: Sequence[Row], row: Row) -> tuple[str, ...]:
         _digits(gigabytes_per_second(row)),
         "" if row.error is None else f"{row.error:.0e}",
         _times(over_limit(rows, row)),
-        *(_times(speedup(rows, row, form)) if peer else "" for form in (FRESH, BUFFERED)),
+        "" if row.name == COPY or (row.name, row.form) == (OURS, FRESH) else _times(speedup(rows, row)),
     )
 
 
 def goals_table(goals: Sequence[Goal]) -> str:
     """Each goal on one line."""
-    lines = [
-        (goal.row, _value(goal.measured, goal), _value(goal.into_buffer, goal), *_bounds(goal), goal.outcome)
-        for goal in goals
-    ]
+    lines = [(goal.row, f"{_digits(goal.measured)}{goal.unit}", *_bounds(goal), goal.outcome) for goal in goals]
     return "\n".join(aligned([_GOALS_HEADER, *lines]))
 
 
 def _bounds(goal: Goal) -> Iterator[str]:
     sign = "<=" if goal.smaller_is_better else ">="
     return (f"{sign} {bound:.3g}{goal.unit}" for bound in (goal.goal, goal.floor))
-
-
-def _value(number: float | None, goal: Goal) -> str:
-    return "" if number is None else f"{_digits(number)}{goal.unit}"
 
 
 def memory_table(memory: Sequence[Memory]) -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -22,6 +23,10 @@ _TURN_SECONDS = 0.005
 _SLOW_SECONDS = 0.5
 # After an op, torch's OpenMP workers spin on their cores for about ten milliseconds; whose turn is next needs them.
 _PAUSE_SECONDS = 0.012
+_OTHER_ELEMENTS = 24_000_000
+
+Call = Callable[[], Any]
+Turn = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -47,30 +52,51 @@ def threads(number: int) -> Iterator[None]:
         cv2.setNumThreads(before[1])
 
 
-def interleaved(calls: Sequence[Callable[[], Any]], budget: float) -> list[Timing]:
-    """Times calls that take turns, for about ``budget`` seconds and at least five rounds. Each was called before."""
-    estimates = [_seconds(call, 1) for call in calls]
-    first = [_turn(*pair) if pair[1] < _SLOW_SECONDS else pair[1] for pair in zip(calls, estimates, strict=True)]
-    one_round = sum(max(_TURN_SECONDS, 2 * seconds) + _pause() for seconds in first)
+def in_turns(turns: Sequence[Turn], budget: float) -> list[Timing]:
+    """Rounds in which everyone takes a turn, for about ``budget`` seconds; five rounds at least."""
+    start = time.perf_counter()
+    first = [turn() for turn in turns]
+    one_round = time.perf_counter() - start
     rounds = min(max(_MINIMUM_ROUNDS, int(budget / one_round)), _MAXIMUM_ROUNDS)
-    later = ([_turn(*pair) for pair in zip(calls, estimates, strict=True)] for _ in range(rounds - 1))
+    later = ([turn() for turn in turns] for _ in range(rounds - 1))
     return [Timing(statistics.median(own), min(own), max(own), rounds) for own in zip(first, *later, strict=True)]
 
 
-def _turn(call: Callable[[], Any], estimate: float) -> float:
-    """Mean seconds of a call that takes about ``estimate`` seconds."""
-    time.sleep(_pause())
-    if estimate < _SLOW_SECONDS:
-        call()
-    return _seconds(call, max(1, math.ceil(_TURN_SECONDS / estimate)))
+def as_called(call: Call) -> Turn:
+    """A turn of one call, made after other memory was read and written."""
+
+    def turn() -> float:
+        touch_other_memory()
+        return _seconds(call, 1)
+
+    return turn
 
 
-def _pause() -> float:
-    return _PAUSE_SECONDS if torch.get_num_threads() > 1 else 0.0
+def over_and_over(call: Call) -> Turn:
+    """A turn of as many calls as fill it, after one that is not timed."""
+    estimate = _seconds(call, 1)
+
+    def turn() -> float:
+        time.sleep(_PAUSE_SECONDS if torch.get_num_threads() > 1 else 0)
+        if estimate < _SLOW_SECONDS:
+            call()
+        return _seconds(call, max(1, math.ceil(_TURN_SECONDS / estimate)))
+
+    return turn
 
 
-def _seconds(call: Callable[[], Any], repeat: int) -> float:
-    """Mean seconds of a call, without garbage collection."""
+def touch_other_memory() -> None:
+    """Reads and writes 96 MB of the harness's own, more than a core's caches hold."""
+    _other_memory().add_(1)
+
+
+@lru_cache(maxsize=1)
+def _other_memory() -> torch.Tensor:
+    return torch.zeros(_OTHER_ELEMENTS)
+
+
+def _seconds(call: Call, repeat: int) -> float:
+    """Mean seconds of a call and of dropping its result, without garbage collection."""
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,19 +14,24 @@ import pytest
 import torch
 
 from helpers import ROOT, noise, run_python
-from spuproj import functional, reference
-from spuproj.benchmarks import bench, machine
+from spuproj import Views, reference
+from spuproj.benchmarks import bench, machine, measuring, timing
 from spuproj.benchmarks.cases import (
-    BACKWARD_TARGET,
+    AS_CALLED,
+    BACKWARD_AS_CALLED,
     BATCH,
+    BATCH_AS_CALLED,
     FULL,
+    HEADLINE,
     OPS,
     PEERS,
-    REDUCE_TARGET,
+    PROJECT_CALL,
+    REDUCE_AS_CALLED,
+    REDUCE_CALL,
     SHORT,
     SLICE,
+    SLICE_AS_CALLED,
     SMALL,
-    TINY,
     Case,
     copied_bytes,
     read_and_written,
@@ -36,6 +42,7 @@ from spuproj.benchmarks.contenders import (
     FIRST_CALL,
     FRESH,
     ONE_CALL,
+    OP,
     OURS,
     contenders,
     moments,
@@ -44,13 +51,12 @@ from spuproj.benchmarks.contenders import (
 )
 from spuproj.benchmarks.files import refuse_overwrite, write_whole
 from spuproj.benchmarks.goals import Goal, goals
-from spuproj.benchmarks.measuring import Row, checked
+from spuproj.benchmarks.measuring import Row, checked, measure
 from spuproj.benchmarks.memory import MEMORY_CASE, Memory, measure_memory
 from spuproj.benchmarks.plots import ratios_picture, scaling_picture
 from spuproj.benchmarks.problems import make_problem
 from spuproj.benchmarks.ratios import (
     best_forms,
-    fair_speedup,
     gigabytes_per_second,
     ns_per_element,
     over_limit,
@@ -60,7 +66,7 @@ from spuproj.benchmarks.ratios import (
 from spuproj.benchmarks.record import Record, to_json
 from spuproj.benchmarks.scaling import points, thread_numbers
 from spuproj.benchmarks.tables import aligned, goals_table, main_table, text
-from spuproj.benchmarks.timing import Timing, interleaved, threads
+from spuproj.benchmarks.timing import Timing, as_called, in_turns, over_and_over, threads
 from spuproj.benchmarks.truth import difference, make_truth
 
 LITTLE = replace(SMALL, batch=2, channels=3, size=(11, 9))
@@ -68,7 +74,7 @@ LITTLE = replace(SMALL, batch=2, channels=3, size=(11, 9))
 
 def row(name: str, form: str = "", seconds: float = 1.0, case: Case = SLICE, threads: int = 1, **other) -> Row:
     timing = Timing(seconds, seconds / 2, seconds * 2, 5)
-    settings = {"threaded": True, "buffered": False, "error": None if name == COPY else 1e-6, "valid": 0.5}
+    settings = {"threaded": True, "error": None if name == COPY else 1e-6, "valid": 0.5}
     return Row(case, name, form, threads, **{**settings, **other}, timing=timing)
 
 
@@ -76,17 +82,17 @@ def some_rows(case: Case = SLICE, threads: int = 1) -> list[Row]:
     common = {"case": case, "threads": threads}
     return [
         row(OURS, FRESH, 0.02, **common),
-        row(OURS, BUFFERED, 0.01, buffered=True, **common),
-        row("scipy", "", 0.8, buffered=True, threaded=False, **common),
+        row(OURS, BUFFERED, 0.01, **common),
+        row("scipy", "", 0.8, threaded=False, **common),
         row("grid_sample", "views as batch", 0.3, **common),
         row("grid_sample", "planes as channels", 0.2, **common),
-        row(COPY, BUFFERED, 0.005, buffered=True, **common),
+        row(COPY, BUFFERED, 0.005, **common),
         row(COPY, FRESH, 0.016, **common),
     ]
 
 
 def some_record() -> Record:
-    rows = some_rows() + some_rows(threads=2)
+    rows = some_rows(SLICE_AS_CALLED) + some_rows() + some_rows(threads=2)
     memory = [Memory(replace(MEMORY_CASE, views=views), 0.5, 4.0) for views in (1, 4, 9)]
     places = [(point, some_rows(point.case, point.threads)) for point in points(2, short=True)]
     return Record(False, rows, goals(rows, memory, 2), places, memory)
@@ -185,13 +191,42 @@ def test_every_op_and_every_peer_is_measured(plan):
     assert {peer.name for case in plan for peer in serving(case)} == set(PEERS)
 
 
+def test_calls_as_users_make_them_come_first_and_are_plain():
+    assert FULL[: len(HEADLINE)] == HEADLINE
+    assert [(case.op, case.batch, case.channels) for case in HEADLINE] == [
+        ("project", 16, 4),
+        ("project", 1, 4),
+        ("project backward", 16, 4),
+        ("reduce", 16, 1),
+    ]
+    for case in HEADLINE:
+        assert replace(case, op="project", batch=1, channels=4, peers=(), way="") == Case(peers=())
+
+
+@pytest.mark.parametrize("case", HEADLINE, ids=lambda case: case.label)
+def test_everyone_makes_a_new_result_at_each_call_as_called(case):
+    problem = make_problem(replace(case, batch=2, views=4, size=(24, 20)))
+    entries = contenders(problem)
+    assert [entry.form for entry in entries if entry.name == OURS] == [FRESH]
+    for entry in entries:
+        kept = [entry.call() for _ in range(3)]
+        places = [addresses(result) for result in kept]
+        assert len(set().union(*places)) == 3 * len(places[0]), entry.name
+
+
+def addresses(result: object) -> list[int]:
+    """Where the arrays of a result begin."""
+    parts = result if isinstance(result, tuple) else (result,)
+    return [part.data_ptr() if isinstance(part, torch.Tensor) else part.ctypes.data for part in parts]
+
+
 def test_the_bytes_are_those_of_the_tensors():
     image, stack = 4 * 16 * 4 * 240 * 240, 9 * 4 * 16 * 4 * 240 * 240
     assert read_and_written(BATCH) == (image, stack)
     assert copied_bytes(BATCH) == stack
-    assert read_and_written(BACKWARD_TARGET) == (stack, image)
-    assert copied_bytes(BACKWARD_TARGET) == (stack + image) // 2
-    assert read_and_written(replace(REDUCE_TARGET, channels=4)) == (stack, 3 * image)
+    assert read_and_written(replace(BATCH, op="project backward")) == (stack, image)
+    assert copied_bytes(replace(BATCH, op="project backward")) == (stack + image) // 2
+    assert read_and_written(replace(BATCH, op="reduce")) == (stack, 3 * image)
     assert read_and_written(replace(BATCH, dtype="float16")) == (image // 2, stack // 2)
 
 
@@ -205,7 +240,7 @@ def test_views_of_samples_differ_and_magnified_views_fill_their_raster():
 def test_the_first_call_never_meets_the_same_views(monkeypatch):
     problem = make_problem(LITTLE)
     seen = []
-    monkeypatch.setattr(functional, "project", lambda image, table, *_, **__: seen.append(table))
+    monkeypatch.setattr(Views, "project", lambda views, *_, **__: seen.append(views.geometry))
     entry = next(entry for entry in our_contenders(problem) if entry.form == FIRST_CALL)
     for _ in range(3):
         entry.call()
@@ -216,13 +251,46 @@ def test_the_first_call_never_meets_the_same_views(monkeypatch):
 # Timing.
 
 
-def test_calls_take_turns_for_at_least_five_rounds():
+@pytest.mark.parametrize("turn_of", [as_called, over_and_over])
+def test_calls_take_turns_for_at_least_five_rounds(turn_of, monkeypatch):
+    monkeypatch.setattr(timing, "touch_other_memory", lambda: None)
     order = []
-    timings = interleaved([lambda: order.append("a"), lambda: order.append("b")], budget=0)
+    timings = in_turns([turn_of(lambda: order.append("a")), turn_of(lambda: order.append("b"))], budget=0)
     assert all(timing.rounds == 5 for timing in timings)
     assert all(0 < timing.minimum <= timing.median <= timing.maximum for timing in timings)
     turns = [name for place, name in enumerate(order) if place == 0 or order[place - 1] != name]
-    assert turns == ["a", "b"] * 6
+    assert turns == ["a", "b"] * (5 if turn_of is as_called else 6)
+
+
+def test_other_memory_is_touched_before_every_call_as_called():
+    other = timing._other_memory()
+    before, seen = other.clone(), []
+    assert other.numel() == 24_000_000
+    in_turns([as_called(lambda: seen.append((other - before).aminmax()))], budget=0)
+    assert [(low.item(), high.item()) for low, high in seen] == [(step, step) for step in (1, 2, 3, 4, 5)]
+
+
+def test_a_result_is_dropped_before_the_next_one_is_made():
+    results = []
+
+    def call() -> torch.Tensor:
+        assert all(result() is None for result in results)
+        made = torch.empty(1)
+        results.append(weakref.ref(made))
+        return made
+
+    in_turns([as_called(call), over_and_over(call)], budget=0)
+    assert len(results) > 10
+
+
+def test_only_headline_cases_are_measured_as_called(monkeypatch):
+    used = []
+    for name in ("as_called", "over_and_over"):
+        monkeypatch.setattr(measuring, name, lambda call, name=name: used.append(name) or (lambda: 1.0))
+    for way, turns in ((AS_CALLED, "as_called"), ("", "over_and_over")):
+        used.clear()
+        measure(replace(LITTLE, way=way, peers=()), [1], 0)
+        assert set(used) == {turns}
 
 
 @pytest.mark.usefixtures("keep_threads")
@@ -254,16 +322,12 @@ def test_the_fastest_form_stands_for_a_peer():
 
 def test_like_is_compared_with_like():
     rows = some_rows()
-    scipy, grid_sample = select(rows, SLICE, 1, "scipy"), select(rows, SLICE, 1, "grid_sample")
-    assert speedup(rows, scipy, FRESH) == pytest.approx(40)
-    assert fair_speedup(rows, scipy) == pytest.approx(80)
-    assert fair_speedup(rows, grid_sample) == pytest.approx(10)
+    assert speedup(rows, select(rows, SLICE, 1, "scipy")) == pytest.approx(40)
     assert over_limit(rows, select(rows, SLICE, 1, OURS, BUFFERED)) == pytest.approx(2)
     assert over_limit(rows, select(rows, SLICE, 1, OURS, FRESH)) == pytest.approx(1.25)
-    without_buffer = [entry for entry in rows if entry.form != BUFFERED or entry.name == COPY]
-    assert fair_speedup(without_buffer, scipy) == pytest.approx(40)
     only_buffer = [entry for entry in rows if (entry.name, entry.form) != (COPY, FRESH)]
     assert over_limit(only_buffer, select(rows, SLICE, 1, OURS, FRESH)) == pytest.approx(4)
+    assert over_limit(rows[:4], rows[0]) is None
 
 
 def test_time_and_bytes_are_per_element_of_the_stack():
@@ -293,35 +357,55 @@ def test_a_goal_is_met_or_not(measured, smaller, outcome):
 
 
 def test_goals_take_their_rows_and_leave_out_what_was_not_measured():
-    found = goals([*some_rows(BATCH), *some_rows(BATCH, 2)], [], 2)
-    assert [(goal.measured, goal.goal, goal.floor) for goal in found] == [
-        (pytest.approx(80), 80, 55),
-        (pytest.approx(10), 14, 9),
-        (pytest.approx(2), 1.2, 1.7),
+    rows = [*some_rows(BATCH_AS_CALLED), *some_rows(BATCH), *some_rows(BATCH, 2)]
+    assert [(goal.measured, goal.goal, goal.floor, goal.outcome) for goal in goals(rows, [], 2)] == [
+        (pytest.approx(40), 80, 45, "not done"),
+        (pytest.approx(10), 14, 9, "not met"),
+        (pytest.approx(2), 1.2, 1.7, "not done"),
     ]
-    assert found[1].into_buffer == pytest.approx(20)
 
 
 def test_every_goal_has_its_row_in_the_full_benchmark():
     rows = [
         entry
         for case in FULL
-        for entry in (*some_rows(case), row("cv2", case=case), row(ONE_CALL, case=case), *some_rows(case, 2))
+        for entry in (*some_rows(case), row("cv2", case=case), row(ONE_CALL, case=case), row(OURS, OP, case=case))
     ]
-    found = goals(rows, [Memory(MEMORY_CASE, 1.0, 4.0)], 2)
-    assert len(found) == 9 + len(TINY)
-    assert set(FULL) >= {SLICE, BATCH, BACKWARD_TARGET, REDUCE_TARGET, *TINY}
+    found = goals(rows + some_rows(BATCH, 2), [Memory(MEMORY_CASE, 1.0, 4.0)], 2)
+    assert [(goal.goal, goal.floor) for goal in found[:7]] == [
+        (80, 45),
+        (14, 9),
+        (60, 38),
+        (3, 1.6),
+        (12, 4),
+        (25, 12),
+        (40, 20),
+    ]
+    assert all("as called" in goal.row for goal in found[:7])
+    assert len(found) == 12
     names = {case: {peer.name for peer in serving(case)} for case in FULL}
-    assert {"scipy", "cv2", "grid_sample"} <= names[SLICE] & names[BATCH] & names[REDUCE_TARGET]
-    assert "grid_sample" in names[BACKWARD_TARGET]
+    assert (
+        {"scipy", "cv2", "grid_sample"} == names[SLICE_AS_CALLED] == names[BATCH_AS_CALLED] == names[REDUCE_AS_CALLED]
+    )
+    assert names[BACKWARD_AS_CALLED] == {"grid_sample"}
 
 
-def test_a_tiny_reduce_is_compared_with_one_call_of_grid_sample():
-    case = next(tiny for tiny in TINY if tiny.op == "reduce")
-    rows = [row(OURS, FRESH, 3.0, case), row("grid_sample", "", 9.0, case), row(ONE_CALL, "", 2.0, case)]
-    assert [goal.measured for goal in goals(rows, [], 2)] == [pytest.approx(1.5)]
-    assert ONE_CALL in {entry.name for entry in contenders(make_problem(case))}
-    assert all(ONE_CALL not in {entry.name for entry in contenders(make_problem(tiny))} for tiny in TINY[:4])
+def test_the_cost_of_a_call_is_that_of_views_and_of_the_op_over_one_call_of_grid_sample():
+    rows = [
+        row(OURS, FRESH, 10.0, PROJECT_CALL),
+        row(OURS, OP, 40.0, PROJECT_CALL),
+        row(ONE_CALL, "", 2.0, PROJECT_CALL),
+        row(OURS, FRESH, 20.0, REDUCE_CALL),
+        row(ONE_CALL, "", 2.0, REDUCE_CALL),
+    ]
+    assert [(goal.measured, goal.outcome) for goal in goals(rows, [], 2)] == [
+        (pytest.approx(5), "met"),
+        (pytest.approx(20), "not done"),
+        (pytest.approx(10), "met"),
+    ]
+    for case, forms in ((PROJECT_CALL, [FRESH, OP]), (REDUCE_CALL, [FRESH])):
+        entries = [(entry.name, entry.form) for entry in contenders(make_problem(case))]
+        assert entries == [*((OURS, form) for form in forms), (ONE_CALL, "")]
 
 
 # Memory.
@@ -346,7 +430,7 @@ def test_the_table_shows_each_peer_once_and_names_who_is_missing():
     assert [line.split(",")[0].split()[0] for line in lines[3:]] == [OURS, OURS, "scipy", "grid_sample", COPY, COPY]
     scipy = lines[5].split()
     assert scipy[:2] == ["scipy", "800"]
-    assert scipy[-3:] == ["160x", "40x", "80x"]
+    assert scipy[-2:] == ["50x", "40x"]
 
 
 def test_columns_are_aligned():
@@ -369,10 +453,11 @@ def test_the_text_holds_all_tables():
 def test_the_json_holds_machine_software_and_every_row():
     record = some_record()
     content = json.loads(to_json(record))
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     assert {"cpu", "cores", "memory_bytes", "caches"} <= set(content["machine"])
     assert {"spuproj", "torch", "scipy", "scikit-image", "simd", "backend"} <= set(content["software"])
     assert len(content["rows"]) == len(record.rows)
+    assert [content["rows"][place]["way"] for place in (0, -1)] == ["as called", ""]
     ours = content["rows"][1]
     assert ours["peers_over_this"] == {"scipy": pytest.approx(80), "grid_sample": pytest.approx(20)}
     assert {"op", "batch", "median_s", "rounds", "ns_per_element", "gb_per_s", "over_limit", "error"} <= set(ours)
