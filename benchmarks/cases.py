@@ -18,6 +18,9 @@ AS_CALLED = "as called"
 CALL_COST = "call cost"
 """A way to measure: calls on hardly any pixels, over and over, beside one call of grid_sample."""
 
+KERNEL_SHARE = "kernel's share"
+"""A way to measure: ours into a buffer, over and over, beside its compiled kernel alone."""
+
 _UNCOMPILED = PEERS[:-1]
 _MAIN_PEERS = ("scipy", "cv2", "grid_sample")
 _LARGE_BYTES = 2**30
@@ -39,7 +42,8 @@ class Case:
         geometry: ``"spherical"`` (the default fit, which leaves part of each view empty) or ``"magnified"``
             (spherical views without empty parts).
         peers: names of the peers that take part where they serve the case.
-        way: ``AS_CALLED``, ``CALL_COST``, or empty: over and over, in all forms and on all numbers of threads.
+        way: ``AS_CALLED``, ``CALL_COST``, ``KERNEL_SHARE``, or empty: over and over, in all forms and on all numbers of
+            threads.
     """
 
     op: str = "project"
@@ -106,6 +110,7 @@ HEADLINE = (BATCH_AS_CALLED, SLICE_AS_CALLED, BACKWARD_AS_CALLED, REDUCE_AS_CALL
 """What comes first in every table and picture."""
 
 PROJECT_CALL, REDUCE_CALL = (Case(op, 1, 1, 1, (8, 8), peers=(), way=CALL_COST) for op in ("project", "reduce"))
+KERNEL_CASE = Case(peers=(), way=KERNEL_SHARE)
 
 SMALL = Case(batch=2, views=4, size=(48, 40))
 
@@ -113,6 +118,7 @@ FULL = (
     *HEADLINE,
     PROJECT_CALL,
     REDUCE_CALL,
+    KERNEL_CASE,
     SLICE,
     BATCH,
     VOLUME,

@@ -13,7 +13,8 @@ from torch import Tensor
 from spuproj import Views
 from spuproj.benchmarks.array_peers import ARRAY_PEERS
 from spuproj.benchmarks.buffers import buffer, interleaved_stack, planar_stack
-from spuproj.benchmarks.cases import AS_CALLED, CALL_COST, Case, copied_bytes, writes_stack
+from spuproj.benchmarks.cases import AS_CALLED, CALL_COST, KERNEL_SHARE, Case, copied_bytes, writes_stack
+from spuproj.benchmarks.kernel_time import kernel_call
 from spuproj.benchmarks.problems import Problem, make_problem
 from spuproj.benchmarks.samplers import Peer, Sampler
 from spuproj.benchmarks.tensor_peers import TENSOR_PEERS
@@ -26,6 +27,7 @@ BUFFERED = "out="
 LAST = "channels_last out="
 FIRST_CALL = "first call"
 OP = "torch.ops.spuproj"
+KERNEL = "kernel alone"
 ONE_CALL = "one grid_sample"
 """What the cost of a call is compared with."""
 
@@ -65,8 +67,13 @@ def serving(case: Case) -> list[Peer]:
 
 def contenders(problem: Problem) -> list[Contender]:
     """Ours, the peers' and the copies; whatever depends on the points alone is prepared."""
-    peers = [peer_contender(peer, problem) for peer in serving(problem.case)]
-    return [*our_contenders(problem), *peers, *_one_call(problem.case), *_copies(problem.case)]
+    case, ours = problem.case, our_contenders(problem)
+    if case.way == CALL_COST:
+        return [*ours, _one_call(case)]
+    if case.way == KERNEL_SHARE:
+        return [*ours, _kernel(problem, *ours)]
+    peers = [peer_contender(peer, problem) for peer in serving(case)]
+    return [*ours, *peers, *_copies(case)]
 
 
 def peer_contender(peer: Peer, problem: Problem) -> Contender:
@@ -88,6 +95,8 @@ def our_forms(case: Case) -> tuple[str, ...]:
         return (FRESH,)
     if case.way == CALL_COST:
         return (FRESH, OP)
+    if case.way == KERNEL_SHARE:
+        return (BUFFERED,)
     if case.large:
         return (FRESH, BUFFERED)
     return (FRESH, BUFFERED, LAST, FIRST_CALL) if case.channels > 1 else (FRESH, BUFFERED, FIRST_CALL)
@@ -197,22 +206,23 @@ def _tolerance(case: Case, near: float) -> float:
     return 0.0 if case.interpolation == "nearest" else 16 * (near + torch.finfo(case.torch_dtype).eps)
 
 
-def _one_call(case: Case) -> list[Contender]:
+def _one_call(case: Case) -> Contender:
     """One call of grid_sample that projects as small a plane."""
-    if case.way != CALL_COST:
-        return []
-    problem = make_problem(replace(case, op="project"))
     peer = next(peer for peer in TENSOR_PEERS if peer.name == "grid_sample")
-    return [replace(peer_contender(peer, problem), name=ONE_CALL, form="", results=None)]
+    alone = make_problem(replace(case, op="project"))
+    return replace(peer_contender(peer, alone), name=ONE_CALL, form="", results=None)
+
+
+def _kernel(problem: Problem, ours: Contender) -> Contender:
+    """Ours without all that leads to its kernel, into the same buffer."""
+    return replace(ours, name=KERNEL, call=kernel_call(problem, ours.call()))
 
 
 def _copies(case: Case) -> list[Contender]:
     """Copying as many bytes into a buffer and, where the op writes a stack, into a new tensor.
 
-    Calls as users make them are compared with a new tensor only, and the cost of a call with none.
+    Calls as users make them are compared with a new tensor only.
     """
-    if case.way == CALL_COST:
-        return []
     source, target = (buffer([copied_bytes(case) // case.torch_dtype.itemsize], case.torch_dtype) for _ in range(2))
     into_buffer = Contender(COPY, BUFFERED, lambda: target.copy_(source))
     return [into_buffer] * (case.way != AS_CALLED) + [Contender(COPY, FRESH, source.clone)] * writes_stack(case)

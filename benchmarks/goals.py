@@ -9,13 +9,14 @@ from spuproj.benchmarks.cases import (
     BACKWARD_AS_CALLED,
     BATCH,
     BATCH_AS_CALLED,
+    KERNEL_CASE,
     PROJECT_CALL,
     REDUCE_AS_CALLED,
     REDUCE_CALL,
     SLICE_AS_CALLED,
     Case,
 )
-from spuproj.benchmarks.contenders import BUFFERED, COPY, FRESH, ONE_CALL, OP, OURS
+from spuproj.benchmarks.contenders import BUFFERED, COPY, FRESH, KERNEL, ONE_CALL, OP, OURS
 from spuproj.benchmarks.measuring import Row
 from spuproj.benchmarks.memory import MEMORY_CASE, Memory
 from spuproj.benchmarks.ratios import over, select
@@ -65,6 +66,7 @@ def goals(rows: Sequence[Row], memory: Sequence[Memory], all_threads: int) -> li
         _call_cost(rows, PROJECT_CALL, FRESH, 8, 16),
         _call_cost(rows, PROJECT_CALL, OP, 8, 16),
         _call_cost(rows, REDUCE_CALL, FRESH, 12, 24),
+        _over_kernel(rows, KERNEL_CASE, 1.05),
         _over_copy(rows, BATCH, all_threads, 1.2, 1.7),
         *(_extra_memory(entry) for entry in memory if entry.case == MEMORY_CASE),
     ]
@@ -83,6 +85,12 @@ def _call_cost(rows: Sequence[Row], case: Case, form: str, goal: float, floor: f
     called = f"torch.ops.spuproj.{case.op}" if form == OP else f"views.{case.op}"
     row = f"{called} of 8x8, one plane: over one call of grid_sample"
     return None if measured is None else Goal(row, measured, goal, floor, smaller_is_better=True)
+
+
+def _over_kernel(rows: Sequence[Row], case: Case, goal: float) -> Goal | None:
+    measured = over(*(select(rows, case, 1, name, BUFFERED) for name in (OURS, KERNEL)))
+    row = f"{_short_label(case)}, into a buffer: spuproj over its kernel alone"
+    return None if measured is None else Goal(row, measured, goal, goal, smaller_is_better=True)
 
 
 def _over_copy(rows: Sequence[Row], case: Case, threads: int, goal: float, floor: float) -> Goal | None:

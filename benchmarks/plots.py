@@ -96,7 +96,7 @@ def _ratio(rows: Sequence[Row], case: Case, threads: int, name: str) -> float:
     """The time of a peer, or of copying, over ours, all with new results where the op makes a stack."""
     if name == COPY:
         return 1 / cast(float, over_limit(rows, cast(Row, select(rows, case, threads, OURS, FRESH))))
-    return speedup(rows, cast(Row, select(rows, case, threads, name)))
+    return cast(float, speedup(rows, cast(Row, select(rows, case, threads, name))))
 
 
 def _label(panel: Axes, ratio: float, place: float) -> None:

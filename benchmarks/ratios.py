@@ -34,9 +34,9 @@ def best_forms(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.name in (OURS, COPY) or row is select(rows, row.case, row.threads, row.name)]
 
 
-def speedup(rows: Sequence[Row], peer: Row) -> float:
-    """The peer's time over ours, both with a new result. Ours was measured."""
-    return over(peer, select(rows, peer.case, peer.threads, OURS, FRESH)) or float("nan")
+def speedup(rows: Sequence[Row], row: Row) -> float | None:
+    """The row's time over that of ours with a new result; None where that was not measured."""
+    return over(row, select(rows, row.case, row.threads, OURS, FRESH))
 
 
 def over_limit(rows: Sequence[Row], row: Row) -> float | None:

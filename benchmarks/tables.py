@@ -7,7 +7,7 @@ from itertools import groupby
 from textwrap import fill
 
 from spuproj.benchmarks.cases import PEERS, Case
-from spuproj.benchmarks.contenders import COPY, FRESH, ONE_CALL, OURS
+from spuproj.benchmarks.contenders import COPY, FRESH, KERNEL, ONE_CALL, OURS
 from spuproj.benchmarks.goals import Goal
 from spuproj.benchmarks.measuring import Row
 from spuproj.benchmarks.memory import Memory
@@ -38,6 +38,7 @@ NOTES = (
     "scipy and skimage always use one thread, and on large stacks are timed only there; they and cv2 take no 16-bit "
     "floats and have no gradient. Any other peer that is left out could do the work, but would take long.",
     f"call cost: hardly any pixels, so that a call's own cost is left; {ONE_CALL} is one call on as small a plane.",
+    f"kernel's share: {KERNEL} is the compiled kernel called with everything prepared, into the same buffer.",
     "Of cv2 and grid_sample the faster of two layouts is shown; of kornia and MONAI only the one that is mostly faster "
     "is timed.",
 )

@@ -65,8 +65,8 @@ def _compiled(problem: Problem) -> Sampler:
     project = torch.compile(torch_backend.project, fullgraph=True, dynamic=False)
 
     def sample(image: Tensor) -> Tensor:
-        views: Tensor = project(image, table, case.size, case.interpolation, "zeros")
-        return views
+        stack: Tensor = project(image, table, case.size, case.interpolation, "zeros")
+        return stack
 
     return Sampler(lambda image: image, sample, lambda stack: stack)
 

@@ -23,6 +23,7 @@ from spuproj.benchmarks.cases import (
     BATCH_AS_CALLED,
     FULL,
     HEADLINE,
+    KERNEL_CASE,
     OPS,
     PEERS,
     PROJECT_CALL,
@@ -41,6 +42,7 @@ from spuproj.benchmarks.contenders import (
     COPY,
     FIRST_CALL,
     FRESH,
+    KERNEL,
     ONE_CALL,
     OP,
     OURS,
@@ -129,8 +131,8 @@ def test_the_truth_of_the_gradient_of_reduce_is_the_slope_of_the_reference():
     planes, table = problem.planes.double().numpy(), problem.views.geometry.numpy()
     step = 1e-6 * noise(*problem.planes.shape, seed=1, dtype=torch.float64).numpy()
 
-    def weighted(views: np.ndarray) -> float:
-        mean, variance, _ = reference.unproject_reduce(views, table, LITTLE.size)
+    def weighted(stack: np.ndarray) -> float:
+        mean, variance, _ = reference.unproject_reduce(stack, table, LITTLE.size)
         return sum(
             (part * gradient.numpy()).sum() for part, gradient in zip((mean, variance), problem.gradients, strict=True)
         )
@@ -230,7 +232,7 @@ def test_the_bytes_are_those_of_the_tensors():
     assert read_and_written(replace(BATCH, dtype="float16")) == (image // 2, stack // 2)
 
 
-def test_views_of_samples_differ_and_magnified_views_fill_their_raster():
+def test_views_of_samples_differ_and_magnified_views_have_no_empty_parts():
     own = make_problem(replace(LITTLE, per_sample=True))
     assert own.y.shape[0] == LITTLE.batch
     assert not np.array_equal(own.y[0], own.y[1], equal_nan=True)
@@ -369,7 +371,13 @@ def test_every_goal_has_its_row_in_the_full_benchmark():
     rows = [
         entry
         for case in FULL
-        for entry in (*some_rows(case), row("cv2", case=case), row(ONE_CALL, case=case), row(OURS, OP, case=case))
+        for entry in (
+            *some_rows(case),
+            row("cv2", case=case),
+            row(ONE_CALL, case=case),
+            row(OURS, OP, case=case),
+            row(KERNEL, BUFFERED, case=case),
+        )
     ]
     found = goals(rows + some_rows(BATCH, 2), [Memory(MEMORY_CASE, 1.0, 4.0)], 2)
     assert [(goal.goal, goal.floor) for goal in found[:7]] == [
@@ -382,7 +390,7 @@ def test_every_goal_has_its_row_in_the_full_benchmark():
         (40, 20),
     ]
     assert all("as called" in goal.row for goal in found[:7])
-    assert len(found) == 12
+    assert len(found) == 13
     names = {case: {peer.name for peer in serving(case)} for case in FULL}
     assert (
         {"scipy", "cv2", "grid_sample"} == names[SLICE_AS_CALLED] == names[BATCH_AS_CALLED] == names[REDUCE_AS_CALLED]
@@ -406,6 +414,12 @@ def test_the_cost_of_a_call_is_that_of_views_and_of_the_op_over_one_call_of_grid
     for case, forms in ((PROJECT_CALL, [FRESH, OP]), (REDUCE_CALL, [FRESH])):
         entries = [(entry.name, entry.form) for entry in contenders(make_problem(case))]
         assert entries == [*((OURS, form) for form in forms), (ONE_CALL, "")]
+
+
+@pytest.mark.parametrize(("seconds", "outcome"), [(1.04, "met"), (1.06, "not done")])
+def test_a_call_may_take_a_twentieth_longer_than_its_kernel(seconds, outcome):
+    rows = [row(OURS, BUFFERED, seconds, KERNEL_CASE), row(KERNEL, BUFFERED, 1.0, KERNEL_CASE)]
+    assert [(goal.measured, goal.outcome) for goal in goals(rows, [], 2)] == [(pytest.approx(seconds), outcome)]
 
 
 # Memory.
