@@ -29,7 +29,7 @@ FIRST_CALL = "first call"
 OP = "torch.ops.spuproj"
 KERNEL = "kernel alone"
 ONE_CALL = "one grid_sample"
-"""What the cost of a call is compared with."""
+"""What the cost of a call is compared with: one call on as small a plane."""
 
 _PEERS = (*ARRAY_PEERS, *TENSOR_PEERS)
 
@@ -41,7 +41,7 @@ class Contender:
     """One call to be checked and timed.
 
     Attributes:
-        name: ``OURS``, ``COPY``, ``ONE_CALL`` or a peer's name.
+        name: ``OURS``, ``KERNEL``, ``COPY``, ``ONE_CALL`` or a peer's name.
         form: how it is called, where there are several ways.
         call: does the work.
         results: takes what ``call`` returns to the op's results, in the order of the reference. None where it does
@@ -71,7 +71,7 @@ def contenders(problem: Problem) -> list[Contender]:
     if case.way == CALL_COST:
         return [*ours, _one_call(case)]
     if case.way == KERNEL_SHARE:
-        return [*ours, _kernel(problem, *ours)]
+        return [_kernel(problem, *ours), *ours]
     peers = [peer_contender(peer, problem) for peer in serving(case)]
     return [*ours, *peers, *_copies(case)]
 
@@ -214,8 +214,8 @@ def _one_call(case: Case) -> Contender:
 
 
 def _kernel(problem: Problem, ours: Contender) -> Contender:
-    """Ours without all that leads to its kernel, into the same buffer."""
-    return replace(ours, name=KERNEL, call=kernel_call(problem, ours.call()))
+    """Ours without all that leads to its kernel, into the same buffer: checked first, before ours has filled it."""
+    return replace(ours, name=KERNEL, call=kernel_call(problem, ours.call().fill_(float("nan"))))
 
 
 def _copies(case: Case) -> list[Contender]:
