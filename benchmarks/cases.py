@@ -138,6 +138,7 @@ FULL = (
 """Everything that the table shows."""
 
 SHORT = (
+    replace(KERNEL_CASE, batch=SMALL.batch, views=SMALL.views, size=SMALL.size),
     *(replace(case, batch=SMALL.batch, views=SMALL.views, size=SMALL.size) for case in HEADLINE[1:]),
     PROJECT_CALL,
     REDUCE_CALL,

@@ -13,10 +13,13 @@ from scipy import ndimage
 from torch import Tensor
 
 from spuproj import backends, functional
+from spuproj.backends.base import Backend
 from spuproj.benchmarks.cases import Case
 from spuproj.benchmarks.layouts import LAYOUTS, grid_sampler
 from spuproj.benchmarks.problems import Problem, filled, make_problem
+from spuproj.benchmarks.tensor_peers import compiled_project
 from spuproj.benchmarks.truth import Truth, make_truth
+from spuproj.ops import OPS, run
 
 SAMPLES = 4
 """Samples of noise that a batch repeats, and whose results are compared with the reference."""
@@ -109,22 +112,25 @@ def _ours(placed: Placed, name: str) -> GpuContender:
     return GpuContender(name, "", lambda: _as_tuple(call()), case.batch, 1e-9 * max(case.size))
 
 
-def _calls(backend: backends.Backend, placed: Placed) -> dict[str, Callable[[], Any]]:
+def _calls(backend: Backend, placed: Placed) -> dict[str, Callable[[], Any]]:
     case, table, planes, size = placed.case, placed.table, placed.planes, placed.case.size
-    interpolation = case.interpolation
+
+    def on_backend(op: str, source: Tensor) -> Callable[[], Any]:
+        return lambda: run(OPS[op], backend, (source, table, size, case.interpolation))
 
     def reduce_backward() -> Tensor:
         mean, _, count = moments
-        return backend.unproject_reduce_backward(*placed.gradients, planes, table, mean, count, interpolation)
+        given = (*placed.gradients, planes, table, mean, count, case.interpolation)
+        return run(OPS["unproject_reduce_backward"], backend, given)
 
-    moments = backend.unproject_reduce(planes, table, size, interpolation) if case.op == "reduce backward" else ()
+    moments = on_backend("unproject_reduce", planes)() if case.op == "reduce backward" else ()
     gradient = placed.gradients[0] if placed.gradients else planes
     return {
-        "project": lambda: backend.project(planes, table, size, interpolation, "zeros", None, None),
-        "project backward": lambda: backend.project_adjoint(gradient, table, size, interpolation, "zeros"),
-        "unproject": lambda: backend.unproject(planes, table, size, interpolation),
-        "unproject backward": lambda: backend.unproject_adjoint(gradient, table, size, interpolation),
-        "reduce": lambda: backend.unproject_reduce(planes, table, size, interpolation),
+        "project": on_backend("project", planes),
+        "project backward": on_backend("project_adjoint", gradient),
+        "unproject": on_backend("unproject", planes),
+        "unproject backward": on_backend("unproject_adjoint", gradient),
+        "reduce": on_backend("unproject_reduce", planes),
         "reduce backward": reduce_backward,
     }
 
@@ -184,11 +190,10 @@ def _differentiating(
 
 def _compiled(placed: Placed) -> list[GpuContender]:
     """The coordinates are part of what is compiled, and computed at every call."""
-    case, backend = placed.case, backends.load("torch")
-    project = torch.compile(backend.project, fullgraph=True, dynamic=False)
+    case, project = placed.case, compiled_project(placed.case)
 
     def call() -> Results:
-        return (project(placed.planes, placed.table, case.size, case.interpolation, "zeros", None, None),)
+        return (project(placed.planes, placed.table),)
 
     return [GpuContender("torch.compile", "", call, case.batch, 1e-9 * max(case.size))]
 

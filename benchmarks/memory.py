@@ -22,7 +22,7 @@ VIEWS = (1, 4, 9, 16, 25)
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
 # Freed blocks of any size go back to the system at once, so that none hides what a call takes.
-_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0", "SPUPROJ_CACHE_LIMIT": "0"}
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def make_views(case: Case, generator: torch.Generator) -> Views:
     height, width = case.size
     if case.geometry == "magnified":
         middle = (0.25 * (height - 1), 0.25 * (width - 1), 0.75 * (height - 1), 0.75 * (width - 1))
-        return Views.spherical(case.size, grid=(rows, rows), extent=middle, magnification=_MAGNIFICATION)
+        return Views.spherical(case.size, grid=(rows, rows), box=middle, magnification=_MAGNIFICATION)
     if not case.per_sample:
         return Views.spherical(case.size, grid=(rows, rows))
     cells = torch.cartesian_prod(torch.arange(rows), torch.arange(rows)).expand(case.batch, -1, -1)

@@ -7,7 +7,6 @@ import time
 import torch
 from torch import Tensor
 
-from spuproj import functional
 from spuproj.training.methods import method_named
 from spuproj.training.runs import Config, make_network, make_views
 
@@ -27,7 +26,7 @@ def step_share(device: str, batch: int = 64, side: int = 240) -> float:
     """
     size = (side, side)
     config = Config(
-        target="WT", field=(240.0, 240.0), view_size=size, extent=(0.2, 0.2, 0.8, 0.8), method=method_named("spu")
+        target="WT", field=(240.0, 240.0), view_size=size, box=(0.2, 0.2, 0.8, 0.8), method=method_named("spu")
     )
     network = make_network(config).to(device, memory_format=torch.channels_last)
     views = make_views(config, size).to(device)
@@ -36,10 +35,9 @@ def step_share(device: str, batch: int = 64, side: int = 240) -> float:
     label = (image[:, :1] > 1).to(torch.uint8)
 
     def project() -> tuple[Tensor, Tensor]:
-        table = views.geometry[torch.randint(len(views), (batch, 1), device=device)]
-        options = {"out_dtype": torch.bfloat16, "memory_format": torch.channels_last}
-        seen = functional.project(image, table, size, **options).squeeze(1)
-        return seen, functional.project(label, table, size, interpolation="nearest").squeeze(1)
+        drawn = views.pick(torch.randint(len(views), (batch,), device=device))
+        seen = drawn.project(image, out_dtype=torch.bfloat16, memory_format=torch.channels_last).squeeze(1)
+        return seen, drawn.project(label, interpolation="nearest").squeeze(1)
 
     def learn(seen: Tensor, target: Tensor) -> None:
         with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):

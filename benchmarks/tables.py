@@ -22,6 +22,8 @@ NOTES = (
     "on one thread; just before it the harness reads and writes 96 MB of its own. Everyone makes a new result at each "
     "call. The result of the call before was dropped by then; a loop that holds on to it until the next one is made "
     "needs memory for two.",
+    "reduce as called: every view shows every pixel there, so peers take their libraries' own mean(1) and var(1). The "
+    "rows further down take moments of the valid views, written by hand, which torch does in less time than its var.",
     "All other rows: a turn repeats the call for 5 ms, or makes it once, after one call that is not timed unless it "
     "takes half a second. Peers make a new result at each call, and so does ours where it says 'new tensor'; with "
     "'out=' it writes into a buffer that is kept.",

@@ -15,7 +15,8 @@ from monai.networks.blocks import Warp
 from monai.transforms import Resample
 from torch import Tensor
 
-from spuproj.backends import torch as torch_backend
+from spuproj.backends.taps import Sampling
+from spuproj.backends.torch import backend as torch_backend
 from spuproj.benchmarks.cases import Case
 from spuproj.benchmarks.layouts import LAYOUTS, Read, grid_sampler
 from spuproj.benchmarks.problems import Problem, filled
@@ -61,14 +62,21 @@ def _sampler(make: Callable[[Tensor, Tensor, Case], Read], layout: str) -> Calla
 
 def _compiled(problem: Problem) -> Sampler:
     """The coordinates are part of what is compiled, and computed at every call."""
-    case, table = problem.case, problem.views.geometry
-    project = torch.compile(torch_backend.project, fullgraph=True, dynamic=False)
+    project, table = compiled_project(problem.case), problem.views.geometry
+    return Sampler(lambda image: image, lambda image: project(image, table), lambda stack: stack)
 
-    def sample(image: Tensor) -> Tensor:
-        stack: Tensor = project(image, table, case.size, case.interpolation, "zeros")
+
+def compiled_project(case: Case) -> Callable[[Tensor, Tensor], Tensor]:
+    """The ``torch`` backend's ``project`` of an image and a table, coordinates and all, compiled."""
+    precision = torch.float64 if case.torch_dtype == torch.float64 else torch.float32
+    sampling = Sampling(case.size, case.size, False, case.interpolation == "nearest", False, precision)
+
+    def project(image: Tensor, table: Tensor) -> Tensor:
+        stack = image.new_empty(case.stack_shape)
+        torch_backend.gather(image, table, sampling, stack, 0.0)
         return stack
 
-    return Sampler(lambda image: image, sample, lambda stack: stack)
+    return torch.compile(project, fullgraph=True, dynamic=False)
 
 
 def _float32(side: int) -> float:

@@ -55,7 +55,7 @@ def measure(
         rounds: of turns; one more comes first and does not count.
     """
     field = (240.0, 240.0)
-    config = Config(target="WT", field=field, view_size=(side, side), extent=(0.2, 0.2, 0.8, 0.8), method=method)
+    config = Config(target="WT", field=field, view_size=(side, side), box=(0.2, 0.2, 0.8, 0.8), method=method)
     model = Segmenter(config, (side, side), steps, hardware).to(device)
     step = _stepper(model, device, hardware)
     with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +77,7 @@ def _loader(config: Config, side: int, steps: int, hardware: Hardware, folder: P
     np.save(folder / "image.npy", random.standard_normal(shape, dtype=np.float32).astype(np.float16))
     np.save(folder / "labels.npy", random.choice(np.array([0, 1, 2, 4], np.uint8), (_ON_DISK, side, side)))
     image, labels = (np.load(folder / f"{kind}.npy", mmap_mode="r") for kind in ("image", "labels"))
-    case = CachedCase("noise", image, labels, [], SCHEMES["brats2020"], config.field, config.extent, "")
+    case = CachedCase("noise", image, labels, [], SCHEMES["brats2020"], config.field, config.box, "")
     count = steps * config.method.batch_size
     entries = [Entry(case, number % _ON_DISK, number % 2 == 0) for number in range(count)]
     views = len(make_views(config, config.view_size))

@@ -3,7 +3,9 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from spuproj import functional, ops, reference, uncertainty
-from spuproj.geometry import PROFILES, Geometry
+from spuproj.geometry import Geometry
+from spuproj.memory import empty_cache, set_cache_limit
+from spuproj.profiles import PROFILES
 from spuproj.views import Views
 
 try:
@@ -11,4 +13,14 @@ try:
 except PackageNotFoundError:
     __version__ = "0.0.0"
 
-__all__ = ["PROFILES", "Geometry", "Views", "functional", "ops", "reference", "uncertainty"]
+__all__ = [
+    "PROFILES",
+    "Geometry",
+    "Views",
+    "empty_cache",
+    "functional",
+    "ops",
+    "reference",
+    "set_cache_limit",
+    "uncertainty",
+]

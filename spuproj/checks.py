@@ -23,9 +23,16 @@ def pixel_size(value: Sequence[int], argument: str, meaning: str = "height, widt
     return int(first), int(second)
 
 
+def number_of(value: float, argument: str) -> float:
+    """A number as a float. Raises ValueError for a tensor that wants a gradient, which it would wait for in vain."""
+    if getattr(value, "requires_grad", False):
+        raise ValueError(f"{argument} must not require a gradient: the ops have none with respect to the geometry")
+    return float(value)
+
+
 def positive(value: float, argument: str) -> float:
     """A positive, finite number. Raises ValueError otherwise."""
-    number = float(value)
+    number = number_of(value, argument)
     if not (number > 0 and math.isfinite(number)):
         raise ValueError(f"{argument} must be positive and finite, got {number}")
     return number

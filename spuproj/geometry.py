@@ -1,4 +1,4 @@
-"""The geometry of views: slice <-> sphere <-> view raster, both directions in closed form.
+"""The geometry of views: slice <-> sphere <-> view, both directions in closed form.
 
 Pixel centres lie at integer coordinates (y, x), y down, x right; angles are in radians, lengths in pixels. The five
 azimuthal profiles are those of Snyder, *Map Projections: A Working Manual*, USGS Professional Paper 1395 (1987).
@@ -13,22 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spuproj.checks import choice
+from spuproj.profiles import area_factor, check_codes, polar_angle, profile_radius, radius_limit
 
-PROFILES = ("gnomonic", "stereographic", "equidistant", "equal_area", "orthographic")
-"""Names of the azimuthal profiles; a profile's position is its code in a geometry table."""
-
-COLUMNS = 17
-"""Columns of a geometry table: tangent (2), radius, scale, origin (2), lift, chart, rotation (9)."""
+COLUMNS = 19
+"""Columns of a geometry table: tangent (2), radius, scale, pole (2), lift, chart, rotation (9), spacing (2)."""
 
 BORDER_TOLERANCE = 1e-6
 """A point this close to a border counts as on it, in pixels."""
-
-COSINE_TOLERANCE = 1e-12
-"""The same for the orthographic profile's limit on the sphere, on the cosine of the polar angle."""
-
-RADIUS_LIMIT = (math.inf, math.inf, math.pi, 2.0, 1.0)
-"""Largest profile radius L(theta) of each profile."""
 
 
 @dataclass(frozen=True)
@@ -37,98 +28,52 @@ class Geometry:
 
     Attributes:
         tangent: ``[..., 2]``, the slice point (y, x) that the sphere touches, in slice pixels.
-        radius: ``[...]``, the sphere's radius, in slice pixels.
+        radius: ``[...]``, the sphere's radius, in units of ``spacing``.
         scale: ``[...]``, the chart's scale k, in view pixels; k / radius is the magnification at the pole.
-        origin: ``[..., 2]``, the view pixel (y, x) at which the pole lands.
-        lift: ``[...]``, code (index into ``PROFILES``) of the profile that takes the plane to the sphere.
+        pole: ``[..., 2]``, the view pixel (y, x) at which the pole lands.
+        lift: ``[...]``, code (position in ``PROFILES``) of the profile that takes the plane to the sphere.
         chart: ``[...]``, code of the profile that takes the sphere to the view raster.
         rotation: ``[..., 3, 3]``, orthogonal matrix on vectors (y, x, pole); determinant -1 for a mirrored view.
+        spacing: ``[..., 2]``, height and width of a slice pixel, in the units of the sphere: 1, 1 makes these pixels.
     """
 
     tangent: Tensor
     radius: Tensor
     scale: Tensor
-    origin: Tensor
+    pole: Tensor
     lift: Tensor
     chart: Tensor
     rotation: Tensor
+    spacing: Tensor
 
     def table(self) -> Tensor:
-        """Packs the parameters into the ``[..., 17]`` float64 table that the ops take."""
+        """Packs the parameters into the ``[..., 19]`` float64 table that the ops take."""
         scalars = (self.radius, self.scale, self.lift, self.chart)
         radius, scale, lift, chart = (value.unsqueeze(-1) for value in scalars)
-        columns = (self.tangent, radius, scale, self.origin, lift, chart, self.rotation.flatten(-2))
+        rotation = self.rotation.flatten(-2)
+        columns = (self.tangent, radius, scale, self.pole, lift, chart, rotation, self.spacing)
         return torch.cat([column.to(torch.float64) for column in columns], dim=-1)
 
     @staticmethod
     def from_table(table: Tensor) -> Geometry:
-        """Unpacks a ``[..., 17]`` table; the fields are views of it."""
+        """Unpacks a ``[..., 19]`` table; the fields are views of it."""
         return Geometry(
             tangent=table[..., 0:2],
             radius=table[..., 2],
             scale=table[..., 3],
-            origin=table[..., 4:6],
+            pole=table[..., 4:6],
             lift=table[..., 6],
             chart=table[..., 7],
             rotation=table[..., 8:17].unflatten(-1, (3, 3)),
+            spacing=table[..., 17:19],
         )
 
 
-def profile_code(name: str, argument: str) -> int:
-    """Code of a profile. Raises ValueError, naming ``argument``, where the name is unknown."""
-    return PROFILES.index(choice(name, PROFILES, argument))
-
-
-def _by_profile(code: Tensor, values: tuple[Tensor, ...]) -> Tensor:
-    result = values[-1]
-    for index in range(len(values) - 1):
-        result = torch.where(code == index, values[index], result)
-    return result
-
-
-def radius_limit(code: Tensor) -> Tensor:
-    """Largest L(theta) of each code's profile, float64; made on the code's device, which the host does not wait for."""
-    return _by_profile(code, tuple(torch.full_like(code, limit, dtype=torch.float64) for limit in RADIUS_LIMIT))
-
-
-def polar_angle(code: Tensor, s: Tensor, tolerance: Tensor) -> Tensor:
-    """theta with L(theta) = s, for s >= 0; NaN where s exceeds the profile's limit by more than ``tolerance``."""
-    half_chord = (s / 2).clamp(max=1)
-    theta = _by_profile(
-        code,
-        (
-            torch.atan(s),
-            2 * torch.atan(s / 2),
-            s.clamp(max=math.pi),
-            2 * torch.asin(half_chord),
-            torch.asin(s.clamp(max=1)),
-        ),
-    )
-    return torch.where((s <= radius_limit(code) + tolerance) & torch.isfinite(s), theta, math.nan)
-
-
-def profile_radius(code: Tensor, theta: Tensor) -> Tensor:
-    """L(theta) over the polar angle in [0, pi]; NaN beyond the profile's domain."""
-    cosine = torch.cos(theta)
-    open_half = torch.where(cosine > 0, torch.tan(theta), math.nan)
-    closed_half = torch.where(cosine >= -COSINE_TOLERANCE, torch.sin(theta), math.nan)
-    punctured = torch.where(theta < math.pi, 2 * torch.tan(theta / 2), math.nan)
-    return _by_profile(code, (open_half, punctured, theta, 2 * torch.sin(theta / 2), closed_half))
-
-
-def area_factor(code: Tensor, theta: Tensor) -> Tensor:
-    """Plane area per sphere area at theta, L'(theta) L(theta) / sin(theta), in units of the scale squared."""
-    sinc = torch.where(theta == 0, 1.0, torch.sin(theta) / theta)
-    return _by_profile(
-        code,
-        (
-            torch.cos(theta) ** -3,
-            torch.cos(theta / 2) ** -4,
-            1 / sinc,
-            torch.ones_like(theta),
-            torch.cos(theta),
-        ),
-    )
+def check_table(table: Tensor) -> None:
+    """Raises ValueError where a table names a profile that there is not; for tables whose numbers lie at hand."""
+    geometry = Geometry.from_table(table)
+    check_codes(geometry.lift, "lift")
+    check_codes(geometry.chart, "chart")
 
 
 def _plane_to_sphere(code: Tensor, scale: Tensor, dy: Tensor, dx: Tensor) -> Tensor:
@@ -139,14 +84,15 @@ def _plane_to_sphere(code: Tensor, scale: Tensor, dy: Tensor, dx: Tensor) -> Ten
     return torch.stack([per_distance * dy, per_distance * dx, torch.cos(theta)], dim=-1)
 
 
-def _polar_angle_of(s: Tensor) -> Tensor:
+def polar_angle_of(s: Tensor) -> Tensor:
+    """Polar angles ``[...]`` in [0, pi] of unit vectors ``[..., 3]``."""
     return torch.atan2(torch.hypot(s[..., 0], s[..., 1]), s[..., 2])
 
 
 def _sphere_to_plane(code: Tensor, scale: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
     """Plane offsets of unit vectors, NaN beyond the profile's domain; at a pole the azimuth is 0, along +x."""
     sine = torch.hypot(s[..., 0], s[..., 1])
-    length = scale * profile_radius(code, _polar_angle_of(s))
+    length = scale * profile_radius(code, polar_angle_of(s))
     unit_y = torch.where(sine > 0, s[..., 0] / sine, 0.0)
     unit_x = torch.where(sine > 0, s[..., 1] / sine, 1.0)
     return length * unit_y, length * unit_x
@@ -158,25 +104,31 @@ def _over_pixels(geometry: Geometry) -> Geometry:
         tangent=geometry.tangent[..., None, None, :],
         radius=geometry.radius[..., None, None],
         scale=geometry.scale[..., None, None],
-        origin=geometry.origin[..., None, None, :],
+        pole=geometry.pole[..., None, None, :],
         lift=geometry.lift[..., None, None],
         chart=geometry.chart[..., None, None],
         rotation=geometry.rotation[..., None, None, :, :],
+        spacing=geometry.spacing[..., None, None, :],
     )
+
+
+def _from_tangent(g: Geometry, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Slice points as offsets from the tangent point, in units of the sphere."""
+    return (y - g.tangent[..., 0]) * g.spacing[..., 0], (x - g.tangent[..., 1]) * g.spacing[..., 1]
 
 
 def lift_points(geometry: Geometry, y: Tensor, x: Tensor) -> Tensor:
     """Slice points ``[..., P, Q]`` on the rotated sphere: unit ``[..., P, Q, 3]``, NaN beyond the lift's domain."""
     g = _over_pixels(geometry)
-    s = _plane_to_sphere(g.lift, g.radius, y - g.tangent[..., 0], x - g.tangent[..., 1])
-    return torch.einsum("...ij,...j->...i", g.rotation.expand(*s.shape, 3), s)
+    s = _plane_to_sphere(g.lift, g.radius, *_from_tangent(g, y, x))
+    return s @ geometry.rotation[..., None, :, :].transpose(-1, -2)
 
 
 def chart_points(geometry: Geometry, s: Tensor) -> tuple[Tensor, Tensor]:
     """Rotated unit vectors ``[..., P, Q, 3]`` in the view: (v, u), NaN beyond the chart's domain."""
     g = _over_pixels(geometry)
     dv, du = _sphere_to_plane(g.chart, g.scale, s)
-    return g.origin[..., 0] + dv, g.origin[..., 1] + du
+    return g.pole[..., 0] + dv, g.pole[..., 1] + du
 
 
 def _similarity(
@@ -195,7 +147,7 @@ def _is_similarity(g: Geometry) -> Tensor:
 
 
 def to_view(geometry: Geometry, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Where slice points land in the view, the raster's border not regarded.
+    """Where slice points land in the view, the view's border not regarded.
 
     Args:
         geometry: views of any leading axes ``...``.
@@ -205,40 +157,40 @@ def to_view(geometry: Geometry, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         (v, u) float64 view coordinates; NaN beyond the lift's or the chart's domain.
     """
     g = _over_pixels(geometry)
-    dy, dx = y - g.tangent[..., 0], x - g.tangent[..., 1]
+    dy, dx = _from_tangent(g, y, x)
     v, u = chart_points(geometry, lift_points(geometry, y, x))
     flat_v, flat_u = _similarity(g, dy, dx, g.radius, g.scale / g.radius, g.rotation)
     flat = _is_similarity(g)
     return (
-        torch.where(flat, g.origin[..., 0] + flat_v, v),
-        torch.where(flat, g.origin[..., 1] + flat_u, u),
+        torch.where(flat, g.pole[..., 0] + flat_v, v),
+        torch.where(flat, g.pole[..., 1] + flat_u, u),
     )
 
 
 def to_slice(geometry: Geometry, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Where view points come from in the slice, the raster's border not regarded; the inverse of ``to_view``."""
+    """Where view points come from in the slice, the slice's border not regarded; the inverse of ``to_view``."""
     g = _over_pixels(geometry)
-    dv, du = v - g.origin[..., 0], u - g.origin[..., 1]
+    dv, du = v - g.pole[..., 0], u - g.pole[..., 1]
     back = g.rotation.transpose(-1, -2)
     s = _plane_to_sphere(g.chart, g.scale, dv, du)
-    dy, dx = _sphere_to_plane(g.lift, g.radius, torch.einsum("...ij,...j->...i", back.expand(*s.shape, 3), s))
+    dy, dx = _sphere_to_plane(g.lift, g.radius, s @ geometry.rotation[..., None, :, :])
     flat_y, flat_x = _similarity(g, dv, du, g.scale, g.radius / g.scale, back)
     flat = _is_similarity(g)
     return (
-        g.tangent[..., 0] + torch.where(flat, flat_y, dy),
-        g.tangent[..., 1] + torch.where(flat, flat_x, dx),
+        g.tangent[..., 0] + torch.where(flat, flat_y, dy) / g.spacing[..., 0],
+        g.tangent[..., 1] + torch.where(flat, flat_x, dx) / g.spacing[..., 1],
     )
 
 
 def pixel_grid(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pixel centres of a raster: y ``[H, 1]`` and x ``[1, W]``, float64."""
+    """Pixel centres of an image: y ``[H, 1]`` and x ``[1, W]``, float64."""
     y = torch.arange(size[0], dtype=torch.float64, device=device)
     x = torch.arange(size[1], dtype=torch.float64, device=device)
     return y[:, None], x[None, :]
 
 
 def _snapped(y: Tensor, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Coordinates moved onto the raster where they are within the tolerance of it, NaN beyond."""
+    """Coordinates moved onto the image where they are within the tolerance of it, NaN beyond."""
     inside = (y >= -BORDER_TOLERANCE) & (y <= size[0] - 1 + BORDER_TOLERANCE)
     inside = inside & (x >= -BORDER_TOLERANCE) & (x <= size[1] - 1 + BORDER_TOLERANCE)
     y, x = y.clamp(0, max(size[0] - 1, 0)), x.clamp(0, max(size[1] - 1, 0))
@@ -249,9 +201,9 @@ def slice_coordinates(table: Tensor, size: tuple[int, int], view_size: tuple[int
     """Where in the slice each view pixel comes from.
 
     Args:
-        table: ``[..., 17]`` geometry table.
+        table: ``[..., 19]`` geometry table.
         size: (H, W) of the slice.
-        view_size: (h, w) of the view raster.
+        view_size: (h, w) of the view.
 
     Returns:
         (y, x), ``[..., h, w]`` float64 each, in slice pixels; NaN where invalid.
@@ -269,8 +221,8 @@ def view_coordinates(table: Tensor, size: tuple[int, int], view_size: tuple[int,
 def magnification(table: Tensor, size: tuple[int, int], view_size: tuple[int, int]) -> Tensor:
     """The local area factor of slice -> view at each slice pixel.
 
-    The rotation keeps areas, so the factor is (k / R)^2 times the chart's area factor over the lift's
-    (Snyder 1987, section 20 and following, h k of each azimuthal projection).
+    The rotation keeps areas, so the factor is (k / R)^2 times the chart's area factor over the lift's,
+    times the area of a slice pixel (Snyder 1987, section 20 and following, h k of each azimuthal projection).
 
     Returns:
         ``[..., H, W]`` float64, view area per slice area; NaN where the slice pixel is not in the view.
@@ -278,10 +230,10 @@ def magnification(table: Tensor, size: tuple[int, int], view_size: tuple[int, in
     geometry = Geometry.from_table(table)
     g = _over_pixels(geometry)
     y, x = pixel_grid(size, table.device)
-    distance = torch.hypot(y - g.tangent[..., 0], x - g.tangent[..., 1])
+    distance = torch.hypot(*_from_tangent(g, y, x))
     theta = polar_angle(g.lift, distance / g.radius, BORDER_TOLERANCE / g.radius)
-    charted = _polar_angle_of(lift_points(geometry, y, x))
+    charted = polar_angle_of(lift_points(geometry, y, x))
     factor = area_factor(g.chart, charted) / area_factor(g.lift, theta)
-    factor = torch.where(_is_similarity(g), 1.0, factor) * (g.scale / g.radius) ** 2
+    factor = torch.where(_is_similarity(g), 1.0, factor) * (g.scale / g.radius) ** 2 * g.spacing.prod(dim=-1)
     v, _ = view_coordinates(table, size, view_size)
     return torch.where(torch.isnan(v), math.nan, factor)

@@ -1,69 +1,93 @@
-"""The registered ops ``torch.ops.spuproj.*``: schemas, checks, fakes, autograd, vmap and autocast, in one place.
+"""The registered ops ``torch.ops.spuproj.*``, one record each.
 
-``project`` and ``project_adjoint`` are transposes of each other, and so are ``unproject`` and ``unproject_adjoint``;
-each differentiates into its partner. The geometry is a float64 table (``spuproj.geometry.Geometry.table``) without
-gradient, ``[N, 17]`` shared by the batch or ``[B, N, 17]`` per sample. Arithmetic is in float32, or float64 for
-float64. Under autocast the ops take float32, as ``torch.nn.functional.grid_sample`` does.
+An op is its schema, its check, the results that it allocates, the method of a backend that fills them, and its
+gradient; kernel, fake, autograd, vmap and autocast follow from the record. ``project`` and ``project_adjoint`` are
+transposes of each other, and so are ``unproject`` and ``unproject_adjoint``; each differentiates into its partner.
+
+The geometry is a float64 table (``spuproj.geometry.Geometry.table``) without gradient, ``[N, 19]`` shared by the batch
+or ``[B, N, 19]`` per sample. Arithmetic is in float32, or float64 for float64. Under autocast the ops take float32, as
+``torch.nn.functional.grid_sample`` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ast
+import re
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
-from spuproj import backends
+from spuproj.backends import backend_for
+from spuproj.backends.base import Backend, Launch
+from spuproj.backends.taps import Sampling, sampling_of
 from spuproj.checks import choice
 from spuproj.geometry import COLUMNS
-from spuproj.layout import MEMORY_FORMATS, empty_views
+from spuproj.result import Result
 
 INTERPOLATIONS = ("bilinear", "nearest")
-PADDINGS = ("zeros", "border")
+PADDINGS = ("constant", "border")
+MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGRAL = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 LIBRARY = torch.library.Library("spuproj", "DEF")
 
-_SCHEMAS = {
-    "project": "(Tensor image, Tensor geometry, SymInt[2] view_size, str interpolation='bilinear',"
-    " str padding='zeros', ScalarType? out_dtype=None, MemoryFormat? memory_format=None) -> Tensor",
-    "project_out": "(Tensor image, Tensor geometry, Tensor(a!) out, str interpolation='bilinear',"
-    " str padding='zeros') -> ()",
-    "project_adjoint": "(Tensor views, Tensor geometry, SymInt[2] size, str interpolation='bilinear',"
-    " str padding='zeros') -> Tensor",
-    "unproject": "(Tensor views, Tensor geometry, SymInt[2] size, str interpolation='bilinear') -> Tensor",
-    "unproject_adjoint": "(Tensor slices, Tensor geometry, SymInt[2] view_size, str interpolation='bilinear')"
-    " -> Tensor",
-    "unproject_reduce": "(Tensor views, Tensor geometry, SymInt[2] size, str interpolation='bilinear')"
-    " -> (Tensor mean, Tensor variance, Tensor count)",
-    "unproject_reduce_backward": "(Tensor grad_mean, Tensor grad_variance, Tensor views, Tensor geometry,"
-    " Tensor mean, Tensor count, str interpolation='bilinear') -> Tensor",
-}
+Call = Any
+"""The arguments of one call, by name."""
 
 
-def call(name: str, source: Tensor, geometry: Tensor, *options: Any, out: Tensor | None = None) -> Any:
-    """Calls a registered op; one that has been called before skips the dispatcher where that has nothing to do.
+@dataclass(frozen=True, eq=False)
+class Op:
+    """What is to be known of an op.
 
-    Args:
-        name: of the op.
-        source: the tensor that it reads.
-        geometry: the table.
-        options: its other arguments.
-        out: the tensor that it writes, for ``project_out``.
-
-    Raises:
-        RuntimeError: under forward-mode differentiation, for which registered ops have no rule.
+    Attributes:
+        schema: without the name. The first argument is a tensor, whose device serves the call.
+        check: raises ValueError or TypeError, naming the argument, for what no backend could serve.
+        allocate: the results of a call that has passed the check.
+        run: calls the backend's kernel, which writes into the results.
+        adjoint: of a linear op, the name of its transpose; else ``(setup_context, backward)`` as
+            ``torch.library.register_autograd`` takes them. None has no gradient.
     """
-    if not torch.compiler.is_dynamo_compiling():
-        result = backends.planned(name, (source,), geometry, options, out)
-        if result is not None:
-            return result
-        if not torch.compiler.is_compiling() and forward_ad.unpack_dual(source).tangent is not None:
-            raise RuntimeError("forward-mode differentiation does not reach spuproj's ops; use reverse mode (backward)")
-    op = getattr(torch.ops.spuproj, name)
-    return op(source, geometry, *options) if out is None else op(source, geometry, out, *options)
+
+    schema: str
+    check: Callable[[Call], None]
+    allocate: Callable[[Call], Sequence[Result]]
+    run: Callable[..., Launch | None]
+    adjoint: str | tuple[Callable[..., None], Callable[..., Any]] | None = None
+
+    @cached_property
+    def arguments(self) -> dict[str, tuple[bool, Any]]:
+        """Names of the arguments, whether each is a tensor, and its default."""
+        found = re.findall(r"(\w+)\S* (\w+)(?:=([^,)]+))?[,)]", self.schema.split(" -> ")[0])
+        return {name: (kind == "Tensor", ast.literal_eval(given or "None")) for kind, name, given in found}
+
+    @cached_property
+    def geometry_at(self) -> int:
+        """Position of the geometry among the arguments."""
+        return list(self.arguments).index("geometry")
+
+    @cached_property
+    def tensors(self) -> tuple[int, ...]:
+        """Positions of the other tensors."""
+        is_tensor = [tensor for tensor, _ in self.arguments.values()]
+        return tuple(at for at, tensor in enumerate(is_tensor) if tensor and at != self.geometry_at)
+
+    def call(self, given: Sequence[Any]) -> Call:
+        """Arguments by name; those that are left out have their defaults."""
+        left_out = [default for _, default in list(self.arguments.values())[len(given) :]]
+        return SimpleNamespace(**dict(zip(self.arguments, (*given, *left_out), strict=True)))
+
+    def key(self, given: Sequence[Any]) -> Hashable:
+        """What a call depends on beside the geometry and the values and places of its tensors."""
+        if len(self.tensors) == 1:
+            source, _, size, *options = given
+            return self, source.shape, source.stride(), source.dtype, *size, *options
+        layouts = [(given[at].shape, given[at].stride(), given[at].dtype) for at in self.tensors]
+        return self, *layouts, *given[max(*self.tensors, self.geometry_at) + 1 :]
 
 
 def check_apart(image: Tensor, out: Tensor) -> None:
@@ -72,21 +96,37 @@ def check_apart(image: Tensor, out: Tensor) -> None:
         raise ValueError("out must not share its memory with image")
 
 
-def _axes(tensor: Tensor, axes: str, argument: str) -> None:
-    if tensor.dim() != len(axes.split(", ")):
+def _names(dtypes: Sequence[torch.dtype]) -> str:
+    return ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+
+
+def _check_axes(tensor: Tensor, axes: str, argument: str) -> None:
+    if tensor.dim() != axes.count(",") + 1:
         raise ValueError(f"{argument} must have the axes [{axes}], got the shape {tuple(tensor.shape)}")
 
 
-def _check(tensor: Tensor, axes: str, argument: str, geometry: Tensor, interpolation: str, *, integral: bool) -> None:
-    """Raises ValueError or TypeError, naming the argument, for what no backend could serve."""
-    _axes(tensor, axes, argument)
-    choice(interpolation, INTERPOLATIONS, "interpolation")
-    if tensor.dtype in INTEGRAL and not (integral and interpolation == "nearest"):
-        hint = "; pass interpolation='nearest' for label maps" if integral else ""
+def _check_source(call: Call, argument: str, axes: str, *, integral: bool) -> None:
+    """Of the tensor that is sampled, with the geometry and the options that all ops share."""
+    tensor: Tensor = getattr(call, argument)
+    _check_axes(tensor, axes, argument)
+    choice(call.interpolation, INTERPOLATIONS, "interpolation")
+    if tensor.dtype not in FLOATING:
+        _check_integral(tensor, argument, call.interpolation, integral=integral)
+    _check_geometry(call.geometry, tensor, argument)
+    if "N" in axes and tensor.shape[1] != call.geometry.shape[-2]:
+        raise ValueError(f"{argument} must hold {call.geometry.shape[-2]} views on axis 1, got {tensor.shape[1]}")
+
+
+def _check_integral(tensor: Tensor, argument: str, interpolation: str, *, integral: bool) -> None:
+    if tensor.dtype not in INTEGRAL:
+        raise TypeError(f"{argument} must be of one of the dtypes {_names(FLOATING + INTEGRAL)}, got {tensor.dtype}")
+    if not (integral and interpolation == "nearest"):
+        hint = f": pass {argument}.float() for a picture"
+        hint += ", or interpolation='nearest' for label maps" if integral else ""
         raise TypeError(f"{argument} must be of a floating-point dtype here, got {tensor.dtype}{hint}")
-    if tensor.dtype not in FLOATING + INTEGRAL:
-        names = ", ".join(str(dtype).removeprefix("torch.") for dtype in FLOATING + INTEGRAL)
-        raise TypeError(f"{argument} must be of one of the dtypes {names}, got {tensor.dtype}")
+
+
+def _check_geometry(geometry: Tensor, tensor: Tensor, argument: str) -> None:
     if geometry.dim() not in (2, 3) or geometry.shape[-1] != COLUMNS:
         raise ValueError(f"geometry must be of shape [N, {COLUMNS}] or [B, N, {COLUMNS}], got {tuple(geometry.shape)}")
     if geometry.dtype != torch.float64:
@@ -100,52 +140,45 @@ def _check(tensor: Tensor, axes: str, argument: str, geometry: Tensor, interpola
         raise ValueError(
             f"geometry must have one entry per sample of {argument}, {tensor.shape[0]}, got {geometry.shape[0]}"
         )
-    if "N" in axes and tensor.shape[1] != geometry.shape[-2]:
-        raise ValueError(f"{argument} must hold {geometry.shape[-2]} views on axis 1, got {tensor.shape[1]}")
 
 
-def _check_image(image: Tensor, geometry: Tensor, interpolation: str, padding: str) -> None:
-    _check(image, "B, C, H, W", "image", geometry, interpolation, integral=True)
-    choice(padding, PADDINGS, "padding")
+def _check_fill(fill: float, dtype: torch.dtype) -> None:
+    """A fill that the dtype of labels holds exactly."""
+    if dtype in FLOATING:
+        return
+    low, high = (0, 1) if dtype == torch.bool else (torch.iinfo(dtype).min, torch.iinfo(dtype).max)
+    if not (low <= fill <= high and fill == int(fill)):
+        raise ValueError(f"fill must be a whole number from {low} to {high} for {dtype}, got {fill}")
 
 
-def _check_views(views: Tensor, geometry: Tensor, interpolation: str, padding: str = "zeros") -> None:
-    _check(views, "B, N, C, h, w", "views", geometry, interpolation, integral=False)
-    choice(padding, PADDINGS, "padding")
-
-
-def _check_backward(
-    grads: Sequence[Tensor], views: Tensor, geometry: Tensor, mean: Tensor, count: Tensor, interpolation: str
-) -> None:
-    _check_views(views, geometry, interpolation)
-    _axes(mean, "B, C, H, W", "mean")
-    if mean.shape[:2] != (views.shape[0], views.shape[2]):
-        raise ValueError(
-            f"mean must have the batch and channels of views, {(views.shape[0], views.shape[2])}, "
-            f"got {tuple(mean.shape[:2])}"
-        )
-    for name, tensor in zip(("grad_mean", "grad_variance", "count"), (*grads, count), strict=True):
-        if tensor.shape != mean.shape:
-            raise ValueError(f"{name} must have the shape of mean, {tuple(mean.shape)}, got {tuple(tensor.shape)}")
-    for name, tensor in zip(("grad_mean", "grad_variance", "mean"), (*grads, mean), strict=True):
-        if tensor.dtype != views.dtype:
-            raise TypeError(f"{name} must have the dtype of views, {views.dtype}, got {tensor.dtype}")
-    if count.dtype != torch.int32:
-        raise TypeError(f"count must be int32, got {count.dtype}")
+def _check_image(call: Call) -> None:
+    _check_source(call, "image", "B, C, H, W", integral=True)
+    choice(call.padding, PADDINGS, "padding")
+    if call.fill != 0:
+        _check_fill(call.fill, call.image.dtype)
 
 
 def _check_out_dtype(image: Tensor, out_dtype: torch.dtype | None, argument: str) -> None:
     allowed = FLOATING if image.dtype in FLOATING else (image.dtype,)
     if out_dtype is not None and out_dtype not in allowed:
-        names = ", ".join(str(dtype).removeprefix("torch.") for dtype in allowed)
-        raise TypeError(f"{argument} must be one of {names} for a {image.dtype} image, got {out_dtype}")
+        raise TypeError(f"{argument} must be one of {_names(allowed)} for a {image.dtype} image, got {out_dtype}")
 
 
-def _check_out(image: Tensor, geometry: Tensor, out: Tensor) -> None:
-    _axes(out, "B, N, C, h, w", "out")
-    wanted = (image.shape[0], geometry.shape[-2], image.shape[1], *out.shape[-2:])
-    if tuple(out.shape) != wanted:
-        raise ValueError(f"out must have batch, views and channels {wanted[:3]}, got the shape {tuple(out.shape)}")
+def _check_project(call: Call) -> None:
+    _check_image(call)
+    _check_out_dtype(call.image, call.out_dtype, "out_dtype")
+    if call.memory_format is not None and call.memory_format not in MEMORY_FORMATS:
+        allowed = ", ".join(map(str, MEMORY_FORMATS))
+        raise ValueError(f"memory_format must be one of {allowed}, got {call.memory_format}")
+
+
+def _check_project_out(call: Call) -> None:
+    _check_image(call)
+    image, out = call.image, call.out
+    _check_axes(out, "B, N, C, h, w", "out")
+    wanted = (image.shape[0], call.geometry.shape[-2], image.shape[1])
+    if tuple(out.shape[:3]) != wanted:
+        raise ValueError(f"out must have batch, views and channels {wanted}, got the shape {tuple(out.shape)}")
     _check_out_dtype(image, out.dtype, "out's dtype")
     if out.device != image.device:
         raise ValueError(f"out must be on the device of image, {image.device}, got {out.device}")
@@ -153,227 +186,258 @@ def _check_out(image: Tensor, geometry: Tensor, out: Tensor) -> None:
         raise ValueError(f"out must be contiguous, or channels_last view by view, got the strides {out.stride()}")
 
 
-def _check_project(
-    image: Tensor,
-    geometry: Tensor,
-    interpolation: str,
-    padding: str,
-    out_dtype: torch.dtype | None,
-    memory_format: torch.memory_format | None,
-) -> None:
-    _check_image(image, geometry, interpolation, padding)
-    _check_out_dtype(image, out_dtype, "out_dtype")
-    if memory_format is not None and memory_format not in MEMORY_FORMATS:
-        raise ValueError(f"memory_format must be one of {', '.join(map(str, MEMORY_FORMATS))}, got {memory_format}")
+def _check_project_adjoint(call: Call) -> None:
+    _check_source(call, "stack", "B, N, C, h, w", integral=False)
+    choice(call.padding, PADDINGS, "padding")
 
 
-def _project(
-    image: Tensor,
-    geometry: Tensor,
-    view_size: Sequence[int],
-    interpolation: str = "bilinear",
-    padding: str = "zeros",
-    out_dtype: torch.dtype | None = None,
-    memory_format: torch.memory_format | None = None,
-) -> Tensor:
-    _check_project(image, geometry, interpolation, padding, out_dtype, memory_format)
-    backend = backends.serving(image.device.type)
-    return backend.project(image, geometry, view_size, interpolation, padding, out_dtype, memory_format)
+def _check_backward(call: Call) -> None:
+    _check_source(call, "stack", "B, N, C, h, w", integral=False)
+    stack, mean = call.stack, call.mean
+    _check_axes(mean, "B, C, H, W", "mean")
+    if mean.shape[:2] != (stack.shape[0], stack.shape[2]):
+        raise ValueError(
+            f"mean must have the batch and channels of stack, {(stack.shape[0], stack.shape[2])}, "
+            f"got {tuple(mean.shape[:2])}"
+        )
+    for name in ("grad_mean", "grad_variance", "count"):
+        tensor: Tensor = getattr(call, name)
+        if tensor.shape != mean.shape:
+            raise ValueError(f"{name} must have the shape of mean, {tuple(mean.shape)}, got {tuple(tensor.shape)}")
+    for name in ("grad_mean", "grad_variance", "mean"):
+        if getattr(call, name).dtype != stack.dtype:
+            got = getattr(call, name).dtype
+            raise TypeError(f"{name} must have the dtype of stack, {stack.dtype}, got {got}")
+    if call.count.dtype != torch.int32:
+        raise TypeError(f"count must be int32, got {call.count.dtype}")
 
 
-def _project_fake(
-    image: Tensor,
-    geometry: Tensor,
-    view_size: Sequence[int],
-    interpolation: str = "bilinear",
-    padding: str = "zeros",
-    out_dtype: torch.dtype | None = None,
-    memory_format: torch.memory_format | None = None,
-) -> Tensor:
-    _check_project(image, geometry, interpolation, padding, out_dtype, memory_format)
-    return empty_views(image, geometry.shape[-2], view_size, out_dtype, memory_format)
+def _allocate_project(call: Call) -> list[Result]:
+    batch, channels = call.image.shape[:2]
+    shape = (batch, call.geometry.shape[-2], channels, *call.view_size)
+    return [Result(shape, call.out_dtype or call.image.dtype, call.memory_format == torch.channels_last)]
 
 
-def _project_out(
-    image: Tensor, geometry: Tensor, out: Tensor, interpolation: str = "bilinear", padding: str = "zeros"
-) -> None:
-    _check_image(image, geometry, interpolation, padding)
-    _check_out(image, geometry, out)
-    check_apart(image, out)
-    backends.serving(image.device.type).project_out(image, geometry, out, interpolation, padding)
+def _view_sampling(call: Call, views: Tensor, slices: Tensor) -> Sampling:
+    """How pixels of views read a slice."""
+    return sampling_of(views, slices, call.interpolation, inverse=False, padding=call.padding)
 
 
-def _project_out_fake(
-    image: Tensor, geometry: Tensor, out: Tensor, interpolation: str = "bilinear", padding: str = "zeros"
-) -> None:
-    _check_image(image, geometry, interpolation, padding)
-    _check_out(image, geometry, out)
+def _slice_sampling(call: Call, slices: Tensor, views: Tensor) -> Sampling:
+    """How pixels of a slice read the views."""
+    return sampling_of(slices, views, call.interpolation, inverse=True)
 
 
-def _project_adjoint(
-    views: Tensor, geometry: Tensor, size: Sequence[int], interpolation: str = "bilinear", padding: str = "zeros"
-) -> Tensor:
-    _check_views(views, geometry, interpolation, padding)
-    return backends.serving(views.device.type).project_adjoint(views, geometry, size, interpolation, padding)
+def _allocate_moments(call: Call) -> list[Result]:
+    shape, dtype = (call.stack.shape[0], call.stack.shape[2], *call.size), call.stack.dtype
+    return [Result(shape, dtype), Result(shape, dtype), Result(shape, torch.int32)]
 
 
-def _project_adjoint_fake(
-    views: Tensor, geometry: Tensor, size: Sequence[int], interpolation: str = "bilinear", padding: str = "zeros"
-) -> Tensor:
-    _check_views(views, geometry, interpolation, padding)
-    return views.new_empty(views.shape[0], views.shape[2], *size)
-
-
-def _check_unproject(views: Tensor, geometry: Tensor, interpolation: str) -> None:
-    _check(views, "B, N, C, h, w", "views", geometry, interpolation, integral=True)
-
-
-def _unproject(views: Tensor, geometry: Tensor, size: Sequence[int], interpolation: str = "bilinear") -> Tensor:
-    _check_unproject(views, geometry, interpolation)
-    return backends.serving(views.device.type).unproject(views, geometry, size, interpolation)
-
-
-def _unproject_fake(views: Tensor, geometry: Tensor, size: Sequence[int], interpolation: str = "bilinear") -> Tensor:
-    _check_unproject(views, geometry, interpolation)
-    return views.new_empty(*views.shape[:3], *size)
-
-
-def _check_slices(slices: Tensor, geometry: Tensor, interpolation: str) -> None:
-    _check(slices, "B, N, C, H, W", "slices", geometry, interpolation, integral=False)
-
-
-def _unproject_adjoint(
-    slices: Tensor, geometry: Tensor, view_size: Sequence[int], interpolation: str = "bilinear"
-) -> Tensor:
-    _check_slices(slices, geometry, interpolation)
-    return backends.serving(slices.device.type).unproject_adjoint(slices, geometry, view_size, interpolation)
-
-
-def _unproject_adjoint_fake(
-    slices: Tensor, geometry: Tensor, view_size: Sequence[int], interpolation: str = "bilinear"
-) -> Tensor:
-    _check_slices(slices, geometry, interpolation)
-    return slices.new_empty(*slices.shape[:3], *view_size)
-
-
-def _unproject_reduce(
-    views: Tensor, geometry: Tensor, size: Sequence[int], interpolation: str = "bilinear"
-) -> tuple[Tensor, Tensor, Tensor]:
-    _check_views(views, geometry, interpolation)
-    return backends.serving(views.device.type).unproject_reduce(views, geometry, size, interpolation)
-
-
-def _unproject_reduce_fake(
-    views: Tensor, geometry: Tensor, size: Sequence[int], interpolation: str = "bilinear"
-) -> tuple[Tensor, Tensor, Tensor]:
-    _check_views(views, geometry, interpolation)
-    shape = (views.shape[0], views.shape[2], *size)
-    return views.new_empty(shape), views.new_empty(shape), views.new_empty(shape, dtype=torch.int32)
-
-
-def _unproject_reduce_backward(
-    grad_mean: Tensor,
-    grad_variance: Tensor,
-    views: Tensor,
-    geometry: Tensor,
-    mean: Tensor,
-    count: Tensor,
-    interpolation: str = "bilinear",
-) -> Tensor:
-    _check_backward((grad_mean, grad_variance), views, geometry, mean, count, interpolation)
-    backend = backends.serving(views.device.type)
-    return backend.unproject_reduce_backward(grad_mean, grad_variance, views, geometry, mean, count, interpolation)
-
-
-def _unproject_reduce_backward_fake(
-    grad_mean: Tensor,
-    grad_variance: Tensor,
-    views: Tensor,
-    geometry: Tensor,
-    mean: Tensor,
-    count: Tensor,
-    interpolation: str = "bilinear",
-) -> Tensor:
-    _check_backward((grad_mean, grad_variance), views, geometry, mean, count, interpolation)
-    return views.new_empty(views.shape)
-
-
-_KERNELS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "project": (_project, _project_fake),
-    "project_out": (_project_out, _project_out_fake),
-    "project_adjoint": (_project_adjoint, _project_adjoint_fake),
-    "unproject": (_unproject, _unproject_fake),
-    "unproject_adjoint": (_unproject_adjoint, _unproject_adjoint_fake),
-    "unproject_reduce": (_unproject_reduce, _unproject_reduce_fake),
-    "unproject_reduce_backward": (_unproject_reduce_backward, _unproject_reduce_backward_fake),
-}
-
-
-def _linear_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    source, geometry, _, *options = inputs
-    ctx.save_for_backward(geometry)
-    ctx.size, ctx.dtype, ctx.options = tuple(source.shape[-2:]), source.dtype, options
-
-
-def _linear_backward(partner: str, shared_options: int) -> Callable[..., tuple[Tensor | None, ...]]:
-    """A linear op's gradient is its transpose, applied to the gradient; the first so many options are those of both."""
-
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (geometry,) = ctx.saved_tensors
-        grad_source = call(partner, grad.to(ctx.dtype), geometry, ctx.size, *ctx.options[:shared_options])
-        return (grad_source, None, None, *(None for _ in ctx.options))
-
-    return backward
+def refuse_gradient(geometry: Tensor) -> None:
+    """Raises ValueError for a geometry that wants a gradient, which it would wait for in vain."""
+    if geometry.requires_grad:
+        raise ValueError("geometry must not require a gradient: the ops have none with respect to it")
 
 
 def _reduce_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    views, geometry, _, interpolation = inputs
+    stack, geometry, _, interpolation = inputs
     mean, _, count = output
+    refuse_gradient(geometry)
     ctx.mark_non_differentiable(count)
-    ctx.save_for_backward(views, geometry, mean, count)
+    ctx.save_for_backward(stack, geometry, mean, count)
     ctx.interpolation = interpolation
 
 
 def _reduce_backward(ctx: Any, grad_mean: Tensor, grad_variance: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    views, geometry, mean, count = ctx.saved_tensors
-    dtype = views.dtype
+    stack, geometry, mean, count = ctx.saved_tensors
+    dtype, ops = stack.dtype, torch.ops.spuproj
     if dtype in (torch.float16, torch.bfloat16):
         # A mean rounded to half precision would leave deviations that do not sum to zero.
-        views, grad_mean, grad_variance = views.float(), grad_mean.float(), grad_variance.float()
-        mean, _, _ = torch.ops.spuproj.unproject_reduce(views, geometry, mean.shape[-2:], ctx.interpolation)
+        stack, grad_mean, grad_variance = stack.float(), grad_mean.float(), grad_variance.float()
+        mean, _, _ = ops.unproject_reduce(stack, geometry, mean.shape[-2:], ctx.interpolation)
     # The mean enters only through the deviations, whose sum is zero: its own gradient vanishes.
-    sources = (views, grad_mean, grad_variance, mean, count)
-    grad = backends.planned("unproject_reduce_backward", sources, geometry, (ctx.interpolation,), None)
-    if grad is None:
-        grad = torch.ops.spuproj.unproject_reduce_backward(
-            grad_mean, grad_variance, views, geometry, mean, count, ctx.interpolation
-        )
+    grad = ops.unproject_reduce_backward(grad_mean, grad_variance, stack, geometry, mean, count, ctx.interpolation)
     return grad.to(dtype), None, None, None
 
 
 def _backward_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     *tensors, interpolation = inputs
+    refuse_gradient(inputs[3])
     ctx.save_for_backward(*tensors)
     ctx.interpolation = interpolation
 
 
 def _backward_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Gradients of ``U^T((grad_mean + 2 grad_variance (U views - mean)) / count)``, through the linear ops."""
-    _, grad_variance, views, geometry, mean, count = ctx.saved_tensors
+    """Gradients of ``U^T((grad_mean + 2 grad_variance (U stack - mean)) / count)``, through the linear ops."""
+    _, grad_variance, stack, geometry, mean, count = ctx.saved_tensors
     ops, interpolation = torch.ops.spuproj, ctx.interpolation
-    size, view_size = mean.shape[-2:], views.shape[-2:]
+    size, view_size = mean.shape[-2:], stack.shape[-2:]
     share = ops.unproject(grad, geometry, size, interpolation) / count.clamp(min=1).unsqueeze(1)
-    deviation = ops.unproject(views, geometry, size, interpolation) - mean.unsqueeze(1)
+    deviation = ops.unproject(stack, geometry, size, interpolation) - mean.unsqueeze(1)
     slope = 2 * grad_variance.unsqueeze(1) * share
     return (
         share.sum(1).to(grad.dtype),
         (2 * share * deviation).sum(1).to(grad.dtype),
-        ops.unproject_adjoint(slope.to(views.dtype), geometry, view_size, interpolation),
+        ops.unproject_adjoint(slope.to(stack.dtype), geometry, view_size, interpolation),
         None,
         -slope.sum(1).to(mean.dtype),
         None,
         None,
     )
+
+
+OPS = {
+    "project": Op(
+        "(Tensor image, Tensor geometry, SymInt[2] view_size, str interpolation='bilinear', str padding='constant',"
+        " Scalar fill=0, ScalarType? out_dtype=None, MemoryFormat? memory_format=None) -> Tensor",
+        _check_project,
+        _allocate_project,
+        lambda backend, c, out: backend.gather(c.image, c.geometry, _view_sampling(c, out, c.image), out, c.fill),
+        "project_adjoint",
+    ),
+    "project_out": Op(
+        "(Tensor image, Tensor geometry, Tensor(a!) out, str interpolation='bilinear', str padding='constant',"
+        " Scalar fill=0) -> ()",
+        _check_project_out,
+        lambda c: [],
+        lambda backend, c: backend.gather(c.image, c.geometry, _view_sampling(c, c.out, c.image), c.out, c.fill),
+    ),
+    "project_adjoint": Op(
+        "(Tensor stack, Tensor geometry, SymInt[2] size, str interpolation='bilinear', str padding='constant')"
+        " -> Tensor",
+        _check_project_adjoint,
+        lambda c: [Result((c.stack.shape[0], c.stack.shape[2], *c.size), c.stack.dtype)],
+        lambda backend, c, out: backend.gather_adjoint(c.stack, c.geometry, _view_sampling(c, c.stack, out), out),
+        "project",
+    ),
+    "unproject": Op(
+        "(Tensor stack, Tensor geometry, SymInt[2] size, str interpolation='bilinear') -> Tensor",
+        lambda c: _check_source(c, "stack", "B, N, C, h, w", integral=True),
+        lambda c: [Result((*c.stack.shape[:3], *c.size), c.stack.dtype)],
+        lambda backend, c, out: backend.gather(c.stack, c.geometry, _slice_sampling(c, out, c.stack), out, 0),
+        "unproject_adjoint",
+    ),
+    "unproject_adjoint": Op(
+        "(Tensor slices, Tensor geometry, SymInt[2] view_size, str interpolation='bilinear') -> Tensor",
+        lambda c: _check_source(c, "slices", "B, N, C, H, W", integral=False),
+        lambda c: [Result((*c.slices.shape[:3], *c.view_size), c.slices.dtype)],
+        lambda backend, c, out: backend.gather_adjoint(c.slices, c.geometry, _slice_sampling(c, c.slices, out), out),
+        "unproject",
+    ),
+    "unproject_reduce": Op(
+        "(Tensor stack, Tensor geometry, SymInt[2] size, str interpolation='bilinear')"
+        " -> (Tensor mean, Tensor variance, Tensor count)",
+        lambda c: _check_source(c, "stack", "B, N, C, h, w", integral=False),
+        _allocate_moments,
+        lambda backend, c, mean, *rest: backend.reduce(
+            c.stack, c.geometry, _slice_sampling(c, mean, c.stack), mean, *rest
+        ),
+        (_reduce_setup, _reduce_backward),
+    ),
+    "unproject_reduce_backward": Op(
+        "(Tensor grad_mean, Tensor grad_variance, Tensor stack, Tensor geometry, Tensor mean, Tensor count,"
+        " str interpolation='bilinear') -> Tensor",
+        _check_backward,
+        lambda c: [Result(c.stack.shape, c.stack.dtype)],
+        lambda backend, c, out: backend.reduce_backward(
+            c.stack,
+            c.geometry,
+            _slice_sampling(c, c.mean, c.stack),
+            (c.grad_mean, c.grad_variance, c.mean, c.count),
+            out,
+        ),
+        (_backward_setup, _backward_backward),
+    ),
+}
+"""Every op by name."""
+
+
+def run(op: Op, backend: Backend, given: Sequence[Any]) -> Any:
+    """Makes a call: again as one before where nothing but the tensors' values has changed, else from the beginning."""
+    geometry = given[op.geometry_at]
+    prepared = backend.prepared.find(geometry)
+    key = op.key(given)
+    repeat = None if prepared is None else prepared.calls.get(key)
+    if repeat is not None:
+        return repeat(given)
+    call = op.call(given)
+    op.check(call)
+    source = given[0]
+    wanted = op.allocate(call)
+    results = [backend.empty(result, source.device) for result in wanted]
+    written = results or [call.out]
+    if source.numel() == 0 or written[0].numel() == 0:
+        for tensor in written:
+            tensor.fill_(getattr(call, "fill", 0))
+        return _returned(results)
+    launch = op.run(backend, call, *results)
+    if launch is not None:
+        makes = [backend.maker(result, like) for result, like in zip(wanted, results, strict=True)]
+        backend.prepared.keep_call(geometry, key, _repeat(op.tensors, makes, launch))
+    return _returned(results)
+
+
+def _repeat(
+    tensors: Sequence[int], makes: Sequence[Callable[[], Tensor]], launch: Launch
+) -> Callable[[Sequence[Any]], Any]:
+    """A call with everything at hand but its tensors' addresses."""
+    if len(tensors) == len(makes) == 1:
+        (make,) = makes
+
+        def repeat_one(given: Sequence[Any]) -> Tensor:
+            result = make()
+            launch(given[0].data_ptr(), result.data_ptr())
+            return result
+
+        return repeat_one
+
+    def repeat(given: Sequence[Any]) -> Any:
+        results = [make() for make in makes]
+        launch(*[given[at].data_ptr() for at in tensors], *[result.data_ptr() for result in results])
+        return _returned(results)
+
+    return repeat
+
+
+def _kernel(op: Op, device_type: str | None) -> Callable[..., Any]:
+    """The op on the backend that serves a type of device, or that of its first tensor."""
+    if device_type is not None:
+        return lambda *given: run(op, backend_for(device_type), given)
+    return lambda *given: run(op, backend_for(given[0].device.type), given)
+
+
+def _fake(op: Op) -> Callable[..., Any]:
+    """The results without their values."""
+
+    def fake(*given: Any) -> Any:
+        call = op.call(given)
+        op.check(call)
+        return _returned([result.empty(given[0].device) for result in op.allocate(call)])
+
+    return fake
+
+
+def _returned(results: list[Tensor]) -> Any:
+    return tuple(results) if len(results) > 1 else results[0] if results else None
+
+
+def _transposed(op: Op, partner: str) -> tuple[Callable[..., None], Callable[..., Any]]:
+    """A linear op's gradient is its transpose, applied to the gradient with the options that both take."""
+    shared = [name for name in list(OPS[partner].arguments)[3:] if name in op.arguments]
+
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        source, call = inputs[0], op.call(inputs)
+        refuse_gradient(call.geometry)
+        ctx.save_for_backward(call.geometry)
+        ctx.size, ctx.dtype = tuple(source.shape[-2:]), source.dtype
+        ctx.options = [getattr(call, name) for name in shared]
+
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (geometry,) = ctx.saved_tensors
+        transpose = getattr(torch.ops.spuproj, partner)
+        return transpose(grad.to(ctx.dtype), geometry, ctx.size, *ctx.options), *[None] * (len(op.arguments) - 1)
+
+    return setup, backward
 
 
 def _to_front(tensor: Tensor, dim: int | None, batch: int) -> Tensor:
@@ -391,8 +455,9 @@ def _fold_geometry(geometry: Tensor, dim: int | None, mapped: int, samples: int)
     return tables.flatten(0, 1)
 
 
-def _vmap_rule(name: str, tensors: Sequence[int], geometry_at: int) -> Callable[..., tuple[Any, Any]]:
+def _vmap_rule(name: str, op: Op) -> Callable[..., tuple[Any, Any]]:
     """Folds the vmapped axis into the batch axis of the tensors, and of the geometry where it differs by sample."""
+    tensors, geometry_at = op.tensors, op.geometry_at
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
         folded = list(args)
@@ -409,37 +474,21 @@ def _vmap_rule(name: str, tensors: Sequence[int], geometry_at: int) -> Callable[
     return rule
 
 
-# Each linear op's transpose, and how many options after the size both take.
-_ADJOINTS = {
-    "project": ("project_adjoint", 2),
-    "project_adjoint": ("project", 2),
-    "unproject": ("unproject_adjoint", 1),
-    "unproject_adjoint": ("unproject", 1),
-}
+def _register(name: str, op: Op) -> None:
+    qualified = f"spuproj::{name}"
+    LIBRARY.define(name + op.schema, tags=(torch.Tag.pt2_compliant_tag,))
+    LIBRARY.impl(name, _kernel(op, None), "CompositeExplicitAutograd")
+    for key in ("CPU", "CUDA"):
+        LIBRARY.impl(name, _kernel(op, key.lower()), key)
+    torch.library.register_fake(qualified, _fake(op), lib=LIBRARY)
+    if op.adjoint is None:
+        return
+    setup, backward = _transposed(op, op.adjoint) if isinstance(op.adjoint, str) else op.adjoint
+    torch.library.register_autograd(qualified, backward, setup_context=setup, lib=LIBRARY)
+    torch.library.register_vmap(qualified, _vmap_rule(name, op), lib=LIBRARY)
+    for device in ("cpu", "cuda"):
+        torch.library.register_autocast(qualified, device, torch.float32, lib=LIBRARY)
 
 
-def _register() -> None:
-    for name, (kernel, fake) in _KERNELS.items():
-        qualified = f"spuproj::{name}"
-        LIBRARY.define(name + _SCHEMAS[name], tags=(torch.Tag.pt2_compliant_tag,))
-        LIBRARY.impl(name, kernel, "CompositeExplicitAutograd")
-        torch.library.register_fake(qualified, fake, lib=LIBRARY)
-        if name in _ADJOINTS:
-            torch.library.register_autograd(
-                qualified, _linear_backward(*_ADJOINTS[name]), setup_context=_linear_setup, lib=LIBRARY
-            )
-        if name == "project_out":
-            continue
-        tensors, geometry_at = ((0, 1, 2, 4, 5), 3) if name == "unproject_reduce_backward" else ((0,), 1)
-        torch.library.register_vmap(qualified, _vmap_rule(name, tensors, geometry_at), lib=LIBRARY)
-        for device in ("cpu", "cuda"):
-            torch.library.register_autocast(qualified, device, torch.float32, lib=LIBRARY)
-    torch.library.register_autograd(
-        "spuproj::unproject_reduce", _reduce_backward, setup_context=_reduce_setup, lib=LIBRARY
-    )
-    torch.library.register_autograd(
-        "spuproj::unproject_reduce_backward", _backward_backward, setup_context=_backward_setup, lib=LIBRARY
-    )
-
-
-_register()
+for _name, _op in OPS.items():
+    _register(_name, _op)

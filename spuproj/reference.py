@@ -1,6 +1,6 @@
 """The definition: every op in float64 NumPy, one view and one equation at a time, written to be read.
 
-Backends are tested against this module; it is not fast. A geometry is the ``[N, 17]`` table of
+Backends are tested against this module; it is not fast. A geometry is the ``[N, 19]`` table of
 ``spuproj.geometry.Geometry.table``; the equations are those of ``docs/geometry.md`` (Snyder 1987).
 """
 
@@ -45,23 +45,25 @@ class View:
     tangent: Array
     radius: float
     scale: float
-    origin: Array
+    pole: Array
     lift: Profile
     chart: Profile
     rotation: Array
+    spacing: Array
 
 
 def view_of(row: Array) -> View:
-    """Unpacks one ``[17]`` row of a geometry table."""
+    """Unpacks one ``[19]`` row of a geometry table."""
     profiles = list(PROFILES.values())
     return View(
         tangent=row[0:2],
         radius=float(row[2]),
         scale=float(row[3]),
-        origin=row[4:6],
+        pole=row[4:6],
         lift=profiles[int(row[6])],
         chart=profiles[int(row[7])],
         rotation=row[8:17].reshape(3, 3),
+        spacing=row[17:19],
     )
 
 
@@ -85,18 +87,17 @@ def _plane_to_plane(
 
 def to_view(view: View, y: Array, x: Array) -> tuple[Array, Array]:
     """Where slice points ``[P, Q]`` land in the view, NaN beyond the profiles' domains."""
-    dv, du = _plane_to_plane(
-        y - view.tangent[0], x - view.tangent[1], view.lift, view.radius, view.rotation, view.chart, view.scale
-    )
-    return view.origin[0] + dv, view.origin[1] + du
+    dy, dx = (y - view.tangent[0]) * view.spacing[0], (x - view.tangent[1]) * view.spacing[1]
+    dv, du = _plane_to_plane(dy, dx, view.lift, view.radius, view.rotation, view.chart, view.scale)
+    return view.pole[0] + dv, view.pole[1] + du
 
 
 def to_slice(view: View, v: Array, u: Array) -> tuple[Array, Array]:
     """Where view points ``[P, Q]`` come from in the slice: the same chain backwards."""
     dy, dx = _plane_to_plane(
-        v - view.origin[0], u - view.origin[1], view.chart, view.scale, view.rotation.T, view.lift, view.radius
+        v - view.pole[0], u - view.pole[1], view.chart, view.scale, view.rotation.T, view.lift, view.radius
     )
-    return view.tangent[0] + dy, view.tangent[1] + dx
+    return view.tangent[0] + dy / view.spacing[0], view.tangent[1] + dx / view.spacing[1]
 
 
 def _pixels(size: tuple[int, int]) -> tuple[Array, Array]:
@@ -104,7 +105,7 @@ def _pixels(size: tuple[int, int]) -> tuple[Array, Array]:
     return y, x
 
 
-def _on_raster(y: Array, x: Array, size: tuple[int, int]) -> tuple[Array, Array]:
+def _inside(y: Array, x: Array, size: tuple[int, int]) -> tuple[Array, Array]:
     inside = (y >= -TOLERANCE) & (y <= size[0] - 1 + TOLERANCE) & (x >= -TOLERANCE) & (x <= size[1] - 1 + TOLERANCE)
     return (
         np.where(inside, np.clip(y, 0, size[0] - 1), np.nan),
@@ -114,13 +115,13 @@ def _on_raster(y: Array, x: Array, size: tuple[int, int]) -> tuple[Array, Array]
 
 def slice_coordinates(table: Array, size: tuple[int, int], view_size: tuple[int, int]) -> tuple[Array, Array]:
     """Where in the slice each view pixel comes from: (y, x), ``[N, h, w]`` each, NaN where invalid."""
-    pairs = [_on_raster(*to_slice(view_of(row), *_pixels(view_size)), size) for row in table]
+    pairs = [_inside(*to_slice(view_of(row), *_pixels(view_size)), size) for row in table]
     return np.stack([y for y, _ in pairs]), np.stack([x for _, x in pairs])
 
 
 def view_coordinates(table: Array, size: tuple[int, int], view_size: tuple[int, int]) -> tuple[Array, Array]:
     """Where in the view each slice pixel lands: (v, u), ``[N, H, W]`` each, NaN where invalid."""
-    pairs = [_on_raster(*to_view(view_of(row), *_pixels(size)), view_size) for row in table]
+    pairs = [_inside(*to_view(view_of(row), *_pixels(size)), view_size) for row in table]
     return np.stack([v for v, _ in pairs]), np.stack([u for _, u in pairs])
 
 
@@ -145,7 +146,7 @@ def project_matrices(
     size: tuple[int, int],
     view_size: tuple[int, int],
     interpolation: str = "bilinear",
-    padding: str = "zeros",
+    padding: str = "constant",
 ) -> Array:
     """``project`` of one plane as matrices ``[N, h w, H W]``."""
     if padding == "border":
@@ -164,37 +165,44 @@ def unproject_matrices(
     return np.stack([weights(v, u, view_size, interpolation) for v, u in pairs])
 
 
-def apply(matrices: Array, planes: Array, raster: tuple[int, int]) -> Array:
-    """Matrices ``[N, P, K]`` on planes ``[B, N or 1, C, ., .]`` of K pixels -> ``[B, N, C, *raster]``."""
+def apply(matrices: Array, planes: Array, size: tuple[int, int]) -> Array:
+    """Matrices ``[N, P, K]`` on planes ``[B, N or 1, C, ., .]`` of K pixels -> ``[B, N, C, *size]``."""
     flat = np.broadcast_to(
         planes.reshape(*planes.shape[:3], -1), (planes.shape[0], len(matrices), planes.shape[2], matrices.shape[2])
     )
-    result: Array = np.einsum("npk,bnck->bncp", matrices, flat).reshape(*flat.shape[:3], *raster)
+    result: Array = np.einsum("npk,bnck->bncp", matrices, flat).reshape(*flat.shape[:3], *size)
     return result
 
 
 def project(
-    image: Array, table: Array, view_size: tuple[int, int], interpolation: str = "bilinear", padding: str = "zeros"
+    image: Array,
+    table: Array,
+    view_size: tuple[int, int],
+    interpolation: str = "bilinear",
+    padding: str = "constant",
+    fill: float = 0.0,
 ) -> Array:
     """Views ``[B, N, C, h, w]`` of an image ``[B, C, H, W]``."""
     size = (image.shape[-2], image.shape[-1])
-    return apply(project_matrices(table, size, view_size, interpolation, padding), image[:, None], view_size)
+    matrices = project_matrices(table, size, view_size, interpolation, padding)
+    reads = (matrices.sum(axis=2) > 0).reshape(1, len(table), 1, *view_size)
+    return np.where(reads, apply(matrices, image[:, None], view_size), fill)
 
 
 def project_adjoint(
-    views: Array, table: Array, size: tuple[int, int], interpolation: str = "bilinear", padding: str = "zeros"
+    stack: Array, table: Array, size: tuple[int, int], interpolation: str = "bilinear", padding: str = "constant"
 ) -> Array:
     """The transpose of ``project``: ``[B, N, C, h, w]`` -> ``[B, C, H, W]``."""
-    view_size = (views.shape[-2], views.shape[-1])
+    view_size = (stack.shape[-2], stack.shape[-1])
     matrices = project_matrices(table, size, view_size, interpolation, padding)
-    image: Array = apply(matrices.transpose(0, 2, 1), views, size).sum(axis=1)
+    image: Array = apply(matrices.transpose(0, 2, 1), stack, size).sum(axis=1)
     return image
 
 
-def unproject(views: Array, table: Array, size: tuple[int, int], interpolation: str = "bilinear") -> Array:
+def unproject(stack: Array, table: Array, size: tuple[int, int], interpolation: str = "bilinear") -> Array:
     """Slices ``[B, N, C, H, W]`` of views ``[B, N, C, h, w]``; zero where a view does not show the pixel."""
-    view_size = (views.shape[-2], views.shape[-1])
-    return apply(unproject_matrices(table, size, view_size, interpolation), views, size)
+    view_size = (stack.shape[-2], stack.shape[-1])
+    return apply(unproject_matrices(table, size, view_size, interpolation), stack, size)
 
 
 def unproject_adjoint(
@@ -207,11 +215,11 @@ def unproject_adjoint(
 
 
 def unproject_reduce(
-    views: Array, table: Array, size: tuple[int, int], interpolation: str = "bilinear"
+    stack: Array, table: Array, size: tuple[int, int], interpolation: str = "bilinear"
 ) -> tuple[Array, Array, Array]:
     """Mean, population variance and count ``[B, C, H, W]`` over the valid views of each pixel; zeros where none is."""
-    slices = unproject(views, table, size, interpolation)
-    view_size = (views.shape[-2], views.shape[-1])
+    slices = unproject(stack, table, size, interpolation)
+    view_size = (stack.shape[-2], stack.shape[-1])
     valid = ~np.isnan(view_coordinates(table, size, view_size)[0])[None, :, None]
     count = np.broadcast_to(valid, slices.shape).sum(axis=1).astype(np.float64)
     divisor = np.maximum(count, 1)

@@ -15,6 +15,7 @@ from torch import Tensor
 from spuproj import backends
 from spuproj.backends.cuda import CudaKernels
 from spuproj.backends.gpu import GpuBackend
+from spuproj.ops import OPS, run
 
 GPU = torch.cuda.is_available()
 
@@ -26,21 +27,27 @@ def moved(tensor: Tensor, device: str) -> Tensor:
     return memory.set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())
 
 
-class OnGpu:
-    """A backend that serves GPU tensors, for tests that have CPU tensors."""
+class OpsOn:
+    """The ops on one backend, checked and allocated as the registered ones: ``OpsOn(backend).project(...)``."""
 
-    def __init__(self, backend: backends.Backend) -> None:
-        self._backend = backend
+    def __init__(self, backend: backends.Backend, device: str = "cpu") -> None:
+        self.backend = backend
+        self._device = device
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        def run(*args: Any) -> Any:
-            there = [moved(arg, "cuda") if isinstance(arg, Tensor) else arg for arg in args]
-            result = getattr(self._backend, name)(*there)
+        if name not in OPS:
+            raise AttributeError(name)
+
+        def call(*args: Any) -> Any:
+            if self._device == "cpu":
+                return run(OPS[name], self.backend, args)
+            there = [moved(arg, self._device) if isinstance(arg, Tensor) else arg for arg in args]
+            result = run(OPS[name], self.backend, there)
             if name == "project_out":
                 return args[2].copy_(there[2])
             return tuple(part.cpu() for part in result) if isinstance(result, tuple) else result.cpu()
 
-        return run
+        return call
 
 
 def host_twin() -> GpuBackend:
@@ -51,11 +58,11 @@ def host_twin() -> GpuBackend:
 
 
 def _backends() -> dict[str, Any]:
-    found: dict[str, Any] = {name: backends.load(name) for name in ("cpu", "torch")}
+    found: dict[str, Any] = {name: OpsOn(backends.load(name)) for name in ("cpu", "torch")}
     if GPU:
         served = [name for name in ("cuda", "triton") if backends.missing(name) is None]
-        return found | {name: OnGpu(backends.load(name)) for name in served}
-    return found | {"cuda-on-cpu": host_twin()}
+        return found | {name: OpsOn(backends.load(name), "cuda") for name in served}
+    return found | {"cuda-on-cpu": OpsOn(host_twin())}
 
 
 BACKENDS = _backends()

@@ -22,10 +22,10 @@ PAIRS = [(lift, chart) for lift in PROFILES for chart in PROFILES]
 
 READS = {
     "project": "image",
-    "project_adjoint": "views",
-    "unproject": "views",
+    "project_adjoint": "stack",
+    "unproject": "stack",
     "unproject_adjoint": "slices",
-    "unproject_reduce": "views",
+    "unproject_reduce": "stack",
 }
 LINEAR = tuple(READS)[:4]
 VARIANTS = {
@@ -54,7 +54,7 @@ def random_geometry(
     views: int = 1,
     tilt: float = 0.5,
 ) -> Geometry:
-    """Views with random tangent points, radii, scales, origins and sphere rotations of up to ``tilt`` radians."""
+    """Views with random tangents, radii, scales, poles, spacings and sphere rotations of up to ``tilt`` radians."""
     random = np.random.default_rng(seed)
     rotations = []
     for _ in range(views):
@@ -70,10 +70,11 @@ def random_geometry(
         tangent=tensor(random.uniform(0, 1, (views, 2)) * (np.array(size) - 1)),
         radius=tensor(random.uniform(0.4, 1.5, views) * larger),
         scale=tensor(random.uniform(0.3, 0.9, views) * max(view_size)),
-        origin=tensor((np.array(view_size) - 1) * random.uniform(0.3, 0.7, (views, 2))),
-        lift=torch.full((views,), float(PROFILES.index(lift)), dtype=torch.float64),
-        chart=torch.full((views,), float(PROFILES.index(chart)), dtype=torch.float64),
+        pole=tensor((np.array(view_size) - 1) * random.uniform(0.3, 0.7, (views, 2))),
+        lift=torch.full((views,), float(list(PROFILES).index(lift)), dtype=torch.float64),
+        chart=torch.full((views,), float(list(PROFILES).index(chart)), dtype=torch.float64),
         rotation=tensor(np.stack(rotations)),
+        spacing=tensor(random.choice([[1.0, 1.0], [0.8, 1.25]], views)),
     )
 
 
@@ -85,9 +86,9 @@ def tables(draw, size=(13, 17), view_size=(11, 15), max_views=3):
     return random_geometry(draw(st.integers(0, 10**6)), size, view_size, lift, chart, views).table()
 
 
-def ref(name: str, tensor: torch.Tensor, table: torch.Tensor, raster: tuple[int, int], *options: str):
+def ref(name: str, tensor: torch.Tensor, table: torch.Tensor, wanted: tuple[int, int], *options: str):
     """A reference op on torch tensors, in float64."""
-    result = getattr(reference, name)(tensor.double().numpy(), table.numpy(), raster, *options)
+    result = getattr(reference, name)(tensor.double().numpy(), table.numpy(), wanted, *options)
     return tuple(map(torch.from_numpy, result)) if isinstance(result, tuple) else torch.from_numpy(result)
 
 
@@ -100,12 +101,12 @@ def source_shape(
     op: str, views: int, size: tuple[int, int], view_size: tuple[int, int], batch: int = 2, channels: int = 3
 ) -> tuple[int, ...]:
     """Shape of the tensor that an op reads."""
-    raster = view_size if READS[op] == "views" else size
-    return (batch, channels, *raster) if READS[op] == "image" else (batch, views, channels, *raster)
+    wanted = view_size if READS[op] == "stack" else size
+    return (batch, channels, *wanted) if READS[op] == "image" else (batch, views, channels, *wanted)
 
 
-def target_raster(op: str, size: tuple[int, int], view_size: tuple[int, int]) -> tuple[int, int]:
-    """The raster that an op writes: its third argument."""
+def target_size(op: str, size: tuple[int, int], view_size: tuple[int, int]) -> tuple[int, int]:
+    """The wanted that an op writes: its third argument."""
     return view_size if op in ("project", "unproject_adjoint") else size
 
 
@@ -130,7 +131,7 @@ def every_result(
     results = {}
     for op in READS:
         tensor = noise(*source_shape(op, views, size, view_size, batch, channels))
-        results[op] = parts(getattr(ops, op)(tensor, table, target_raster(op, size, view_size)))
+        results[op] = parts(getattr(ops, op)(tensor, table, target_size(op, size, view_size)))
     mean, variance, count = results["unproject_reduce"]
     stack = noise(batch, views, channels, *view_size)
     results["unproject_reduce_backward"] = (ops.unproject_reduce_backward(mean, variance, stack, table, mean, count),)

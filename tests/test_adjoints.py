@@ -12,15 +12,15 @@ from helpers import (
     random_geometry,
     source_shape,
     tables,
-    target_raster,
+    target_size,
 )
 from spuproj import functional
 
 SIZE, VIEW_SIZE = (4, 5), (5, 4)
 FORWARD = {
-    "project-bilinear-zeros": ("project", ("bilinear", "zeros")),
+    "project-bilinear-constant": ("project", ("bilinear", "constant")),
     "project-bilinear-border": ("project", ("bilinear", "border")),
-    "project-nearest-zeros": ("project", ("nearest", "zeros")),
+    "project-nearest-constant": ("project", ("nearest", "constant")),
     "project-nearest-border": ("project", ("nearest", "border")),
     "unproject-bilinear": ("unproject", ("bilinear",)),
     "unproject-nearest": ("unproject", ("nearest",)),
@@ -38,7 +38,7 @@ def table_of(views=2, seed=4):
 def test_inner_products_are_equal(backend, op, options, table):
     size, view_size = (13, 17), (11, 15)
     x = noise(*source_shape(op, len(table), size, view_size), dtype=torch.float64)
-    mapped = getattr(backend, op)(x, table, target_raster(op, size, view_size), *options)
+    mapped = getattr(backend, op)(x, table, target_size(op, size, view_size), *options)
     y = noise(*mapped.shape, seed=1, dtype=torch.float64)
     back = getattr(backend, f"{op}_adjoint")(y, table, x.shape[-2:], *options)
     scale = mapped.norm() * y.norm() + x.norm() * back.norm()
@@ -51,9 +51,9 @@ def test_adjoint_is_the_transpose_of_the_matrix_of_the_forward_op(backend, op, o
     source = (1, *SIZE) if op == "project" else (2, 1, *VIEW_SIZE)
     target = (2, 1, *VIEW_SIZE) if op == "project" else (2, 1, *SIZE)
 
-    def matrix(name, shape, raster):
+    def matrix(name, shape, wanted):
         unit_vectors = torch.eye(torch.Size(shape).numel(), dtype=torch.float64).unflatten(1, shape)
-        return getattr(backend, name)(unit_vectors, table, raster, *options).flatten(1).T
+        return getattr(backend, name)(unit_vectors, table, wanted, *options).flatten(1).T
 
     forward, transposed = matrix(op, source, target[-2:]), matrix(f"{op}_adjoint", target, source[-2:])
     assert forward.count_nonzero() > 0
@@ -66,7 +66,7 @@ def test_linear_ops_pass_first_and_second_order_gradient_checks(op, options):
     tensor = noise(*source_shape(op, 2, SIZE, VIEW_SIZE, channels=1), dtype=torch.float64).requires_grad_()
 
     def run(tensor):
-        return getattr(torch.ops.spuproj, op)(tensor, table, target_raster(op, SIZE, VIEW_SIZE), *options)
+        return getattr(torch.ops.spuproj, op)(tensor, table, target_size(op, SIZE, VIEW_SIZE), *options)
 
     assert gradcheck(run, tensor)
     assert gradgradcheck(run, tensor)
@@ -106,7 +106,7 @@ def test_gradient_is_the_partner_applied_to_the_gradient(op, options):
     partner = op.removesuffix("_adjoint") if op.endswith("_adjoint") else f"{op}_adjoint"
     table = table_of()
     tensor = noise(*source_shape(op, 2, SIZE, VIEW_SIZE)).requires_grad_()
-    result = getattr(torch.ops.spuproj, op)(tensor, table, target_raster(op, SIZE, VIEW_SIZE), *options)
+    result = getattr(torch.ops.spuproj, op)(tensor, table, target_size(op, SIZE, VIEW_SIZE), *options)
     grad = noise(*result.shape, seed=1)
     result.backward(grad)
     expected = getattr(torch.ops.spuproj, partner)(grad, table, tensor.shape[-2:], *options)

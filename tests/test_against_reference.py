@@ -17,7 +17,7 @@ from helpers import (
     same_bits,
     source_shape,
     tables,
-    target_raster,
+    target_size,
 )
 from spuproj import Views
 
@@ -38,10 +38,10 @@ INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 @given(table=tables(SIZE, VIEW_SIZE), seed=st.integers(0, 100))
 def test_op_equals_the_reference(backend, dtype, op, options, table, seed):
     tensor = noise(*source_shape(op, len(table), SIZE, VIEW_SIZE), seed=seed, dtype=dtype)
-    raster = target_raster(op, SIZE, VIEW_SIZE)
-    result = parts(getattr(backend, op)(tensor, table, raster, *options))
+    wanted = target_size(op, SIZE, VIEW_SIZE)
+    result = parts(getattr(backend, op)(tensor, table, wanted, *options))
     assert [part.dtype for part in result] == [dtype, dtype, torch.int32][: len(result)]
-    assert_close(doubles(result), parts(ref(op, tensor, table, raster, *options)), **TOLERANCES[dtype])
+    assert_close(doubles(result), parts(ref(op, tensor, table, wanted, *options)), **TOLERANCES[dtype])
 
 
 @each_variant
@@ -50,11 +50,11 @@ def test_geometry_per_sample_equals_the_samples_one_by_one(backend, dtype, op, o
     pairs = [("gnomonic", "equidistant"), ("equal_area", "orthographic"), ("stereographic", "stereographic")]
     table = torch.stack([random_geometry(n, SIZE, VIEW_SIZE, *pair, views=4).table() for n, pair in enumerate(pairs)])
     tensor = noise(*source_shape(op, 4, SIZE, VIEW_SIZE, batch=3), dtype=dtype)
-    raster = target_raster(op, SIZE, VIEW_SIZE)
-    together = parts(getattr(backend, op)(tensor, table, raster, *options))
-    singly = [parts(getattr(backend, op)(tensor[b : b + 1], table[b], raster, *options)) for b in range(3)]
+    wanted = target_size(op, SIZE, VIEW_SIZE)
+    together = parts(getattr(backend, op)(tensor, table, wanted, *options))
+    singly = [parts(getattr(backend, op)(tensor[b : b + 1], table[b], wanted, *options)) for b in range(3)]
     assert same_bits(together, tuple(map(torch.cat, zip(*singly, strict=True))))
-    expected = [parts(ref(op, tensor[b : b + 1], table[b], raster, *options)) for b in range(3)]
+    expected = [parts(ref(op, tensor[b : b + 1], table[b], wanted, *options)) for b in range(3)]
     assert_close(doubles(together), tuple(map(torch.cat, zip(*expected, strict=True))), **TOLERANCES[dtype])
 
 
@@ -63,8 +63,8 @@ def test_geometry_per_sample_equals_the_samples_one_by_one(backend, dtype, op, o
 @given(table=tables(SIZE, VIEW_SIZE))
 def test_backends_agree(op, options, table):
     tensor = noise(*source_shape(op, len(table), SIZE, VIEW_SIZE))
-    raster = target_raster(op, SIZE, VIEW_SIZE)
-    first, *others = (parts(getattr(backend, op)(tensor, table, raster, *options)) for backend in BACKENDS.values())
+    wanted = target_size(op, SIZE, VIEW_SIZE)
+    first, *others = (parts(getattr(backend, op)(tensor, table, wanted, *options)) for backend in BACKENDS.values())
     for other in others:
         assert_close(other, first, rtol=1e-5, atol=1e-5)
 
@@ -75,10 +75,10 @@ def test_backends_agree(op, options, table):
 @settings(max_examples=4)
 def test_label_maps_keep_their_dtype_and_values(backend, dtype, op, table, seed):
     tensor = (50 * noise(*source_shape(op, len(table), SIZE, VIEW_SIZE), seed=seed)).abs().clamp(max=127).to(dtype)
-    raster = target_raster(op, SIZE, VIEW_SIZE)
-    result = getattr(backend, op)(tensor, table, raster, "nearest", *(["zeros"] if op == "project" else []))
+    wanted = target_size(op, SIZE, VIEW_SIZE)
+    result = getattr(backend, op)(tensor, table, wanted, "nearest", *(["constant"] if op == "project" else []))
     assert result.dtype == dtype
-    assert torch.equal(result.double(), ref(op, tensor, table, raster, "nearest"))
+    assert torch.equal(result.double(), ref(op, tensor, table, wanted, "nearest"))
 
 
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)
@@ -86,7 +86,7 @@ def test_label_maps_keep_the_extreme_values_of_their_dtype(backend, dtype):
     limits = torch.iinfo(dtype)
     labels = torch.tensor([[limits.min, limits.max], [0, limits.max - 1]], dtype=dtype)[None, None]
     table = Views.rigid((2, 2), flips=["horizontal"]).geometry
-    assert torch.equal(backend.project(labels, table, (2, 2), "nearest", "zeros")[:, 0], labels.flip(-1))
+    assert torch.equal(backend.project(labels, table, (2, 2), "nearest", "constant")[:, 0], labels.flip(-1))
 
 
 def test_nearest_sends_half_way_points_to_the_larger_index(backend):
@@ -94,7 +94,7 @@ def test_nearest_sends_half_way_points_to_the_larger_index(backend):
     halves = 3 + (torch.arange(9) - 4) / 2
     nearest = torch.ceil(halves).long()
     image = noise(1, 1, 8, 8)
-    projected = backend.project(image, views.geometry, (9, 9), "nearest", "zeros")
+    projected = backend.project(image, views.geometry, (9, 9), "nearest", "constant")
     assert torch.equal(projected[0, 0, 0], image[0, 0][nearest][:, nearest])
     shrunk = Views.zoom((9, 9), centers=[(4, 4)], factor=0.5, view_size=(7, 7))
     back = backend.unproject(image[:, None, :, :7, :7], shrunk.geometry, (9, 9), "nearest")
@@ -109,7 +109,7 @@ def every_pattern(dtype):
 @pytest.mark.parametrize("shape", [(1, 1, 256, 256), (1, 4, 128, 128), (1, 16, 64, 64)], ids=str)
 def test_every_16_bit_number_passes_an_identity_view(backend, dtype, shape):
     image = every_pattern(dtype).view(shape)
-    seen = backend.project(image, Views.rigid(shape[-2:]).geometry, shape[-2:], "bilinear", "zeros")[:, 0]
+    seen = backend.project(image, Views.rigid(shape[-2:]).geometry, shape[-2:], "bilinear", "constant")[:, 0]
     number = ~torch.isnan(image)
     assert torch.equal(seen[number].view(torch.int16), image[number].view(torch.int16))
     assert torch.isnan(seen[~number]).all()
@@ -121,5 +121,5 @@ def test_every_16_bit_number_plus_another_rounds_as_torch_rounds(backend, dtype)
     numbers = numbers[torch.isfinite(numbers)].view(1, 1, 1, 256, -1)
     others = numbers.flatten()[torch.randperm(numbers.numel())].view_as(numbers)
     table = Views.rigid(numbers.shape[-2:], angles=[0, 0]).geometry
-    added = backend.project_adjoint(torch.cat([numbers, others], 1), table, numbers.shape[-2:], "bilinear", "zeros")
+    added = backend.project_adjoint(torch.cat([numbers, others], 1), table, numbers.shape[-2:], "bilinear", "constant")
     assert torch.equal(added, (numbers.float() + others.float()).to(dtype)[:, 0])

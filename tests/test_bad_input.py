@@ -43,20 +43,22 @@ def cases(*rows):
 @cases(
     ("project", ValueError, "image must have the axes [B, C, H, W], got the shape (3, 12, 16)",
      lambda: functional.project(image(3, *SIZE), TABLE)),
-    ("project_adjoint", ValueError, "views must have the axes [B, N, C, h, w], got the shape (2, 3, 10, 14)",
+    ("project_adjoint", ValueError, "stack must have the axes [B, N, C, h, w], got the shape (2, 3, 10, 14)",
      lambda: functional.project_adjoint(image(2, 3, *VIEW_SIZE), TABLE, SIZE)),
-    ("unproject", ValueError, "views must have the axes [B, N, C, h, w], got the shape (2, 3, 10, 14)",
+    ("unproject", ValueError, "stack must have the axes [B, N, C, h, w], got the shape (2, 3, 10, 14)",
      lambda: functional.unproject(image(2, 3, *VIEW_SIZE), TABLE, SIZE)),
     ("unproject_adjoint", ValueError, "slices must have the axes [B, N, C, H, W], got the shape (2, 3, 12, 16)",
      lambda: functional.unproject_adjoint(image(), TABLE, VIEW_SIZE)),
-    ("reduce", ValueError, "views must have the axes [B, N, C, h, w], got the shape (4, 3, 10, 14)",
+    ("reduce", ValueError, "stack must have the axes [B, N, C, h, w], got the shape (4, 3, 10, 14)",
      lambda: functional.unproject_reduce(image(4, 3, *VIEW_SIZE), TABLE, SIZE)),
-    ("views_project", ValueError, "image must have the axes [B, C, H, W], got the shape (12, 16)",
-     lambda: views().project(image(*SIZE))),
-    ("views_unproject", ValueError, "stack must have the axes [B, N, C, h, w], got the shape (4, 3, 10, 14)",
-     lambda: views().unproject(image(4, 3, *VIEW_SIZE))),
-    ("views_reduce", ValueError, "stack must have the axes [B, N, C, h, w], got the shape (4, 3, 10, 14)",
-     lambda: views().reduce(image(4, 3, *VIEW_SIZE))),
+    ("views_project", ValueError, "image must have the axes [H, W] or [C, H, W] or [B, C, H, W], got the shape (16,)",
+     lambda: views().project(image(16))),
+    ("views_unproject", ValueError,
+     "stack must have the axes [N, h, w] or [N, C, h, w] or [B, N, C, h, w], got the shape (10, 14)",
+     lambda: views().unproject(image(*VIEW_SIZE))),
+    ("views_reduce", ValueError,
+     "stack must have the axes [N, h, w] or [N, C, h, w] or [B, N, C, h, w], got the shape (1, 1, 4, 3, 10, 14)",
+     lambda: views().reduce(image(1, 1, 4, 3, *VIEW_SIZE))),
 )  # fmt: skip
 def test_wrong_rank(error, message, call):
     refused(error, message, call)
@@ -69,9 +71,9 @@ def test_wrong_rank(error, message, call):
      lambda: views().unproject(slices())),
     ("reduce", ValueError, "stack must end in the pixel size of these views, (10, 14), got (12, 16)",
      lambda: views().reduce(slices())),
-    ("number_of_views", ValueError, "views must hold 4 views on axis 1, got 3",
+    ("number_of_views", ValueError, "stack must hold 4 views on axis 1, got 3",
      lambda: functional.unproject(stack(2, 3, 3, *VIEW_SIZE), TABLE, SIZE)),
-    ("number_of_views_in_reduce", ValueError, "views must hold 4 views on axis 1, got 5",
+    ("number_of_views_in_reduce", ValueError, "stack must hold 4 views on axis 1, got 5",
      lambda: functional.unproject_reduce(stack(2, 5, 3, *VIEW_SIZE), TABLE, SIZE)),
     ("number_of_views_in_adjoints", ValueError, "slices must hold 4 views on axis 1, got 3",
      lambda: functional.unproject_adjoint(stack(2, 3, 3, *SIZE), TABLE, VIEW_SIZE)),
@@ -79,7 +81,7 @@ def test_wrong_rank(error, message, call):
      lambda: views().reduce(stack(2, 3, 3, *VIEW_SIZE))),
     ("batch", ValueError, "geometry must have one entry per sample of image, 2, got 3",
      lambda: functional.project(image(), TABLE.expand(3, -1, -1))),
-    ("batch_of_one", ValueError, "geometry must have one entry per sample of views, 2, got 1",
+    ("batch_of_one", ValueError, "geometry must have one entry per sample of stack, 2, got 1",
      lambda: functional.unproject_reduce(stack(), TABLE[None], SIZE)),
 )  # fmt: skip
 def test_sizes_that_do_not_fit_the_views(error, message, call):
@@ -109,7 +111,7 @@ def test_a_table_with_a_radius_or_scale_that_is_not_positive_and_finite(name, co
     )
 
 
-@pytest.mark.parametrize(("name", "column"), [("tangent", 0), ("origin", 5), ("rotation", 12)])
+@pytest.mark.parametrize(("name", "column"), [("tangent", 0), ("pole", 5), ("rotation", 12)])
 def test_a_table_with_a_point_or_rotation_that_is_not_finite(name, column):
     table = TABLE.clone()
     table[1, column] = math.nan
@@ -133,10 +135,10 @@ PROFILES = "gnomonic, stereographic, equidistant, equal_area, orthographic"
      lambda: Views.spherical(SIZE, grid=(2, 2), chart="mercator")),
     ("pose", ValueError, "pose must be one of tangent, turned, got 'tilted'",
      lambda: Views.spherical(SIZE, grid=(2, 2), pose="tilted")),
-    ("fit", ValueError, "fit must be one of contain, extent, got 'cover'",
+    ("fit", ValueError, "fit must be one of contain, box, got 'cover'",
      lambda: Views.spherical(SIZE, grid=(2, 2), fit="cover")),
-    ("fit-extent", ValueError, "extent must be given where fit='extent', got None",
-     lambda: Views.spherical(SIZE, grid=(2, 2), fit="extent")),
+    ("fit-box", ValueError, "box must be given where fit='box', got None",
+     lambda: Views.spherical(SIZE, grid=(2, 2), fit="box")),
     ("flip", ValueError, "flips must be one of none, horizontal, vertical, both, got 'diagonal'",
      lambda: Views.rigid(SIZE, flips=["diagonal"])),
     ("interpolation", ValueError, "interpolation must be one of bilinear, nearest, got 'cubic'",
@@ -149,9 +151,9 @@ PROFILES = "gnomonic, stereographic, equidistant, equal_area, orthographic"
      lambda: functional.unproject_adjoint(slices(), TABLE, VIEW_SIZE, interpolation="cubic")),
     ("interpolation_of_reduce", ValueError, "interpolation must be one of bilinear, nearest, got 'cubic'",
      lambda: functional.unproject_reduce(stack(), TABLE, SIZE, interpolation="cubic")),
-    ("padding", ValueError, "padding must be one of zeros, border, got 'reflection'",
+    ("padding", ValueError, "padding must be one of constant, border, got 'reflection'",
      lambda: functional.project(image(), TABLE, padding="reflection")),
-    ("padding_of_adjoint", ValueError, "padding must be one of zeros, border, got 'reflection'",
+    ("padding_of_adjoint", ValueError, "padding must be one of constant, border, got 'reflection'",
      lambda: functional.project_adjoint(stack(), TABLE, SIZE, padding="reflection")),
 )  # fmt: skip
 def test_an_unknown_name(error, message, call):
@@ -163,9 +165,12 @@ LABELS = pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool]
 
 @LABELS
 def test_label_maps_without_nearest_interpolation(dtype):
-    message = f"must be of a floating-point dtype here, got {dtype}; pass interpolation='nearest' for label maps"
-    refused(TypeError, f"image {message}", lambda: functional.project(image(dtype=dtype), TABLE))
-    refused(TypeError, f"views {message}", lambda: functional.unproject(stack(dtype=dtype), TABLE, SIZE))
+    message = (
+        "{0} must be of a floating-point dtype here, got {1}: pass {0}.float() for a picture, "
+        "or interpolation='nearest' for label maps"
+    )
+    refused(TypeError, message.format("image", dtype), lambda: functional.project(image(dtype=dtype), TABLE))
+    refused(TypeError, message.format("stack", dtype), lambda: functional.unproject(stack(dtype=dtype), TABLE, SIZE))
 
 
 @LABELS
@@ -173,7 +178,7 @@ def test_label_maps_without_nearest_interpolation(dtype):
 def test_label_maps_in_adjoints_and_statistics(dtype, interpolation):
     message = f"must be of a floating-point dtype here, got {dtype}"
     for op in (functional.project_adjoint, functional.unproject_reduce):
-        with pytest.raises(TypeError, match=f"views {message}"):
+        with pytest.raises(TypeError, match=f"stack {message}"):
             op(stack(dtype=dtype), TABLE, SIZE, interpolation=interpolation)
     with pytest.raises(TypeError, match=f"slices {message}"):
         functional.unproject_adjoint(slices(dtype=dtype), TABLE, VIEW_SIZE, interpolation=interpolation)
@@ -194,7 +199,7 @@ def test_complex_numbers(interpolation):
     ("image", ValueError,
      "geometry must be on the device of image, meta, got cpu; move the views with views.to('meta')",
      lambda: functional.project(image(device="meta"), TABLE)),
-    ("geometry", ValueError, "geometry must be on the device of views, cpu, got meta; move the views with",
+    ("geometry", ValueError, "geometry must be on the device of stack, cpu, got meta; move the views with",
      lambda: functional.unproject_reduce(stack(), TABLE.to("meta"), SIZE)),
     ("gradient", ValueError, "geometry must be on the device of image, meta, got cpu",
      lambda: views().project(image(device="meta", requires_grad=True))),
@@ -240,7 +245,7 @@ def test_an_angle_that_is_not_finite(angle):
      lambda: Views.spherical(SIZE)),
     ("both", ValueError, "centers or grid must be given, one of the two, got both",
      lambda: Views.spherical(SIZE, [(1, 1)], grid=(2, 2))),
-    ("zeros", ValueError, "grid must be two positive whole numbers",
+    ("constant", ValueError, "grid must be two positive whole numbers",
      lambda: Views.spherical(SIZE, grid=(0, 0))),
     ("zero_columns", ValueError, "grid must be two positive whole numbers",
      lambda: Views.spherical(SIZE, grid=(2, 0))),
@@ -256,7 +261,7 @@ def test_a_bad_choice_of_centers_or_grid(error, message, call):
 
 
 @pytest.mark.parametrize(
-    "extent",
+    "box",
     [
         (5, 0, 2, 10),
         (0, 10, 5, 2),
@@ -269,9 +274,9 @@ def test_a_bad_choice_of_centers_or_grid(error, message, call):
     ],
     ids=str,
 )
-def test_a_bad_extent(extent):
-    message = "extent must be (y0, x0, y1, x1), ordered and inside the slice, got ("
-    refused(ValueError, message, lambda: Views.spherical(SIZE, grid=(2, 2), extent=extent))
+def test_a_bad_box(box):
+    message = "box must be (y0, x0, y1, x1), ordered and inside the slice, got ("
+    refused(ValueError, message, lambda: Views.spherical(SIZE, grid=(2, 2), box=box))
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, -1), (5.5, 5), (5,), (5, 5, 5), (True, 5), (5, math.nan), (5, math.inf)])
@@ -306,15 +311,15 @@ def test_a_size_that_is_one_number():
 @cases(
     ("float32", TypeError, "geometry must be float64, got torch.float32",
      lambda: functional.project(image(), TABLE.float())),
-    ("columns", ValueError, "geometry must be of shape [N, 17] or [B, N, 17], got (4, 16)",
-     lambda: functional.project(image(), TABLE[:, :16])),
-    ("one_row", ValueError, "geometry must be of shape [N, 17] or [B, N, 17], got (17,)",
+    ("columns", ValueError, "geometry must be of shape [N, 19] or [B, N, 19], got (4, 18)",
+     lambda: functional.project(image(), TABLE[:, :18])),
+    ("one_row", ValueError, "geometry must be of shape [N, 19] or [B, N, 19], got (19,)",
      lambda: functional.unproject(stack(), TABLE[0], SIZE)),
-    ("four_axes", ValueError, "geometry must be of shape [N, 17] or [B, N, 17], got (1, 1, 4, 17)",
+    ("four_axes", ValueError, "geometry must be of shape [N, 19] or [B, N, 19], got (1, 1, 4, 19)",
      lambda: functional.unproject_reduce(stack(), TABLE[None, None], SIZE)),
-    ("table_columns", ValueError, "table must be of shape [N, 17] or [B, N, 17], got (4, 16)",
-     lambda: Views.from_table(TABLE[:, :16], SIZE)),
-    ("table_row", ValueError, "table must be of shape [N, 17] or [B, N, 17], got (17,)",
+    ("table_columns", ValueError, "table must be of shape [N, 19] or [B, N, 19], got (4, 18)",
+     lambda: Views.from_table(TABLE[:, :18], SIZE)),
+    ("table_row", ValueError, "table must be of shape [N, 19] or [B, N, 19], got (19,)",
      lambda: Views.from_table(TABLE[0], SIZE)),
     ("geometry_of_one_view", ValueError, "views must be a list of at least one view, [N] or [B, N], got ()",
      lambda: Views(Geometry.from_table(TABLE[0]), SIZE)),
@@ -334,7 +339,7 @@ def test_a_table_with_an_unknown_profile_code(name, column, code):
 @cases(
     ("shape", ValueError, "grad_variance must have the shape of mean, (2, 3, 12, 16), got (2, 3, 12, 1)",
      lambda: OPS.unproject_reduce_backward(image(), image(2, 3, 12, 1), stack(), TABLE, image(), image().int())),
-    ("dtype", TypeError, "grad_mean must have the dtype of views, torch.float32, got torch.float64",
+    ("dtype", TypeError, "grad_mean must have the dtype of stack, torch.float32, got torch.float64",
      lambda: OPS.unproject_reduce_backward(image().double(), image(), stack(), TABLE, image(), image().int())),
     ("count", TypeError, "count must be int32, got torch.int64",
      lambda: OPS.unproject_reduce_backward(image(), image(), stack(), TABLE, image(), image().long())),

@@ -50,7 +50,7 @@ def test_a_case_is_read_once_and_the_same_from_the_cache(files, reads, tmp_path)
         assert (cached.field, cached.size, cached.scheme) == (case.field, case.image.shape[2:], case.scheme)
         assert [set(values) for values in cached.values] == [set(np.unique(plane)) for plane in case.labels[shown]]
     assert first.digest == again.digest
-    assert first.extent == again.extent
+    assert first.box == again.box
 
 
 def change_an_image(files, folder):

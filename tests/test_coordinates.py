@@ -17,11 +17,11 @@ SIZE, VIEW_SIZE = (40, 52), (44, 36)
 
 
 def compiled_coordinates(table, size, view_size, *, inverse):
-    source, raster = (view_size, size) if inverse else (size, view_size)
-    y = torch.empty(len(table), *raster, dtype=torch.float64)
+    source, wanted = (view_size, size) if inverse else (size, view_size)
+    y = torch.empty(len(table), *wanted, dtype=torch.float64)
     x = torch.empty_like(y)
     sampling = _cpu.Sampling(inverse, False, False, *source)
-    _cpu.coordinates(table.data_ptr(), len(table), sampling, *raster, y.data_ptr(), x.data_ptr(), 2)
+    _cpu.coordinates(table.data_ptr(), len(table), sampling, *wanted, y.data_ptr(), x.data_ptr(), 2)
     return y, x
 
 
@@ -67,7 +67,7 @@ def test_projection_equals_scipy_on_the_same_coordinates(backend):
     image = torch.randn(1, 1, *SIZE, dtype=torch.float64)
     y, x = views.slice_coordinates()
     for projected, at_y, at_x in zip(
-        backend.project(image, views.geometry, VIEW_SIZE, "bilinear", "zeros")[0, :, 0], y, x, strict=True
+        backend.project(image, views.geometry, VIEW_SIZE, "bilinear", "constant")[0, :, 0], y, x, strict=True
     ):
         inside = ~torch.isnan(at_y)
         expected = ndimage.map_coordinates(image[0, 0].numpy(), np.stack([at_y[inside], at_x[inside]]), order=1)
@@ -93,7 +93,7 @@ def test_contain_is_the_largest_scale_that_shows_every_point(lift, chart, pose):
     lifted = ~torch.isnan(geometry.lift_points(g, y, x)[..., 2])
     v, u = geometry.to_view(g, y, x)
     middle = torch.tensor([(n - 1) / 2 for n in view_size], dtype=torch.float64)
-    assert_close(g.origin, middle.expand(len(centers), 2))
+    assert_close(g.pole, middle.expand(len(centers), 2))
     reach_v = torch.where(lifted, (v - middle[0]).abs(), 0).flatten(1).amax(1)
     reach_u = torch.where(lifted, (u - middle[1]).abs(), 0).flatten(1).amax(1)
     fullness = torch.maximum(reach_v / middle[0], reach_u / middle[1])
@@ -103,10 +103,10 @@ def test_contain_is_the_largest_scale_that_shows_every_point(lift, chart, pose):
 
 @pytest.mark.parametrize("pose", ["tangent", "turned"])
 @pytest.mark.parametrize(("lift", "chart"), [("gnomonic", "equidistant"), ("stereographic", "equal_area")])
-def test_the_extent_fills_the_raster_and_what_lies_beyond_is_masked(lift, chart, pose):
+def test_the_box_fills_the_raster_and_what_lies_beyond_is_masked(lift, chart, pose):
     size, box = (40, 52), (6.0, 10.5, 31.0, 40.0)
     views = Views.spherical(
-        size, grid=(2, 3), extent=box, radius=30.0, lift=lift, chart=chart, pose=pose, fit="extent", view_size=VIEW_SIZE
+        size, grid=(2, 3), box=box, radius=30.0, lift=lift, chart=chart, pose=pose, fit="box", view_size=VIEW_SIZE
     )
     g = Geometry.from_table(views.geometry)
     y = torch.linspace(box[0], box[2], 301, dtype=torch.float64)[:, None]
@@ -121,9 +121,9 @@ def test_the_extent_fills_the_raster_and_what_lies_beyond_is_masked(lift, chart,
     assert count[0, 0] < 6
 
 
-def test_an_extent_of_the_whole_slice_is_fitted_like_the_slice():
-    whole = {"grid": (2, 2), "radius": 30.0, "extent": (0.0, 0.0, 39.0, 51.0)}
-    assert torch.equal(Views.spherical(SIZE, **whole, fit="extent").geometry, Views.spherical(SIZE, **whole).geometry)
+def test_a_box_of_the_whole_slice_is_fitted_like_the_slice():
+    whole = {"grid": (2, 2), "radius": 30.0, "box": (0.0, 0.0, 39.0, 51.0)}
+    assert torch.equal(Views.spherical(SIZE, **whole, fit="box").geometry, Views.spherical(SIZE, **whole).geometry)
 
 
 def test_contain_leaves_no_hole_at_its_own_border():
@@ -135,7 +135,7 @@ def test_contain_leaves_no_hole_at_its_own_border():
 
 @pytest.mark.parametrize(("lift", "chart"), [("equidistant", "gnomonic"), ("equidistant", "orthographic")])
 def test_a_chart_that_cannot_show_the_slice_is_an_error_that_says_so(lift, chart):
-    with pytest.raises(ValueError, match=f"chart '{chart}' ends .* cannot show the whole slice in view 0"):
+    with pytest.raises(ValueError, match=f"chart '{chart}' ends .* cannot show the whole slice or box in view 0"):
         Views.spherical((100, 100), centers=[(0, 0)], radius=50, lift=lift, chart=chart)
 
 
@@ -172,7 +172,7 @@ def test_magnification_at_the_tangent_point_is_scale_over_radius_squared():
     assert magnification[1, 10, 30].item() == pytest.approx(2.25)
 
 
-def test_each_centre_lands_on_the_raster_centre_in_both_poses():
+def test_each_centre_lands_on_the_views_centre_in_both_poses():
     centers = [(10.0, 12.0), (30.0, 33.0)]
     for pose in ("tangent", "turned"):
         views = Views.spherical((41, 51), centers, pose=pose, view_size=(33, 37))
@@ -196,7 +196,7 @@ def test_radius_none_is_half_the_larger_side():
 
 
 def test_a_grid_puts_centres_in_the_middle_of_equal_cells():
-    views = Views.spherical((100, 100), grid=(2, 3), extent=(10, 20, 50, 80))
+    views = Views.spherical((100, 100), grid=(2, 3), box=(10, 20, 50, 80))
     expected = [[y, x] for y in (20.0, 40.0) for x in (30.0, 50.0, 70.0)]
     assert Geometry.from_table(views.geometry).tangent.tolist() == expected
 
@@ -218,7 +218,7 @@ def test_huge_and_tiny_parameters_give_finite_results_or_nothing(backend, profil
         g = random_geometry(0, (8, 8), (8, 8), profile, "equidistant")
         table = g.table()
         table[:, 2], table[:, 3] = radius, scale
-        for padding in ("zeros", "border"):
+        for padding in ("constant", "border"):
             assert torch.isfinite(backend.project(torch.rand(1, 1, 8, 8), table, (8, 8), "bilinear", padding)).all()
         assert torch.isfinite(backend.unproject(torch.rand(1, 1, 1, 8, 8), table, (8, 8), "bilinear")).all()
 

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from helpers import PAIRS
-from spuproj import PROFILES, Geometry, Views
+from spuproj import PROFILES, Geometry, Views, _cpu, reference
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
@@ -17,7 +17,7 @@ DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 def test_identity_view_returns_the_image_bit_for_bit(backend, dtype, size):
     views = Views.rigid(size)
     image = torch.randn(2, 3, *size).to(dtype)
-    projected = backend.project(image, views.geometry, size, "bilinear", "zeros")
+    projected = backend.project(image, views.geometry, size, "bilinear", "constant")
     assert torch.equal(projected[:, 0], image)
     assert torch.equal(backend.unproject(projected, views.geometry, size, "bilinear")[:, 0], image)
 
@@ -34,7 +34,7 @@ def test_equal_lift_and_chart_at_magnification_one_is_the_identity(profile):
 def test_quarter_turns_equal_rot90(backend, turns):
     views = Views.rigid((9, 14), angles=[turns * math.pi / 2], view_size=(9, 14) if turns % 2 == 0 else (14, 9))
     image = torch.randn(1, 2, 9, 14)
-    projected = backend.project(image, views.geometry, views.view_size, "bilinear", "zeros")
+    projected = backend.project(image, views.geometry, views.view_size, "bilinear", "constant")
     assert torch.equal(projected[:, 0], torch.rot90(image, turns, (-2, -1)))
 
 
@@ -42,7 +42,7 @@ def test_quarter_turns_equal_rot90(backend, turns):
 def test_flips_equal_torch_flip(backend, flip, axes):
     views = Views.rigid((9, 14), flips=[flip])
     image = torch.randn(1, 2, 9, 14)
-    projected = backend.project(image, views.geometry, (9, 14), "bilinear", "zeros")
+    projected = backend.project(image, views.geometry, (9, 14), "bilinear", "constant")
     assert torch.equal(projected[:, 0], image.flip(axes))
 
 
@@ -70,7 +70,7 @@ def test_equal_lift_and_chart_is_a_pure_zoom(profile):
 def test_a_constant_stays_constant_where_a_view_shows_the_slice(backend, lift, chart):
     views = Views.spherical((24, 24), centers=[(8, 15)], radius=30, lift=lift, chart=chart, magnification=1.2)
     image = torch.full((1, 1, 24, 24), 0.1)
-    projected = backend.project(image, views.geometry, (24, 24), "bilinear", "zeros")
+    projected = backend.project(image, views.geometry, (24, 24), "bilinear", "constant")
     shown = ~torch.isnan(views.slice_coordinates()[0])
     assert shown.any()
     assert torch.equal(projected[0, :, 0], torch.where(shown, image[0, 0], 0))
@@ -80,17 +80,21 @@ def test_a_linear_ramp_is_exact_under_zoom(backend):
     views = Views.zoom((33, 33), centers=[(10, 20), (16, 16)], factor=2.0)
     y, x = torch.meshgrid(*[torch.arange(33, dtype=torch.float64)] * 2, indexing="ij")
     ramp = (2 * y - 3 * x + 1)[None, None]
-    projected = backend.project(ramp, views.geometry, (33, 33), "bilinear", "zeros")
+    projected = backend.project(ramp, views.geometry, (33, 33), "bilinear", "constant")
     at_y, at_x = views.slice_coordinates()
     assert_close(projected[0, :, 0], torch.nan_to_num(2 * at_y - 3 * at_x + 1), rtol=0, atol=1e-12)
+
+
+def test_profiles_have_the_same_codes_in_python_in_the_kernels_and_in_the_reference():
+    assert tuple(PROFILES) == _cpu.PROFILES == tuple(reference.PROFILES)
 
 
 def test_the_mirror_is_a_reflection_of_the_sphere():
     plain = Views.spherical((16, 16), centers=[(7.5, 7.5)], radius=12)
     g = Geometry.from_table(plain.geometry)
     mirrored = Views.from_table(
-        Geometry(g.tangent, g.radius, g.scale, g.origin, g.lift, g.chart,
-                 torch.diag(torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)) @ g.rotation).table(),
+        Geometry(g.tangent, g.radius, g.scale, g.pole, g.lift, g.chart,
+                 torch.diag(torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)) @ g.rotation, g.spacing).table(),
         (16, 16),
     )  # fmt: skip
     image = torch.randn(1, 1, 16, 16)

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 from backends_under_test import GPU
-from helpers import READS, each_op, each_variant, noise, parts, random_geometry, same_bits, source_shape, target_raster
+from helpers import READS, each_op, each_variant, noise, parts, random_geometry, same_bits, source_shape, target_size
 from spuproj import Views, backends, functional
 
 pytestmark = pytest.mark.skipif(not GPU, reason="torch sees no GPU")
@@ -34,7 +34,7 @@ def served_by(request, monkeypatch):
 
 
 def run(op, tensor, table, *options):
-    return parts(getattr(OPS, op)(tensor, table, target_raster(op, SIZE, VIEW_SIZE), *options))
+    return parts(getattr(OPS, op)(tensor, table, target_size(op, SIZE, VIEW_SIZE), *options))
 
 
 @each_variant
@@ -58,7 +58,7 @@ def test_results_and_gradients_are_those_of_the_cpu(served_by, op, options, tabl
 @pytest.mark.parametrize("table", [SHARED, PER_SAMPLE], ids=["shared", "per_sample"])
 def test_ops_keep_the_contract_of_registered_ops(op, dtype, table):
     tensor = noise(*source_shape(op, 3, SIZE, VIEW_SIZE), dtype=dtype).cuda().requires_grad_()
-    arguments = (tensor, table.cuda(), target_raster(op, SIZE, VIEW_SIZE))
+    arguments = (tensor, table.cuda(), target_size(op, SIZE, VIEW_SIZE))
     tests = ("test_schema", "test_faketensor", "test_autograd_registration", "test_aot_dispatch_dynamic")
     torch.library.opcheck(getattr(OPS, op).default, arguments, test_utils=tests, rtol=1e-2, atol=1e-2)
 

@@ -25,12 +25,12 @@ def test_every_kernel_of_a_dtype(name, dtype, table):
         mean, variance, count = backend.unproject_reduce(stack, table, SIZE, "bilinear")
         return (
             *(
-                backend.project(image, table, VIEW_SIZE, "bilinear", "zeros", to, memory_format)
+                backend.project(image, table, VIEW_SIZE, "bilinear", "constant", 0, to, memory_format)
                 for to in DTYPES
                 for memory_format in (torch.contiguous_format, torch.channels_last)
             ),
-            backend.project(image, table, VIEW_SIZE, "nearest", "border", None, None),
-            backend.project_adjoint(stack, table, SIZE, "bilinear", "zeros"),
+            backend.project(image, table, VIEW_SIZE, "nearest", "border", 0, None, None),
+            backend.project_adjoint(stack, table, SIZE, "bilinear", "constant"),
             backend.unproject(stack, table, SIZE, "bilinear"),
             backend.unproject_adjoint(backend.unproject(stack, table, SIZE, "bilinear"), table, VIEW_SIZE, "bilinear"),
             mean,
@@ -43,11 +43,30 @@ def test_every_kernel_of_a_dtype(name, dtype, table):
     assert_close(results(BACKENDS[name]), results(BACKENDS["torch"]), rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.skipif("cuda-on-cpu" not in NAMES, reason="on a GPU the CUDA kernels do not run on the CPU")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("channels", [1, 4, 5, 16])
+@pytest.mark.parametrize("table", [SHARED, PER_SAMPLE], ids=["shared", "per_sample"])
+def test_project_unproject_and_reduce_have_the_bits_of_the_cpu_kernels(dtype, channels, table):
+    image, stack = noise(3, channels, *SIZE, dtype=dtype), noise(3, 3, channels, *VIEW_SIZE, dtype=dtype)
+    cpu, cuda = (
+        (
+            backend.project(image, table, VIEW_SIZE, "bilinear", "constant", -0.75),
+            backend.project(image, table, VIEW_SIZE, "bilinear", "border"),
+            backend.unproject(stack, table, SIZE, "bilinear"),
+            *backend.unproject_reduce(stack, table, SIZE, "bilinear"),
+        )
+        for backend in (BACKENDS["cpu"], BACKENDS["cuda-on-cpu"])
+    )
+    assert [torch.equal(a, b) for a, b in zip(cpu, cuda, strict=True)] == [True] * 6
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64], ids=str)
 def test_every_copy(name, dtype):
     image = (100 * noise(3, 5, *SIZE)).abs().to(dtype)
     seen = [
-        BACKENDS[each].project(image, SHARED, VIEW_SIZE, "nearest", "zeros", None, None) for each in (name, "torch")
+        BACKENDS[each].project(image, SHARED, VIEW_SIZE, "nearest", "constant", 0, None, None)
+        for each in (name, "torch")
     ]
     assert torch.equal(*seen)

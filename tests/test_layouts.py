@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from helpers import each_op, each_variant, noise, parts, random_geometry, ref, same_bits, source_shape, target_raster
+from helpers import each_op, each_variant, noise, parts, random_geometry, ref, same_bits, source_shape, target_size
 from spuproj import Views, functional
 
 SIZE, VIEW_SIZE = (6, 7), (5, 8)
@@ -46,9 +46,9 @@ def dense(tensor):
 @pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
 def test_strides_make_no_difference(backend, op, layout, interpolation):
     tensor = layout(noise(*source_shape(op, 3, SIZE, VIEW_SIZE)))
-    options = (interpolation, "zeros") if op.startswith("project") else (interpolation,)
-    run, raster = getattr(backend, op), target_raster(op, SIZE, VIEW_SIZE)
-    assert same_bits(parts(run(tensor, TABLE, raster, *options)), parts(run(dense(tensor), TABLE, raster, *options)))
+    options = (interpolation, "constant") if op.startswith("project") else (interpolation,)
+    run, wanted = getattr(backend, op), target_size(op, SIZE, VIEW_SIZE)
+    assert same_bits(parts(run(tensor, TABLE, wanted, *options)), parts(run(dense(tensor), TABLE, wanted, *options)))
 
 
 @each_layout
@@ -70,7 +70,7 @@ def test_strides_make_no_difference_to_the_backward_of_reduce(backend, layout):
 @each_layout
 def test_strides_of_gradients_make_no_difference(op, layout):
     tensor = noise(*source_shape(op, 3, SIZE, VIEW_SIZE)).requires_grad_()
-    result = parts(getattr(torch.ops.spuproj, op)(tensor, TABLE, target_raster(op, SIZE, VIEW_SIZE)))[:2]
+    result = parts(getattr(torch.ops.spuproj, op)(tensor, TABLE, target_size(op, SIZE, VIEW_SIZE)))[:2]
     grads = [layout(noise(*part.shape, seed=seed)) for seed, part in enumerate(result)]
     first, second = (
         torch.autograd.grad(result, tensor, chosen, retain_graph=True) for chosen in (grads, list(map(dense, grads)))
@@ -81,10 +81,10 @@ def test_strides_of_gradients_make_no_difference(op, layout):
 @each_op
 def test_gradients_through_sum_cat_and_slices(op):
     tensor = noise(*source_shape(op, 3, SIZE, VIEW_SIZE), dtype=torch.float64).requires_grad_()
-    run, raster = getattr(torch.ops.spuproj, op), target_raster(op, SIZE, VIEW_SIZE)
+    run, wanted = getattr(torch.ops.spuproj, op), target_size(op, SIZE, VIEW_SIZE)
 
     def gradient(loss):
-        return torch.autograd.grad(loss(parts(run(tensor, TABLE, raster))[0]), tensor)[0]
+        return torch.autograd.grad(loss(parts(run(tensor, TABLE, wanted))[0]), tensor)[0]
 
     whole = gradient(lambda out: out.sum())
     assert_close(gradient(lambda out: (out * torch.ones_like(out)).sum()), whole)
@@ -99,7 +99,7 @@ def test_results_are_contiguous_and_inputs_are_left_alone(backend, op, options, 
     tensor = noise(*source_shape(op, 3, SIZE, VIEW_SIZE))
     tensor = LAYOUTS.get(layout, dense)(tensor)
     before, table = tensor.clone(), TABLE.clone()
-    for part in parts(getattr(backend, op)(tensor, table, target_raster(op, SIZE, VIEW_SIZE), *options)):
+    for part in parts(getattr(backend, op)(tensor, table, target_size(op, SIZE, VIEW_SIZE), *options)):
         assert part.is_contiguous()
         assert part.untyped_storage().data_ptr() != tensor.untyped_storage().data_ptr()
     assert torch.equal(tensor, before)
@@ -128,16 +128,16 @@ def test_the_table_may_be_strided_or_shared_by_expansion():
 @pytest.mark.parametrize(("batch", "channels"), [(0, 3), (2, 0), (0, 0)])
 def test_empty_batches_and_no_channels_give_empty_results_and_gradients(backend, op, batch, channels):
     shape = source_shape(op, 3, SIZE, VIEW_SIZE, batch, channels)
-    options = ("bilinear", "zeros") if op.startswith("project") else ("bilinear",)
-    raster = target_raster(op, SIZE, VIEW_SIZE)
+    options = ("bilinear", "constant") if op.startswith("project") else ("bilinear",)
+    wanted = target_size(op, SIZE, VIEW_SIZE)
     full = source_shape(op, 3, SIZE, VIEW_SIZE)
-    expected = [list(part.shape) for part in parts(getattr(backend, op)(noise(*full), TABLE, raster, *options))]
+    expected = [list(part.shape) for part in parts(getattr(backend, op)(noise(*full), TABLE, wanted, *options))]
     for part, shape_of_full in zip(
-        parts(getattr(backend, op)(torch.empty(shape), TABLE, raster, *options)), expected, strict=True
+        parts(getattr(backend, op)(torch.empty(shape), TABLE, wanted, *options)), expected, strict=True
     ):
         assert list(part.shape) == [batch, *shape_of_full[1:-3], channels, *shape_of_full[-2:]]
     leaf = torch.empty(shape, requires_grad=True)
-    parts(getattr(torch.ops.spuproj, op)(leaf, TABLE, raster))[0].sum().backward()
+    parts(getattr(torch.ops.spuproj, op)(leaf, TABLE, wanted))[0].sum().backward()
     assert leaf.grad.shape == shape
 
 
@@ -147,12 +147,12 @@ def test_a_source_without_pixels_gives_zeros(backend, op, empty):
     size, view_size = (SIZE, empty) if op.startswith("unproject") else (empty, VIEW_SIZE)
     if op.endswith("adjoint"):
         size, view_size = (empty, VIEW_SIZE) if op.startswith("unproject") else (SIZE, empty)
-    options = ("bilinear", "zeros") if op.startswith("project") else ("bilinear",)
+    options = ("bilinear", "constant") if op.startswith("project") else ("bilinear",)
     tensor = torch.empty(source_shape(op, 3, size, view_size))
-    raster = target_raster(op, size, view_size)
+    wanted = target_size(op, size, view_size)
     assert tensor.numel() == 0
-    for part in parts(getattr(backend, op)(tensor, TABLE, raster, *options)):
-        assert tuple(part.shape[-2:]) == raster
+    for part in parts(getattr(backend, op)(tensor, TABLE, wanted, *options)):
+        assert tuple(part.shape[-2:]) == wanted
         assert part.count_nonzero() == 0
 
 
@@ -160,11 +160,11 @@ def test_a_source_without_pixels_gives_zeros(backend, op, empty):
 @pytest.mark.parametrize(
     ("size", "view_size"), [((1, 1), (1, 1)), ((1, 1), (4, 3)), ((1, 6), (3, 1)), ((5, 1), (1, 1))]
 )
-def test_rasters_of_one_pixel_or_one_row(backend, op, options, size, view_size):
+def test_views_of_one_pixel_or_one_row(backend, op, options, size, view_size):
     views = Views.zoom(size, centers=[((size[0] - 1) / 2, (size[1] - 1) / 2)], factor=0.7, view_size=view_size)
     tensor = noise(*source_shape(op, 1, size, view_size, batch=1, channels=1), dtype=torch.float64)
-    raster = target_raster(op, size, view_size)
-    result = parts(getattr(backend, op)(tensor, views.geometry, raster, *options))
-    expected = parts(ref(op, tensor, views.geometry, raster, *options))
+    wanted = target_size(op, size, view_size)
+    result = parts(getattr(backend, op)(tensor, views.geometry, wanted, *options))
+    expected = parts(ref(op, tensor, views.geometry, wanted, *options))
     for ours, theirs in zip(result, expected, strict=True):
         assert_close(ours.double(), theirs, rtol=0, atol=1e-12)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from helpers import each_variant, noise, parts, ref, source_shape, tables, target_raster
+from helpers import each_variant, noise, parts, ref, source_shape, tables, target_size
 from spuproj import Views, reference
 
 SIZE, VIEW_SIZE = (9, 11), (8, 10)
@@ -24,7 +24,7 @@ def reached(op, table, interpolation, padding, touched):
     if op.endswith("adjoint"):
         matrices = matrices.transpose(0, 2, 1)
     source = touched if touched.dim() == 5 else touched.unsqueeze(1)
-    reads = reference.apply(matrices > 0, source.double().numpy(), target_raster(op, SIZE, VIEW_SIZE)) > 0
+    reads = reference.apply(matrices > 0, source.double().numpy(), target_size(op, SIZE, VIEW_SIZE)) > 0
     return torch.from_numpy(reads.any(axis=1) if op in ("project_adjoint", "unproject_reduce") else reads)
 
 
@@ -39,9 +39,9 @@ def test_only_the_pixels_that_read_it_become_non_finite(backend, op, options, ta
     clean = noise(*source_shape(op, len(table), SIZE, VIEW_SIZE))
     touched = torch.zeros(clean.shape, dtype=torch.bool)
     touched.view(-1)[np.array(pixels) % clean.numel()] = True
-    raster = target_raster(op, SIZE, VIEW_SIZE)
-    results = parts(getattr(backend, op)(clean.masked_fill(touched, value), table, raster, *options))
-    expected = parts(ref(op, clean, table, raster, *options))
+    wanted = target_size(op, SIZE, VIEW_SIZE)
+    results = parts(getattr(backend, op)(clean.masked_fill(touched, value), table, wanted, *options))
+    expected = parts(ref(op, clean, table, wanted, *options))
     hit = reached(op, table, options[0], options[-1], touched)
     for result, wanted in zip(results[:2], expected[:2], strict=True):
         assert torch.equal(~torch.isfinite(result), hit)
@@ -55,7 +55,7 @@ def test_only_the_pixels_that_read_it_become_non_finite(backend, op, options, ta
 def test_an_identity_view_keeps_a_non_finite_number_in_its_pixel(backend, value, channels):
     image = noise(1, channels, 6, 7)
     image[0, 0, 2, 3] = image[0, 0, 0, 6] = image[0, 0, 5, 0] = value
-    seen = backend.project(image, Views.rigid((6, 7)).geometry, (6, 7), "bilinear", "zeros")[:, 0]
+    seen = backend.project(image, Views.rigid((6, 7)).geometry, (6, 7), "bilinear", "constant")[:, 0]
     assert_close(seen, image, rtol=0, atol=0, equal_nan=True)
 
 

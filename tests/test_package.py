@@ -54,10 +54,29 @@ def test_the_package_never_imports_its_training_layer():
         assert [name for name in imported_names(path) if re.search(r"\btraining\b", name)] == [], path
 
 
+def names_private_to_torch(path):
+    """Attributes and imports of torch that begin with an underscore, and strings that name such modules."""
+    text = path.read_text()
+    yield from re.findall(r"\btorch(?:\.\w+)*\._\w+", text)
+    yield from (name for name in imported_names(path) if re.match(r"torch\b.*\._", name))
+    yield from re.findall(r"\b(?:forward_ad|functorch|autograd)\._\w+|\._version\b|\._cdata\b", text)
+
+
+def test_the_package_uses_no_name_that_is_private_to_torch():
+    sources = list((ROOT / "spuproj").rglob("*.py"))
+    assert ROOT / "spuproj" / "ops.py" in sources
+    assert {path.name: names for path in sources if (names := list(names_private_to_torch(path)))} == {}
+
+
+def test_a_name_that_is_private_to_torch_is_found(tmp_path):
+    (tmp_path / "bad.py").write_text("import torch\nfrom torch._C import x\ntorch._C._y()\nt._version\n")
+    assert list(names_private_to_torch(tmp_path / "bad.py")) == ["torch._C", "torch._C._y", "torch._C.x", "._version"]
+
+
 def test_the_kernels_know_neither_python_nor_torch():
     files = [*(ROOT / "csrc").rglob("*.[ch]*pp"), *(ROOT / "csrc").rglob("*.cu")]
     sources = [path for path in files if path.parent.name != "bindings"]
-    assert {ROOT / "csrc" / "cpu" / "kernels.cpp", ROOT / "csrc" / "cuda" / "gather.cu"} <= set(sources)
+    assert {ROOT / "csrc" / "cpu" / "kernels" / "level.cpp", ROOT / "csrc" / "cuda" / "gather.cu"} <= set(sources)
     for path in sources:
         included = re.findall(r'#\s*include\s*[<"](.+?)[>"]', path.read_text())
         assert [name for name in included if re.match(r"(torch|ATen|c10|pybind11|Python\.h)", name)] == [], path
@@ -111,7 +130,7 @@ def test_the_report_tells_versions_backend_simd_level_and_threads():
 
 
 def test_the_variable_chooses_the_backend():
-    cached = "from spuproj.backends import cpu_taps; print(f'taps  {len(cpu_taps._cache)}')"
+    cached = "from spuproj.backends import cpu; print(f'taps  {len(cpu.backend.prepared)}')"
     run = run_python("\n".join((REPORT, PROJECT, cached)), SPUPROJ_BACKEND="torch")
     lines = lines_of(run)
     assert lines["cpu tensors"] == "torch (SPUPROJ_BACKEND=torch)", run.stderr

@@ -28,8 +28,8 @@ def channels_last(stack):
 )
 def test_every_dtype_and_format_holds_the_same_views(backend, channels, out_dtype, batch, table, memory_format):
     image = noise(batch, channels, *SIZE)
-    stack = backend.project(image, table, VIEW_SIZE, "bilinear", "zeros", out_dtype, memory_format)
-    plain = backend.project(image, table, VIEW_SIZE, "bilinear", "zeros")
+    stack = backend.project(image, table, VIEW_SIZE, "bilinear", "constant", 0, out_dtype, memory_format)
+    plain = backend.project(image, table, VIEW_SIZE, "bilinear", "constant")
     assert stack.dtype == out_dtype
     assert torch.equal(stack, plain.to(out_dtype))
     assert channels_last(stack) if memory_format == torch.channels_last else stack.is_contiguous()
@@ -40,8 +40,8 @@ def test_every_dtype_and_format_holds_the_same_views(backend, channels, out_dtyp
 def test_a_result_is_rounded_once_from_the_arithmetic(backend, dtype, out_dtype):
     views = Views.spherical(SIZE, grid=(2, 2), view_size=VIEW_SIZE)
     image = noise(1, 2, *SIZE, dtype=dtype)
-    stack = backend.project(image, views.geometry, VIEW_SIZE, "bilinear", "zeros", out_dtype, None)
-    wanted = ref("project", image, views.geometry, VIEW_SIZE, "bilinear", "zeros")
+    stack = backend.project(image, views.geometry, VIEW_SIZE, "bilinear", "constant", 0, out_dtype, None)
+    wanted = ref("project", image, views.geometry, VIEW_SIZE, "bilinear", "constant")
     tolerance = max(TOLERANCE[out_dtype], 1e-12 if dtype == torch.float64 else 1e-5)
     assert_close(stack.double(), wanted, rtol=tolerance, atol=tolerance)
 
@@ -50,10 +50,10 @@ def test_a_result_is_rounded_once_from_the_arithmetic(backend, dtype, out_dtype)
 def test_labels_go_through_channels_last_and_out_as_well(backend, dtype):
     views = Views.spherical(SIZE, grid=(2, 2))
     labels = (noise(2, 3, *SIZE) * 3).to(dtype)
-    plain = backend.project(labels, views.geometry, SIZE, "nearest", "zeros")
-    last = backend.project(labels, views.geometry, SIZE, "nearest", "zeros", None, torch.channels_last)
+    plain = backend.project(labels, views.geometry, SIZE, "nearest", "constant")
+    last = backend.project(labels, views.geometry, SIZE, "nearest", "constant", 0, None, torch.channels_last)
     out = torch.empty_like(plain)
-    backend.project_out(labels, views.geometry, out, "nearest", "zeros")
+    backend.project_out(labels, views.geometry, out, "nearest", "constant")
     assert channels_last(last)
     assert torch.equal(last, plain)
     assert torch.equal(out, plain)
@@ -126,7 +126,7 @@ def test_the_gradient_has_the_images_dtype(out_dtype, memory_format):
 def test_every_op_passes_opcheck_with_options():
     views = Views.spherical(SIZE, grid=(2, 2))
     image = noise(1, 3, *SIZE).requires_grad_()
-    options = (SIZE, "bilinear", "zeros", torch.bfloat16, torch.channels_last)
+    options = (SIZE, "bilinear", "constant", 0, torch.bfloat16, torch.channels_last)
     torch.library.opcheck(torch.ops.spuproj.project.default, (image, views.geometry, *options))
     out = torch.empty(1, 4, 3, *SIZE)
     torch.library.opcheck(torch.ops.spuproj.project_out.default, (image.detach(), views.geometry, out))
@@ -137,7 +137,7 @@ BAD = [
     (dict(memory_format=torch.channels_last_3d), ValueError, "memory_format must be one of torch.contiguous_format"),
     (dict(out=torch.empty(1, 4, 3, 9, 9)), ValueError, r"out must end in view_size, \(17, 21\), got \(9, 9\)"),
     (dict(out=torch.empty(1, 3, 3, *SIZE)), ValueError, r"out must have batch, views and channels \(1, 4, 3\)"),
-    (dict(out=torch.empty(4, 3, *SIZE)), ValueError, r"out must have the axes \[B, N, C, h, w\]"),
+    (dict(out=torch.empty(4, 3, *SIZE)), ValueError, "out must have one axis more than image, 5, got the shape"),
     (dict(out=torch.empty(1, 4, 3, *SIZE, dtype=torch.int32)), TypeError, "out's dtype must be one of float32"),
     (
         dict(out=torch.empty(1, 4, 3, *SIZE[::-1]).mT),

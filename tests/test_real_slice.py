@@ -35,7 +35,7 @@ def test_nine_spherical_views_give_the_slice_back(brain):
     assert error < 0.06
 
 
-def test_a_finer_view_raster_gives_more_of_the_slice_back(brain):
+def test_a_finer_view_gives_more_of_the_slice_back(brain):
     same, double = spherical_round_trip(brain), spherical_round_trip(brain, view_size=(480, 480))
     print(f"RMS error {same:.4f} on 240 x 240 view pixels, {double:.4f} on 480 x 480")
     assert double < 0.7 * same

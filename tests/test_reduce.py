@@ -22,9 +22,11 @@ def nine_views():
 def two_halves():
     """A view of the left part of a slice and one of the right part; both show columns 4 to 7, neither shows row 0."""
     plain = Geometry.from_table(Views.rigid((8, 12), view_size=(7, 8)).geometry)
-    tangent, origin = torch.zeros(2, 2, dtype=torch.float64), torch.tensor([[-1.0, 0.0], [-1.0, -4.0]])
+    tangent, pole = torch.zeros(2, 2, dtype=torch.float64), torch.tensor([[-1.0, 0.0], [-1.0, -4.0]])
     radius, scale, lift, chart = (getattr(plain, name).repeat(2) for name in ("radius", "scale", "lift", "chart"))
-    return Geometry(tangent, radius, scale, origin, lift, chart, plain.rotation.repeat(2, 1, 1)).table()
+    return Geometry(
+        tangent, radius, scale, pole, lift, chart, plain.rotation.repeat(2, 1, 1), plain.spacing.repeat(2, 1)
+    ).table()
 
 
 def masked_statistics(slices, valid):

@@ -6,7 +6,7 @@ from torch import nn
 from torch.library import opcheck
 from torch.testing import assert_close
 
-from helpers import each_op, each_variant, noise, parts, random_geometry, source_shape, target_raster
+from helpers import each_op, each_variant, noise, parts, random_geometry, source_shape, target_size
 from spuproj import Views, functional
 
 SIZE, VIEW_SIZE = (6, 7), (5, 8)
@@ -34,7 +34,7 @@ def reduce_backward_inputs(table, dtype=torch.float32):
 @each_sharing
 def test_opcheck(op, options, table_of):
     tensor = noise(*source_shape(op, 2, SIZE, VIEW_SIZE)).requires_grad_()
-    opcheck(getattr(OPS, op).default, (tensor, table_of(), target_raster(op, SIZE, VIEW_SIZE), *options))
+    opcheck(getattr(OPS, op).default, (tensor, table_of(), target_size(op, SIZE, VIEW_SIZE), *options))
 
 
 @each_sharing
@@ -48,7 +48,7 @@ def test_opcheck_of_the_backward_of_reduce(table_of):
 @pytest.mark.parametrize("op", ["project", "unproject"])
 def test_opcheck_of_label_maps(op):
     labels = noise(*source_shape(op, 2, SIZE, VIEW_SIZE)).to(torch.int16)
-    opcheck(getattr(OPS, op).default, (labels, shared_table(), target_raster(op, SIZE, VIEW_SIZE), "nearest"))
+    opcheck(getattr(OPS, op).default, (labels, shared_table(), target_size(op, SIZE, VIEW_SIZE), "nearest"))
 
 
 class Consensus(nn.Module):
@@ -135,7 +135,7 @@ def unbatched(tensor, dim):
 @pytest.mark.parametrize(("at", "table_at"), [(0, None), (2, None), (None, 0), (1, 0), (0, 1)])
 @pytest.mark.parametrize("sharing", ["shared", "per_sample"])
 def test_vmap_equals_a_loop(op, at, table_at, sharing):
-    raster = target_raster(op, SIZE, VIEW_SIZE)
+    wanted = target_size(op, SIZE, VIEW_SIZE)
     tensor = noise(*source_shape(op, 2, SIZE, VIEW_SIZE))
     if at is not None:
         tensor = torch.stack([tensor, 2 * tensor, tensor + 1], dim=at)
@@ -144,7 +144,7 @@ def test_vmap_equals_a_loop(op, at, table_at, sharing):
         table = torch.stack([table, table.flip(-2), table[..., :1, :].expand_as(table)], dim=table_at)
 
     def run(tensor, table):
-        return parts(getattr(OPS, op)(tensor, table, raster))
+        return parts(getattr(OPS, op)(tensor, table, wanted))
 
     mapped = torch.vmap(run, in_dims=(at, table_at))(tensor, table)
     singly = [run(*pair) for pair in zip(unbatched(tensor, at), unbatched(table, table_at), strict=True)]
@@ -173,20 +173,20 @@ def test_vmap_of_the_backward_of_reduce_equals_a_loop(in_dims):
 @pytest.mark.parametrize("op", ["project", "unproject"])
 def test_vmap_of_label_maps_keeps_their_dtype(op):
     labels = noise(3, *source_shape(op, 2, SIZE, VIEW_SIZE)).to(torch.int16)
-    raster = target_raster(op, SIZE, VIEW_SIZE)
-    mapped = torch.vmap(lambda tensor: getattr(OPS, op)(tensor, shared_table(), raster, "nearest"))(labels)
+    wanted = target_size(op, SIZE, VIEW_SIZE)
+    mapped = torch.vmap(lambda tensor: getattr(OPS, op)(tensor, shared_table(), wanted, "nearest"))(labels)
     assert torch.equal(
-        mapped, torch.stack([getattr(OPS, op)(one, shared_table(), raster, "nearest") for one in labels])
+        mapped, torch.stack([getattr(OPS, op)(one, shared_table(), wanted, "nearest") for one in labels])
     )
 
 
 @each_op
 def test_gradients_flow_through_vmap(op):
-    raster = target_raster(op, SIZE, VIEW_SIZE)
+    wanted = target_size(op, SIZE, VIEW_SIZE)
     tensors = noise(3, *source_shape(op, 2, SIZE, VIEW_SIZE), dtype=torch.float64).requires_grad_()
 
     def loss(tensor):
-        return sum(part.square().sum() for part in parts(getattr(functional, op)(tensor, shared_table(), raster))[:2])
+        return sum(part.square().sum() for part in parts(getattr(functional, op)(tensor, shared_table(), wanted))[:2])
 
     (mapped,) = torch.autograd.grad(torch.vmap(loss)(tensors).sum(), tensors)
     (looped,) = torch.autograd.grad(sum(loss(tensor) for tensor in tensors), tensors)
@@ -197,10 +197,10 @@ def test_gradients_flow_through_vmap(op):
 @each_op
 def test_autocast_takes_float32(op, dtype):
     tensor = noise(*source_shape(op, 2, SIZE, VIEW_SIZE), dtype=dtype).requires_grad_()
-    run, raster = getattr(OPS, op), target_raster(op, SIZE, VIEW_SIZE)
+    run, wanted = getattr(OPS, op), target_size(op, SIZE, VIEW_SIZE)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        results = parts(run(tensor, shared_table(), raster))
-    expected = parts(run(tensor.detach().float(), shared_table(), raster))
+        results = parts(run(tensor, shared_table(), wanted))
+    expected = parts(run(tensor.detach().float(), shared_table(), wanted))
     assert_close(results, expected, rtol=0, atol=0)
     results[0].sum().backward()
     assert tensor.grad.dtype == dtype

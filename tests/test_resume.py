@@ -142,7 +142,7 @@ def test_force_starts_a_stopped_training_over(stopped, unbroken, data):
             r"method\.views\.grid must be \[2, 2\], .* got \[3, 3",
         ),
         ({"target": "TC"}, "target must be 'WT', .* got 'TC'"),
-        ({"validation": 2}, r"(extent|data\.train\.cases) must be .* as in"),
+        ({"validation": 2}, r"(box|data\.train\.cases) must be .* as in"),
     ],
 )
 def test_another_training_is_not_resumed(stopped, data, options, message):

@@ -21,7 +21,7 @@ CONFIG = Config(
     target="TC",
     field=(240.0, 200.0),
     view_size=(16, 24),
-    extent=(0.1, 0.2, 0.8, 0.9),
+    box=(0.1, 0.2, 0.8, 0.9),
     method=METHOD,
     modalities=("t1", "flair"),
     seed=9,
@@ -77,7 +77,7 @@ def test_a_missing_file_is_an_error_that_names_it_and_the_folder(run, name):
         '"ET"',
         '{"target": "ET"}',
         json.dumps(
-            {"target": "ET", "field": [1, 1], "view_size": [8, 8], "extent": [0, 0, 1, 1], "method": {"name": "spu"}}
+            {"target": "ET", "field": [1, 1], "view_size": [8, 8], "box": [0, 0, 1, 1], "method": {"name": "spu"}}
         ),
     ],
 )
@@ -130,7 +130,7 @@ def test_views_are_those_of_the_configuration():
     assert len(views) == 6
     assert (views.size, views.view_size) == ((31, 21), (16, 24))
     geometry = views.geometry.double()
-    # Cells of the extent: rows of (0.8 - 0.1) / 2, columns of (0.9 - 0.2) / 3, over 30 x 20 pixel distances.
+    # Cells of the box: rows of (0.8 - 0.1) / 2, columns of (0.9 - 0.2) / 3, over 30 x 20 pixel distances.
     y = [30 * (0.1 + 0.35 * (row + 0.5)) for row in range(2) for _ in range(3)]
     x = [20 * (0.2 + 0.7 / 3 * (column + 0.5)) for _ in range(2) for column in range(3)]
     assert_close(geometry[:, 0], torch.tensor(y, dtype=torch.float64))

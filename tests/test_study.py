@@ -123,7 +123,7 @@ def test_runs_of_another_study_are_an_error(studied, cohort, split):
         study(cohort[0].parent, ["WT"], split, studied, method=replace(METHOD, epochs=2), variations=VARY)
 
 
-def test_the_round_trip_of_the_slice_itself_loses_nothing_and_a_small_raster_much(cohort):
+def test_the_round_trip_of_the_slice_itself_loses_nothing_and_a_small_view_much(cohort):
     case = load_case(cohort[1])
     size = (case.image.shape[2], case.image.shape[3])
     box = (5.0, 6.0, 26.0, 23.0)

@@ -48,27 +48,6 @@ def test_forked_loader_workers_give_what_the_parent_gives():
     assert same_bits(tuple(loader), tuple(expected))
 
 
-MANY = """
-from concurrent.futures import ThreadPoolExecutor
-import torch
-from helpers import every_result, random_geometry
-from spuproj.backends.cpu_plans import LIMIT, plans
-
-torch.set_num_threads(1)
-size, view_size = (20, 25), (15, 30)
-tables = [random_geometry(seed, size, view_size, "gnomonic", "equidistant", 3).table() for seed in range(LIMIT)]
-with ThreadPoolExecutor(4) as pool:
-    for _ in range(3):
-        list(pool.map(lambda table: every_result(table, size, view_size, 2, 3), tables))
-assert 0 < len(plans) <= LIMIT
-"""
-
-
-def test_python_threads_can_fill_the_store_of_plans_at_once():
-    run = run_python(MANY)
-    assert run.returncode == 0, run.stderr
-
-
 def test_python_threads_can_call_at_once():
     tables = [
         random_geometry(seed, (40, 50), (30, 60), "gnomonic", "equidistant", 3).table() for seed in range(100, 112)

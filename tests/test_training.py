@@ -97,13 +97,13 @@ def test_the_configuration_tells_what_was_trained(trained):
     config, _ = load_run(trained)
     assert (config.target, config.method, config.seed) == ("WT", METHOD, 0)
     assert config.field == (240.0, 240.0)
-    # 30 pixels times the raster of 1.5, rounded up to what the network divides.
+    # 30 pixels times the oversampling of 1.5, rounded up to what the network divides.
     assert config.view_size == (48, 48)
 
 
-@pytest.mark.parametrize(("raster", "side"), [(1.0, 32), (1.5, 48), (0.5, 16)])
-def test_views_are_of_the_methods_raster_and_what_the_network_divides(raster, side):
-    assert trainer._network_size((30, 26), replace(METHOD, raster=raster))[0] == side
+@pytest.mark.parametrize(("oversampling", "side"), [(1.0, 32), (1.5, 48), (0.5, 16)])
+def test_views_are_of_the_methods_oversampling_and_what_the_network_divides(oversampling, side):
+    assert trainer._network_size((30, 26), replace(METHOD, oversampling=oversampling))[0] == side
 
 
 def test_the_record_tells_the_data_the_versions_and_how_it_went(trained, cohort):
@@ -137,7 +137,7 @@ def test_the_views_cover_the_mean_box_of_the_brains_trained_on(cohort, tmp_path,
     for name in cases_of(recorded[0]):
         rows, columns = np.nonzero(load_case(cohort[0].parent / name).brain.any(axis=0))
         boxes.append([rows.min(), columns.min(), rows.max(), columns.max()])
-    assert config.extent == pytest.approx(tuple(np.mean(boxes, axis=0) / 29))
+    assert config.box == pytest.approx(tuple(np.mean(boxes, axis=0) / 29))
 
 
 def test_the_same_seed_gives_the_same_weights(trained, cohort, tmp_path):
@@ -288,7 +288,7 @@ def test_a_failed_training_stops_its_progress_bar(broken):
 
 def test_the_label_is_seen_through_the_same_view_as_its_image(segmenter):
     label = half_slice(64)
-    segmenter.training_step((label.float(), label, torch.arange(64)[:, None] % 9), 0)
+    segmenter.training_step((label.float(), label, torch.arange(64) % 9), 0)
     view, target = segmenter.loss.view, segmenter.loss.target
     assert view.shape == target.shape == (64, 1, 24, 24)
     assert set(target.unique().tolist()) == {0, 1}
@@ -300,7 +300,7 @@ def test_the_label_is_seen_through_the_same_view_as_its_image(segmenter):
 
 def test_each_slice_is_seen_through_the_view_that_was_drawn_for_it(segmenter):
     image, seen = noise(9, 1, 24, 24), torch.tensor([4, 0, 8, 2, 2, 7, 1, 3, 5])
-    segmenter.training_step((image, half_slice(9), seen[:, None]), 0)
+    segmenter.training_step((image, half_slice(9), seen), 0)
     every = segmenter.views.project(image)
     assert torch.equal(every[torch.arange(9), seen], segmenter.loss.view)
 
@@ -341,7 +341,7 @@ def test_cached_slices_are_those_of_the_cases_that_show_brain(cohort, tmp_path):
         image, label, view = slices[[(position, 3)]]
         np.testing.assert_allclose(image[0], case.image[index], rtol=1e-3, atol=1e-3)
         np.testing.assert_array_equal(label[0, 0], np.isin(case.labels[index], (1, 4)))
-        assert (image.dtype, label.dtype, view.tolist()) == (torch.float16, torch.uint8, [[3]])
+        assert (image.dtype, label.dtype, view.tolist()) == (torch.float16, torch.uint8, [3])
         assert slices.entries[position].positive == bool(label.any())
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from backends_under_test import BACKENDS, GPU
+from backends_under_test import BACKENDS, GPU, OpsOn
 from helpers import (
     READS,
     doubles,
@@ -17,17 +17,20 @@ from helpers import (
     ref,
     same_bits,
     source_shape,
-    target_raster,
+    target_size,
 )
 from spuproj import Views
-from spuproj.layout import MEMORY_FORMATS
+from spuproj.ops import MEMORY_FORMATS
 
 if GPU:
     pytest.skip("on a GPU the compiled kernels take part in the tests of all backends", allow_module_level=True)
 pytest.importorskip("triton")
 
 
-from spuproj.backends.triton import TritonKernels, backend
+from spuproj.backends.triton import TritonKernels
+from spuproj.backends.triton import backend as triton_backend
+
+backend = OpsOn(triton_backend)
 
 # More than one program's pixels, and views that differ from the slice.
 SIZE, VIEW_SIZE = (15, 19), (14, 20)
@@ -56,7 +59,7 @@ LAYOUTS = {
 
 
 def run(op, tensor, table, *options, on=backend):
-    return parts(getattr(on, op)(tensor, table, target_raster(op, SIZE, VIEW_SIZE), *options))
+    return parts(getattr(on, op)(tensor, table, target_size(op, SIZE, VIEW_SIZE), *options))
 
 
 @each_variant
@@ -65,7 +68,7 @@ def test_op_equals_the_reference(dtype, op, options):
     tensor = noise(*source_shape(op, 3, SIZE, VIEW_SIZE), dtype=dtype)
     result = run(op, tensor, SHARED, *options)
     assert [part.dtype for part in result] == [dtype, dtype, torch.int32][: len(result)]
-    expected = parts(ref(op, tensor, SHARED, target_raster(op, SIZE, VIEW_SIZE), *options))
+    expected = parts(ref(op, tensor, SHARED, target_size(op, SIZE, VIEW_SIZE), *options))
     assert_close(doubles(result), expected, **TOLERANCES[dtype])
 
 
@@ -93,9 +96,9 @@ def test_backward_of_reduce(dtype, table):
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)
 def test_label_maps_keep_their_dtype_and_values(dtype, op):
     tensor = (50 * noise(*source_shape(op, 3, SIZE, VIEW_SIZE))).abs().clamp(max=127).to(dtype)
-    (result,) = run(op, tensor, SHARED, "nearest", *(["zeros"] if op == "project" else []))
+    (result,) = run(op, tensor, SHARED, "nearest", *(["constant"] if op == "project" else []))
     assert result.dtype == dtype
-    expected = ref(op, tensor, SHARED, target_raster(op, SIZE, VIEW_SIZE), "nearest")
+    expected = ref(op, tensor, SHARED, target_size(op, SIZE, VIEW_SIZE), "nearest")
     assert torch.equal(result.double(), expected)
 
 
@@ -103,7 +106,7 @@ def test_label_maps_keep_their_dtype_and_values(dtype, op):
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_strides_make_no_difference(op, layout):
     tensor = layout(noise(*source_shape(op, 3, SIZE, VIEW_SIZE)))
-    options = ("bilinear", "zeros") if op.startswith("project") else ("bilinear",)
+    options = ("bilinear", "constant") if op.startswith("project") else ("bilinear",)
     dense = tensor.clone(memory_format=torch.contiguous_format)
     assert same_bits(run(op, tensor, SHARED, *options), run(op, dense, SHARED, *options))
 
@@ -112,7 +115,7 @@ def test_strides_make_no_difference(op, layout):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64], ids=str)
 def test_project_writes_the_dtype_and_format_that_are_asked_for(dtype, memory_format):
     image = noise(2, 3, *SIZE)
-    views = backend.project(image, SHARED, VIEW_SIZE, "bilinear", "zeros", dtype, memory_format)
+    views = backend.project(image, SHARED, VIEW_SIZE, "bilinear", "constant", 0, dtype, memory_format)
     assert views.dtype == dtype
     assert views.flatten(0, 1).is_contiguous(memory_format=memory_format)
     assert_close(views.double(), ref("project", image, SHARED, VIEW_SIZE), rtol=2**-10, atol=1e-5)
@@ -124,10 +127,10 @@ def test_an_identity_view_keeps_a_non_finite_number_in_its_pixel(value):
     image = noise(1, 2, 6, 7)
     image[0, 0, 2, 3] = image[0, 0, 0, 6] = image[0, 0, 5, 0] = value
     table = Views.rigid((6, 7)).geometry
-    seen = backend.project(image, table, (6, 7), "bilinear", "zeros")
+    seen = backend.project(image, table, (6, 7), "bilinear", "constant")
     assert_close(seen[:, 0], image, rtol=0, atol=0, equal_nan=True)
     assert_close(
-        backend.project_adjoint(seen, table, (6, 7), "bilinear", "zeros"), image, rtol=0, atol=0, equal_nan=True
+        backend.project_adjoint(seen, table, (6, 7), "bilinear", "constant"), image, rtol=0, atol=0, equal_nan=True
     )
     mean, variance, _ = backend.unproject_reduce(seen, table, (6, 7), "bilinear")
     assert torch.equal(torch.isfinite(mean), torch.isfinite(image))
@@ -146,8 +149,8 @@ def test_a_constant_stack_has_exactly_no_variance():
 
 @pytest.mark.parametrize("op", READS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 1)], ids=str)
-def test_rasters_of_a_single_row_column_or_pixel(op, size):
-    options = ("bilinear", "zeros") if op.startswith("project") else ("bilinear",)
+def test_views_of_a_single_row_column_or_pixel(op, size):
+    options = ("bilinear", "constant") if op.startswith("project") else ("bilinear",)
     table = random_geometry(2, size, size, "gnomonic", "equidistant", views=2).table()
     tensor = noise(*source_shape(op, 2, size, size))
     found, expected = (parts(getattr(on, op)(tensor, table, size, *options)) for on in (backend, BACKENDS["torch"]))
@@ -156,7 +159,7 @@ def test_rasters_of_a_single_row_column_or_pixel(op, size):
 
 @pytest.mark.parametrize("op", READS)
 def test_empty_batches_give_empty_results(op):
-    options = ("bilinear", "zeros") if op.startswith("project") else ("bilinear",)
+    options = ("bilinear", "constant") if op.startswith("project") else ("bilinear",)
     tensor = noise(*source_shape(op, 3, SIZE, VIEW_SIZE))[:0]
     expected = run(op, tensor, SHARED, *options, on=BACKENDS["torch"])
     assert [part.shape for part in run(op, tensor, SHARED, *options)] == [part.shape for part in expected]

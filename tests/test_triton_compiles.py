@@ -39,8 +39,8 @@ def each(element, fraction):
     yield kernels.gather, {{**taps, **planes}}, {{"copies": False}}
     yield kernels.reduce, {{**taps, **planes, **moments}}, {{}}
     yield kernels.slopes, {{**taps, **planes, **gradients}}, {{}}
-    yield kernels.collect, {{**entries, **planes}}, {{}}
-    yield kernels.scatter, {{**taps, "source": element, "destination": fraction}}, {{}}
+    yield kernels.gather_adjoint, {{**entries, **planes}}, {{}}
+    yield kernels.gather_adjoint_atomic, {{**taps, "source": element, "destination": fraction}}, {{}}
 
 
 made = []

@@ -75,7 +75,7 @@ class Grid:
 def field_of_view(spacing: float) -> Grid:
     """The BraTS field of view in voxels of ``spacing`` mm."""
     first = (spacing - 1) / 2
-    return Grid((first,) * 3, tuple(round(extent / spacing) for extent in FIELD_OF_VIEW), spacing)
+    return Grid((first,) * 3, tuple(round(side / spacing) for side in FIELD_OF_VIEW), spacing)
 
 
 COARSE = field_of_view(2.5)  # anatomy and growth are computed here, so that a case is the same at every spacing
@@ -110,7 +110,7 @@ def cubic_spline(distance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def smooth_noise(rng: np.random.Generator, length: float) -> SmoothNoise:
     """Draws a smooth random field over the field of view, of correlation length ``length`` in mm."""
-    shape = [int(np.ceil(extent / length)) + 4 for extent in FIELD_OF_VIEW]
+    shape = [int(np.ceil(side / length)) + 4 for side in FIELD_OF_VIEW]
     return SmoothNoise(rng.standard_normal(shape, dtype=np.float32), length)
 
 

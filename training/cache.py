@@ -34,7 +34,7 @@ class CachedCase:
         values: of each slice, the label values that occur in it.
         scheme: what the labels mean.
         field: height and width of a slice, in mm.
-        extent: (y0, x0, y1, x1) around the brain, as fractions of the slice.
+        box: (y0, x0, y1, x1) around the brain, as fractions of the slice.
         digest: SHA-256 of both arrays, in hexadecimal.
     """
 
@@ -44,7 +44,7 @@ class CachedCase:
     values: list[list[int]]
     scheme: Scheme
     field: tuple[float, float]
-    extent: tuple[float, float, float, float]
+    box: tuple[float, float, float, float]
     digest: str
 
     @property
@@ -76,7 +76,7 @@ def _kept(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedCa
         known = json.loads(facts.read_text())
         if files.scheme is None or known.pop("stamp") != _stamp(files, modalities):
             return None
-        known["field"], known["extent"] = tuple(known["field"]), tuple(known["extent"])
+        known["field"], known["box"] = tuple(known["field"]), tuple(known["box"])
         return CachedCase(name=files.name, image=_mapped(image), labels=_mapped(labels), scheme=files.scheme, **known)
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -94,7 +94,7 @@ def _added(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedC
     known = {
         "values": [np.unique(plane).tolist() for plane in labels],
         "field": case.field,
-        "extent": (y0 / height, x0 / width, y1 / height, x1 / width),
+        "box": (y0 / height, x0 / width, y1 / height, x1 / width),
         "digest": _digest(image, labels),
     }
     image_file, labels_file, facts_file = _paths(files, folder)

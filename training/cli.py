@@ -319,7 +319,7 @@ def project(
         raise InputError(f"slice must lie in [0, {volume.shape[2] - 1}], got {slice}")
     plane = np.ascontiguousarray(volume[:, :, slice].T)
     views = Views.spherical(
-        plane.shape, grid=grid, extent=_foreground(plane), radius=radius, lift=lift.value, chart=chart.value
+        plane.shape, grid=grid, box=_foreground(plane), radius=radius, lift=lift.value, chart=chart.value
     )
     title = f"{input.name}, slice {slice}: {lift.value} to {chart.value}"
     print(views_sheet(plane, views, grid[1], title, out))

@@ -48,7 +48,7 @@ def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
     with steps("Growing phantoms", TRAINING_CASES + 1) as advance:
         write_cohort(out / "cohort", TRAINING_CASES, seed, SPACING, on_case=advance)
         (patient,) = write_cohort(out / "patient", 1, seed + UNSEEN_SEED, SPACING, on_case=advance)
-    method = replace(method_named("spu"), epochs=EPOCHS, raster=1.0)
+    method = replace(method_named("spu"), epochs=EPOCHS, oversampling=1.0)
     models = [train(out / "cohort", target, out / "models" / target, method=method, seed=seed) for target in TARGETS]
     written = predict(models, patient, out / "prediction")
     scores = _scores(patient, out / "prediction")

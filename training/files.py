@@ -45,7 +45,7 @@ def written_together(out: Path, name: str, last: str) -> Iterator[Path]:
     """Yields a temporary folder inside ``out``; on success its files are moved to ``out``.
 
     On an error nothing is left behind and older files stay as they were. The file ``last`` goes first where there is
-    an older one, and comes last: where it is there, all the others are, and of one origin. A folder of the same
+    an older one, and comes last: where it is there, all the others are, and of one recipe. A folder of the same
     ``name`` that a killed process left is removed: only one process may work on it.
     """
     existed = out.exists()

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 from spuproj import PROFILES, Geometry, Views
 from spuproj.checks import choice, pixel_size, positive
+from spuproj.placement import FLIPS, grid_centers
 from spuproj.training.files import InputError
-from spuproj.views import FITS, FLIPS, POSES, grid_centers
+from spuproj.views import FITS, POSES
 
 CONFIGS = Path(__file__).parent / "configs"
 COVERS = ("brain", "slice")
@@ -30,7 +31,7 @@ class Spherical:
         cover: what the grid covers, ``"brain"`` (the mean box around the brains trained on) or ``"slice"``.
         radius: of the sphere, as a fraction of the slice's larger side.
         lift, chart: profiles, see ``spuproj.PROFILES``.
-        pose, fit: see ``Views.spherical``; the extent is what the grid covers.
+        pose, fit: see ``Views.spherical``; the box is what the grid covers.
         magnification: at each centre; the fit's where None.
     """
 
@@ -55,19 +56,19 @@ class Spherical:
         if self.magnification is not None:
             positive(self.magnification, "magnification")
 
-    def views(self, size: Size, view_size: Size, extent: Box) -> Views:
+    def views(self, size: Size, view_size: Size, box: Box) -> Views:
         """The views of slices of ``size``.
 
         Args:
             size: (H, W) of the slice, in pixels.
-            view_size: (h, w) of the view raster, in pixels, over the slice's field of view, coarser or finer.
-            extent: (y0, x0, y1, x1), the brain's box, in pixels.
+            view_size: (h, w) of a view, in pixels, over the slice's field of view, coarser or finer.
+            box: (y0, x0, y1, x1), the brain's box, in pixels.
         """
-        magnification = None if self.magnification is None else self.magnification * _fineness(size, view_size)
+        magnification = None if self.magnification is None else self.magnification * _oversampling(size, view_size)
         return Views.spherical(
             size,
             grid=self.grid,
-            extent=extent if self.cover == "brain" else (0.0, 0.0, size[0] - 1.0, size[1] - 1.0),
+            box=box if self.cover == "brain" else (0.0, 0.0, size[0] - 1.0, size[1] - 1.0),
             radius=self.radius * max(size),
             lift=self.lift,
             chart=self.chart,
@@ -97,10 +98,10 @@ class Zoom:
         choice(self.cover, COVERS, "cover")
         positive(self.factor, "factor")
 
-    def views(self, size: Size, view_size: Size, extent: Box) -> Views:
+    def views(self, size: Size, view_size: Size, box: Box) -> Views:
         """The views of slices of ``size``; see ``Spherical.views``."""
-        centers = grid_centers(size, self.grid, extent if self.cover == "brain" else None)
-        return Views.zoom(size, centers, factor=self.factor * _fineness(size, view_size), view_size=view_size)
+        centers = grid_centers(size, self.grid, box if self.cover == "brain" else None)
+        return Views.zoom(size, centers, factor=self.factor * _oversampling(size, view_size), view_size=view_size)
 
 
 @dataclass(frozen=True)
@@ -124,20 +125,19 @@ class Augmented:
         for scaling in self.scalings:
             positive(scaling, "scalings")
 
-    def views(self, size: Size, view_size: Size, extent: Box) -> Views:
+    def views(self, size: Size, view_size: Size, box: Box) -> Views:
         """The views of slices of ``size``, the first angle with the first flip in front; see ``Spherical.views``."""
-        fineness = _fineness(size, view_size)
-        angles = [math.radians(angle) for angle in self.angles]
-        rigid = Views.rigid(size, angles=angles, flips=self.flips, view_size=view_size)
+        oversampling = _oversampling(size, view_size)
+        rigid = Views.rigid(size, degrees=self.angles, flips=self.flips, view_size=view_size)
         turned = Geometry.from_table(rigid.geometry)
-        views = Views(replace(turned, scale=turned.scale * fineness), size, view_size)
+        views = Views(replace(turned, scale=turned.scale * oversampling), size, view_size)
         center = [((size[0] - 1) / 2, (size[1] - 1) / 2)]
         for scaling in self.scalings:
-            views = views + Views.zoom(size, center, factor=scaling * fineness, view_size=view_size)
+            views = views + Views.zoom(size, center, factor=scaling * oversampling, view_size=view_size)
         return views
 
 
-def _fineness(size: Size, view_size: Size) -> float:
+def _oversampling(size: Size, view_size: Size) -> float:
     """View pixels per slice pixel where nothing is magnified: a network then sees things as large at any resolution."""
     return min(view / side for view, side in zip(view_size, size, strict=True))
 
@@ -157,7 +157,8 @@ class Method:
         views: that the network predicts through, N of them.
         training_views: ``"all"``: each slice through one of the N, drawn anew each time. ``"first"``: through the
             first one alone.
-        raster: view pixels per slice pixel, where nothing is magnified: above 1, what a view compresses keeps detail.
+        oversampling: view pixels per slice pixel, where nothing is magnified: above 1, what a view compresses keeps
+            detail.
         noise: standard deviation of the Gaussian noise added to what the network sees in prediction, where 1 is that
             of the brain's values.
         channels: feature channels of the U-Net's levels.
@@ -169,7 +170,7 @@ class Method:
     name: str
     views: ViewSet
     training_views: str = "all"
-    raster: float = 1.0
+    oversampling: float = 1.0
     noise: float = 0.0
     channels: tuple[int, ...] = (16, 32, 64, 128)
     epochs: int = 30
@@ -185,7 +186,7 @@ class Method:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if len(self.channels) < 2 or min(self.channels) < 1:
             raise ValueError(f"channels must be at least two positive numbers, got {self.channels}")
-        positive(self.raster, "raster")
+        positive(self.oversampling, "oversampling")
         positive(self.learning_rate, "learning_rate")
 
 

@@ -56,7 +56,7 @@ def make_phantom(seed: int, index: int, spacing: float = 1.0) -> Phantom:
     """The case ``index`` of the cohort ``seed``, both non-negative.
 
     ``spacing`` is the voxel size in mm, 1 to 8; the field of view is that of BraTS, 240 x 240 x 155 mm, in
-    ``round(extent / spacing)`` voxels. The same arguments give the same bits; another spacing gives the same patient
+    ``round(side / spacing)`` voxels. The same arguments give the same bits; another spacing gives the same patient
     with other noise. About one case in five has no enhancing tumour. Raises ValueError for a spacing out of range.
     """
     check_spacing(spacing)

@@ -176,5 +176,5 @@ def _sheet_slices(predictions: dict[str, Prediction]) -> NDArray[np.int64]:
 def _faced_points(views: Views) -> list[tuple[float, float]]:
     """The slice point that each view shows at its pole."""
     geometry = Geometry.from_table(views.geometry)
-    y, x = to_slice(geometry, geometry.origin[..., :1, None], geometry.origin[..., 1:, None])
+    y, x = to_slice(geometry, geometry.pole[..., :1, None], geometry.pole[..., 1:, None])
     return list(zip(y.flatten().tolist(), x.flatten().tolist(), strict=True))

@@ -34,14 +34,14 @@ class Task:
 
     Attributes:
         runs: configuration and network of each target's model.
-        origin: what the outputs depend on beside the patient, as JSON: the aggregation, and each model's digest.
+        recipe: what the outputs depend on beside the patient, as JSON: the aggregation, and each model's digest.
         aggregation: see ``spuproj.training.aggregation.segment``.
         members: whether each view's probability is written too.
         out: folder of the outputs.
     """
 
     runs: Sequence[tuple[Config, nn.Module]]
-    origin: Mapping[str, Any]
+    recipe: Mapping[str, Any]
     aggregation: str
     members: bool
     out: Path
@@ -200,8 +200,8 @@ def _summary(task: Task, files: CaseFiles) -> dict[str, Any]:
 
 
 def _is_finished(task: Task, files: CaseFiles) -> bool:
-    """Whether all of a case's files are there. Raises InputError where there are some of another origin."""
-    if (task.out / _summary_name(files)).is_file() and _summary(task, files)["origin"] != task.origin:
+    """Whether all of a case's files are there. Raises InputError where there are some of another recipe."""
+    if (task.out / _summary_name(files)).is_file() and _summary(task, files)["recipe"] != task.recipe:
         raise InputError(
             f"{task.out} must hold no predictions by other models or with another aggregation, but holds those of "
             f"{files.name}; choose another folder, or pass --force to write over them"
@@ -250,7 +250,7 @@ def _write_pages(folder: Path, task: Task, case: Case, predictions: dict[str, Pr
     report = write_case_report(folder / f"{case.name}_report.html", case, predictions, warnings)
     entry = asdict(entry_of(case, predictions, report.name, warnings))
     with written_whole(folder / f"{case.name}_summary.json") as path:
-        path.write_text(json.dumps({"origin": task.origin, "entry": entry}, indent=2) + "\n")
+        path.write_text(json.dumps({"recipe": task.recipe, "entry": entry}, indent=2) + "\n")
 
 
 def _reason(error: Exception) -> str:

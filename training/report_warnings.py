@@ -34,7 +34,7 @@ def case_warnings(case: Case, predictions: Mapping[str, Prediction]) -> list[str
     """
     found = [*_constant_modalities(case), *_gaps(case)]
     for target, prediction in predictions.items():
-        found += _extent(case, target, prediction.segmentation)
+        found += _reaches(case, target, prediction.segmentation)
         found += _uncertain_regions(case, target, to_percent(prediction.variance, "variance-1") > UNCERTAIN)
     return found
 
@@ -58,7 +58,7 @@ def _listed(slices: list[int]) -> str:
     return f"{'slice' if len(slices) == 1 else 'slices'} {', '.join(map(str, slices))}"
 
 
-def _extent(case: Case, target: str, segmentation: NDArray[np.bool_]) -> list[str]:
+def _reaches(case: Case, target: str, segmentation: NDArray[np.bool_]) -> list[str]:
     """Whether a target was found at all, and whether it reaches the first or last slice with brain or the border."""
     if not segmentation.any():
         return [f"{target} was not found"]

@@ -29,8 +29,8 @@ class Config:
     Attributes:
         target: ET, TC or WT, or one of the data's own.
         field: height and width of a slice, in mm.
-        view_size: (h, w) of the view raster that the network sees, in pixels.
-        extent: (y0, x0, y1, x1), the box around the brain, as fractions of the slice.
+        view_size: (h, w) of the views that the network sees, in pixels.
+        box: (y0, x0, y1, x1), the box around the brain, as fractions of the slice.
         method: the views, the network and the training.
         modalities: input channels, in order.
         seed: of the training.
@@ -39,7 +39,7 @@ class Config:
     target: str
     field: tuple[float, float]
     view_size: tuple[int, int]
-    extent: tuple[float, float, float, float]
+    box: tuple[float, float, float, float]
     method: Method
     modalities: tuple[str, ...] = MODALITIES
     seed: int = 0
@@ -66,7 +66,7 @@ def make_network(config: Config) -> nn.Module:
 def make_views(config: Config, size: tuple[int, int]) -> Views:
     """The model's views for slices of ``size``."""
     height, width = size[0] - 1, size[1] - 1
-    y0, x0, y1, x1 = config.extent
+    y0, x0, y1, x1 = config.box
     box = (y0 * height, x0 * width, y1 * height, x1 * width)
     return config.method.views.views(size, config.view_size, box)
 

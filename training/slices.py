@@ -43,11 +43,11 @@ class Slices(Dataset[Batch]):
         return len(self.entries)
 
     def __getitem__(self, chosen: Sequence[tuple[int, int]]) -> Batch:
-        """Images ``[B, C, H, W]`` float16, labels ``[B, 1, H, W]`` uint8 (1 inside the target), views ``[B, 1]``."""
+        """Images ``[B, C, H, W]`` float16, labels ``[B, 1, H, W]`` uint8 (1 inside the target), views ``[B]``."""
         entries = [self.entries[index] for index, _ in chosen]
         images = np.stack([entry.case.image[entry.position] for entry in entries])
         labels = np.stack([self._mask(entry) for entry in entries])
-        views = torch.tensor([[view] for _, view in chosen])
+        views = torch.tensor([view for _, view in chosen])
         return torch.from_numpy(images), torch.from_numpy(labels[:, None]), views
 
     def _mask(self, entry: Entry) -> NDArray[np.uint8]:

@@ -20,7 +20,6 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from spuproj import functional
 from spuproj.training.curve import Curve
 from spuproj.training.draws import Draws, Parts
 from spuproj.training.files import InputError, refuse_overwrite
@@ -63,11 +62,9 @@ class Segmenter(pl.LightningModule):
     def look(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What the network sees of a batch, ``[B, C, h, w]`` as it takes it, and the target there, uint8."""
         image, label, seen = batch
-        geometry, raster, hardware = self.views.geometry[seen], self.views.view_size, self.hardware
-        view = functional.project(
-            image, geometry, raster, out_dtype=hardware.dtype, memory_format=hardware.memory_format
-        )
-        target = functional.project(label, geometry, raster, interpolation="nearest")
+        views, hardware = self.views.pick(seen), self.hardware
+        view = views.project(image, out_dtype=hardware.dtype, memory_format=hardware.memory_format)
+        target = views.project(label, interpolation="nearest")
         return view.squeeze(1), target.squeeze(1)
 
     def learn(self, view: Tensor, target: Tensor) -> Tensor:
@@ -162,9 +159,9 @@ def train(
         with steps(f"Reading {data.name} for {target}", len(cases)) as advance:
             cohort = cache_cohort(cases, modalities, target, folder, advance)
         training, validating = cohort.split(held_out, seed) if roles is None else cohort.roles(roles)
-        extent = _mean_extent([cohort.cases[name].extent for name in training])
+        box = _mean_box([cohort.cases[name].box for name in training])
         view_size = _network_size(cohort.size, method)
-        config = Config(target, cohort.field, view_size, extent, method, modalities, seed)
+        config = Config(target, cohort.field, view_size, box, method, modalities, seed)
         facts = {"data": data_facts(cohort, training, validating), **machine_facts(hardware)}
         checkpoint = _begin(out, config, facts, resume)
         network, curve = _fit(config, cohort, training, validating, out, hardware, checkpoint)
@@ -235,15 +232,15 @@ def _roles_given(split: Path | None, fold: int, validation: int | None) -> Split
     return read_split(split, fold)
 
 
-def _mean_extent(extents: list[tuple[float, float, float, float]]) -> tuple[float, float, float, float]:
-    y0, x0, y1, x1 = (sum(side) / len(extents) for side in zip(*extents, strict=True))
+def _mean_box(boxes: list[tuple[float, float, float, float]]) -> tuple[float, float, float, float]:
+    y0, x0, y1, x1 = (sum(side) / len(boxes) for side in zip(*boxes, strict=True))
     return y0, x0, y1, x1
 
 
 def _network_size(size: tuple[int, int], method: Method) -> tuple[int, int]:
     """The views' size, rounded up to what the U-Net's levels divide."""
     multiple = 2 ** (len(method.channels) - 1)
-    height, width = (math.ceil(round(side * method.raster) / multiple) * multiple for side in size)
+    height, width = (math.ceil(round(side * method.oversampling) / multiple) * multiple for side in size)
     return height, width
 
 

@@ -2,8 +2,8 @@
 // receives its terms in the same order for any number of threads.
 #pragma once
 
-#include "cpu/blocks.hpp"
 #include "cpu/parallel.hpp"
+#include "cpu/writer.hpp"
 
 namespace spuproj::cpu {
 
@@ -24,17 +24,16 @@ class Bands {
 
 inline int64_t pixels_of(const Band& band) { return band.last - band.first; }
 
-// The accumulated band to planes of the destination.
-template <class E, class A>
-void store_band(const LaneKernels<A>& kernels, const A* accumulator, const Band& band, int dtype,
-                const PlaneSet<E>& destination) {
+// The accumulated band to the block's planes of view n.
+template <class A>
+void store_band(const LaneKernels<A>& kernels, const Blocks& blocks, int64_t block, int64_t n, const A* accumulator,
+                const Band& band, const Output& output) {
+    int64_t to[kMaxLanes];
+    const int64_t planes = blocks.offsets(block, n, output.planes, to);
+    Writer<A> writer(kernels, output, to, planes, A(0));
     for_each_run(band.first, band.last, [&](int64_t first, int64_t count) {
-        A values[kMaxLanes * kRun], *rows[kMaxLanes];
-        for (int64_t l = 0; l < kMaxLanes; ++l) rows[l] = values + l * kRun;
-        kernels.deinterleave(accumulator + (first - band.first) * kernels.lanes, count, rows);
-        for (int64_t l = 0; l < destination.planes; ++l)
-            arithmetic_kernels(A()).write[dtype](rows[l], count, false,
-                                                 destination.base + destination.offset[l] + first);
+        kernels.deinterleave(accumulator + (first - band.first) * kernels.lanes, count, writer.begin(first, count));
+        writer.end();
     });
 }
 

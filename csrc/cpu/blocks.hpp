@@ -15,8 +15,6 @@ inline int64_t element_size(int dtype) {
     return size;
 }
 
-inline int64_t ceiling(int64_t count, int64_t divisor) { return (count + divisor - 1) / divisor; }
-
 inline int dtype_of(float) { return kFloat32; }
 inline int dtype_of(double) { return kFloat64; }
 
@@ -59,13 +57,14 @@ class Blocks {
     int64_t count() const { return count_; }
     // Sample whose taps the block uses.
     int64_t sample(int64_t block) const { return block / per_group_; }
-    // Offsets of the first view's planes; returns how many there are.
-    int64_t offsets(int64_t block, const Planes& planes, int64_t* offset) const {
+    // Offsets of the planes of view n; returns how many there are.
+    int64_t offsets(int64_t block, int64_t n, const Planes& planes, int64_t* offset) const {
         const int64_t first = block % per_group_ * lanes_;
         const int64_t count = std::min(lanes_, planes_per_group_ - first);
         for (int64_t l = 0; l < count; ++l) {
             const int64_t plane = sample(block) * planes_per_group_ + first + l;
-            offset[l] = plane / channels_ * planes.batch_stride + plane % channels_ * planes.channel_stride;
+            offset[l] = plane / channels_ * planes.batch_stride + plane % channels_ * planes.channel_stride +
+                        n * planes.view_stride;
         }
         return count;
     }

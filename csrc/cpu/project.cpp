@@ -1,11 +1,8 @@
-#include "cpu/parallel.hpp"
+#include "cpu/source_blocks.hpp"
 #include "cpu/writer.hpp"
 
 namespace spuproj::cpu {
 namespace {
-
-// A unit of work: enough to pay for its start, few enough to keep several threads busy with one view.
-constexpr int64_t kUnitPixels = 256 * kRun;
 
 // The kernels for the planes of a result; where it has its channels side by side, those that have them so too.
 template <class A>
@@ -15,102 +12,63 @@ const LaneKernels<A>& kernels_for(const Shape& shape, const Taps& taps, const Pl
     return lane_kernels<A>(sharing_planes(shape, taps.sample_stride));
 }
 
-// Blocks of the source, so many at a time that every thread has its own.
-template <class E, class A = typename Arithmetic<E>::type>
-class SourceBlocks {
- public:
-    SourceBlocks(const LaneKernels<A>& kernels, const Blocks& blocks, const Taps& taps, const Planes& source,
-                 int64_t threads)
-        : kernels_(kernels), blocks_(blocks), source_(source), pixels_(taps.source_pixels) {
-        in_place_ = std::is_same_v<E, A> && kernels.lanes == 1;
-        at_once_ = std::min(blocks.count(), std::max<int64_t>(1, threads));
-        if (!in_place_) interleaved_ = storage_.get<A>(at_once_ * pixels_ * kernels.lanes);
-    }
+// One part of one view, for one block of planes.
+template <class A>
+void project_part(const Taps& taps, int64_t first_tap, int64_t part, const A* block, Writer<A>& writer) {
+    const int64_t last = std::min(taps.pixels, (part + 1) * kUnitPixels);
+    for_each_run(part * kUnitPixels, last, writer.longest_run(), [&](int64_t first, int64_t count) {
+        writer.gather(run_of<A>(taps, first_tap + first, count), block, first);
+    });
+}
 
-    int64_t at_once() const { return at_once_; }
-
-    // Interleaves the blocks [first, last), at most at_once() of them.
-    void load(int64_t first, int64_t last, int64_t threads) {
-        if (in_place_) return;
-        const int64_t parts = ceiling(pixels_, kUnitPixels);
-        parallel_for((last - first) * parts, threads, [&](int64_t unit, Scratch&) {
-            const int64_t block = first + unit / parts, start = unit % parts * kUnitPixels;
-            int64_t offset[kMaxLanes];
-            const int64_t planes = blocks_.offsets(block, source_, offset);
-            load_block<E>(kernels_, {static_cast<const E*>(source_.data), offset, planes}, start,
-                          std::min(pixels_, start + kUnitPixels), at(block) + start * kernels_.lanes);
+template <class E>
+void project_elements(const Shape& shape, const Taps& taps, const Planes& source, const Output& output, double fill,
+                      int64_t threads) {
+    using A = typename Arithmetic<E>::type;
+    const LaneKernels<A>& kernels = kernels_for<A>(shape, taps, output.planes);
+    const Blocks blocks(shape, taps.sample_stride, kernels.lanes);
+    const int64_t parts = ceiling(taps.pixels, kUnitPixels);
+    SourceBlocks<E> sources(kernels, blocks, taps.source_pixels, source, threads);
+    for (int64_t start = 0; start < blocks.count(); start += sources.at_once()) {
+        const int64_t end = std::min(blocks.count(), start + sources.at_once());
+        sources.load(start, end, threads);
+        parallel_for((end - start) * shape.views * parts, threads, [&](int64_t unit, Scratch&) {
+            const int64_t part = unit % parts, n = unit / parts % shape.views;
+            const int64_t block = start + unit / parts / shape.views;
+            int64_t to[kMaxLanes];
+            const int64_t planes = blocks.offsets(block, n, output.planes, to);
+            Writer<A> writer(kernels, output, to, planes, static_cast<A>(fill));
+            const int64_t tap = blocks.sample(block) * taps.sample_stride + n * taps.pixels;
+            project_part(taps, tap, part, sources.read(block), writer);
         });
     }
+}
 
-    // The block as the kernels read it.
-    const A* read(int64_t block) const {
-        if constexpr (std::is_same_v<E, A>) {
-            int64_t offset[kMaxLanes];
-            if (in_place_) {
-                blocks_.offsets(block, source_, offset);
-                return static_cast<const A*>(source_.data) + offset[0];
-            }
-        }
-        return at(block);
+Copy copy_kernel(int64_t element_size) {
+    const KernelTable& table = active_kernels();
+    switch (element_size) {
+        case 1: return table.copy8;
+        case 2: return table.copy16;
+        case 4: return table.copy32;
+        case 8: return table.copy64;
+        default:
+            throw std::invalid_argument("element size must be 1, 2, 4 or 8 bytes, got " + std::to_string(element_size));
     }
-
- private:
-    A* at(int64_t block) const { return interleaved_ + block % at_once_ * pixels_ * kernels_.lanes; }
-
-    const LaneKernels<A>& kernels_;
-    const Blocks& blocks_;
-    const Planes& source_;
-    int64_t pixels_, at_once_;
-    bool in_place_;
-    Scratch storage_;
-    A* interleaved_ = nullptr;
-};
+}
 
 }  // namespace
 
 void project(int dtype, int destination_dtype, const Shape& shape, const Taps& taps, const Planes& source,
-             const Planes& destination, int64_t threads) {
-    with_element(dtype, [&](auto element) {
-        using E = decltype(element);
-        using A = typename Arithmetic<E>::type;
-        const LaneKernels<A>& kernels = kernels_for<A>(shape, taps, destination);
-        const Blocks blocks(shape, taps.sample_stride, kernels.lanes);
-        const Output output = {
-            destination_dtype, destination,
-            exceeds_cache(shape.batch * shape.views * shape.channels * taps.pixels * element_size(destination_dtype))};
-        const int64_t parts = ceiling(taps.pixels, kUnitPixels);
-        SourceBlocks<E> sources(kernels, blocks, taps, source, threads);
-        for (int64_t start = 0; start < blocks.count(); start += sources.at_once()) {
-            const int64_t end = std::min(blocks.count(), start + sources.at_once());
-            sources.load(start, end, threads);
-            parallel_for((end - start) * shape.views * parts, threads, [&](int64_t unit, Scratch&) {
-                const int64_t part = unit % parts, n = unit / parts % shape.views;
-                const int64_t block = start + unit / parts / shape.views;
-                int64_t to[kMaxLanes];
-                const int64_t planes = blocks.offsets(block, destination, to);
-                for (int64_t l = 0; l < planes; ++l) to[l] += n * destination.view_stride;
-                const A* from = sources.read(block);
-                const int64_t tap = blocks.sample(block) * taps.sample_stride + n * taps.pixels;
-                Writer<A> writer(kernels, output, to, planes);
-                const int64_t last = std::min(taps.pixels, (part + 1) * kUnitPixels);
-                for_each_run(part * kUnitPixels, last, writer.longest_run(), [&](int64_t first, int64_t count) {
-                    writer.gather(run_of<A>(taps, tap + first, count), from, first);
-                });
-            });
-        }
-    });
+             const Planes& destination, double fill, int64_t threads) {
+    const int64_t elements = shape.batch * shape.views * shape.channels * taps.pixels;
+    const Output output = {destination_dtype, destination, exceeds_cache(elements * element_size(destination_dtype))};
+    with_element(
+        dtype, [&](auto element) { project_elements<decltype(element)>(shape, taps, source, output, fill, threads); });
 }
 
 void copy(int64_t element_size, const Shape& shape, const Taps& taps, const Planes& source, const Planes& destination,
-          int64_t threads) {
-    const KernelTable& table = active_kernels();
-    const Copy run = element_size == 1   ? table.copy8
-                     : element_size == 2 ? table.copy16
-                     : element_size == 4 ? table.copy32
-                     : element_size == 8 ? table.copy64
-                                         : nullptr;
-    if (run == nullptr)
-        throw std::invalid_argument("element size must be 1, 2, 4 or 8 bytes, got " + std::to_string(element_size));
+          uint64_t fill_bits, int64_t threads) {
+    const Copy run = copy_kernel(element_size);
     parallel_for(shape.batch * shape.views, threads, [&](int64_t unit, Scratch&) {
         const int64_t b = unit / shape.views, n = unit % shape.views;
         const int32_t* index = taps.index + b * taps.sample_stride + n * taps.pixels;
@@ -118,7 +76,7 @@ void copy(int64_t element_size, const Shape& shape, const Taps& taps, const Plan
         const int64_t to = b * destination.batch_stride + n * destination.view_stride;
         for (int64_t c = 0; c < shape.channels; ++c)
             run(index, taps.pixels,
-                static_cast<const char*>(source.data) + (from + c * source.channel_stride) * element_size,
+                static_cast<const char*>(source.data) + (from + c * source.channel_stride) * element_size, fill_bits,
                 destination.pixel_stride,
                 static_cast<char*>(destination.data) + (to + c * destination.channel_stride) * element_size);
     });

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "cpu/kernels.hpp"
+#include "cpu/kernels/table.hpp"
 
 namespace spuproj::cpu {
 

@@ -1,9 +1,24 @@
 #include <limits>
+#include <sstream>
 
 #include "cpu/windows.hpp"
 
 namespace spuproj::cpu {
 namespace {
+
+void check_code(const char* column, double code) {
+    if (with_profile(code, Profiles(), [](auto) {})) return;
+    std::ostringstream message;
+    message << column << " must be a code from 0 to " << Profiles::kCount - 1 << ", got " << code;
+    throw std::invalid_argument(message.str());
+}
+
+void check_profiles(const ViewGeometry* geometry, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) {
+        check_code("lift", geometry[i].lift);
+        check_code("chart", geometry[i].chart);
+    }
+}
 
 // Stores a tap at position p; its index counts from pixel (row, column), in rows of `width`.
 template <class A>
@@ -33,7 +48,7 @@ void tile_taps(const ViewGeometry& geometry, const Sampling& sampling, const Til
     for (int64_t p = 0; p < kTilePixels; ++p) {
         const int64_t row = top + p / kTileColumns, column = left + p % kTileColumns;
         const bool outside = row >= tiles.height || column >= tiles.width;
-        taps[p] = outside ? Tap{-1, 0, 0.0, 0.0} : tap_at(geometry, sampling, row, column);
+        taps[p] = outside ? no_tap() : tap_at(geometry, sampling, row, column);
     }
 }
 
@@ -72,27 +87,26 @@ void build_tiled(const ViewGeometry* geometry, int64_t count, const Sampling& sa
 
 void build_taps(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
                 bool double_precision, const Taps& taps, int64_t threads) {
+    check_profiles(geometry, count);
     const auto run = double_precision ? build<double> : build<float>;
     run(geometry, count, sampling, height, width, taps, threads);
 }
 
 void build_tiles(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, bool double_precision,
                  const Tiles& tiles, int64_t threads) {
+    check_profiles(geometry, count);
     const auto run = double_precision ? build_tiled<double> : build_tiled<float>;
     run(geometry, count, sampling, tiles, threads);
 }
 
 void coordinates(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
                  double* y, double* x, int64_t threads) {
+    check_profiles(geometry, count);
     constexpr double nan = std::numeric_limits<double>::quiet_NaN();
     parallel_for(count * height, threads, [&](int64_t unit, Scratch&) {
-        const ViewGeometry& g = geometry[unit / height];
-        const double row = static_cast<double>(unit % height);
         for (int64_t column = 0; column < width; ++column) {
-            Point p = sampling.inverse ? to_view(g, row, static_cast<double>(column))
-                                       : to_slice(g, row, static_cast<double>(column));
-            const bool valid =
-                p.valid && snap_inside(p.y, sampling.source_height) && snap_inside(p.x, sampling.source_width);
+            Point p = source_point(geometry[unit / height], sampling, unit % height, column);
+            const bool valid = snap_inside(p, sampling);
             y[unit * width + column] = valid ? p.y : nan;
             x[unit * width + column] = valid ? p.x : nan;
         }

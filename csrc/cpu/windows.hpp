@@ -26,6 +26,15 @@ inline int64_t most_pixels(const Tiles& tiles, int64_t samples, int64_t views) {
     return most;
 }
 
+// Calls body(row, first, count) for each row of the tile: its number in the tile, and its pixels within the raster.
+template <class Body>
+void for_each_tile_row(const Tiles& tiles, int64_t top, int64_t left, const Body& body) {
+    const int64_t rows = std::min(kTileRows, tiles.height - top * kTileRows);
+    const int64_t columns = std::min(kTileColumns, tiles.width - left * kTileColumns);
+    for (int64_t row = 0; row < rows; ++row)
+        body(row, (top * kTileRows + row) * tiles.width + left * kTileColumns, columns);
+}
+
 // The first `count` taps of one row of a tile; `tile` counts from the first view's first one.
 template <class A>
 TapRun<A> run_of(const Tiles& tiles, int64_t tile, int64_t row, int64_t count) {

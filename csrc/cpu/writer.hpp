@@ -16,11 +16,12 @@ struct Output {
 };
 
 // Takes values of up to kMaxLanes planes from a kernel, run by run. `offset` is each plane's distance from the tensor's
-// beginning, in elements. Lanes without a plane of their own repeat the last one, also in what they write.
+// beginning, in elements; points without a source get `fill`. Lanes without a plane of their own repeat the last one,
+// also in what they write.
 template <class A>
 class Writer {
  public:
-    Writer(const LaneKernels<A>& kernels, const Output& output, const int64_t* offset, int64_t planes)
+    Writer(const LaneKernels<A>& kernels, const Output& output, const int64_t* offset, int64_t planes, A fill)
         : kernels_(kernels),
           to_(static_cast<char*>(output.planes.data)),
           size_(element_size(output.dtype)),
@@ -28,11 +29,13 @@ class Writer {
           stream_(output.stream),
           in_block_(planes > 1 && planes == kernels.lanes && planes == pixel_stride_ &&
                     offset[planes - 1] == offset[0] + planes - 1),
-          in_place_(!output.stream && (pixel_stride_ == 1 || in_block_) && output.dtype == dtype_of(A())),
+          direct_(!output.stream && output.dtype == dtype_of(A())),
+          in_place_(direct_ && pixel_stride_ == 1),
           write_row_(arithmetic_kernels(A()).write[output.dtype]),
           write_pixels_(arithmetic_kernels(A()).write_pixels[output.dtype]),
           offset_(offset),
-          planes_(planes) {
+          planes_(planes),
+          fill_(fill) {
         for (int64_t l = 0; l < kMaxLanes; ++l) rows_[l] = buffer_ + l * kRun;
     }
     Writer(const Writer&) = delete;
@@ -41,18 +44,22 @@ class Writer {
         if (stream_) active_kernels().end_streaming();
     }
 
-    // How many pixels may be written at once, where the planes hold that many.
-    int64_t longest_run() const { return in_place_ ? INT32_MAX : kRun; }
+    // How many taps gather may take at once, where the planes hold that many pixels.
+    int64_t longest_run() const { return direct_ && (in_place_ || in_block_) ? INT32_MAX : kRun; }
 
     // The blends of a run of taps, from pixel `first` on.
     void gather(const TapRun<A>& taps, const A* block, int64_t first) {
-        if (in_block_)
-            gather_block(taps, block, first);
-        else
-            end(kernels_.gather(taps, block, begin(first, taps.count)));
+        if (in_block_) return gather_block(taps, block, first);
+        const bool written = kernels_.gather(taps, block, fill_, begin(first, taps.count));
+        // The buffer's rows are filled once, and written many times over.
+        if (!written && !(filled_ && !in_place_))
+            for (int64_t l = 0; l < planes_; ++l) std::fill_n(rows_[l], in_place_ ? count_ : kRun, fill_);
+        filled_ = !written;
+        end();
     }
 
-    // Where a kernel puts pixels [first, first + count) of each plane: the tensor itself where its rows are like that.
+    // Where a kernel puts at most kRun pixels from `first` on of each plane: the tensor itself where its rows are like
+    // that.
     A* const* begin(int64_t first, int64_t count) {
         first_ = first;
         count_ = count;
@@ -62,11 +69,8 @@ class Writer {
         return rows_;
     }
 
-    // To be called when the kernel is done; where it has written nothing, the pixels become zero.
-    void end(bool written = true) {
-        if (!written && !(zero_ && !in_place_))
-            for (int64_t l = 0; l < planes_; ++l) std::fill_n(rows_[l], in_place_ ? count_ : kRun, A(0));
-        zero_ = !written;
+    // To be called when the kernel is done.
+    void end() const {
         if (!in_place_) write();
     }
 
@@ -74,10 +78,10 @@ class Writer {
     // For planes that lie side by side, as a kernel's block does.
     void gather_block(const TapRun<A>& taps, const A* block, int64_t first) {
         char* to = to_ + (offset_[0] + first * pixel_stride_) * size_;
-        A* blends = in_place_ ? reinterpret_cast<A*>(to) : buffer_;
+        A* blends = direct_ ? reinterpret_cast<A*>(to) : buffer_;
         const int64_t elements = taps.count * planes_;
-        if (!kernels_.gather_block(taps, block, blends)) std::fill_n(blends, elements, A(0));
-        if (in_place_) return;
+        if (!kernels_.gather_block(taps, block, fill_, blends)) std::fill_n(blends, elements, fill_);
+        if (direct_) return;
         for_each_run(0, elements, [&](int64_t start, int64_t count) {
             write_row_(blends + start, count, stream_, to + start * size_);
         });
@@ -101,13 +105,16 @@ class Writer {
     const LaneKernels<A>& kernels_;
     char* to_;
     int64_t size_, pixel_stride_;
-    bool stream_, in_block_, in_place_;
+    bool stream_;
+    bool in_block_;  // the tensor's pixels are the pixels of a kernel's block
+    bool direct_;    // kernels may write to the tensor
+    bool in_place_;  // and its rows are theirs
     void (*write_row_)(const A*, int64_t, bool, void*);
     void (*write_pixels_)(const A*, int64_t, int64_t, int64_t, void*);
     const int64_t* offset_;
     int64_t planes_, first_ = 0, count_ = 0;
-    // Whether the buffer's rows are zero: they are written many times over then, and cleared once.
-    bool zero_ = false;
+    A fill_;
+    bool filled_ = false;  // whether the buffer's rows hold nothing else
     A* rows_[kMaxLanes];
     A buffer_[kMaxLanes * kRun];
 };

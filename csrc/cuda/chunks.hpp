@@ -5,8 +5,6 @@
 
 namespace spuproj::cuda {
 
-SPUPROJ_HD static inline int64_t ceiling(int64_t count, int64_t divisor) { return (count + divisor - 1) / divisor; }
-
 // Chunks of at most `size` planes; none holds planes of two samples whose taps differ.
 struct Chunks {
     int64_t batch, channels, size;

@@ -6,31 +6,37 @@ namespace {
 
 template <class Reading, class D>
 void launch_gather(const Queue& queue, const Shape& shape, const Taps& taps, const Planes& source,
-                   const Planes& destination) {
+                   const Planes& destination, typename Reading::Value fill) {
     const Chunks chunks = chunks_of(shape, taps.sample_stride, kGatherPlanes);
     const Along along = along_of<D>(destination, shape, taps.pixels);
-    launch(queue, Gather<Reading, D>{taps, chunks, source, destination, along},
+    launch(queue, Gather<Reading, D>{taps, chunks, source, destination, fill, along},
            shape.views * ceiling(taps.pixels, kSquare), chunks.count());
 }
 
 }  // namespace
 
 void gather(const Queue& queue, int dtype, int destination_dtype, const Shape& shape, const Taps& taps,
-            const Planes& source, const Planes& destination) {
+            const Planes& source, const Planes& destination, double fill) {
     with_element(dtype, [&](auto element) {
+        using Reading = Blend<decltype(element)>;
         with_element(destination_dtype, [&](auto result) {
-            launch_gather<Blend<decltype(element)>, decltype(result)>(queue, shape, taps, source, destination);
+            launch_gather<Reading, decltype(result)>(queue, shape, taps, source, destination,
+                                                     static_cast<typename Reading::Value>(fill));
         });
     });
 }
 
 void copy(const Queue& queue, int64_t element_size, const Shape& shape, const Taps& taps, const Planes& source,
-          const Planes& destination) {
+          const Planes& destination, uint64_t fill_bits) {
+    const auto run = [&](auto element) {
+        using E = decltype(element);
+        launch_gather<Take<E>, E>(queue, shape, taps, source, destination, static_cast<E>(fill_bits));
+    };
     switch (element_size) {
-        case 1: return launch_gather<Take<uint8_t>, uint8_t>(queue, shape, taps, source, destination);
-        case 2: return launch_gather<Take<uint16_t>, uint16_t>(queue, shape, taps, source, destination);
-        case 4: return launch_gather<Take<uint32_t>, uint32_t>(queue, shape, taps, source, destination);
-        case 8: return launch_gather<Take<uint64_t>, uint64_t>(queue, shape, taps, source, destination);
+        case 1: return run(uint8_t());
+        case 2: return run(uint16_t());
+        case 4: return run(uint32_t());
+        case 8: return run(uint64_t());
         default:
             throw std::invalid_argument("element size must be 1, 2, 4 or 8 bytes, got " + std::to_string(element_size));
     }

@@ -16,6 +16,7 @@ struct Gather {
     Taps taps;
     Chunks chunks;
     Planes source, destination;
+    typename Reading::Value fill;  // of points without a source
     Along along;
 
     SPUPROJ_HD void operator()(int64_t item, int64_t chunk) const {
@@ -47,7 +48,11 @@ struct Gather {
                 const E* plane = from + planes.offset(source);
                 square.to[l] = to + planes.offset(destination);
                 SPUPROJ_UNROLL
-                for (int i = 0; i < kSquare; ++i) square.values[l][i] = readings[i](plane);
+                for (int i = 0; i < kSquare; ++i) {
+                    // Read in any case: a branch would keep the loads from being in flight together.
+                    const typename Reading::Value value = readings[i](plane);
+                    square.values[l][i] = readings[i].valid ? value : fill;
+                }
                 // Beyond the last plane it is read again.
                 if (l + 1 < left) planes.advance();
             }

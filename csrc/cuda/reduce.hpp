@@ -3,34 +3,12 @@
 
 #include "cuda/chunks.hpp"
 #include "cuda/reading.hpp"
+#include "spuproj/moments.hpp"
 
 namespace spuproj::cuda {
 
 // Planes that a thread reduces at a time.
 constexpr int kReducePlanes = 4;
-
-// Sums of deviations from the first value, which keep the variance's digits where the values lie far from zero.
-template <class A>
-struct Moments {
-    A origin, sum, squares;
-
-    SPUPROJ_HD void begin(A value) {
-        origin = value;
-        // NaN and Inf must reach both results.
-        sum = squares = value - value;
-    }
-    SPUPROJ_HD void add(A value) {
-        const A deviation = value - origin;
-        sum += deviation;
-        squares += deviation * deviation;
-    }
-    SPUPROJ_HD A mean(int count) const { return origin + sum / static_cast<A>(count); }
-    SPUPROJ_HD A variance(int count) const {
-        const A shift = sum / static_cast<A>(count);
-        const A spread = squares / static_cast<A>(count) - shift * shift;
-        return spread < A(0) ? A(0) : spread;
-    }
-};
 
 // An item is one pixel of the slice.
 template <class E>
@@ -41,7 +19,7 @@ struct Reduce {
     Chunks chunks;
     int64_t views;
     Planes source;
-    Planes moments;  // the layout of the three results
+    Planes layout;  // of the three results
     E *mean, *variance;
     int32_t* count;
 
@@ -52,11 +30,11 @@ struct Reduce {
         SPUPROJ_UNROLL
         for (int l = 0; l < kReducePlanes; ++l) {
             from[l] = planes.offset(source);
-            to[l] = planes.offset(moments) + item;
+            to[l] = planes.offset(layout) + item;
             if (l + 1 < planes.count()) planes.advance();
         }
-        Moments<A> sums[kReducePlanes] = {};
-        int seen = 0;
+        Moments<A> moments[kReducePlanes] = {};
+        int32_t seen = 0;
         for (int64_t n = 0; n < views; ++n) {
             const Blend<E> blend(taps, tap + n * taps.pixels, source.pixel_stride);
             if (!blend.valid) continue;
@@ -66,19 +44,24 @@ struct Reduce {
                 if (l >= planes.count()) break;
                 const A value = blend(view + from[l]);
                 if (seen == 0)
-                    sums[l].begin(value);
+                    moments[l] = moments_of(value);
                 else
-                    sums[l].add(value);
+                    add(moments[l], value);
             }
             ++seen;
         }
         SPUPROJ_UNROLL
-        for (int l = 0; l < kReducePlanes; ++l) {
-            if (l >= planes.count()) break;
-            store(mean[to[l]], seen > 0 ? sums[l].mean(seen) : A(0));
-            store(variance[to[l]], seen > 0 ? sums[l].variance(seen) : A(0));
-            count[to[l]] = seen;
-        }
+        for (int l = 0; l < kReducePlanes; ++l)
+            if (l < planes.count()) put(moments[l], seen, to[l]);
+    }
+
+ private:
+    SPUPROJ_HD void put(const Moments<A>& moments, int32_t seen, int64_t at) const {
+        A average = A(0), spread = A(0);
+        if (seen > 0) finish(moments, A(1) / static_cast<A>(seen), average, spread);
+        store(mean[at], average);
+        store(variance[at], spread);
+        count[at] = seen;
     }
 };
 
@@ -90,7 +73,7 @@ struct Slopes {
     Taps taps;
     Chunks chunks;
     Planes source;
-    Planes moments;  // the layout of the gradients, the mean and the count
+    Planes layout;  // of the gradients, the mean and the count
     const E *grad_mean, *grad_variance, *mean;
     const int32_t* count;
     Planes slopes;
@@ -103,14 +86,11 @@ struct Slopes {
         const E* view = static_cast<const E*>(source.data) + n * source.view_stride;
         A* result = static_cast<A*>(slopes.data) + n * slopes.view_stride + pixel;
         for (int l = 0; l < planes.count(); ++l) {
-            const int64_t at = planes.offset(moments) + pixel;
-            A slope = A(0);
-            if (blend.valid) {
-                const A deviation = blend(view + planes.offset(source)) - load(mean[at]);
-                const A gradient = load(grad_mean[at]) + A(2) * load(grad_variance[at]) * deviation;
-                slope = gradient / static_cast<A>(count[at] < 1 ? 1 : count[at]);
-            }
-            result[planes.offset(slopes)] = slope;
+            const int64_t at = planes.offset(layout) + pixel;
+            result[planes.offset(slopes)] = blend.valid
+                                                ? slope(load(grad_mean[at]), load(grad_variance[at]), load(mean[at]),
+                                                        count[at], blend(view + planes.offset(source)))
+                                                : A(0);
             planes.advance();
         }
     }

@@ -1,62 +1,19 @@
-"""Backends: each module implements the same ops on tensors that ``spuproj.ops`` has already checked."""
+"""Backends: each serves some types of device with the ops of ``spuproj.backends.base.Backend``."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Protocol
 
-from torch import Tensor, dtype, memory_format
 from torch import cuda as torch_cuda
 
-from spuproj.backends import cpu, cuda, torch
-from spuproj.backends.variable import VARIABLE
+from spuproj.backends import cpu, cuda
+from spuproj.backends.base import Backend
 
-
-class Backend(Protocol):
-    """What a backend module has: the ops, with the arguments of the registered ops of the same names."""
-
-    def project(
-        self,
-        image: Tensor,
-        geometry: Tensor,
-        view_size: Sequence[int],
-        interpolation: str,
-        padding: str,
-        out_dtype: dtype | None,
-        memory_format: memory_format | None,
-    ) -> Tensor: ...
-
-    def project_out(self, image: Tensor, geometry: Tensor, out: Tensor, interpolation: str, padding: str) -> None: ...
-
-    def project_adjoint(
-        self, views: Tensor, geometry: Tensor, size: Sequence[int], interpolation: str, padding: str
-    ) -> Tensor: ...
-
-    def unproject(self, views: Tensor, geometry: Tensor, size: Sequence[int], interpolation: str) -> Tensor: ...
-
-    def unproject_adjoint(
-        self, slices: Tensor, geometry: Tensor, view_size: Sequence[int], interpolation: str
-    ) -> Tensor: ...
-
-    def unproject_reduce(
-        self, views: Tensor, geometry: Tensor, size: Sequence[int], interpolation: str
-    ) -> tuple[Tensor, Tensor, Tensor]: ...
-
-    def unproject_reduce_backward(
-        self,
-        grad_mean: Tensor,
-        grad_variance: Tensor,
-        views: Tensor,
-        geometry: Tensor,
-        mean: Tensor,
-        count: Tensor,
-        interpolation: str,
-    ) -> Tensor: ...
-
+VARIABLE = "SPUPROJ_BACKEND"
+"""The environment variable that names the backend to use in place of the fastest one."""
 
 DEVICES = {"cpu": ("cpu",), "cuda": ("cuda",), "triton": ("cuda",)}
 """Backends with kernels of their own, the fastest first, and the types of device that each serves."""
@@ -115,31 +72,11 @@ def _check_request(name: str, device_type: str) -> None:
 @cache
 def load(name: str) -> Backend:
     """The backend of a name; Triton is imported when it is first asked for."""
-    if name == "cpu":
-        return cpu
-    if name == "torch":
-        return torch
-    module = import_module(f"spuproj.backends.{name}")
-    backend: Backend = module.backend
+    backend: Backend = import_module(f"spuproj.backends.{name}").backend
     return backend
 
 
-def serving(device_type: str) -> Backend:
-    """The backend that serves a device type. Raises RuntimeError as ``choose`` does."""
+@cache
+def backend_for(device_type: str) -> Backend:
+    """The backend that serves a device type from its first call on. Raises RuntimeError as ``choose`` does."""
     return load(choose(device_type)[0])
-
-
-def _never_planned(
-    name: str, sources: tuple[Tensor, ...], geometry: Tensor, options: tuple[Any, ...], out: Tensor | None
-) -> None:
-    return None
-
-
-planned: Callable[[str, tuple[Tensor, ...], Tensor, tuple[Any, ...], Tensor | None], Any] = (
-    cpu.planned if cpu.MISSING is None else _never_planned
-)
-"""``planned(name, sources, geometry, options, out)``: the result of an op that has been called like this before.
-
-None where the dispatcher is needed. ``sources`` are the tensors that it reads, ``options`` its other arguments; ``out``
-is where the result goes, None for a new tensor.
-"""

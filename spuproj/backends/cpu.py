@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spuproj.backends.dtypes import CODES
-from spuproj.layout import empty_views
+from spuproj.backends.base import Backend, Launch, Moments
+from spuproj.backends.native import CODES, bits_of, shape_of
+from spuproj.backends.taps import Sampling, Taps
+from spuproj.memory import SMALLEST, large_pages, new_result
+from spuproj.result import Result
 
 try:
     from spuproj import _cpu
-    from spuproj.backends.cpu_plans import launch
-    from spuproj.backends.cpu_plans import planned as planned
-    from spuproj.backends.cpu_taps import Taps, taps_of
 
     MISSING: str | None = None
 except ImportError as error:
     MISSING = f"the compiled module spuproj._cpu does not import ({error}); reinstall with pip install spuproj"
 
-Size = Sequence[int]
-
-_INDEX_LIMIT = 2**31 - 2
-# A result as large as a large page may be fresh memory: allocators return large blocks to the system.
-_FRESH_BYTES = 2 * 2**20
+# Below this many elements, or taps, a thread costs more than it brings.
+_ELEMENTS_PER_THREAD = 32768
+_TAPS_PER_THREAD = 4096
 
 
 def simd_level() -> str:
@@ -39,9 +39,84 @@ def simd_levels() -> list[str]:
     return _cpu.simd_levels()
 
 
-def _check_index_range(size: Size, argument: str) -> None:
-    if size[0] * size[1] > _INDEX_LIMIT:
-        raise ValueError(f"{argument} must have at most {_INDEX_LIMIT} pixels, got {size[0]} x {size[1]}")
+@dataclass(frozen=True)
+class CpuTaps:
+    """Taps, flat or in tiles with the window of the source that each reads, and the same for the kernels."""
+
+    index: Tensor
+    fraction_y: Tensor
+    fraction_x: Tensor
+    window: Tensor | None
+    native: Any
+
+
+def flat_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
+    """Taps of every pixel, one view after the other."""
+    table = geometry.contiguous()
+    taps = _empty_taps((*table.shape[:-1], sampling.pixels), sampling)
+    native = _cpu.Taps(
+        index=taps.index.data_ptr(),
+        fraction_y=taps.fraction_y.data_ptr(),
+        fraction_x=taps.fraction_x.data_ptr(),
+        pixels=sampling.pixels,
+        source_pixels=math.prod(sampling.source),
+        source_width=sampling.source[1],
+        sample_stride=_sample_stride(table, sampling.pixels),
+    )
+    count, double, threads = table.shape[:-1].numel(), sampling.precision == torch.float64, _tap_threads(taps.index)
+    _cpu.build_taps(table.data_ptr(), count, _native_sampling(sampling), *sampling.size, double, native, threads)
+    return CpuTaps(taps.index, taps.fraction_y, taps.fraction_x, None, native)
+
+
+def tiled_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
+    """The same in tiles of ``_cpu.TILE`` pixels."""
+    table = geometry.contiguous()
+    (height, width), tile = sampling.size, _cpu.TILE
+    tiles = -(-height // tile[0]) * -(-width // tile[1])
+    taps = _empty_taps((*table.shape[:-1], tiles, math.prod(tile)), sampling)
+    window = torch.empty(*table.shape[:-1], tiles, 3, dtype=torch.int32, device="cpu")
+    native = _cpu.Tiles(
+        index=taps.index.data_ptr(),
+        fraction_y=taps.fraction_y.data_ptr(),
+        fraction_x=taps.fraction_x.data_ptr(),
+        window=window.data_ptr(),
+        height=height,
+        width=width,
+        source_width=sampling.source[1],
+        sample_stride=_sample_stride(table, tiles),
+    )
+    count, double, threads = table.shape[:-1].numel(), sampling.precision == torch.float64, _tap_threads(taps.index)
+    _cpu.build_tiles(table.data_ptr(), count, _native_sampling(sampling), double, native, threads)
+    return CpuTaps(taps.index, taps.fraction_y, taps.fraction_x, window, native)
+
+
+def _empty_taps(shape: tuple[int, ...], sampling: Sampling) -> Taps:
+    """Memory for taps: index and fractions side by side, so that many of them fill large pages."""
+    parts = (sampling.precision, sampling.precision, torch.int32)
+    sizes = [math.prod(shape) * part.itemsize for part in parts]
+    memory = (
+        large_pages(sum(sizes)) if sum(sizes) >= SMALLEST else torch.empty(sum(sizes), dtype=torch.uint8, device="cpu")
+    )
+    pieces = memory.split(sizes)
+    y, x, index = (piece.view(part).view(shape) for piece, part in zip(pieces, parts, strict=True))
+    return Taps(index, y, x, sampling.source)
+
+
+def _sample_stride(table: Tensor, per_view: int) -> int:
+    """From one sample's taps to the next one's; zero where the batch shares them."""
+    return 0 if table.dim() == 2 else table.shape[1] * per_view
+
+
+def _native_sampling(sampling: Sampling) -> Any:
+    return _cpu.Sampling(sampling.inverse, sampling.nearest, sampling.border, *sampling.source)
+
+
+def _tap_threads(index: Tensor) -> int:
+    return max(1, min(torch.get_num_threads(), index.numel() // _TAPS_PER_THREAD))
+
+
+def _most_threads(stack: Tensor) -> int:
+    return max(1, stack.numel() // _ELEMENTS_PER_THREAD)
 
 
 def _dense(tensor: Tensor) -> Tensor:
@@ -50,231 +125,94 @@ def _dense(tensor: Tensor) -> Tensor:
     return tensor if dense else tensor.contiguous()
 
 
-def _strides(tensor: Tensor) -> _cpu.Strides:
+def _strides(tensor: Tensor) -> tuple[int, int, int, int]:
     """Of a ``[B, N, C, ., .]`` tensor, or of a ``[B, C, ., .]`` one whose planes serve every view."""
     strides = tensor.stride()
-    return _cpu.Strides(strides[0], strides[1] if tensor.dim() == 5 else 0, strides[-3], strides[-1])
+    return strides[0], strides[1] if len(strides) == 5 else 0, strides[-3], strides[-1]
 
 
-def _expect_writes(tensor: Tensor) -> None:
-    if tensor.nbytes >= _FRESH_BYTES:
-        _cpu.expect_writes(tensor.data_ptr(), tensor.nbytes)
+def _run(
+    launch: Launch, sources: Sequence[Tensor], results: Sequence[Tensor], dense: Sequence[Tensor]
+) -> Launch | None:
+    """Makes a call; what can make it again, where it read its sources themselves and no copies."""
+    launch(*(tensor.data_ptr() for tensor in (*dense, *results)))
+    return launch if all(a is b for a, b in zip(sources, dense, strict=True)) else None
 
 
-def _new_views(
-    count: int,
-    view_size: Size,
-    dtype: torch.dtype | None,
-    memory_format: torch.memory_format | None,
-    image: Tensor,
-) -> Tensor:
-    views = empty_views(image, count, view_size, dtype, memory_format)
-    _expect_writes(views)
-    return views
+class CpuBackend(Backend):
+    """The ops on CPU tensors."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=256 * 2**20)
+
+    def empty(self, result: Result, device: torch.device) -> Tensor:
+        return new_result(result, device)
+
+    def maker(self, result: Result, like: Tensor) -> Callable[[], Tensor]:
+        # Small ones are fastest made from an example.
+        if result.nbytes < SMALLEST:
+            return partial(torch.empty_like, torch.empty_like(like))
+        return super().maker(result, like)
+
+    def gather(
+        self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor, fill: float
+    ) -> Launch | None:
+        # An image that all views read is interleaved once; of a stack each tile interleaves what it reads.
+        copies = sampling.nearest and source.dtype == result.dtype
+        tiled = source.dim() == 5 and not copies
+        taps, dense = self.prepared.get(geometry, sampling, tiled_taps if tiled else flat_taps), _dense(source)
+        shape, strides, to, most = shape_of(result), _strides(dense), _strides(result), _most_threads(result)
+        kernel: Callable[..., None] = _cpu.copy if copies else _cpu.unproject if tiled else _cpu.project
+        types: tuple[int, ...] = () if copies else (CODES[source.dtype], CODES[result.dtype])
+        last: tuple[float, ...] = (float(fill),)
+        if copies:
+            types, last = (source.element_size(),), (bits_of(fill, source.dtype),)
+        elif tiled:
+            types, last = types[:1], ()
+
+        def launch(reads: int, writes: int) -> None:
+            threads = min(torch.get_num_threads(), most)
+            kernel(*types, shape, taps.native, (reads, *strides), (writes, *to), *last, threads)
+
+        return _run(launch, [source], [result], [dense])
+
+    def gather_adjoint(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor) -> Launch | None:
+        taps, dense = self.prepared.get(geometry, sampling, flat_taps), _dense(source)
+        code, sum_views, shape = CODES[source.dtype], result.dim() == 4, shape_of(source)
+        strides, to, most = _strides(dense), _strides(result), _most_threads(source)
+
+        def launch(reads: int, writes: int) -> None:
+            threads = min(torch.get_num_threads(), most)
+            _cpu.gather_adjoint(code, sum_views, shape, taps.native, (reads, *strides), (writes, *to), threads)
+
+        return _run(launch, [source], [result], [dense])
+
+    def reduce(
+        self, stack: Tensor, geometry: Tensor, sampling: Sampling, mean: Tensor, variance: Tensor, count: Tensor
+    ) -> Launch | None:
+        taps, dense = self.prepared.get(geometry, sampling, tiled_taps), _dense(stack)
+        code, shape, strides, most = CODES[stack.dtype], shape_of(stack), _strides(dense), _most_threads(stack)
+
+        def launch(source: int, mean: int, variance: int, count: int) -> None:
+            threads = min(torch.get_num_threads(), most)
+            _cpu.reduce(code, shape, taps.native, (source, *strides), mean, variance, count, threads)
+
+        return _run(launch, [stack], [mean, variance, count], [dense])
+
+    def reduce_backward(
+        self, stack: Tensor, geometry: Tensor, sampling: Sampling, moments: Moments, grad_stack: Tensor
+    ) -> Launch | None:
+        taps = self.prepared.get(geometry, sampling, flat_taps)
+        grad_mean, grad_variance, mean, count = moments
+        sources = (grad_mean, grad_variance, stack, mean, count)
+        dense = [_dense(tensor) if tensor is stack else tensor.contiguous() for tensor in sources]
+        code, shape, strides, most = CODES[stack.dtype], shape_of(stack), _strides(dense[2]), _most_threads(stack)
+
+        def launch(grad_mean: int, grad_variance: int, source: int, *others: int) -> None:
+            given = (grad_mean, grad_variance, *others, min(torch.get_num_threads(), most))
+            _cpu.reduce_backward(code, shape, taps.native, (source, *strides), *given)
+
+        return _run(launch, sources, [grad_stack], dense)
 
 
-def _new_planes(shape: tuple[int, ...], source: Tensor) -> Tensor:
-    result = source.new_empty(shape)
-    _expect_writes(result)
-    return result
-
-
-def _new_moments(shape: tuple[int, ...], views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    moments = views.new_empty(shape), views.new_empty(shape), views.new_empty(shape, dtype=torch.int32)
-    for part in moments:
-        _expect_writes(part)
-    return moments
-
-
-def project(
-    image: Tensor,
-    geometry: Tensor,
-    view_size: Size,
-    interpolation: str,
-    padding: str,
-    out_dtype: torch.dtype | None = None,
-    memory_format: torch.memory_format | None = None,
-) -> Tensor:
-    """Views ``[B, N, C, h, w]`` of an image ``[B, C, H, W]``."""
-    _check_index_range(image.shape[-2:], "image")
-    empty = partial(_new_views, geometry.shape[-2], tuple(view_size), out_dtype, memory_format)
-    views = empty(image)
-    if image.numel() == 0 or views.numel() == 0:
-        return views.zero_()
-    kernel, taps, dense = _project_kernel(image, geometry, views, interpolation, padding)
-    options = (tuple(view_size), interpolation, padding, out_dtype, memory_format)
-    launch("project", kernel, taps, (image,), geometry, options, (views,), views.numel(), dense=(dense,), empty=empty)
-    return views
-
-
-def project_out(image: Tensor, geometry: Tensor, out: Tensor, interpolation: str, padding: str) -> None:
-    """The same, into ``[B, N, C, h, w]``."""
-    _check_index_range(image.shape[-2:], "image")
-    if image.numel() == 0 or out.numel() == 0:
-        out.zero_()
-        return
-    _expect_writes(out)
-    kernel, taps, dense = _project_kernel(image, geometry, out, interpolation, padding)
-    options = (interpolation, padding)
-    launch("project_out", kernel, taps, (image,), geometry, options, (out,), out.numel(), dense=(dense,))
-
-
-def _project_kernel(
-    image: Tensor, geometry: Tensor, views: Tensor, interpolation: str, padding: str
-) -> tuple[_cpu.Kernel, Taps, Tensor]:
-    """The kernel, its taps, and the image as it reads it."""
-    taps = taps_of(
-        geometry,
-        views.shape[-2:],
-        image.shape[-2:],
-        inverse=False,
-        interpolation=interpolation,
-        padding=padding,
-        dtype=image.dtype,
-        tiled=False,
-    )
-    dense = _dense(image)
-    common = (_cpu.Shape(*views.shape[:3]), taps.native, _strides(dense), _strides(views))
-    if interpolation == "nearest" and views.dtype == image.dtype:
-        return _cpu.copy(image.element_size(), *common), taps, dense
-    return _cpu.project(CODES[image.dtype], CODES[views.dtype], *common), taps, dense
-
-
-def _adjoint(
-    name: str, source: Tensor, geometry: Tensor, shape: tuple[int, ...], taps: Taps, options: tuple[Any, ...]
-) -> Tensor:
-    """The transpose of project (``shape`` [B, C, H, W]) or of unproject ([B, N, C, h, w])."""
-    empty = partial(_new_planes, shape)
-    result, dense = empty(source), _dense(source)
-    kernel = _cpu.scatter(
-        CODES[source.dtype],
-        result.dim() == 4,
-        _cpu.Shape(*source.shape[:3]),
-        taps.native,
-        _strides(dense),
-        _strides(result),
-    )
-    launch(name, kernel, taps, (source,), geometry, options, (result,), source.numel(), dense=(dense,), empty=empty)
-    return result
-
-
-def project_adjoint(views: Tensor, geometry: Tensor, size: Size, interpolation: str, padding: str) -> Tensor:
-    """The transpose of ``project``: ``[B, N, C, h, w]`` -> ``[B, C, H, W]``."""
-    _check_index_range(size, "size")
-    shape = (views.shape[0], views.shape[2], *size)
-    if views.numel() == 0 or 0 in shape:
-        return views.new_zeros(shape)
-    taps = taps_of(
-        geometry,
-        views.shape[-2:],
-        size,
-        inverse=False,
-        interpolation=interpolation,
-        padding=padding,
-        dtype=views.dtype,
-        tiled=False,
-    )
-    return _adjoint("project_adjoint", views, geometry, shape, taps, (tuple(size), interpolation, padding))
-
-
-def _slice_taps(
-    geometry: Tensor, size: Size, view_size: Size, interpolation: str, dtype: torch.dtype, *, tiled: bool
-) -> Taps:
-    return taps_of(
-        geometry,
-        size,
-        view_size,
-        inverse=True,
-        interpolation=interpolation,
-        padding="zeros",
-        dtype=dtype,
-        tiled=tiled,
-    )
-
-
-def unproject(views: Tensor, geometry: Tensor, size: Size, interpolation: str) -> Tensor:
-    """Slices ``[B, N, C, H, W]`` of views ``[B, N, C, h, w]``."""
-    _check_index_range(views.shape[-2:], "views")
-    shape = (*views.shape[:3], *size)
-    if views.numel() == 0 or 0 in shape:
-        return views.new_zeros(shape)
-    nearest = interpolation == "nearest"
-    taps = _slice_taps(geometry, size, views.shape[-2:], interpolation, views.dtype, tiled=not nearest)
-    empty = partial(_new_planes, shape)
-    slices, dense = empty(views), _dense(views)
-    common = (_cpu.Shape(*views.shape[:3]), taps.native, _strides(dense), _strides(slices))
-    kernel = _cpu.copy(views.element_size(), *common) if nearest else _cpu.unproject(CODES[views.dtype], *common)
-    options = (tuple(size), interpolation)
-    launch(
-        "unproject", kernel, taps, (views,), geometry, options, (slices,), slices.numel(), dense=(dense,), empty=empty
-    )
-    return slices
-
-
-def unproject_adjoint(slices: Tensor, geometry: Tensor, view_size: Size, interpolation: str) -> Tensor:
-    """The transpose of ``unproject``: ``[B, N, C, H, W]`` -> ``[B, N, C, h, w]``."""
-    _check_index_range(view_size, "view_size")
-    shape = (*slices.shape[:3], *view_size)
-    if slices.numel() == 0 or 0 in shape:
-        return slices.new_zeros(shape)
-    taps = _slice_taps(geometry, slices.shape[-2:], view_size, interpolation, slices.dtype, tiled=False)
-    return _adjoint("unproject_adjoint", slices, geometry, shape, taps, (tuple(view_size), interpolation))
-
-
-def unproject_reduce(views: Tensor, geometry: Tensor, size: Size, interpolation: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, population variance and count ``[B, C, H, W]`` over the valid views, in one pass."""
-    _check_index_range(views.shape[-2:], "views")
-    empty = partial(_new_moments, (views.shape[0], views.shape[2], *size))
-    moments = empty(views)
-    if views.numel() == 0 or moments[0].numel() == 0:
-        mean, variance, count = (part.zero_() for part in moments)
-        return mean, variance, count
-    taps = _slice_taps(geometry, size, views.shape[-2:], interpolation, views.dtype, tiled=True)
-    dense = _dense(views)
-    kernel = _cpu.reduce(CODES[views.dtype], _cpu.Shape(*views.shape[:3]), taps.native, _strides(dense))
-    launch(
-        "unproject_reduce",
-        kernel,
-        taps,
-        (views,),
-        geometry,
-        (tuple(size), interpolation),
-        moments,
-        views.shape[1] * moments[0].numel(),
-        dense=(dense,),
-        empty=empty,
-    )
-    return moments
-
-
-def unproject_reduce_backward(
-    grad_mean: Tensor,
-    grad_variance: Tensor,
-    views: Tensor,
-    geometry: Tensor,
-    mean: Tensor,
-    count: Tensor,
-    interpolation: str,
-) -> Tensor:
-    """Gradient of ``unproject_reduce`` with respect to its views."""
-    empty = partial(_new_planes, tuple(views.shape))
-    grad_views = empty(views)
-    if views.numel() == 0 or mean.numel() == 0:
-        return grad_views.zero_()
-    taps = _slice_taps(geometry, mean.shape[-2:], views.shape[-2:], interpolation, views.dtype, tiled=False)
-    sources = (views, grad_mean, grad_variance, mean, count)
-    dense = (_dense(views), *(tensor.contiguous() for tensor in sources[1:]))
-    kernel = _cpu.reduce_backward(CODES[views.dtype], _cpu.Shape(*views.shape[:3]), taps.native, _strides(dense[0]))
-    launch(
-        "unproject_reduce_backward",
-        kernel,
-        taps,
-        sources,
-        geometry,
-        (interpolation,),
-        (grad_views,),
-        views.numel(),
-        dense=dense,
-        empty=empty,
-    )
-    return grad_views
+backend = None if MISSING else CpuBackend()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spuproj.backends.dtypes import CODES
+from spuproj.backends.base import Moments
 from spuproj.backends.gpu import GpuBackend, pixel_stride
-from spuproj.backends.gpu_taps import Sampling, Taps, Transpose
+from spuproj.backends.native import CODES, bits_of, shape_of
+from spuproj.backends.taps import Sampling, Taps, Transpose
 
 try:
-    from spuproj import _cuda
+    from spuproj import _cuda  # type: ignore[attr-defined]
 
     MISSING: str | None = None
 except ImportError as error:
@@ -20,6 +22,12 @@ except ImportError as error:
         f"the compiled module spuproj._cuda does not import ({error}); build spuproj from source where nvcc is found, "
         "or with --config-settings=cmake.define.SPUPROJ_CUDA=ON to learn why it is not"
     )
+
+
+def _planes(tensor: Tensor) -> tuple[int, int, int, int, int]:
+    """Of a ``[B, N, C, ., .]`` tensor, or of a ``[B, C, ., .]`` one whose planes serve every view."""
+    batch, *view, channel = tensor.stride()[:-2]
+    return tensor.data_ptr(), batch, view[0] if view else 0, channel, pixel_stride(tensor)
 
 
 class CudaKernels:
@@ -35,14 +43,6 @@ class CudaKernels:
             return self._module.Queue(0, 0)
         return self._module.Queue(tensor.device.index, torch.cuda.current_stream(tensor.device).cuda_stream)
 
-    def _shape(self, stack: Tensor) -> Any:
-        return self._module.Shape(*stack.shape[:3])
-
-    def _planes(self, tensor: Tensor) -> Any:
-        """Of a ``[B, N, C, ., .]`` tensor, or of a ``[B, C, ., .]`` one whose planes serve every view."""
-        batch, *view, channel = tensor.stride()[:-2]
-        return self._module.Planes(tensor.data_ptr(), batch, view[0] if view else 0, channel, pixel_stride(tensor))
-
     def _taps(self, taps: Taps) -> Any:
         views, pixels = taps.index.shape[-2:]
         return self._module.Taps(
@@ -50,13 +50,13 @@ class CudaKernels:
             fraction_y=taps.fraction_y.data_ptr(),
             fraction_x=taps.fraction_x.data_ptr(),
             pixels=pixels,
+            source_pixels=math.prod(taps.source),
             source_width=taps.source[1],
             sample_stride=0 if taps.index.dim() == 2 else views * pixels,
         )
 
     def taps(self, geometry: Tensor, sampling: Sampling) -> Taps:
-        """The taps of ``[N, 17]`` or ``[B, N, 17]`` views."""
-        table, (height, width) = geometry.contiguous(), sampling.raster
+        table, (height, width) = geometry.contiguous(), sampling.size
         shape = (*table.shape[:-1], height * width)
         index = table.new_empty(shape, dtype=torch.int32)
         y, x = (table.new_empty(shape, dtype=sampling.precision) for _ in range(2))
@@ -67,36 +67,25 @@ class CudaKernels:
         self._module.build_taps(queue, table.data_ptr(), count, native, height, width, double, self._taps(taps))
         return taps
 
-    def gather(self, source: Tensor, taps: Taps, destination: Tensor, *, copy: bool) -> None:
-        """Every point's value, into ``[B, N, C, ., .]``; with ``copy`` the elements as they are."""
-        run = self._module.copy if copy else self._module.gather
-        types = (source.itemsize,) if copy else (CODES[source.dtype], CODES[destination.dtype])
-        shape, planes = self._shape(destination), (self._planes(source), self._planes(destination))
-        run(self._queue(source), *types, shape, self._taps(taps), *planes)
+    def gather(self, source: Tensor, taps: Taps, destination: Tensor, *, copy: bool, fill: float) -> None:
+        given = (shape_of(destination), self._taps(taps), _planes(source), _planes(destination))
+        if copy:
+            self._module.copy(self._queue(source), source.itemsize, *given, bits_of(fill, source.dtype))
+        else:
+            types = CODES[source.dtype], CODES[destination.dtype]
+            self._module.gather(self._queue(source), *types, *given, fill)
 
-    def reduce(self, views: Tensor, taps: Taps, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        """Mean, variance and count of every slice pixel, contiguous."""
+    def reduce(self, stack: Tensor, taps: Taps, mean: Tensor, variance: Tensor, count: Tensor) -> None:
         results = (tensor.data_ptr() for tensor in (mean, variance, count))
-        given = (CODES[views.dtype], self._shape(views), self._taps(taps), self._planes(views))
-        self._module.reduce(self._queue(views), *given, *results)
+        given = (CODES[stack.dtype], shape_of(stack), self._taps(taps), _planes(stack))
+        self._module.reduce(self._queue(stack), *given, *results)
 
-    def slopes(
-        self,
-        views: Tensor,
-        taps: Taps,
-        grad_mean: Tensor,
-        grad_variance: Tensor,
-        mean: Tensor,
-        count: Tensor,
-        slopes: Tensor,
-    ) -> None:
-        """The gradient of ``reduce`` with respect to the unprojected views; all but views contiguous."""
-        tensors = (tensor.data_ptr() for tensor in (grad_mean, grad_variance, mean, count, slopes))
-        given = (CODES[views.dtype], self._shape(views), self._taps(taps), self._planes(views))
-        self._module.slopes(self._queue(views), *given, *tensors)
+    def slopes(self, stack: Tensor, taps: Taps, moments: Moments, slopes: Tensor) -> None:
+        addresses = (tensor.data_ptr() for tensor in (*moments, slopes))
+        given = (CODES[stack.dtype], shape_of(stack), self._taps(taps), _planes(stack))
+        self._module.slopes(self._queue(stack), *given, *addresses)
 
-    def collect(self, source: Tensor, transpose: Transpose, destination: Tensor) -> None:
-        """The transpose of ``gather``, in one order of adding; over all views where the destination has no axis N."""
+    def gather_adjoint(self, source: Tensor, transpose: Transpose, destination: Tensor) -> None:
         views, rows = transpose.start.shape[-2:]
         native = self._module.Transpose(
             start=transpose.start.data_ptr(),
@@ -106,14 +95,12 @@ class CudaKernels:
             source_pixels=rows - 1,
             sample_views=0 if transpose.start.dim() == 2 else views,
         )
-        given = (CODES[source.dtype], self._shape(source), native)
-        planes = (self._planes(source), self._planes(destination))
-        self._module.collect(self._queue(source), *given, *planes, sum_views=destination.dim() == 4)
+        given = (CODES[source.dtype], shape_of(source), native, _planes(source), _planes(destination))
+        self._module.gather_adjoint(self._queue(source), *given, sum_views=destination.dim() == 4)
 
-    def scatter(self, source: Tensor, taps: Taps, destination: Tensor) -> None:
-        """The same in any order, added to zeros of the taps' precision."""
-        given = (CODES[source.dtype], self._shape(source), self._taps(taps))
-        self._module.scatter(self._queue(source), *given, self._planes(source), self._planes(destination))
+    def gather_adjoint_atomic(self, source: Tensor, taps: Taps, destination: Tensor) -> None:
+        given = (CODES[source.dtype], shape_of(source), self._taps(taps), _planes(source), _planes(destination))
+        self._module.gather_adjoint_atomic(self._queue(source), *given)
 
 
 backend = None if MISSING else GpuBackend(CudaKernels(_cuda))

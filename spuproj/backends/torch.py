@@ -2,203 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from spuproj import geometry as geo
-from spuproj.layout import empty_views
+from spuproj.backends.base import Backend, Moments
+from spuproj.backends.taps import Sampling, Taps, encoded
 
-Size = Sequence[int]
 
-
-@dataclass(frozen=True)
-class Taps:
-    """``[N, P]`` or ``[B, N, P]``: the pixel that each of P points reads, its blend, and whether it reads at all."""
-
-    index: Tensor
-    right: Tensor
-    down: Tensor
-    fraction_y: Tensor
-    fraction_x: Tensor
-    valid: Tensor
-
-    def corners(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The four source pixels and their weights; those of invalid points weigh zero."""
-        y, x = self.fraction_y, self.fraction_x
-        weights = ((1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x)
-        pixels = (self.index, self.index + self.right, self.index + self.down, self.index + self.down + self.right)
-        for pixel, weight in zip(pixels, weights, strict=True):
-            yield pixel, torch.where(self.valid, weight, 0)
+def taps_of(geometry: Tensor, sampling: Sampling) -> Taps:
+    """The taps of ``[N, 19]`` or ``[B, N, 19]`` views."""
+    if geometry.device.type == "cpu" and not torch.compiler.is_compiling():
+        geo.check_table(geometry)
+    (height, width), (rows, columns) = sampling.source, sampling.size
+    if sampling.border:
+        y, x = geo.to_slice(geo.Geometry.from_table(geometry), *geo.pixel_grid(sampling.size, geometry.device))
+        y, x = y.clamp(0, height - 1), x.clamp(0, width - 1)
+    elif sampling.inverse:
+        y, x = geo.view_coordinates(geometry, (rows, columns), (height, width))
+    else:
+        y, x = geo.slice_coordinates(geometry, (height, width), (rows, columns))
+    valid = ~(torch.isnan(y) | torch.isnan(x))
+    y, x = torch.where(valid, y, 0.0).flatten(-2), torch.where(valid, x, 0.0).flatten(-2)
+    if sampling.nearest:
+        y, x = torch.floor(y + 0.5), torch.floor(x + 0.5)
+    row, column = torch.floor(y), torch.floor(x)
+    pixel = torch.where(valid.flatten(-2), row.long() * width + column.long(), -1)
+    fraction_y, fraction_x = (y - row).to(sampling.precision), (x - column).to(sampling.precision)
+    return Taps(encoded(pixel, fraction_y, fraction_x), fraction_y, fraction_x, sampling.source)
 
 
 def _arithmetic(dtype: torch.dtype) -> torch.dtype:
     return dtype if dtype == torch.float64 or not dtype.is_floating_point else torch.float32
 
 
-def _taps(y: Tensor, x: Tensor, source: tuple[int, int], interpolation: str, dtype: torch.dtype) -> Taps:
-    valid = ~(torch.isnan(y) | torch.isnan(x))
-    y, x = torch.where(valid, y, 0.0).flatten(-2), torch.where(valid, x, 0.0).flatten(-2)
-    if interpolation == "nearest":
-        y, x = torch.floor(y + 0.5), torch.floor(x + 0.5)
-    row, column = torch.floor(y), torch.floor(x)
-    fraction_y, fraction_x = (y - row).to(dtype), (x - column).to(dtype)
-    return Taps(
-        index=row.long() * source[1] + column.long(),
-        right=(fraction_x > 0).long(),
-        down=(fraction_y > 0).long() * source[1],
-        fraction_y=fraction_y,
-        fraction_x=fraction_x,
-        valid=valid.flatten(-2),
-    )
+def _mix(first: Tensor, second: Tensor, fraction: Tensor) -> Tensor:
+    """A fraction of zero keeps the first value, whatever the second one is."""
+    return torch.where(fraction > 0, first - fraction * (first - second), first)
 
 
-def view_taps(table: Tensor, size: Size, view_size: Size, interpolation: str, padding: str, dtype: torch.dtype) -> Taps:
-    """The taps of every view pixel into the slice."""
-    source, raster = (size[0], size[1]), (view_size[0], view_size[1])
-    if padding == "border":
-        y, x = geo.to_slice(geo.Geometry.from_table(table), *geo.pixel_grid(raster, table.device))
-        y, x = y.clamp(0, source[0] - 1), x.clamp(0, source[1] - 1)
-    else:
-        y, x = geo.slice_coordinates(table, source, raster)
-    return _taps(y, x, source, interpolation, dtype)
-
-
-def slice_taps(table: Tensor, size: Size, view_size: Size, interpolation: str, dtype: torch.dtype) -> Taps:
-    """The taps of every slice pixel into the views."""
-    raster = (view_size[0], view_size[1])
-    v, u = geo.view_coordinates(table, (size[0], size[1]), raster)
-    return _taps(v, u, raster, interpolation, dtype)
-
-
-def _lerp(first: Tensor, second: Tensor, fraction: Tensor) -> Tensor:
-    return torch.where(fraction > 0, first + fraction * (second - first), first)
-
-
-def _gather(source: Tensor, taps: Taps) -> Tensor:
+def _gather(source: Tensor, taps: Taps, fill: float = 0) -> Tensor:
     """Source planes ``[B, N or 1, C, K]`` read through taps -> ``[B, N, C, P]``."""
     batch, _, channels, _ = source.shape
     views, points = taps.index.shape[-2:]
-    if source.shape[-1] == 0:
-        return source.new_zeros(batch, views, channels, points)
     planes = source.expand(batch, views, channels, -1)
+    valid = taps.valid.unsqueeze(-2)
+    first = torch.where(taps.valid, taps.pixel, 0)
 
     def read(pixel: Tensor) -> Tensor:
         return planes.gather(-1, pixel.unsqueeze(-2).expand(batch, views, channels, points))
 
-    valid = taps.valid.unsqueeze(-2)
     if not source.dtype.is_floating_point:
-        return torch.where(valid, read(taps.index), 0).to(source.dtype)
-    fraction_y, fraction_x = taps.fraction_y.unsqueeze(-2), taps.fraction_x.unsqueeze(-2)
-    lower = taps.index + taps.down
-    top = _lerp(read(taps.index), read(taps.index + taps.right), fraction_x)
-    bottom = _lerp(read(lower), read(lower + taps.right), fraction_x)
-    return torch.where(valid, _lerp(top, bottom, fraction_y), 0)
+        return torch.where(valid, read(first), torch.full_like(source[:1, :1, :1, :1], fill))
+    y, x = taps.fraction_y, taps.fraction_x
+    down, right = torch.where(y > 0, taps.source[1], 0), torch.where(x > 0, 1, 0)
+    y, x = y.unsqueeze(-2), x.unsqueeze(-2)
+    left = _mix(read(first), read(first + down), y)
+    blend = _mix(left, _mix(read(first + right), read(first + down + right), y), x)
+    # Beyond the dtype's range a number becomes infinite, as any value does.
+    return torch.where(valid, blend, torch.full((), fill, dtype=torch.float64, device=blend.device).to(blend.dtype))
 
 
 def _scatter(source: Tensor, taps: Taps, pixels: int) -> Tensor:
     """The transpose: ``[B, N, C, P]`` spread over source planes ``[B, N, C, pixels]``."""
-    result = source.new_zeros(*source.shape[:-1], pixels)
-    if pixels == 0:
-        return result
-    for pixel, weight in taps.corners():
-        # A zero weight must not carry NaN or Inf to a pixel that the tap does not touch.
-        part = torch.where(weight.unsqueeze(-2) > 0, source * weight.unsqueeze(-2), 0)
-        result.scatter_add_(-1, pixel.unsqueeze(-2).expand(source.shape), part)
+    result = source.new_zeros((*source.shape[:-1], pixels))
+    for pixel, weight, reads in zip(*(part.unbind(-1) for part in taps.corners()), strict=True):
+        reads = reads.unsqueeze(-2)
+        part = torch.where(reads, source * weight.unsqueeze(-2), 0)
+        result.scatter_add_(-1, torch.where(reads, pixel.unsqueeze(-2), 0).expand(source.shape), part)
     return result
 
 
-def _raster(flat: Tensor, size: Size, dtype: torch.dtype) -> Tensor:
-    return flat.reshape(*flat.shape[:-1], *size).to(dtype)
-
-
 def _view(taps: Taps, n: int) -> Taps:
-    fields = (taps.index, taps.right, taps.down, taps.fraction_y, taps.fraction_x, taps.valid)
-    return Taps(*(field[..., n : n + 1, :] for field in fields))
+    index, y, x = (part[..., n : n + 1, :] for part in (taps.index, taps.fraction_y, taps.fraction_x))
+    return Taps(index, y, x, taps.source)
 
 
-def project(
-    image: Tensor,
-    geometry: Tensor,
-    view_size: Size,
-    interpolation: str,
-    padding: str,
-    out_dtype: torch.dtype | None = None,
-    memory_format: torch.memory_format | None = None,
-) -> Tensor:
-    """Views ``[B, N, C, h, w]`` of an image ``[B, C, H, W]``."""
-    views = empty_views(image, geometry.shape[-2], view_size, out_dtype, memory_format)
-    project_out(image, geometry, views, interpolation, padding)
-    return views
+class TorchBackend(Backend):
+    """The kernels, one torch op after the other."""
+
+    def gather(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor, fill: float) -> None:
+        planes = source.to(_arithmetic(source.dtype)).flatten(-2)
+        planes = planes.unsqueeze(1) if source.dim() == 4 else planes
+        result.copy_(_gather(planes, taps_of(geometry, sampling), fill).reshape(result.shape))
+
+    def gather_adjoint(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor) -> None:
+        # One view after the other: all corners of all views at once would take as much memory again.
+        taps, sum_views = taps_of(geometry, sampling), result.dim() == 4
+        total = torch.zeros_like(result, dtype=_arithmetic(result.dtype)).flatten(-2)
+        for n in range(source.shape[1]):
+            view = source[:, n : n + 1].to(total.dtype).flatten(-2)
+            part = _scatter(view, _view(taps, n), total.shape[-1]).squeeze(1)
+            (total if sum_views else total[:, n]).add_(part)
+        result.copy_(total.reshape(result.shape))
+
+    def reduce(
+        self, stack: Tensor, geometry: Tensor, sampling: Sampling, mean: Tensor, variance: Tensor, count: Tensor
+    ) -> None:
+        # One view at a time (Welford 1962).
+        taps = taps_of(geometry, sampling)
+        average = torch.zeros_like(mean, dtype=_arithmetic(stack.dtype)).flatten(-2)
+        squares, seen = torch.zeros_like(average), torch.zeros_like(average, dtype=torch.int32)
+        for n in range(stack.shape[1]):
+            view = _view(taps, n)
+            value = _gather(stack[:, n : n + 1].to(average.dtype).flatten(-2), view).squeeze(1)
+            seen += view.valid
+            deviation = torch.where(view.valid, value - average, 0)
+            average = average + deviation / seen.clamp(min=1)
+            squares = squares + torch.where(view.valid, deviation * (value - average), 0)
+        for result, found in ((mean, average), (variance, squares / seen.clamp(min=1)), (count, seen)):
+            result.copy_(found.reshape(result.shape))
+
+    def reduce_backward(
+        self, stack: Tensor, geometry: Tensor, sampling: Sampling, moments: Moments, grad_stack: Tensor
+    ) -> None:
+        dtype, count = _arithmetic(stack.dtype), moments[3].clamp(min=1).unsqueeze(1)
+        grad_mean, grad_variance, mean = (moment.to(dtype).unsqueeze(1) for moment in moments[:3])
+        slices = torch.empty((*stack.shape[:3], *mean.shape[-2:]), dtype=dtype, device=stack.device)
+        self.gather(stack.to(dtype), geometry, sampling, slices, 0)
+        slope = (grad_mean + 2 * grad_variance * (slices - mean)) / count
+        self.gather_adjoint(slope, geometry, sampling, grad_stack)
 
 
-def project_out(image: Tensor, geometry: Tensor, out: Tensor, interpolation: str, padding: str) -> None:
-    """The same, into ``[B, N, C, h, w]``."""
-    dtype, view_size = _arithmetic(image.dtype), out.shape[-2:]
-    taps = view_taps(geometry, image.shape[-2:], view_size, interpolation, padding, dtype)
-    out.copy_(_raster(_gather(image.to(dtype).flatten(-2).unsqueeze(1), taps), view_size, dtype))
-
-
-def project_adjoint(views: Tensor, geometry: Tensor, size: Size, interpolation: str, padding: str) -> Tensor:
-    """The transpose of ``project``: ``[B, N, C, h, w]`` -> ``[B, C, H, W]``."""
-    dtype = _arithmetic(views.dtype)
-    taps = view_taps(geometry, size, views.shape[-2:], interpolation, padding, dtype)
-    image = torch.zeros(views.shape[0], views.shape[2], size[0] * size[1], dtype=dtype, device=views.device)
-    for n in range(views.shape[1]):
-        image += _scatter(views[:, n : n + 1].to(dtype).flatten(-2), _view(taps, n), image.shape[-1]).squeeze(1)
-    return _raster(image, size, views.dtype)
-
-
-def unproject(views: Tensor, geometry: Tensor, size: Size, interpolation: str) -> Tensor:
-    """Slices ``[B, N, C, H, W]`` of views ``[B, N, C, h, w]``."""
-    dtype = _arithmetic(views.dtype)
-    taps = slice_taps(geometry, size, views.shape[-2:], interpolation, dtype)
-    return _raster(_gather(views.to(dtype).flatten(-2), taps), size, views.dtype)
-
-
-def unproject_adjoint(slices: Tensor, geometry: Tensor, view_size: Size, interpolation: str) -> Tensor:
-    """The transpose of ``unproject``: ``[B, N, C, H, W]`` -> ``[B, N, C, h, w]``."""
-    dtype = _arithmetic(slices.dtype)
-    taps = slice_taps(geometry, slices.shape[-2:], view_size, interpolation, dtype)
-    views = _scatter(slices.to(dtype).flatten(-2), taps, view_size[0] * view_size[1])
-    return _raster(views, view_size, slices.dtype)
-
-
-def unproject_reduce(views: Tensor, geometry: Tensor, size: Size, interpolation: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, population variance and count ``[B, C, H, W]`` of the unprojected views, one view at a time (Welford)."""
-    dtype = _arithmetic(views.dtype)
-    taps = slice_taps(geometry, size, views.shape[-2:], interpolation, dtype)
-    shape = (views.shape[0], views.shape[2], size[0] * size[1])
-    mean = torch.zeros(shape, dtype=dtype, device=views.device)
-    squares = torch.zeros_like(mean)
-    count = torch.zeros(shape, dtype=torch.int32, device=views.device)
-    for n in range(views.shape[1]):
-        view = _view(taps, n)
-        value = _gather(views[:, n : n + 1].to(dtype).flatten(-2), view).squeeze(1)
-        valid = view.valid.expand(*shape[:1], -1, -1)
-        count += valid
-        deviation = torch.where(valid, value - mean, 0)
-        mean = mean + deviation / count.clamp(min=1)
-        squares = squares + torch.where(valid, deviation * (value - mean), 0)
-    variance = squares / count.clamp(min=1)
-    return _raster(mean, size, views.dtype), _raster(variance, size, views.dtype), _raster(count, size, count.dtype)
-
-
-def unproject_reduce_backward(
-    grad_mean: Tensor,
-    grad_variance: Tensor,
-    views: Tensor,
-    geometry: Tensor,
-    mean: Tensor,
-    count: Tensor,
-    interpolation: str,
-) -> Tensor:
-    """Gradient of ``unproject_reduce`` with respect to its views."""
-    size = mean.shape[-2:]
-    divisor = count.clamp(min=1).unsqueeze(1)
-    dtype = _arithmetic(views.dtype)
-    deviation = unproject(views.to(dtype), geometry, size, interpolation) - mean.to(dtype).unsqueeze(1)
-    gradient = (grad_mean.to(dtype).unsqueeze(1) + 2 * grad_variance.to(dtype).unsqueeze(1) * deviation) / divisor
-    return unproject_adjoint(gradient, geometry, views.shape[-2:], interpolation).to(views.dtype)
+backend = TorchBackend()

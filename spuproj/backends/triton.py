@@ -14,9 +14,11 @@ from torch import Tensor
 from triton import cdiv
 
 from spuproj.backends import triton_kernels as kernels
+from spuproj.backends.base import Moments
 from spuproj.backends.gpu import GpuBackend, pixel_stride
-from spuproj.backends.gpu_taps import Sampling, Taps, Transpose
-from spuproj.backends.torch import slice_taps, view_taps
+from spuproj.backends.native import bits_of
+from spuproj.backends.taps import Sampling, Taps, Transpose
+from spuproj.backends.torch import taps_of
 
 # Pixels and planes of one program.
 _BLOCK = 256
@@ -40,21 +42,29 @@ def _launch(kernel: Any, stack: Tensor, pixels: int, views: int, shared: bool, *
     batch, _, channels = stack.shape[:3]
     planes, groups = (batch * channels, 1) if shared else (channels, batch)
     programs = cdiv(pixels, _BLOCK) * views * cdiv(planes, _PLANES) * groups
+    # No multiplication is fused with an addition, as in the compiled kernels: the same bits.
+    options |= {"chunk_planes": _PLANES, "block_pixels": _BLOCK, "enable_fp_fusion": False}
     with _on_device(stack):
-        kernel[(programs,)](*arguments, channels, planes, chunk_planes=_PLANES, block_pixels=_BLOCK, **options)
+        kernel[(programs,)](*arguments, channels, planes, **options)
 
 
 def _launch_at_taps(
-    kernel: Any, stack: Tensor, taps: Taps, tensors: tuple[Tensor, ...], strided: tuple[Tensor, ...], **options: Any
+    kernel: Any,
+    stack: Tensor,
+    taps: Taps,
+    tensors: tuple[Tensor, ...],
+    strided: tuple[Tensor, ...],
+    *numbers: int,
+    **options: Any,
 ) -> None:
-    """Runs a kernel that reads taps, with these tensors and the strides of those."""
+    """Runs a kernel that reads taps, with these tensors, the strides of those, and what else it takes."""
     views, pixels = taps.index.shape[-2:]
     shared = taps.index.dim() == 2
     arguments = (taps.index, taps.fraction_y, taps.fraction_x, *tensors)
-    numbers = (pixels, taps.source[1], views, 0 if shared else views * pixels)
+    sizes = (pixels, taps.source[1], views, 0 if shared else views * pixels)
     strides = (stride for tensor in strided for stride in _strides(tensor))
     items = 1 if kernel is kernels.reduce else views
-    _launch(kernel, stack, pixels, items, shared, *arguments, *numbers, *strides, **options)
+    _launch(kernel, stack, pixels, items, shared, *arguments, *sizes, *strides, *numbers, **options)
 
 
 class TritonKernels:
@@ -64,54 +74,37 @@ class TritonKernels:
     points = 2**21
 
     def taps(self, geometry: Tensor, sampling: Sampling) -> Taps:
-        """The taps of ``[N, 17]`` or ``[B, N, 17]`` views."""
-        interpolation, padding = "nearest" if sampling.nearest else "bilinear", "border" if sampling.border else "zeros"
-        if sampling.inverse:
-            taps = slice_taps(geometry, sampling.raster, sampling.source, interpolation, sampling.precision)
-        else:
-            taps = view_taps(geometry, sampling.source, sampling.raster, interpolation, padding, sampling.precision)
-        index = torch.where(taps.valid, taps.index, -1).int()
-        return Taps(index, taps.fraction_y.contiguous(), taps.fraction_x.contiguous(), sampling.source)
+        taps = taps_of(geometry, sampling)
+        fractions = taps.fraction_y.contiguous(), taps.fraction_x.contiguous()
+        return Taps(taps.index.contiguous(), *fractions, sampling.source)
 
-    def gather(self, source: Tensor, taps: Taps, destination: Tensor, *, copy: bool) -> None:
-        """Every point's value, into ``[B, N, C, ., .]``; with ``copy`` the elements as they are."""
+    def gather(self, source: Tensor, taps: Taps, destination: Tensor, *, copy: bool, fill: float) -> None:
+        # Triton would take a float as one of 32 bits.
+        bits = bits_of(fill, source.dtype if copy else torch.float64)
         if copy:
             integer = _INTEGERS[source.itemsize]
             source, destination = source.view(integer), destination.view(integer)
         tensors = (source, destination)
-        _launch_at_taps(kernels.gather, destination, taps, tensors, tensors, copies=copy)
+        _launch_at_taps(kernels.gather, destination, taps, tensors, tensors, bits, copies=copy)
 
-    def reduce(self, views: Tensor, taps: Taps, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        """Mean, variance and count of every slice pixel, contiguous."""
-        _launch_at_taps(kernels.reduce, views, taps, (views, mean, variance, count), (views,))
+    def reduce(self, stack: Tensor, taps: Taps, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        _launch_at_taps(kernels.reduce, stack, taps, (stack, mean, variance, count), (stack,))
 
-    def slopes(
-        self,
-        views: Tensor,
-        taps: Taps,
-        grad_mean: Tensor,
-        grad_variance: Tensor,
-        mean: Tensor,
-        count: Tensor,
-        slopes: Tensor,
-    ) -> None:
-        """The gradient of ``reduce`` with respect to the unprojected views; all but views contiguous."""
-        _launch_at_taps(kernels.slopes, views, taps, (views, grad_mean, grad_variance, mean, count, slopes), (views,))
+    def slopes(self, stack: Tensor, taps: Taps, moments: Moments, slopes: Tensor) -> None:
+        _launch_at_taps(kernels.slopes, stack, taps, (stack, *moments, slopes), (stack,))
 
-    def collect(self, source: Tensor, transpose: Transpose, destination: Tensor) -> None:
-        """The transpose of ``gather``, in one order of adding; over all views where the destination has no axis N."""
+    def gather_adjoint(self, source: Tensor, transpose: Transpose, destination: Tensor) -> None:
         views, pixels = transpose.start.shape[-2], transpose.start.shape[-1] - 1
         targets, terms = (1, views) if destination.dim() == 4 else (views, 1)
         shared = transpose.start.dim() == 2
         arguments = (transpose.start, transpose.pixel, transpose.weight, source, destination)
         numbers = (transpose.pixel.shape[-1], pixels, terms, targets, 0 if shared else views)
         strides = (*_strides(source), *_strides(destination))
-        _launch(kernels.collect, source, pixels, targets, shared, *arguments, *numbers, *strides)
+        _launch(kernels.gather_adjoint, source, pixels, targets, shared, *arguments, *numbers, *strides)
 
-    def scatter(self, source: Tensor, taps: Taps, destination: Tensor) -> None:
-        """The same in any order, added to zeros of the taps' precision."""
+    def gather_adjoint_atomic(self, source: Tensor, taps: Taps, destination: Tensor) -> None:
         tensors = (source, destination)
-        _launch_at_taps(kernels.scatter, source, taps, tensors, tensors)
+        _launch_at_taps(kernels.gather_adjoint_atomic, source, taps, tensors, tensors)
 
 
 backend = GpuBackend(TritonKernels())

@@ -31,55 +31,47 @@ def _contiguous(sample, plane, channels, pixels):
 
 @triton.jit
 def _mix(first, second, fraction):
-    return tl.where(fraction > 0, first + fraction * (second - first), first)
+    """A fraction of zero keeps the first value, whatever the second one is."""
+    return tl.where(fraction > 0, first - fraction * (first - second), first)
 
 
 @triton.jit
-def _blend(source, index, y, x, valid, width, pixel_stride):
-    """What taps ``[pixels]`` read of planes ``[planes, 1]``; zero where a tap has no source."""
-    upper_left = source + index.to(tl.int64) * pixel_stride
+def _divide(dividend, divisor):
+    """Rounded to the nearest; Triton's own division of float32 is not."""
+    if divisor.dtype == tl.float32:
+        return tl.div_rn(dividend, divisor)
+    return dividend / divisor
+
+
+@triton.jit
+def _blend(source, pixel, y, x, valid, width, pixel_stride):
+    """What taps ``[pixels]`` read of planes ``[planes, 1]``, down and then across; zero where a tap has no source."""
+    upper_left = source + pixel * pixel_stride
     right, down = tl.where(x > 0, pixel_stride, 0), tl.where(y > 0, width * pixel_stride, 0)
     a = tl.load(upper_left, mask=valid, other=0).to(y.dtype)
     b = tl.load(upper_left + right, mask=valid, other=0).to(y.dtype)
     c = tl.load(upper_left + down, mask=valid, other=0).to(y.dtype)
     d = tl.load(upper_left + down + right, mask=valid, other=0).to(y.dtype)
-    return _mix(_mix(a, b, x), _mix(c, d, x), y)
+    return _mix(_mix(a, c, y), _mix(b, d, y), x)
 
 
 @triton.jit
 def _load_taps(index, fraction_y, fraction_x, tap, inside):
-    return (
-        tl.load(index + tap, mask=inside, other=-1),
-        tl.load(fraction_y + tap, mask=inside, other=0),
-        tl.load(fraction_x + tap, mask=inside, other=0),
-    )
+    """The source pixels that taps read, -1 where there is none, and both fractions."""
+    stored = tl.load(index + tap, mask=inside, other=-1).to(tl.int64)
+    # Below -1 it stands for pixel -2 - stored, of which a fraction is zero.
+    pixel = tl.where(stored < -1, -2 - stored, stored)
+    y, x = tl.load(fraction_y + tap, mask=inside, other=0), tl.load(fraction_x + tap, mask=inside, other=0)
+    return pixel, y, x
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["fill"])
 def gather(
-    index,
-    fraction_y,
-    fraction_x,
-    source,
-    destination,
-    pixels,
-    width,
-    views,
-    sample_stride,
-    source_batch,
-    source_view,
-    source_channel,
-    source_pixel,
-    batch_stride,
-    view_stride,
-    channel_stride,
-    pixel_stride,
-    channels,
-    planes_per_group,
-    copies: tl.constexpr,
-    chunk_planes: tl.constexpr,
+    index, fraction_y, fraction_x, source, destination, pixels, width, views, sample_stride, source_batch,
+    source_view, source_channel, source_pixel, batch_stride, view_stride, channel_stride, pixel_stride,
+    fill: tl.int64, channels, planes_per_group, copies: tl.constexpr, chunk_planes: tl.constexpr,
     block_pixels: tl.constexpr,
-):
+):  # fmt: skip
     blocks = tl.cdiv(pixels, block_pixels)
     item, sample, plane, exists = _chunk(tl.program_id(0).to(tl.int64), blocks * views, planes_per_group, chunk_planes)
     n, pixel = item // blocks, item % blocks * block_pixels + tl.arange(0, block_pixels)
@@ -87,87 +79,58 @@ def gather(
     i, y, x = _load_taps(index, fraction_y, fraction_x, sample * sample_stride + n * pixels + pixel, inside)
     valid = exists[:, None] & (i >= 0)[None, :]
     base = source + n * source_view + _offsets(sample, plane, channels, source_batch, source_channel)
+    # The bits of an element, or of a float64: what points without a source get.
+    bits = tl.zeros([1, 1], tl.int64) + fill
     if copies:
-        value = tl.load(base + i.to(tl.int64) * source_pixel, mask=valid, other=0)
+        value = tl.load(base + i * source_pixel, mask=valid, other=0)
+        value = tl.where(valid, value, bits.to(value.dtype))
     else:
         value = _blend(base, i, y, x, valid, width, source_pixel)
+        value = tl.where(valid, value, bits.to(tl.float64, bitcast=True).to(value.dtype))
     to = destination + n * view_stride + _offsets(sample, plane, channels, batch_stride, channel_stride)
     tl.store(to + pixel * pixel_stride, value.to(destination.dtype.element_ty), exists[:, None] & inside[None, :])
 
 
 @triton.jit
 def reduce(
-    index,
-    fraction_y,
-    fraction_x,
-    source,
-    mean,
-    variance,
-    count,
-    pixels,
-    width,
-    views,
-    sample_stride,
-    source_batch,
-    source_view,
-    source_channel,
-    source_pixel,
-    channels,
-    planes_per_group,
-    chunk_planes: tl.constexpr,
-    block_pixels: tl.constexpr,
-):
+    index, fraction_y, fraction_x, source, mean, variance, count, pixels, width, views, sample_stride,
+    source_batch, source_view, source_channel, source_pixel, channels, planes_per_group,
+    chunk_planes: tl.constexpr, block_pixels: tl.constexpr,
+):  # fmt: skip
     blocks = tl.cdiv(pixels, block_pixels)
     item, sample, plane, exists = _chunk(tl.program_id(0).to(tl.int64), blocks, planes_per_group, chunk_planes)
     pixel = item * block_pixels + tl.arange(0, block_pixels)
     inside = pixel < pixels
     base = source + _offsets(sample, plane, channels, source_batch, source_channel)
     # Sums of deviations from the first value keep the variance's digits where the values lie far from zero.
-    origin = tl.zeros([chunk_planes, block_pixels], fraction_y.dtype.element_ty)
-    total, squares, seen = origin, origin, tl.zeros([block_pixels], tl.int32)
+    first = tl.zeros([chunk_planes, block_pixels], fraction_y.dtype.element_ty)
+    total, squares, seen = first, first, tl.zeros([block_pixels], tl.int32)
     for n in range(views):
         i, y, x = _load_taps(index, fraction_y, fraction_x, sample * sample_stride + n * pixels + pixel, inside)
         shows = i >= 0
         value = _blend(base + n * source_view, i, y, x, exists[:, None] & shows[None, :], width, source_pixel)
-        origin = tl.where((shows & (seen == 0))[None, :], value, origin)
-        deviation = tl.where(shows[None, :], value - origin, 0)
+        first = tl.where((shows & (seen == 0))[None, :], value, first)
+        deviation = tl.where(shows[None, :], value - first, 0)
         total += deviation
         squares += deviation * deviation
         seen += shows.to(tl.int32)
-    number = tl.maximum(seen, 1).to(origin.dtype)[None, :]
-    shift = total / number
-    spread = squares / number - shift * shift
+    number = tl.maximum(seen, 1).to(first.dtype)[None, :]
+    share = _divide(tl.full(number.shape, 1, first.dtype), number)
+    shift = total * share
+    spread = squares * share - shift * shift
     to = _contiguous(sample, plane, channels, pixels) + pixel
     stored = exists[:, None] & inside[None, :]
-    tl.store(mean + to, (origin + shift).to(mean.dtype.element_ty), stored)
+    tl.store(mean + to, (first + shift).to(mean.dtype.element_ty), stored)
     tl.store(variance + to, tl.where(spread < 0, 0, spread).to(variance.dtype.element_ty), stored)
     tl.store(count + to, seen[None, :] + tl.zeros([chunk_planes, block_pixels], tl.int32), stored)
 
 
 @triton.jit
 def slopes(
-    index,
-    fraction_y,
-    fraction_x,
-    source,
-    grad_mean,
-    grad_variance,
-    mean,
-    count,
-    slopes,
-    pixels,
-    width,
-    views,
-    sample_stride,
-    source_batch,
-    source_view,
-    source_channel,
-    source_pixel,
-    channels,
-    planes_per_group,
-    chunk_planes: tl.constexpr,
-    block_pixels: tl.constexpr,
-):
+    index, fraction_y, fraction_x, source, grad_mean, grad_variance, mean, count, slopes, pixels, width,
+    views, sample_stride, source_batch, source_view, source_channel, source_pixel, channels, planes_per_group,
+    chunk_planes: tl.constexpr, block_pixels: tl.constexpr,
+):  # fmt: skip
     blocks = tl.cdiv(pixels, block_pixels)
     item, sample, plane, exists = _chunk(tl.program_id(0).to(tl.int64), blocks * views, planes_per_group, chunk_planes)
     n, pixel = item // blocks, item % blocks * block_pixels + tl.arange(0, block_pixels)
@@ -179,36 +142,18 @@ def slopes(
     deviation = _blend(base, i, y, x, valid, width, source_pixel) - tl.load(mean + at, mask=valid, other=0).to(y.dtype)
     on_variance = tl.load(grad_variance + at, mask=valid, other=0).to(y.dtype)
     gradient = tl.load(grad_mean + at, mask=valid, other=0).to(y.dtype) + 2 * on_variance * deviation
-    slope = gradient / tl.maximum(tl.load(count + at, mask=valid, other=1), 1).to(y.dtype)
+    slope = _divide(gradient, tl.maximum(tl.load(count + at, mask=valid, other=1), 1).to(y.dtype))
     to = _contiguous((sample + plane // channels) * views + n, plane % channels, channels, pixels) + pixel
     tl.store(slopes + to, tl.where(valid, slope, 0), exists[:, None] & inside[None, :])
 
 
 @triton.jit
-def collect(
-    start,
-    entry_pixel,
-    entry_weight,
-    source,
-    destination,
-    entries,
-    source_pixels,
-    terms,
-    targets,
-    sample_views,
-    source_batch,
-    source_view,
-    source_channel,
-    source_pixel,
-    batch_stride,
-    view_stride,
-    channel_stride,
-    pixel_stride,
-    channels,
-    planes_per_group,
-    chunk_planes: tl.constexpr,
+def gather_adjoint(
+    start, entry_pixel, entry_weight, source, destination, entries, source_pixels, terms, targets,
+    sample_views, source_batch, source_view, source_channel, source_pixel, batch_stride, view_stride,
+    channel_stride, pixel_stride, channels, planes_per_group, chunk_planes: tl.constexpr,
     block_pixels: tl.constexpr,
-):
+):  # fmt: skip
     blocks = tl.cdiv(source_pixels, block_pixels)
     item, sample, plane, exists = _chunk(
         tl.program_id(0).to(tl.int64), blocks * targets, planes_per_group, chunk_planes
@@ -232,29 +177,11 @@ def collect(
 
 
 @triton.jit
-def scatter(
-    index,
-    fraction_y,
-    fraction_x,
-    source,
-    destination,
-    pixels,
-    width,
-    views,
-    sample_stride,
-    source_batch,
-    source_view,
-    source_channel,
-    source_pixel,
-    batch_stride,
-    view_stride,
-    channel_stride,
-    pixel_stride,
-    channels,
-    planes_per_group,
-    chunk_planes: tl.constexpr,
-    block_pixels: tl.constexpr,
-):
+def gather_adjoint_atomic(
+    index, fraction_y, fraction_x, source, destination, pixels, width, views, sample_stride, source_batch,
+    source_view, source_channel, source_pixel, batch_stride, view_stride, channel_stride, pixel_stride,
+    channels, planes_per_group, chunk_planes: tl.constexpr, block_pixels: tl.constexpr,
+):  # fmt: skip
     blocks = tl.cdiv(pixels, block_pixels)
     item, sample, plane, exists = _chunk(tl.program_id(0).to(tl.int64), blocks * views, planes_per_group, chunk_planes)
     n, pixel = item // blocks, item % blocks * block_pixels + tl.arange(0, block_pixels)
@@ -263,7 +190,7 @@ def scatter(
     base = source + n * source_view + _offsets(sample, plane, channels, source_batch, source_channel)
     value = tl.load(base + pixel * source_pixel, mask=valid, other=0).to(y.dtype)
     to = destination + n * view_stride + _offsets(sample, plane, channels, batch_stride, channel_stride)
-    to += i.to(tl.int64) * pixel_stride
+    to += i * pixel_stride
     # A weight of zero must not carry NaN or Inf to a pixel that the tap does not touch.
     touches_right, touches_down = valid & (x > 0)[None, :], valid & (y > 0)[None, :]
     tl.atomic_add(to, (1 - y) * (1 - x) * value, mask=valid, sem="relaxed")

@@ -3,21 +3,10 @@
 #pragma once
 
 #include "spuproj/element.hpp"
-#include "spuproj/interpolation.hpp"
 #include "spuproj/planes.hpp"
+#include "spuproj/sampling.hpp"
 
 namespace spuproj::cpu {
-
-// Taps of B x N or of N views: [views, pixels] each, fractions in the arithmetic type of the tensors they serve.
-struct Taps {
-    int32_t* index;  // as stored_index gives it
-    void* fraction_y;
-    void* fraction_x;
-    int64_t pixels;         // of the raster that reads
-    int64_t source_pixels;  // of the raster that is read
-    int64_t source_width;
-    int64_t sample_stride;  // from one sample's first view to the next one's, in pixels; 0 when the batch shares them
-};
 
 // A raster that reads is cut into tiles of this many pixels by as many; those beyond its edge read nothing.
 constexpr int64_t kTileRows = 16, kTileColumns = 64;
@@ -39,6 +28,8 @@ struct Tiles {
     int64_t sample_stride;  // as in Taps, in tiles
 };
 
+// The next three throw std::invalid_argument where a lift or a chart is no profile's code.
+
 // Taps for every pixel of `count` views' rasters (height x width).
 void build_taps(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
                 bool double_precision, const Taps& taps, int64_t threads);
@@ -47,27 +38,27 @@ void build_taps(const ViewGeometry* geometry, int64_t count, const Sampling& sam
 void build_tiles(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, bool double_precision,
                  const Tiles& tiles, int64_t threads);
 
-// Coordinates of every pixel, NaN where they are invalid; source is where the pixels come from.
+// Coordinates of every pixel in the source, NaN where it has none.
 void coordinates(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
                  double* y, double* x, int64_t threads);
 
-// destination[b, n, c] = T[b, n] source[b, c]
+// destination[b, n, c] = T[b, n] source[b, c]; points without a source get `fill`.
 void project(int dtype, int destination_dtype, const Shape& shape, const Taps& taps, const Planes& source,
-             const Planes& destination, int64_t threads);
+             const Planes& destination, double fill, int64_t threads);
 
-// destination[b, n, c] = T[b, n] source[b, n, c]
+// destination[b, n, c] = T[b, n] source[b, n, c]; points without a source get zero.
 void unproject(int dtype, const Shape& shape, const Tiles& tiles, const Planes& source, const Planes& destination,
                int64_t threads);
 
 // Either of the two with whole elements of 1, 2, 4 or 8 bytes taken as they are (nearest taps).
 void copy(int64_t element_size, const Shape& shape, const Taps& taps, const Planes& source, const Planes& destination,
-          int64_t threads);
+          uint64_t fill_bits, int64_t threads);
 
 // destination[b, n, c] = T[b, n]^T source[b, n, c]; with sum_views, destination[b, c] is their sum over n.
-void scatter(int dtype, const Shape& shape, const Taps& taps, const Planes& source, const Planes& destination,
-             bool sum_views, int64_t threads);
+void gather_adjoint(int dtype, bool sum_views, const Shape& shape, const Taps& taps, const Planes& source,
+                    const Planes& destination, int64_t threads);
 
-// mean, variance, count [B, C] planes of T[b, n] source[b, n, c] over the valid n.
+// mean, variance, count [B, C] planes of T[b, n] source[b, n, c] over the valid n; zero where none is.
 void reduce(int dtype, const Shape& shape, const Tiles& tiles, const Planes& source, void* mean, void* variance,
             int32_t* count, int64_t threads);
 
@@ -75,8 +66,5 @@ void reduce(int dtype, const Shape& shape, const Tiles& tiles, const Planes& sou
 void reduce_backward(int dtype, const Shape& shape, const Taps& taps, const Planes& source, const void* grad_mean,
                      const void* grad_variance, const void* mean, const int32_t* count, void* grad_source,
                      int64_t threads);
-
-// Tells the system that all of this memory is about to be written: fresh memory then comes in large pages.
-void expect_writes(void* data, int64_t bytes);
 
 }  // namespace spuproj::cpu

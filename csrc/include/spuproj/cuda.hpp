@@ -3,8 +3,8 @@
 #pragma once
 
 #include "spuproj/element.hpp"
-#include "spuproj/interpolation.hpp"
 #include "spuproj/planes.hpp"
+#include "spuproj/sampling.hpp"
 
 namespace spuproj::cuda {
 
@@ -12,16 +12,6 @@ namespace spuproj::cuda {
 struct Queue {
     int device;
     void* stream;
-};
-
-// Taps of B x N or of N views: [views, pixels] each, fractions in the arithmetic type of the tensors they serve.
-struct Taps {
-    int32_t* index;  // of the source pixel; -1 has no source
-    void* fraction_y;
-    void* fraction_x;
-    int64_t pixels;         // of the raster that reads
-    int64_t source_width;   // of the raster that is read
-    int64_t sample_stride;  // from one sample's first view to the next one's, in pixels; 0 when the batch shares them
 };
 
 // The transpose of taps, view by view: entries start[q] to start[q + 1] of a view are the pixels that read source pixel
@@ -35,19 +25,21 @@ struct Transpose {
     int64_t sample_views;   // from one sample's first view to the next one's; 0 when the batch shares them
 };
 
-// Taps for every pixel of `count` views' rasters (height x width).
+// Taps for every pixel of `count` views' rasters (height x width). A view whose lift or chart is no profile's code has
+// no point with a source: a kernel cannot throw.
 void build_taps(const Queue& queue, const ViewGeometry* geometry, int64_t count, const Sampling& sampling,
                 int64_t height, int64_t width, bool double_precision, const Taps& taps);
 
 // destination[b, n, c] = T[b, n] source[b, n, c]; a source view stride of zero lets every view read the same planes.
+// Points without a source get `fill`.
 void gather(const Queue& queue, int dtype, int destination_dtype, const Shape& shape, const Taps& taps,
-            const Planes& source, const Planes& destination);
+            const Planes& source, const Planes& destination, double fill);
 
 // The same with whole elements of 1, 2, 4 or 8 bytes taken as they are (nearest taps).
 void copy(const Queue& queue, int64_t element_size, const Shape& shape, const Taps& taps, const Planes& source,
-          const Planes& destination);
+          const Planes& destination, uint64_t fill_bits);
 
-// mean, variance, count: contiguous [B, C] planes of T[b, n] source[b, n, c] over the valid n.
+// mean, variance, count: contiguous [B, C] planes of T[b, n] source[b, n, c] over the valid n; zero where none is.
 void reduce(const Queue& queue, int dtype, const Shape& shape, const Taps& taps, const Planes& source, void* mean,
             void* variance, int32_t* count);
 
@@ -57,11 +49,11 @@ void slopes(const Queue& queue, int dtype, const Shape& shape, const Taps& taps,
             const void* grad_mean, const void* grad_variance, const void* mean, const int32_t* count, void* slopes);
 
 // destination[b, n, c] = T[b, n]^T source[b, n, c]; with sum_views, destination[b, c] is their sum over n.
-void collect(const Queue& queue, int dtype, const Shape& shape, const Transpose& transpose, const Planes& source,
-             const Planes& destination, bool sum_views);
+void gather_adjoint(const Queue& queue, int dtype, const Shape& shape, const Transpose& transpose, const Planes& source,
+                    const Planes& destination, bool sum_views);
 
 // The same with atomic additions to planes of the arithmetic type, whose order is left open.
-void scatter(const Queue& queue, int dtype, const Shape& shape, const Taps& taps, const Planes& source,
-             const Planes& destination);
+void gather_adjoint_atomic(const Queue& queue, int dtype, const Shape& shape, const Taps& taps, const Planes& source,
+                           const Planes& destination);
 
 }  // namespace spuproj::cuda

@@ -14,7 +14,7 @@
 
 namespace spuproj {
 
-// Codes shared with spuproj/backends/dtypes.py.
+// Codes shared with spuproj/backends/native.py.
 enum DType : int { kFloat32, kFloat64, kFloat16, kBFloat16, kDTypes };
 
 struct Float16 {

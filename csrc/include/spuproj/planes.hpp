@@ -1,9 +1,13 @@
-// Stacks of planes: how a tensor's planes lie in memory.
+// How the planes of a tensor lie in memory.
 #pragma once
 
-#include <cstdint>
+#include "spuproj/platform.hpp"
 
 namespace spuproj {
+
+struct Shape {
+    int64_t batch, views, channels;
+};
 
 // B x N x C planes; the pixels of each lie pixel_stride apart. Strides count elements.
 struct Planes {
@@ -11,8 +15,11 @@ struct Planes {
     int64_t batch_stride, view_stride, channel_stride, pixel_stride;
 };
 
-struct Shape {
-    int64_t batch, views, channels;
-};
+// The planes of a contiguous tensor [batch, views, channels, pixels].
+static inline Planes contiguous_planes(void* data, int64_t views, int64_t channels, int64_t pixels) {
+    return {data, views * channels * pixels, channels * pixels, pixels, 1};
+}
+
+SPUPROJ_HD static inline int64_t ceiling(int64_t count, int64_t divisor) { return (count + divisor - 1) / divisor; }
 
 }  // namespace spuproj

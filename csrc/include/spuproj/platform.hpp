@@ -1,3 +1,4 @@
+// What lets the same code compile for CPUs and, by nvcc, for GPUs.
 #pragma once
 
 #include <cmath>

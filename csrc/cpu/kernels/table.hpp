@@ -1,6 +1,6 @@
-// The kernels of one SIMD level; cpu/kernels.cpp is compiled once for each. They work on runs of taps and on L planes
-// at once: in blocks the planes are interleaved (block[p * L + l] is pixel p of plane l), so that each pixel that a tap
-// reads is one contiguous load for all of them; in rows each plane has values of its own.
+// The kernels of one SIMD level; cpu/kernels/level.cpp is compiled once for each. They work on runs of taps and on L
+// planes at once: in blocks the planes are interleaved (block[p * L + l] is pixel p of plane l), so that each pixel
+// that a tap reads is one contiguous load for all of them; in rows each plane has values of its own.
 #pragma once
 
 #include "spuproj/element.hpp"
@@ -33,24 +33,24 @@ struct LaneKernels {
     void (*interleave)(const A* const* rows, int64_t count, A* block);
     // the reverse
     void (*deinterleave)(const A* block, int64_t count, A* const* rows);
-    // rows of the blends of any number of taps, zero where a point has no source; false, and nothing written, where
+    // rows of the blends of any number of taps, `fill` where a point has no source; false, and nothing written, where
     // none has one
-    bool (*gather)(const TapRun<A>& taps, const A* block, A* const* rows);
+    bool (*gather)(const TapRun<A>& taps, const A* block, A fill, A* const* rows);
     // the same blends as a block; null for a single plane, whose block is a row
-    bool (*gather_block)(const TapRun<A>& taps, const A* block, A* blends);
+    bool (*gather_block)(const TapRun<A>& taps, const A* block, A fill, A* blends);
     // rows of mean and population variance, and the count, of what the same taps of each view read in its block
     void (*reduce)(const TapRun<A>* taps, const A* const* blocks, int64_t views, A* const* mean, A* const* variance,
                    int32_t* count);
     // the transpose of gather: adds rows[l][p] to the pixels of the band that tap p reads
-    void (*scatter)(const TapRun<A>& taps, const A* const* rows, const Band& band, A* accumulator);
+    void (*gather_adjoint)(const TapRun<A>& taps, const A* const* rows, const Band& band, A* accumulator);
 };
 
 template <class A>
 struct ArithmeticKernels {
     LaneKernels<A> single, narrow, wide;
     // the gradient of mean and variance with respect to a view's value, in place of the value
-    void (*slope)(const A* grad_mean, const A* grad_variance, const A* mean, const int32_t* count, int64_t pixels,
-                  A* value);
+    void (*slopes)(const A* grad_mean, const A* grad_variance, const A* mean, const int32_t* count, int64_t pixels,
+                   A* value);
     // a row as elements of a type: side by side, past the caches where `stream` asks for it
     void (*write[kDTypes])(const A* row, int64_t count, bool stream, void* to);
     // rows with the planes of a pixel side by side
@@ -61,8 +61,9 @@ struct ArithmeticKernels {
 template <class E>
 using Load = void (*)(const E* from, int64_t count, typename Arithmetic<E>::type* row);
 
-// destination[p * pixel_stride] = source[tap p], zero where there is none, for one element size
-using Copy = void (*)(const int32_t* index, int64_t count, const void* source, int64_t pixel_stride, void* destination);
+// destination[p * pixel_stride] = source[tap p], `fill` where there is none, for one element size
+using Copy = void (*)(const int32_t* index, int64_t count, const void* source, uint64_t fill, int64_t pixel_stride,
+                      void* destination);
 
 struct KernelTable {
     ArithmeticKernels<float> single_precision;

@@ -1,8 +1,8 @@
-// The transposes of project and unproject: a source pixel collects from those that read it, or each adds to what it
-// read.
+// The transpose of gather: each source pixel sums over the points that read it, or each point adds to what it read.
 #pragma once
 
 #include "cuda/chunks.hpp"
+#include "spuproj/blend.hpp"
 
 namespace spuproj::cuda {
 
@@ -11,7 +11,7 @@ constexpr int kAdjointPlanes = 4;
 
 // An item is one source pixel, of one view where their sum is not wanted.
 template <class E>
-struct Collect {
+struct GatherAdjoint {
     using A = typename Arithmetic<E>::type;
 
     Transpose transpose;
@@ -62,7 +62,7 @@ SPUPROJ_HD static inline void add_atomically(A* sum, A term) {
 
 // An item is one pixel of one view.
 template <class E>
-struct Scatter {
+struct AtomicAdjoint {
     using A = typename Arithmetic<E>::type;
 
     Taps taps;
@@ -73,21 +73,21 @@ struct Scatter {
         ChunkPlanes planes(chunks, chunk);
         const int64_t n = item / taps.pixels, pixel = item % taps.pixels;
         const int64_t tap = planes.taps_sample() * taps.sample_stride + item;
-        const int64_t index = taps.index[tap];
-        if (index < 0) return;
-        const A y = static_cast<const A*>(taps.fraction_y)[tap], x = static_cast<const A*>(taps.fraction_x)[tap];
-        const A weights[4] = {(A(1) - y) * (A(1) - x), (A(1) - y) * x, y * (A(1) - x), y * x};
+        const int64_t index = source_index(taps.index[tap]);
+        if (index == -1) return;
+        const CornerWeights<A> weights =
+            corner_weights(static_cast<const A*>(taps.fraction_y)[tap], static_cast<const A*>(taps.fraction_x)[tap]);
         const E* view = static_cast<const E*>(source.data) + n * source.view_stride + pixel * source.pixel_stride;
         A* target = static_cast<A*>(destination.data) + n * destination.view_stride;
         for (int l = 0; l < planes.count(); ++l) {
             const A value = load(view[planes.offset(source)]);
             A* plane = target + planes.offset(destination);
             SPUPROJ_UNROLL
-            for (int corner = 0; corner < 4; ++corner) {
+            for (int i = 0; i < 4; ++i) {
                 // A weight of zero must not carry NaN or Inf to a pixel that the tap does not touch.
-                const int64_t at = index + corner / 2 * taps.source_width + corner % 2;
-                if (weights[corner] > A(0))
-                    add_atomically(plane + at * destination.pixel_stride, weights[corner] * value);
+                const int64_t at = index + i / 2 * taps.source_width + i % 2;
+                if (weights.corner[i] > A(0))
+                    add_atomically(plane + at * destination.pixel_stride, weights.corner[i] * value);
             }
             planes.advance();
         }

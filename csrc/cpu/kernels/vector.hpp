@@ -1,5 +1,5 @@
 // Vectors of the widest register that the compiler may use, through the vector extensions of GCC and Clang.
-// Included by cpu/kernels.cpp alone, once per SIMD level: everything here has internal linkage.
+// Like all of cpu/kernels, included by level.cpp alone, once per SIMD level: everything has internal linkage.
 #pragma once
 
 #include <utility>
@@ -20,6 +20,8 @@ constexpr int kRegisterBytes = 32;
 #else
 constexpr int kRegisterBytes = 16;
 #endif
+
+constexpr int64_t kLineBytes = 64;
 
 template <class T>
 constexpr int kWidth = kRegisterBytes / static_cast<int>(sizeof(T));
@@ -54,6 +56,11 @@ inline Vector<T, W> load_vector(const T* from) {
 template <class T, int W = kWidth<T>>
 inline void store_vector(T* to, Vector<T, W> value) {
     *reinterpret_cast<typename VectorOf<T, W>::unaligned*>(to) = value;
+}
+
+template <class T, int W>
+inline Vector<T, W> repeated(T value) {
+    return value - Vector<T, W>{};
 }
 
 // Past the caches, to an address aligned to the vector's size.

@@ -1,0 +1,113 @@
+// The transpose of project and of unproject, and the gradient of reduce, which ends with it.
+#include <array>
+
+#include "cpu/bands.hpp"
+
+namespace spuproj::cpu {
+namespace {
+
+using Offsets = std::array<int64_t, kMaxLanes>;
+
+// destination[b, n, c] = T[b, n]^T of a view's values; with sum_views, destination[b, c] is their sum over n.
+// begin_view(block, n, scratch) gives what loads a run of these values: load(run, first, loaded, rows) sets rows, from
+// pixel `first` on, perhaps to copies in `loaded`; it returns false where the run has nothing to add.
+template <class A, class BeginView>
+void add_transposed(const LaneKernels<A>& kernels, const Blocks& blocks, int64_t views, bool sum_views,
+                    const Taps& taps, const Output& output, int64_t scratch_pixels, int64_t threads,
+                    const BeginView& begin_view) {
+    const int64_t targets = sum_views ? 1 : views, terms = sum_views ? views : 1;
+    const Bands bands(taps, blocks.count() * targets, threads);
+    parallel_for(blocks.count() * targets * bands.count(), threads, [&](int64_t unit, Scratch& scratch) {
+        const Band band = bands.at(unit % bands.count());
+        const int64_t target = unit / bands.count() % targets, block = unit / bands.count() / targets;
+        const int64_t elements = pixels_of(band) * kernels.lanes;
+        A* accumulator = scratch.get<A>(elements + scratch_pixels * kernels.lanes);
+        std::fill_n(accumulator, elements, A(0));
+        for (int64_t n = target; n < target + terms; ++n) {
+            const auto load = begin_view(block, n, accumulator + elements);
+            const int64_t tap = blocks.sample(block) * taps.sample_stride + n * taps.pixels;
+            for_each_run(0, taps.pixels, [&](int64_t first, int64_t count) {
+                A loaded[kMaxLanes * kRun];
+                const A* rows[kMaxLanes];
+                const TapRun<A> run = run_of<A>(taps, tap + first, count);
+                if (load(run, first, loaded, rows)) kernels.gather_adjoint(run, rows, band, accumulator);
+            });
+        }
+        store_band(kernels, blocks, block, target, accumulator, band, output);
+    });
+}
+
+// What reduce has made and the gradients of it: [B, C] planes, at an offset for each lane.
+template <class E>
+struct Reduced {
+    const E *grad_mean, *grad_variance, *mean;
+    const int32_t* count;
+
+    // The gradient with respect to a view's value, in place of the value.
+    template <class A>
+    void slopes(const int64_t* offset, int64_t first, int64_t pixels, A* values) const {
+        A loaded[3][kRun];
+        const A* rows[3];
+        load_rows<E>({grad_mean, offset, 1}, 1, first, pixels, loaded[0], &rows[0]);
+        load_rows<E>({grad_variance, offset, 1}, 1, first, pixels, loaded[1], &rows[1]);
+        load_rows<E>({mean, offset, 1}, 1, first, pixels, loaded[2], &rows[2]);
+        arithmetic_kernels(A()).slopes(rows[0], rows[1], rows[2], count + *offset + first, pixels, values);
+    }
+};
+
+}  // namespace
+
+void gather_adjoint(int dtype, bool sum_views, const Shape& shape, const Taps& taps, const Planes& source,
+                    const Planes& destination, int64_t threads) {
+    with_element(dtype, [&](auto element) {
+        using E = decltype(element);
+        using A = typename Arithmetic<E>::type;
+        const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, taps.sample_stride));
+        const Blocks blocks(shape, taps.sample_stride, kernels.lanes);
+        const auto begin_view = [&](int64_t block, int64_t n, A*) {
+            Offsets from;
+            const int64_t planes = blocks.offsets(block, n, source, from.data());
+            return [=, &kernels, &source](const TapRun<A>& run, int64_t first, A* loaded, const A** rows) {
+                load_rows<E>({static_cast<const E*>(source.data), from.data(), planes}, kernels.lanes, first, run.count,
+                             loaded, rows);
+                return true;
+            };
+        };
+        add_transposed(kernels, blocks, shape.views, sum_views, taps, {dtype, destination, false}, 0, threads,
+                       begin_view);
+    });
+}
+
+void reduce_backward(int dtype, const Shape& shape, const Taps& taps, const Planes& source, const void* grad_mean,
+                     const void* grad_variance, const void* mean, const int32_t* count, void* grad_source,
+                     int64_t threads) {
+    const Planes destination = contiguous_planes(grad_source, shape.views, shape.channels, taps.source_pixels);
+    const Planes slices = contiguous_planes(nullptr, 1, shape.channels, taps.pixels);
+    with_element(dtype, [&](auto element) {
+        using E = decltype(element);
+        using A = typename Arithmetic<E>::type;
+        const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, taps.sample_stride));
+        const Blocks blocks(shape, taps.sample_stride, kernels.lanes);
+        const Reduced<E> reduced = {static_cast<const E*>(grad_mean), static_cast<const E*>(grad_variance),
+                                    static_cast<const E*>(mean), count};
+        const auto begin_view = [&](int64_t block, int64_t n, A* view) {
+            Offsets from, slice;
+            const int64_t planes = blocks.offsets(block, n, source, from.data());
+            blocks.offsets(block, 0, slices, slice.data());
+            load_block<E>(kernels, {static_cast<const E*>(source.data), from.data(), planes}, 0, taps.source_pixels,
+                          view);
+            return [=, &kernels, &reduced](const TapRun<A>& run, int64_t first, A* loaded, const A** rows) {
+                A* values[kMaxLanes];
+                for (int64_t l = 0; l < kMaxLanes; ++l) values[l] = loaded + l * kRun;
+                if (!kernels.gather(run, view, A(0), values)) return false;
+                for (int64_t l = 0; l < planes; ++l) reduced.slopes(slice.data() + l, first, run.count, values[l]);
+                for (int64_t l = 0; l < kernels.lanes; ++l) rows[l] = values[std::min(l, planes - 1)];
+                return true;
+            };
+        };
+        add_transposed(kernels, blocks, shape.views, false, taps, {dtype, destination, false}, taps.source_pixels,
+                       threads, begin_view);
+    });
+}
+
+}  // namespace spuproj::cpu

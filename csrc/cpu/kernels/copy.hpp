@@ -1,0 +1,36 @@
+// Nearest taps: elements are taken as they are, of whatever type.
+#pragma once
+
+#include "cpu/kernels/tap_run.hpp"
+
+namespace spuproj::cpu {
+namespace {
+
+template <class U, bool Fills>
+inline void copy_all(const int32_t* index, int64_t count, const U* from, U fill, int64_t pixel_stride, U* to) {
+    for (int64_t start = 0; start < count; start += kRun) {
+        const int64_t run = least(kRun, count - start);
+        // Points without a source read pixel 0, and keep nothing of it: no branch to mispredict.
+        int32_t read[kRun];
+        U kept[kRun];
+        for (int64_t p = 0; p < run; ++p) {
+            const int32_t stored = index[start + p];
+            read[p] = stored == -1 ? 0 : static_cast<int32_t>(source_index(stored));
+            kept[p] = static_cast<U>(stored == -1 ? U(0) : ~U(0));
+        }
+        for (int64_t p = 0; p < run; ++p) {
+            const U value = static_cast<U>(from[read[p]] & kept[p]);
+            to[(start + p) * pixel_stride] = Fills ? static_cast<U>(value | (fill & ~kept[p])) : value;
+        }
+    }
+}
+
+template <class U>
+void copy(const int32_t* index, int64_t count, const void* source, uint64_t fill, int64_t pixel_stride,
+          void* destination) {
+    const auto run = static_cast<U>(fill) == 0 ? copy_all<U, false> : copy_all<U, true>;
+    run(index, count, static_cast<const U*>(source), static_cast<U>(fill), pixel_stride, static_cast<U*>(destination));
+}
+
+}  // namespace
+}  // namespace spuproj::cpu

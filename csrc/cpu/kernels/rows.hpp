@@ -1,0 +1,57 @@
+// Rows of values: read from elements of a type, and written as elements of one.
+#pragma once
+
+#include <type_traits>
+
+#include "cpu/kernels/table.hpp"
+#include "cpu/kernels/vector.hpp"
+
+namespace spuproj::cpu {
+namespace {
+
+template <class E, class A = typename Arithmetic<E>::type>
+void load_row(const E* from, int64_t count, A* row) {
+    int64_t p = 0;
+#if defined(__F16C__)
+    if constexpr (std::is_same_v<E, Float16>)
+        for (; p + 8 <= count; p += 8) store_vector<float, 8>(row + p, load_halves(from + p));
+#endif
+    for (; p < count; ++p) row[p] = load(from[p]);
+}
+
+template <class A, class O>
+inline void convert_row(const A* row, int64_t count, O* to) {
+    int64_t p = 0;
+#if defined(__F16C__)
+    if constexpr (std::is_same_v<A, float> && std::is_same_v<O, Float16>)
+        for (; p + 8 <= count; p += 8) store_halves(to + p, load_vector<float, 8>(row + p));
+#endif
+    for (; p < count; ++p) store(to[p], row[p]);
+}
+
+template <class A, class O>
+void write(const A* row, int64_t count, bool stream, void* to) {
+    const int64_t bytes = count * static_cast<int64_t>(sizeof(O));
+    char* out = static_cast<char*>(to);
+    // Streaming pays where whole cache lines are written.
+    if (!stream || bytes % kLineBytes != 0 || reinterpret_cast<uintptr_t>(to) % kLineBytes != 0)
+        return convert_row(row, count, static_cast<O*>(to));
+    O converted[kRun];
+    const void* from = row;
+    if constexpr (!std::is_same_v<A, O>) {
+        convert_row(row, count, converted);
+        from = converted;
+    }
+    const char* values = static_cast<const char*>(from);
+    for (int64_t at = 0; at < bytes; at += kRegisterBytes) stream_vector(out + at, load_vector(values + at));
+}
+
+template <class A, class O>
+void write_pixels(const A* rows, int64_t planes, int64_t count, int64_t pixel_stride, void* to) {
+    O* pixel = static_cast<O*>(to);
+    for (int64_t p = 0; p < count; ++p, pixel += pixel_stride)
+        for (int64_t l = 0; l < planes; ++l) store(pixel[l], rows[l * kRun + p]);
+}
+
+}  // namespace
+}  // namespace spuproj::cpu

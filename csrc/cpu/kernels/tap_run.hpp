@@ -1,0 +1,87 @@
+// What a run of taps, or a group of taps that are worked on together, has in common.
+#pragma once
+
+#include "cpu/kernels/table.hpp"
+#include "cpu/kernels/vector.hpp"
+#include "spuproj/taps.hpp"
+
+namespace spuproj::cpu {
+namespace {
+
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// Whether any of taps [first, last) has a source.
+template <class A>
+inline bool any_source(const TapRun<A>& taps, int64_t first, int64_t last) {
+    int32_t all = -1;
+    for (int64_t p = first; p < last; ++p) all &= taps.index[p];
+    return all != -1;
+}
+
+template <class A>
+inline bool any_source(const TapRun<A>& taps) {
+    for (int64_t start = 0; start < taps.count; start += kRun)
+        if (any_source(taps, start, least(start + kRun, taps.count))) return true;
+    return false;
+}
+
+// Whether every tap blends four pixels.
+template <class A>
+inline bool all_blend(const TapRun<A>& taps) {
+    int32_t any = 0;
+    for (int64_t p = 0; p < taps.count; ++p) any |= taps.index[p];
+    return any >= 0;
+}
+
+enum class Group {
+    kBlend,    // every tap blends four pixels
+    kPartial,  // so do some, and the others have no source
+    kNone,     // no tap has a source
+    kMixed     // anything else, or fewer taps than a group has
+};
+
+// Of the W taps from `start` on.
+template <int W, class A>
+inline Group group_at(const TapRun<A>& taps, int64_t start) {
+    if (taps.count - start < W) return Group::kMixed;
+#if defined(__AVX__)
+    if constexpr (W == 8) {
+        const Vector<int32_t, 8> index = load_vector<int32_t, 8>(taps.index + start);
+        const int marked = sign_bits(index), none = sign_bits(index == -1);
+        if (marked == 0) return Group::kBlend;
+        if (marked != none) return Group::kMixed;
+        return none == 0xff ? Group::kNone : Group::kPartial;
+    }
+#endif
+    int32_t low = taps.index[start], high = low;
+    for (int p = 1; p < W; ++p) {
+        low = taps.index[start + p] < low ? taps.index[start + p] : low;
+        high = taps.index[start + p] > high ? taps.index[start + p] : high;
+    }
+    if (low >= 0) return Group::kBlend;
+    if (low < -1) return Group::kMixed;
+    return high >= 0 ? Group::kPartial : Group::kNone;
+}
+
+// Which pixel a tap of a group reads: in a partial group those without a source read pixel 0, where the others show
+// that there are four pixels to blend.
+template <bool Partial>
+inline int64_t readable(int32_t index) {
+    return Partial && index < 0 ? 0 : index;
+}
+
+// All ones for the taps of a group that have a source, else zero.
+template <class T, int W>
+inline Vector<Integer<T>, W> validity(const int32_t* index) {
+    return __builtin_convertvector(load_vector<int32_t, W>(index) != -1, Vector<Integer<T>, W>);
+}
+
+// The values of those taps, and `fill` for the others.
+template <bool Partial, class T, int W>
+inline Vector<T, W> filled(const int32_t* index, Vector<T, W> values, T fill) {
+    if constexpr (!Partial) return values;
+    return validity<T, W>(index) ? values : repeated<T, W>(fill);
+}
+
+}  // namespace
+}  // namespace spuproj::cpu

@@ -1,0 +1,95 @@
+// Azimuthal projections. A profile L maps the polar angle theta on the unit sphere to a distance L(theta) in the plane.
+#pragma once
+
+#include "spuproj/platform.hpp"
+
+namespace spuproj {
+
+constexpr double kPi = 3.14159265358979323846;
+// A polar angle this little beyond 90 degrees, in its cosine, counts as 90 degrees.
+constexpr double kCosineTolerance = 1e-12;
+
+struct PolarAngle {
+    double sine, cosine;
+};
+
+struct Distance {
+    double value;
+    bool valid;  // whether the polar angle lies in the profile's domain
+};
+
+// Each profile has its name, the largest distance L (HUGE_VAL where there is none), the polar angle with L(theta) = s
+// for 0 <= s <= kLargest, and L of an angle whose sine is >= 0.
+struct Gnomonic {
+    static constexpr const char* kName = "gnomonic";
+    static constexpr double kLargest = HUGE_VAL;
+    SPUPROJ_HD static PolarAngle inverse(double s) {
+        const double cosine = 1.0 / std::sqrt(1.0 + s * s);
+        return {s * cosine, cosine};
+    }
+    SPUPROJ_HD static Distance forward(double sine, double cosine) { return {sine / cosine, cosine > 0.0}; }
+};
+
+struct Stereographic {
+    static constexpr const char* kName = "stereographic";
+    static constexpr double kLargest = HUGE_VAL;
+    SPUPROJ_HD static PolarAngle inverse(double s) {
+        const double q = 0.25 * s * s;
+        return {s / (1.0 + q), (1.0 - q) / (1.0 + q)};
+    }
+    SPUPROJ_HD static Distance forward(double sine, double cosine) {
+        // The second form keeps its digits where 1 + cosine cancels.
+        if (cosine >= 0.0) return {2.0 * sine / (1.0 + cosine), true};
+        return {2.0 * (1.0 - cosine) / sine, sine > 0.0};
+    }
+};
+
+struct Equidistant {
+    static constexpr const char* kName = "equidistant";
+    static constexpr double kLargest = kPi;
+    SPUPROJ_HD static PolarAngle inverse(double s) { return {std::sin(s), std::cos(s)}; }
+    SPUPROJ_HD static Distance forward(double sine, double cosine) { return {std::atan2(sine, cosine), true}; }
+};
+
+struct EqualArea {
+    static constexpr const char* kName = "equal_area";
+    static constexpr double kLargest = 2.0;
+    SPUPROJ_HD static PolarAngle inverse(double s) {
+        const double q = 0.25 * s * s;
+        return {s * std::sqrt(1.0 - q), 1.0 - 2.0 * q};
+    }
+    SPUPROJ_HD static Distance forward(double sine, double cosine) {
+        if (cosine >= 0.0) return {sine * std::sqrt(2.0 / (1.0 + cosine)), true};
+        return {std::sqrt(2.0 * (1.0 - cosine)), true};
+    }
+};
+
+struct Orthographic {
+    static constexpr const char* kName = "orthographic";
+    static constexpr double kLargest = 1.0;
+    SPUPROJ_HD static PolarAngle inverse(double s) { return {s, std::sqrt((1.0 - s) * (1.0 + s))}; }
+    SPUPROJ_HD static Distance forward(double sine, double cosine) { return {sine, cosine >= -kCosineTolerance}; }
+};
+
+template <class... P>
+struct ProfileList {
+    static constexpr int kCount = sizeof...(P);
+};
+
+// A profile's place in this list is its code in geometry tables, the same as in spuproj/geometry.py.
+using Profiles = ProfileList<Gnomonic, Stereographic, Equidistant, EqualArea, Orthographic>;
+
+// Calls with the profile of a code; returns false, without a call, where no profile has the code.
+template <class Call, class... P>
+SPUPROJ_HD static inline bool with_profile(double code, ProfileList<P...>, const Call& call) {
+    double place = 0.0;
+    return ((code == place++ && (call(P()), true)) || ...);
+}
+
+// Whether a distance lies in the profile's range; one beyond its end by no more than the tolerance counts as on it.
+template <class P>
+SPUPROJ_HD static inline bool in_range(P, double s, double tolerance) {
+    return P::kLargest < HUGE_VAL ? s <= P::kLargest + tolerance : s * s < HUGE_VAL;
+}
+
+}  // namespace spuproj

@@ -1,0 +1,71 @@
+"""What a backend is: the kernels behind the ops, on tensors that ``spuproj.ops`` has checked and allocated."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from spuproj.backends.prepared import PreparedStore
+from spuproj.backends.taps import Sampling
+from spuproj.result import Result
+
+Launch = Callable[..., None]
+"""Makes a call again, from the addresses of the tensors that it reads and of those that it writes, in their order."""
+
+Moments = tuple[Tensor, Tensor, Tensor, Tensor]
+"""What the gradient of ``reduce`` is made of, ``[B, C, H, W]`` each: grad_mean, grad_variance, mean, count."""
+
+
+class Backend(ABC):
+    """Four kernels, from which all ops follow. They write into dense memory that they are given; no tensor is empty.
+
+    A geometry ``[N, 19]`` or ``[B, N, 19]`` and a sampling say which pixels read which. What is read may have any
+    strides. Each kernel may return what makes the same call again, on tensors of the same shapes, strides and dtypes.
+
+    Args:
+        limit: bytes of what is prepared for geometries and kept.
+    """
+
+    def __init__(self, limit: int = 0) -> None:
+        self.prepared = PreparedStore(limit)
+
+    def empty(self, result: Result, device: torch.device) -> Tensor:
+        """Memory for a result."""
+        return result.empty(device)
+
+    def maker(self, result: Result, like: Tensor) -> Callable[[], Tensor]:
+        """What gives memory for such a result again and again; ``like`` is one."""
+        return partial(self.empty, result, like.device)
+
+    @abstractmethod
+    def gather(
+        self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor, fill: float
+    ) -> Launch | None:
+        """Every point's value, ``[B, N, C, ., .]``, of any dtype: blended, or taken as it is where that can be.
+
+        Args:
+            source: ``[B, C, ., .]``, which all views read, or ``[B, N, C, ., .]``.
+            geometry, sampling: see the class.
+            result: to be written; dense, or channels-last view by view. Of a stack it has the dtype.
+            fill: what points without a source get; 0 where the source is a stack.
+        """
+
+    @abstractmethod
+    def gather_adjoint(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor) -> Launch | None:
+        """The transpose: ``[B, N, C, ., .]`` to ``[B, N, C, ., .]``, or to its sum over the views, ``[B, C, ., .]``."""
+
+    @abstractmethod
+    def reduce(
+        self, stack: Tensor, geometry: Tensor, sampling: Sampling, mean: Tensor, variance: Tensor, count: Tensor
+    ) -> Launch | None:
+        """Mean, population variance and count over the views that show a pixel; zeros where none does."""
+
+    @abstractmethod
+    def reduce_backward(
+        self, stack: Tensor, geometry: Tensor, sampling: Sampling, moments: Moments, grad_stack: Tensor
+    ) -> Launch | None:
+        """Gradient of ``reduce`` with respect to its stack."""

@@ -1,0 +1,136 @@
+"""Taps: which pixels each point reads, and how they are blended; and which points read each pixel.
+
+They depend on the geometry and the sizes alone, so that they are made once (``spuproj.backends.prepared``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+PIXELS = 2**31 - 2
+"""Pixels that a plane which is read may have: indices have 31 bits, of which two values say something else."""
+
+ENTRIES = 2**31 - 1
+"""Entries that the transpose of one view may have, four for each point."""
+
+
+class Sampling(NamedTuple):
+    """What taps depend on beside the geometry.
+
+    Attributes:
+        size: (height, width) of what reads: views, or with ``inverse`` slices.
+        source: (height, width) of what is read.
+        inverse: whether a slice reads the view.
+        nearest: whether taps read one pixel instead of blending four.
+        border: whether points beyond the source's rectangle read its nearest pixel.
+        precision: dtype of the fractions.
+    """
+
+    size: tuple[int, int]
+    source: tuple[int, int]
+    inverse: bool
+    nearest: bool
+    border: bool
+    precision: torch.dtype
+
+    @property
+    def pixels(self) -> int:
+        """Pixels that read."""
+        return self.size[0] * self.size[1]
+
+
+def sampling_of(
+    reads: Tensor, source: Tensor, interpolation: str, *, inverse: bool, padding: str = "constant"
+) -> Sampling:
+    """How the pixels of one tensor ``[..., h, w]`` read those of another. Raises ValueError for too large a source."""
+    height, width = source.shape[-2:]
+    if height * width > PIXELS:
+        raise ValueError(f"a plane that is read must have at most {PIXELS} pixels, got {height} x {width}")
+    return Sampling(
+        (reads.shape[-2], reads.shape[-1]),
+        (height, width),
+        inverse,
+        interpolation == "nearest",
+        padding == "border",
+        torch.float64 if source.dtype == torch.float64 else torch.float32,
+    )
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Taps of every pixel of N or B N views or slices of P pixels.
+
+    Attributes:
+        index: ``[N, P]`` or ``[B, N, P]`` int32. From 0 on: the upper left of the four source pixels that are blended.
+            -1: no source. Below: source pixel -2 - index, of which a fraction is zero, so that the neighbour on that
+            side is not touched.
+        fraction_y: likewise, the share of the pixel below.
+        fraction_x: likewise, the share of the pixel to the right.
+        source: (height, width) of the source.
+    """
+
+    index: Tensor
+    fraction_y: Tensor
+    fraction_x: Tensor
+    source: tuple[int, int]
+
+    @property
+    def valid(self) -> Tensor:
+        """Whether a tap has a source."""
+        return self.index != -1
+
+    @property
+    def pixel(self) -> Tensor:
+        """The upper left source pixel, int64; -1 without a source."""
+        return torch.where(self.index < -1, -2 - self.index.long(), self.index.long())
+
+    def corners(self) -> tuple[Tensor, Tensor, Tensor]:
+        """``[..., P, 4]``: the source pixels of every tap, their weights, and whether they are read at all."""
+        y, x, width = self.fraction_y, self.fraction_x, self.source[1]
+        pixels = torch.stack([self.pixel + step for step in (0, 1, width, width + 1)], dim=-1)
+        weights = torch.stack([(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x], dim=-1)
+        # A weight of zero must not carry NaN or Inf to a pixel that the tap does not touch.
+        return pixels, weights, self.valid.unsqueeze(-1) & (weights > 0)
+
+
+def encoded(pixel: Tensor, fraction_y: Tensor, fraction_x: Tensor) -> Tensor:
+    """The int32 index of taps whose upper left source pixel is this; -1 without a source."""
+    blends = (fraction_y > 0) & (fraction_x > 0)
+    return torch.where((pixel < 0) | blends, pixel, -2 - pixel).int()
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """The points that read each of the Q source pixels, for N or B N views with 4 P entries each.
+
+    Attributes:
+        start: ``[..., Q + 1]`` int32; entries ``start[q]`` to ``start[q + 1]`` read pixel q.
+        pixel: ``[..., 4 P]`` int32, the points in ascending order.
+        weight: ``[..., 4 P]``, theirs.
+    """
+
+    start: Tensor
+    pixel: Tensor
+    weight: Tensor
+
+
+def transpose_of(taps: Taps) -> Transpose:
+    """Sorts the corners of all taps by the source pixel that they read; a stable sort gives equal bits each time.
+
+    Raises ValueError for views whose entries 32 bits cannot count.
+    """
+    if 4 * taps.index.shape[-1] > ENTRIES:
+        raise ValueError(f"views must have at most {ENTRIES // 4} pixels here, got {taps.index.shape[-1]}")
+    corner, weight, reads = taps.corners()
+    count = taps.source[0] * taps.source[1]
+    key, order = torch.where(reads, corner, count).flatten(-2).sort(dim=-1, stable=True)
+    bounds = torch.arange(count + 1, dtype=key.dtype, device=key.device).expand(*key.shape[:-1], -1).contiguous()
+    return Transpose(
+        start=torch.searchsorted(key, bounds, out_int32=True),
+        pixel=(order // 4).int(),
+        weight=weight.flatten(-2).gather(-1, order),
+    )

@@ -1,0 +1,153 @@
+"""What people pass to the ops, as plain tensors: subclasses of tensors, NumPy arrays, with and without a batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Restore = Callable[[Tensor], Any]
+
+
+def plain_tensor(value: Any, argument: str) -> Tensor:
+    """A tensor without what a subclass such as MONAI's MetaTensor adds, on the same memory and graph.
+
+    Raises TypeError where the value is no tensor.
+    """
+    kind = type(value)
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{argument} must be a torch tensor, got {kind.__name__}; {_remedy(value, argument)}")
+    if kind is Tensor or kind is nn.Parameter:
+        return value
+    # Subclasses that take part in dispatch (fake tensors, traced ones, distributed ones) are what torch works with.
+    return value if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__ else value.as_subclass(Tensor)
+
+
+def opened(value: Any, argument: str, rank: int, size: tuple[int, int]) -> tuple[Tensor, Restore]:
+    """What a user passes, as the plain tensor of full rank that an op takes, and what gives results back in kind.
+
+    Args:
+        value: a tensor, or a NumPy array. An array that torch cannot share (read-only, negative strides, foreign byte
+            order) is copied.
+        argument: its name.
+        rank: 4 for ``[B, C, H, W]``, 5 for ``[B, N, C, h, w]``. The value may come without B, or without B and C; its
+            results then do too.
+        size: (height, width) that it must end in.
+
+    Raises:
+        TypeError: for anything else, a masked array, or an array of a dtype that torch does not have.
+        ValueError: for other axes or another size.
+    """
+    if type(value) is Tensor and value.dim() == rank and value.shape[-2:] == size:
+        return value, _as_it_is
+    if isinstance(value, np.ndarray):
+        tensor = array_tensor(value, argument)
+    elif isinstance(value, Tensor):
+        tensor = plain_tensor(value, argument)
+    else:
+        kind = type(value).__name__
+        raise TypeError(f"{argument} must be a torch tensor or a NumPy array, got {kind}; {_remedy(value, argument)}")
+    check_size(tensor, size, rank, argument)
+    missing, in_kind = rank - tensor.dim(), _to_numpy if isinstance(value, np.ndarray) else _as_it_is
+    return full_rank(tensor, missing), lambda result: in_kind(given_rank(result, missing))
+
+
+def _as_it_is(result: Tensor) -> Tensor:
+    return result
+
+
+def plain_number(value: Any, argument: str) -> float:
+    """A Python number of a number, or of an array or tensor of one. Raises TypeError otherwise."""
+    if isinstance(value, (int, float)):
+        return float(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
+    one = isinstance(value, (np.ndarray, np.generic, Tensor)) and math.prod(value.shape) == 1
+    item = value.item() if one else value
+    if not isinstance(item, (int, float)):
+        raise TypeError(f"{argument} must be a number, got {value!r}")
+    return item
+
+
+def whole_numbers(value: Any, argument: str) -> Tensor:
+    """Whole numbers, int64, or a mask, bool, of a number, a list, an array or a tensor. Raises TypeError otherwise."""
+    if isinstance(value, Tensor):
+        numbers = plain_tensor(value, argument)
+    else:
+        array = np.asarray([] if isinstance(value, (list, tuple)) and not value else value)
+        array = array.astype(np.int64) if array.dtype.kind in "iu" or array.size == 0 else array
+        numbers = torch.from_numpy(np.array(array)) if array.dtype.kind in "ib" else torch.empty(0, device="cpu")
+    whole = numbers.dtype == torch.bool or not (numbers.dtype.is_floating_point or numbers.dtype.is_complex)
+    if not whole or (numbers.dtype == torch.bool and numbers.dim() == 0):
+        raise TypeError(f"{argument} must be whole numbers or a mask, got {value!r}")
+    return numbers if numbers.dtype == torch.bool else numbers.to(torch.int64)
+
+
+def _remedy(value: Any, argument: str) -> str:
+    if argument in ("geometry", "table"):
+        return "pass views.geometry, or the table() of a Geometry"
+    if isinstance(value, np.ndarray):
+        return f"pass torch.from_numpy({argument}), or use the methods of Views, which take arrays"
+    if isinstance(value, (list, tuple)):
+        return f"stack it first, with torch.stack({argument}) or torch.as_tensor({argument})"
+    return f"convert it first, with numpy.asarray({argument}, dtype='float32'), channels before rows and columns"
+
+
+def array_tensor(array: NDArray[Any], argument: str) -> Tensor:
+    """A tensor of an array, on its memory where that can be. Raises TypeError for a dtype that torch does not have."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{argument} must not be a masked array; fill it first, with {argument}.filled(0)")
+    native = np.require(array, dtype=array.dtype.newbyteorder("="), requirements=["W"])
+    if any(stride < 0 for stride in native.strides):
+        native = native.copy()
+    try:
+        return torch.from_numpy(native.view(np.ndarray))
+    except TypeError:
+        raise TypeError(f"{argument} must be of a dtype that torch has, got {array.dtype}") from None
+
+
+def _to_numpy(result: Tensor) -> NDArray[Any]:
+    if result.dtype == torch.bfloat16:
+        raise TypeError("out_dtype must be one that NumPy has where an array is given, got torch.bfloat16")
+    array: NDArray[Any] = result.numpy()
+    return array
+
+
+_AXES = {
+    4: {2: "[H, W]", 3: "[C, H, W]", 4: "[B, C, H, W]"},
+    5: {3: "[N, h, w]", 4: "[N, C, h, w]", 5: "[B, N, C, h, w]"},
+}
+"""The axes that a tensor of full rank may come with, by their number."""
+
+
+def check_size(tensor: Tensor, size: tuple[int, int], rank: int, argument: str) -> None:
+    """Raises ValueError where a tensor has none of the axes of that full rank, or ends in another size."""
+    shape, allowed = tuple(tensor.shape), _AXES[rank]
+    if len(shape) in allowed and shape[-2:] == size:
+        return
+    if len(shape) >= 3 and shape[-3:-1] == size:
+        raise ValueError(
+            f"{argument} must end in (height, width), {size}, got the shape {shape}, which looks like a volume with "
+            f"its slices (or channels) last; bring that axis to the front, with {argument}.movedim(-1, 0), or "
+            f"numpy.moveaxis({argument}, -1, 0) for an array"
+        )
+    if len(shape) not in allowed:
+        raise ValueError(f"{argument} must have the axes {' or '.join(allowed.values())}, got the shape {shape}")
+    raise ValueError(f"{argument} must end in the pixel size of these views, {size}, got {shape[-2:]}")
+
+
+def full_rank(tensor: Tensor, missing: int) -> Tensor:
+    """The tensor with the axes that it lacks, of length one: B, or C and B."""
+    if missing == 2:
+        tensor = tensor.unsqueeze(-3)
+    return tensor.unsqueeze(0) if missing else tensor
+
+
+def given_rank(result: Tensor, missing: int) -> Tensor:
+    """A result without the axes that ``full_rank`` has added."""
+    if missing:
+        result = result.squeeze(0)
+    return result.squeeze(-3) if missing == 2 else result

@@ -1,0 +1,118 @@
+"""What is prepared for a geometry is made once, found again, bounded, and never used for other numbers."""
+
+import gc
+
+import pytest
+import torch
+
+from helpers import noise, random_geometry
+from spuproj.backends import cpu, prepared
+from spuproj.ops import OPS, run
+
+SIZE, VIEW_SIZE = (13, 17), (11, 15)
+IMAGE = noise(2, 3, *SIZE)
+
+
+@pytest.fixture
+def backend(monkeypatch):
+    """A CPU backend of its own that counts how often taps are built."""
+    fresh, made = cpu.CpuBackend(), []
+    build = cpu._cpu.build_taps
+    monkeypatch.setattr(cpu._cpu, "build_taps", lambda *given: made.append(given) or build(*given))
+    fresh.made = made
+    return fresh
+
+
+def table(seed=0):
+    return random_geometry(seed, SIZE, VIEW_SIZE, "gnomonic", "equidistant", views=2).table()
+
+
+def project(backend, given, image=IMAGE, **options):
+    values = {"interpolation": "bilinear", "padding": "constant", "fill": 0, **options}
+    return run(OPS["project"], backend, (image, given, VIEW_SIZE, *values.values()))
+
+
+def calls(backend, given):
+    return len(backend.prepared.find(given).calls)
+
+
+def test_a_second_call_builds_nothing_and_gives_the_same(backend):
+    given = table()
+    first, second = project(backend, given), project(backend, given)
+    assert torch.equal(first, second)
+    assert first.data_ptr() != second.data_ptr()
+    assert (len(backend.made), calls(backend, given)) == (1, 1)
+
+
+def test_a_call_of_another_shape_dtype_stride_or_option_is_a_call_of_its_own(backend):
+    given = table()
+    for n, image in enumerate(
+        [IMAGE, IMAGE[:1], IMAGE[:, :2], IMAGE.flip(1), IMAGE.movedim(0, 1).contiguous().movedim(0, 1)]
+    ):
+        expected = project(cpu.CpuBackend(), given, image)
+        assert torch.equal(project(backend, given, image), expected)
+        assert torch.equal(project(backend, given, image), expected), n
+    assert project(backend, given, IMAGE.double()).dtype == torch.float64
+    assert not torch.equal(project(backend, given, fill=2), project(backend, given, fill=3))
+
+
+def test_what_is_copied_before_it_is_read_is_not_kept(backend):
+    given, image = table(), IMAGE.mT.contiguous().mT
+    assert torch.equal(project(backend, given, image), project(backend, given))
+    assert calls(backend, given) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda given: given[0, 2].mul_(1.5),
+        lambda given: given.numpy().__setitem__((0, 0), 3.0),
+        lambda given: given.copy_(table(5)),
+        lambda given: given.set_(table(6)),
+        lambda given: given.resize_(1, 19),
+    ],
+    ids=["in place", "through numpy", "copied", "other memory", "fewer views"],
+)
+def test_a_changed_table_is_prepared_anew(backend, change):
+    given = table()
+    project(backend, given)
+    change(given)
+    assert torch.equal(project(backend, given), project(cpu.CpuBackend(), given.clone()))
+    assert len(backend.made) == 3
+
+
+def test_a_table_that_dies_takes_everything_with_it(backend):
+    given, other = table(), table(1)
+    project(backend, given), project(backend, other)
+    del given
+    gc.collect()
+    assert len(backend.prepared) == 1
+    project(backend, other)
+    assert len(backend.made) == 2
+
+
+def test_the_geometry_that_was_used_longest_ago_goes_first_also_where_calls_are_repeated(backend):
+    tables = [table(seed) for seed in range(3)]
+    project(backend, tables[0])
+    backend.prepared.limit = 2 * next(iter(backend.prepared._tables.values())).nbytes
+    for used in (1, 0, 0, 2):
+        project(backend, tables[used])
+    assert [backend.prepared.find(each) is not None for each in tables] == [True, False, True]
+
+
+def test_taps_beyond_the_limit_are_made_each_time_and_displace_nothing(backend):
+    small, given = table(), table(1)
+    project(backend, small)
+    backend.prepared.limit = backend.prepared.find(small).nbytes
+    large = noise(1, 1, *SIZE)
+    for _ in range(2):
+        run(OPS["project"], backend, (large, given, (40, 40)))
+    assert len(backend.made) == 3
+    assert backend.prepared.find(small) is not None
+
+
+def test_calls_of_many_shapes_are_bounded(backend):
+    given = table()
+    for batch in range(1, prepared.CALLS + 10):
+        project(backend, given, noise(batch, 1, *SIZE))
+    assert 0 < calls(backend, given) <= prepared.CALLS
