@@ -32,7 +32,7 @@ class Geometry:
         scale: ``[...]``, the chart's scale k, in view pixels; k / radius is the magnification at the pole.
         pole: ``[..., 2]``, the view pixel (y, x) at which the pole lands.
         lift: ``[...]``, code (position in ``PROFILES``) of the profile that takes the plane to the sphere.
-        chart: ``[...]``, code of the profile that takes the sphere to the view raster.
+        chart: ``[...]``, code of the profile that takes the sphere to the view.
         rotation: ``[..., 3, 3]``, orthogonal matrix on vectors (y, x, pole); determinant -1 for a mirrored view.
         spacing: ``[..., 2]``, height and width of a slice pixel, in the units of the sphere: 1, 1 makes these pixels.
     """

@@ -54,15 +54,8 @@ def flat_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
     """Taps of every pixel, one view after the other."""
     table = geometry.contiguous()
     taps = _empty_taps((*table.shape[:-1], sampling.pixels), sampling)
-    native = _cpu.Taps(
-        index=taps.index.data_ptr(),
-        fraction_y=taps.fraction_y.data_ptr(),
-        fraction_x=taps.fraction_x.data_ptr(),
-        pixels=sampling.pixels,
-        source_pixels=math.prod(sampling.source),
-        source_width=sampling.source[1],
-        sample_stride=_sample_stride(table, sampling.pixels),
-    )
+    source = math.prod(sampling.source), sampling.source[1]
+    native = _cpu.Taps(*taps.addresses, sampling.pixels, *source, _sample_stride(table, sampling.pixels))
     count, double, threads = table.shape[:-1].numel(), sampling.precision == torch.float64, _tap_threads(taps.index)
     _cpu.build_taps(table.data_ptr(), count, _native_sampling(sampling), *sampling.size, double, native, threads)
     return CpuTaps(taps.index, taps.fraction_y, taps.fraction_x, None, native)
@@ -75,16 +68,8 @@ def tiled_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
     tiles = -(-height // tile[0]) * -(-width // tile[1])
     taps = _empty_taps((*table.shape[:-1], tiles, math.prod(tile)), sampling)
     window = torch.empty(*table.shape[:-1], tiles, 3, dtype=torch.int32, device="cpu")
-    native = _cpu.Tiles(
-        index=taps.index.data_ptr(),
-        fraction_y=taps.fraction_y.data_ptr(),
-        fraction_x=taps.fraction_x.data_ptr(),
-        window=window.data_ptr(),
-        height=height,
-        width=width,
-        source_width=sampling.source[1],
-        sample_stride=_sample_stride(table, tiles),
-    )
+    sizes = height, width, sampling.source[1], _sample_stride(table, tiles)
+    native = _cpu.Tiles(*taps.addresses, window.data_ptr(), *sizes)
     count, double, threads = table.shape[:-1].numel(), sampling.precision == torch.float64, _tap_threads(taps.index)
     _cpu.build_tiles(table.data_ptr(), count, _native_sampling(sampling), double, native, threads)
     return CpuTaps(taps.index, taps.fraction_y, taps.fraction_x, window, native)

@@ -45,15 +45,8 @@ class CudaKernels:
 
     def _taps(self, taps: Taps) -> Any:
         views, pixels = taps.index.shape[-2:]
-        return self._module.Taps(
-            index=taps.index.data_ptr(),
-            fraction_y=taps.fraction_y.data_ptr(),
-            fraction_x=taps.fraction_x.data_ptr(),
-            pixels=pixels,
-            source_pixels=math.prod(taps.source),
-            source_width=taps.source[1],
-            sample_stride=0 if taps.index.dim() == 2 else views * pixels,
-        )
+        sizes = pixels, math.prod(taps.source), taps.source[1], 0 if taps.index.dim() == 2 else views * pixels
+        return self._module.Taps(*taps.addresses, *sizes)
 
     def taps(self, geometry: Tensor, sampling: Sampling) -> Taps:
         table, (height, width) = geometry.contiguous(), sampling.size
@@ -87,14 +80,9 @@ class CudaKernels:
 
     def gather_adjoint(self, source: Tensor, transpose: Transpose, destination: Tensor) -> None:
         views, rows = transpose.start.shape[-2:]
-        native = self._module.Transpose(
-            start=transpose.start.data_ptr(),
-            pixel=transpose.pixel.data_ptr(),
-            weight=transpose.weight.data_ptr(),
-            entries=transpose.pixel.shape[-1],
-            source_pixels=rows - 1,
-            sample_views=0 if transpose.start.dim() == 2 else views,
-        )
+        addresses = (part.data_ptr() for part in (transpose.start, transpose.pixel, transpose.weight))
+        sizes = transpose.pixel.shape[-1], rows - 1, 0 if transpose.start.dim() == 2 else views
+        native = self._module.Transpose(*addresses, *sizes)
         given = (CODES[source.dtype], shape_of(source), native, _planes(source), _planes(destination))
         self._module.gather_adjoint(self._queue(source), *given, sum_views=destination.dim() == 4)
 

@@ -79,6 +79,11 @@ class Taps:
     source: tuple[int, int]
 
     @property
+    def addresses(self) -> tuple[int, int, int]:
+        """Where index and fractions lie."""
+        return self.index.data_ptr(), self.fraction_y.data_ptr(), self.fraction_x.data_ptr()
+
+    @property
     def valid(self) -> Tensor:
         """Whether a tap has a source."""
         return self.index != -1
