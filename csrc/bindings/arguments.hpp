@@ -8,11 +8,30 @@
 
 namespace spuproj::bindings {
 
-using Address = uintptr_t;
+// An address in place of a pointer to the memory of a tensor, which the caller keeps alive; anything else as it is.
+template <class P>
+using Given = std::conditional_t<std::is_pointer_v<P>, uintptr_t, P>;
 
-template <class T>
-T* at(Address address) {
-    return reinterpret_cast<T*>(address);  // NOLINT: the address of a tensor that the caller keeps alive
+template <class P>
+P taken(Given<P> given) {
+    if constexpr (std::is_pointer_v<P>)
+        return reinterpret_cast<P>(given);  // NOLINT
+    else
+        return static_cast<P>(given);
+}
+
+// The function as Python calls it: by position, with addresses, without the GIL.
+template <class Module, class... P>
+void define(Module& m, const char* name, void (*function)(P...)) {
+    m.def(
+        name, [function](Given<P>... given) { function(taken<P>(given)...); },
+        pybind11::call_guard<pybind11::gil_scoped_release>());
+}
+
+// The aggregate T made of its members, of types P, in their order.
+template <class T, class... P>
+T made_of(Given<P>... given) {
+    return T{taken<P>(given)...};
 }
 
 // Reads a tuple of exactly so many integers; false for anything else.
@@ -31,26 +50,14 @@ bool read_integers(pybind11::handle object, int64_t (&integers)[Count]) {
     return true;
 }
 
-inline void define_sampling(pybind11::module_& m) {
+inline void define_sampling_and_taps(pybind11::module_& m) {
     namespace py = pybind11;
     py::class_<Sampling>(m, "Sampling", py::module_local())
-        .def(py::init([](bool inverse, bool nearest, bool border, int64_t source_height, int64_t source_width) {
-                 return Sampling{inverse, nearest, border, source_height, source_width};
-             }),
-             py::arg("inverse"), py::arg("nearest"), py::arg("border"), py::arg("source_height"),
-             py::arg("source_width"));
-}
-
-inline void define_taps(pybind11::module_& m) {
-    namespace py = pybind11;
+        .def(py::init(&made_of<Sampling, bool, bool, bool, int64_t, int64_t>));
     py::class_<Taps>(m, "Taps", py::module_local())
-        .def(py::init([](Address index, Address fraction_y, Address fraction_x, int64_t pixels, int64_t source_pixels,
-                         int64_t source_width, int64_t sample_stride) {
-                 return Taps{at<int32_t>(index), at<void>(fraction_y), at<void>(fraction_x), pixels,
-                             source_pixels,      source_width,         sample_stride};
-             }),
-             py::arg("index"), py::arg("fraction_y"), py::arg("fraction_x"), py::arg("pixels"),
-             py::arg("source_pixels"), py::arg("source_width"), py::arg("sample_stride"));
+        .def(py::init(&made_of<Taps, int32_t*, void*, void*, int64_t, int64_t, int64_t, int64_t>), py::arg("index"),
+             py::arg("fraction_y"), py::arg("fraction_x"), py::arg("pixels"), py::arg("source_pixels"),
+             py::arg("source_width"), py::arg("sample_stride"));
 }
 
 }  // namespace spuproj::bindings
@@ -78,8 +85,7 @@ struct type_caster<spuproj::Planes> {
     bool load(handle object, bool) {
         int64_t numbers[5];
         if (!spuproj::bindings::read_integers(object, numbers)) return false;
-        const auto address = static_cast<spuproj::bindings::Address>(numbers[0]);
-        value = {spuproj::bindings::at<void>(address), numbers[1], numbers[2], numbers[3], numbers[4]};
+        value = {reinterpret_cast<void*>(numbers[0]), numbers[1], numbers[2], numbers[3], numbers[4]};  // NOLINT
         return true;
     }
 };
