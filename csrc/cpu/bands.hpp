@@ -26,10 +26,10 @@ inline int64_t pixels_of(const Band& band) { return band.last - band.first; }
 
 // The accumulated band to the block's planes of view n.
 template <class A>
-void store_band(const LaneKernels<A>& kernels, const Blocks& blocks, int64_t block, int64_t n, const A* accumulator,
+void store_band(const LaneKernels<A>& kernels, const Chunks& blocks, int64_t block, int64_t n, const A* accumulator,
                 const Band& band, const Output& output) {
     int64_t to[kMaxLanes];
-    const int64_t planes = blocks.offsets(block, n, output.planes, to);
+    const int64_t planes = offsets_of(blocks, block, n, output.planes, to);
     Writer<A> writer(kernels, output, to, planes, A(0));
     for_each_run(band.first, band.last, [&](int64_t first, int64_t count) {
         kernels.deinterleave(accumulator + (first - band.first) * kernels.lanes, count, writer.begin(first, count));

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "cpu/simd.hpp"
+#include "spuproj/chunks.hpp"
 #include "spuproj/cpu.hpp"
 
 namespace spuproj::cpu {
@@ -44,34 +45,13 @@ struct PlaneSet {
     int64_t planes;
 };
 
-// The (b, c) planes in blocks of at most `lanes` that share their taps.
-class Blocks {
- public:
-    Blocks(const Shape& shape, int64_t sample_stride, int64_t lanes)
-        : channels_(shape.channels),
-          planes_per_group_(sharing_planes(shape, sample_stride)),
-          per_group_(ceiling(planes_per_group_, lanes)),
-          count_(per_group_ * (sample_stride == 0 ? 1 : shape.batch)),
-          lanes_(lanes) {}
-
-    int64_t count() const { return count_; }
-    // Sample whose taps the block uses.
-    int64_t sample(int64_t block) const { return block / per_group_; }
-    // Offsets of the planes of view n; returns how many there are.
-    int64_t offsets(int64_t block, int64_t n, const Planes& planes, int64_t* offset) const {
-        const int64_t first = block % per_group_ * lanes_;
-        const int64_t count = std::min(lanes_, planes_per_group_ - first);
-        for (int64_t l = 0; l < count; ++l) {
-            const int64_t plane = sample(block) * planes_per_group_ + first + l;
-            offset[l] = plane / channels_ * planes.batch_stride + plane % channels_ * planes.channel_stride +
-                        n * planes.view_stride;
-        }
-        return count;
-    }
-
- private:
-    int64_t channels_, planes_per_group_, per_group_, count_, lanes_;
-};
+// Where the planes of a chunk begin in view n of a tensor; returns how many there are.
+inline int64_t offsets_of(const Chunks& chunks, int64_t chunk, int64_t n, const Planes& tensor, int64_t* offset) {
+    ChunkPlanes planes(chunks, chunk);
+    for (int l = 0; l < planes.count(); ++l, planes.advance())
+        offset[l] = planes.offset(tensor) + n * tensor.view_stride;
+    return planes.count();
+}
 
 // Calls body(first, count) for every run of at most `length` pixels in [first, last).
 template <class Body>

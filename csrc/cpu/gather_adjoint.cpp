@@ -12,7 +12,7 @@ using Offsets = std::array<int64_t, kMaxLanes>;
 // begin_view(block, n, scratch) gives what loads a run of these values: load(run, first, loaded, rows) sets rows, from
 // pixel `first` on, perhaps to copies in `loaded`; it returns false where the run has nothing to add.
 template <class A, class BeginView>
-void add_transposed(const LaneKernels<A>& kernels, const Blocks& blocks, int64_t views, bool sum_views,
+void add_transposed(const LaneKernels<A>& kernels, const Chunks& blocks, int64_t views, bool sum_views,
                     const Taps& taps, const Output& output, int64_t scratch_pixels, int64_t threads,
                     const BeginView& begin_view) {
     const int64_t targets = sum_views ? 1 : views, terms = sum_views ? views : 1;
@@ -63,10 +63,10 @@ void gather_adjoint(int dtype, bool sum_views, const Shape& shape, const Taps& t
         using E = decltype(element);
         using A = typename Arithmetic<E>::type;
         const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, taps.sample_stride));
-        const Blocks blocks(shape, taps.sample_stride, kernels.lanes);
+        const Chunks blocks = chunks_of(shape, taps.sample_stride, kernels.lanes);
         const auto begin_view = [&](int64_t block, int64_t n, A*) {
             Offsets from;
-            const int64_t planes = blocks.offsets(block, n, source, from.data());
+            const int64_t planes = offsets_of(blocks, block, n, source, from.data());
             return [=, &kernels, &source](const TapRun<A>& run, int64_t first, A* loaded, const A** rows) {
                 load_rows<E>({static_cast<const E*>(source.data), from.data(), planes}, kernels.lanes, first, run.count,
                              loaded, rows);
@@ -87,13 +87,13 @@ void reduce_backward(int dtype, const Shape& shape, const Taps& taps, const Plan
         using E = decltype(element);
         using A = typename Arithmetic<E>::type;
         const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, taps.sample_stride));
-        const Blocks blocks(shape, taps.sample_stride, kernels.lanes);
+        const Chunks blocks = chunks_of(shape, taps.sample_stride, kernels.lanes);
         const Reduced<E> reduced = {static_cast<const E*>(grad_mean), static_cast<const E*>(grad_variance),
                                     static_cast<const E*>(mean), count};
         const auto begin_view = [&](int64_t block, int64_t n, A* view) {
             Offsets from, slice;
-            const int64_t planes = blocks.offsets(block, n, source, from.data());
-            blocks.offsets(block, 0, slices, slice.data());
+            const int64_t planes = offsets_of(blocks, block, n, source, from.data());
+            offsets_of(blocks, block, 0, slices, slice.data());
             load_block<E>(kernels, {static_cast<const E*>(source.data), from.data(), planes}, 0, taps.source_pixels,
                           view);
             return [=, &kernels, &reduced](const TapRun<A>& run, int64_t first, A* loaded, const A** rows) {

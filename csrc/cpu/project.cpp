@@ -26,7 +26,7 @@ void project_elements(const Shape& shape, const Taps& taps, const Planes& source
                       int64_t threads) {
     using A = typename Arithmetic<E>::type;
     const LaneKernels<A>& kernels = kernels_for<A>(shape, taps, output.planes);
-    const Blocks blocks(shape, taps.sample_stride, kernels.lanes);
+    const Chunks blocks = chunks_of(shape, taps.sample_stride, kernels.lanes);
     const int64_t parts = ceiling(taps.pixels, kUnitPixels);
     SourceBlocks<E> sources(kernels, blocks, taps.source_pixels, source, threads);
     for (int64_t start = 0; start < blocks.count(); start += sources.at_once()) {
@@ -36,7 +36,7 @@ void project_elements(const Shape& shape, const Taps& taps, const Planes& source
             const int64_t part = unit % parts, n = unit / parts % shape.views;
             const int64_t block = start + unit / parts / shape.views;
             int64_t to[kMaxLanes];
-            const int64_t planes = blocks.offsets(block, n, output.planes, to);
+            const int64_t planes = offsets_of(blocks, block, n, output.planes, to);
             Writer<A> writer(kernels, output, to, planes, static_cast<A>(fill));
             const int64_t tap = blocks.sample(block) * taps.sample_stride + n * taps.pixels;
             project_part(taps, tap, part, sources.read(block), writer);

@@ -46,7 +46,7 @@ void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& sourc
                      const Output& variance, int32_t* count, int64_t threads) {
     using A = typename Arithmetic<E>::type;
     const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, tiles.sample_stride));
-    const Blocks blocks(shape, tiles.sample_stride, kernels.lanes);
+    const Chunks blocks = chunks_of(shape, tiles.sample_stride, kernels.lanes);
     const int64_t down = tiles_down(tiles), across = tiles_across(tiles);
     const int64_t most = most_pixels(tiles, tiles.sample_stride == 0 ? 1 : shape.batch, shape.views);
     // Counts are written as any other elements of four bytes.
@@ -55,8 +55,8 @@ void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& sourc
     parallel_for(blocks.count() * down, threads, [&](int64_t unit, Scratch& scratch) {
         const int64_t top = unit % down, block = unit / down;
         int64_t from[kMaxLanes], to[kMaxLanes];
-        const int64_t planes = blocks.offsets(block, 0, source, from);
-        blocks.offsets(block, 0, mean.planes, to);
+        const int64_t planes = offsets_of(blocks, block, 0, source, from);
+        offsets_of(blocks, block, 0, mean.planes, to);
         Writer<A> means(kernels, mean, to, planes, A(0)), variances(kernels, variance, to, planes, A(0));
         ReduceTile<A> work(kernels, shape.views);
         A* windows = scratch.get<A>(most * kernels.lanes);

@@ -13,7 +13,7 @@ constexpr int64_t kUnitPixels = 256 * kRun;
 template <class E, class A = typename Arithmetic<E>::type>
 class SourceBlocks {
  public:
-    SourceBlocks(const LaneKernels<A>& kernels, const Blocks& blocks, int64_t pixels, const Planes& source,
+    SourceBlocks(const LaneKernels<A>& kernels, const Chunks& blocks, int64_t pixels, const Planes& source,
                  int64_t threads)
         : kernels_(kernels), blocks_(blocks), source_(source), pixels_(pixels) {
         in_place_ = std::is_same_v<E, A> && kernels.lanes == 1;
@@ -30,7 +30,7 @@ class SourceBlocks {
         parallel_for((last - first) * parts, threads, [&](int64_t unit, Scratch&) {
             const int64_t block = first + unit / parts, start = unit % parts * kUnitPixels;
             int64_t offset[kMaxLanes];
-            const int64_t planes = blocks_.offsets(block, 0, source_, offset);
+            const int64_t planes = offsets_of(blocks_, block, 0, source_, offset);
             load_block<E>(kernels_, {static_cast<const E*>(source_.data), offset, planes}, start,
                           std::min(pixels_, start + kUnitPixels), at(block) + start * kernels_.lanes);
         });
@@ -41,7 +41,7 @@ class SourceBlocks {
         if constexpr (std::is_same_v<E, A>) {
             int64_t offset[kMaxLanes];
             if (in_place_) {
-                blocks_.offsets(block, 0, source_, offset);
+                offsets_of(blocks_, block, 0, source_, offset);
                 return static_cast<const A*>(source_.data) + offset[0];
             }
         }
@@ -52,7 +52,7 @@ class SourceBlocks {
     A* at(int64_t block) const { return interleaved_ + block % at_once_ * pixels_ * kernels_.lanes; }
 
     const LaneKernels<A>& kernels_;
-    const Blocks& blocks_;
+    const Chunks& blocks_;
     const Planes& source_;
     int64_t pixels_, at_once_;
     bool in_place_;

@@ -20,24 +20,13 @@ void check_profiles(const ViewGeometry* geometry, int64_t count) {
     }
 }
 
-// Stores a tap at position p; its index counts from pixel (row, column), in rows of `width`.
-template <class A>
-void store_tap(const Tap& tap, int64_t row, int64_t column, int64_t width, int64_t p, int32_t* index, void* fraction_y,
-               void* fraction_x) {
-    const A y = static_cast<A>(tap.fraction_y), x = static_cast<A>(tap.fraction_x);
-    static_cast<A*>(fraction_y)[p] = y;
-    static_cast<A*>(fraction_x)[p] = x;
-    index[p] = stored_index(tap.row < 0 ? -1 : (tap.row - row) * width + tap.column - column, y, x);
-}
-
 template <class A>
 void build(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
            const Taps& taps, int64_t threads) {
     parallel_for(count * height, threads, [&](int64_t unit, Scratch&) {
         for (int64_t column = 0; column < width; ++column) {
             const Tap tap = tap_at(geometry[unit / height], sampling, unit % height, column);
-            store_tap<A>(tap, 0, 0, taps.source_width, unit * width + column, taps.index, taps.fraction_y,
-                         taps.fraction_x);
+            store_tap<A>(tap, taps.source_width, taps, unit * width + column);
         }
     });
 }
@@ -76,9 +65,11 @@ void build_tiled(const ViewGeometry* geometry, int64_t count, const Sampling& sa
         tile_taps(geometry[unit / per_view], sampling, tiles, top, left, taps);
         const Window window = window_of(taps, tiles.source_width);
         const int64_t row = window.first / tiles.source_width, column = window.first % tiles.source_width;
-        for (int64_t p = 0; p < kTilePixels; ++p)
-            store_tap<A>(taps[p], row, column, window.columns, unit * kTilePixels + p, tiles.index, tiles.fraction_y,
-                         tiles.fraction_x);
+        for (int64_t p = 0; p < kTilePixels; ++p) {
+            if (taps[p].row >= 0)
+                taps[p] = {taps[p].row - row, taps[p].column - column, taps[p].fraction_y, taps[p].fraction_x};
+            store_tap<A>(taps[p], window.columns, tiles, unit * kTilePixels + p);
+        }
         tiles.window[unit] = window;
     });
 }

@@ -9,15 +9,15 @@ void unproject_elements(const Shape& shape, const Tiles& tiles, const Planes& so
                         int64_t threads) {
     using A = typename Arithmetic<E>::type;
     const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, tiles.sample_stride));
-    const Blocks blocks(shape, tiles.sample_stride, kernels.lanes);
+    const Chunks blocks = chunks_of(shape, tiles.sample_stride, kernels.lanes);
     const int64_t down = tiles_down(tiles), across = tiles_across(tiles);
     const int64_t most = most_pixels(tiles, (tiles.sample_stride == 0 ? 1 : shape.batch) * shape.views, 1);
     // A unit of work is one row of tiles of one view, for one block of planes.
     parallel_for(blocks.count() * shape.views * down, threads, [&](int64_t unit, Scratch& scratch) {
         const int64_t top = unit % down, n = unit / down % shape.views, block = unit / down / shape.views;
         int64_t from[kMaxLanes], to[kMaxLanes];
-        const int64_t planes = blocks.offsets(block, n, source, from);
-        blocks.offsets(block, n, output.planes, to);
+        const int64_t planes = offsets_of(blocks, block, n, source, from);
+        offsets_of(blocks, block, n, output.planes, to);
         Writer<A> writer(kernels, output, to, planes, A(0));
         A* pixels = scratch.get<A>(most * kernels.lanes);
         const int64_t first_tile =

@@ -1,8 +1,71 @@
-#include "cuda/gather.hpp"
+// project, unproject and their nearest copies: every pixel of a view or of a slice reads its tap.
 #include "cuda/launch.hpp"
+#include "cuda/reading.hpp"
+#include "cuda/squares.hpp"
+#include "spuproj/chunks.hpp"
 
 namespace spuproj::cuda {
 namespace {
+
+// Planes that a thread makes; each of its taps is read once for all of them.
+constexpr int64_t kGatherPlanes = 16;
+
+// An item is kSquare consecutive pixels of one view.
+template <class Reading, class D>
+struct Gather {
+    Taps taps;
+    Chunks chunks;
+    Planes source, destination;
+    typename Reading::Value fill;  // of points without a source
+    Along along;
+
+    SPUPROJ_HD void operator()(int64_t item, int64_t chunk) const {
+        const int64_t items_per_view = ceiling(taps.pixels, kSquare);
+        const int64_t n = item / items_per_view, pixel = item % items_per_view * kSquare;
+        const int pixels = static_cast<int>(taps.pixels - pixel < kSquare ? taps.pixels - pixel : kSquare);
+        const ChunkPlanes planes(chunks, chunk);
+        const int64_t tap = planes.taps_sample() * taps.sample_stride + n * taps.pixels + pixel;
+        const Reading readings[kSquare] = {reading(tap, 0, pixels), reading(tap, 1, pixels), reading(tap, 2, pixels),
+                                           reading(tap, 3, pixels)};
+        gather(readings, planes, n, pixel, pixels);
+    }
+
+ private:
+    // Beyond the last pixel the first one is read again.
+    SPUPROJ_HD Reading reading(int64_t tap, int i, int pixels) const {
+        return Reading(taps, tap + (i < pixels ? i : 0), source.pixel_stride);
+    }
+
+    SPUPROJ_HD void gather(const Reading (&readings)[kSquare], ChunkPlanes planes, int64_t n, int64_t pixel,
+                           int pixels) const {
+        using E = typename Reading::Element;
+        const E* from = static_cast<const E*>(source.data) + n * source.view_stride;
+        D* to = static_cast<D*>(destination.data) + n * destination.view_stride + pixel * destination.pixel_stride;
+        for (int left = planes.count(); left > 0; left -= kSquare) {
+            Square<D, typename Reading::Value> square;
+            SPUPROJ_UNROLL
+            for (int l = 0; l < kSquare; ++l) {
+                const E* plane = from + planes.offset(source);
+                square.to[l] = to + planes.offset(destination);
+                SPUPROJ_UNROLL
+                for (int i = 0; i < kSquare; ++i) {
+                    // Read in any case: a branch would keep the loads from being in flight together.
+                    const typename Reading::Value value = readings[i](plane);
+                    square.values[l][i] = readings[i].valid ? value : fill;
+                }
+                // Beyond the last plane it is read again.
+                if (l + 1 < left) planes.advance();
+            }
+            if (along == Along::kPixels) {
+                square.store_pixels(left);
+            } else if (along == Along::kPlanes) {
+                square.store_planes(pixels, destination.pixel_stride);
+            } else {
+                square.store_singly(left, pixels, destination.pixel_stride);
+            }
+        }
+    }
+};
 
 template <class Reading, class D>
 void launch_gather(const Queue& queue, const Shape& shape, const Taps& taps, const Planes& source,

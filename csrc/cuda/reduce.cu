@@ -1,7 +1,102 @@
+// The mean and variance of a slice pixel over the views that show it, and their gradient.
 #include "cuda/launch.hpp"
-#include "cuda/reduce.hpp"
+#include "cuda/reading.hpp"
+#include "spuproj/chunks.hpp"
+#include "spuproj/moments.hpp"
 
 namespace spuproj::cuda {
+namespace {
+
+// Planes that a thread reduces at a time.
+constexpr int kReducePlanes = 4;
+
+// An item is one pixel of the slice.
+template <class E>
+struct Reduce {
+    using A = typename Arithmetic<E>::type;
+
+    Taps taps;
+    Chunks chunks;
+    int64_t views;
+    Planes source;
+    Planes layout;  // of the three results
+    E *mean, *variance;
+    int32_t* count;
+
+    SPUPROJ_HD void operator()(int64_t item, int64_t chunk) const {
+        ChunkPlanes planes(chunks, chunk);
+        const int64_t tap = planes.taps_sample() * taps.sample_stride + item;
+        int64_t from[kReducePlanes], to[kReducePlanes];
+        SPUPROJ_UNROLL
+        for (int l = 0; l < kReducePlanes; ++l) {
+            from[l] = planes.offset(source);
+            to[l] = planes.offset(layout) + item;
+            if (l + 1 < planes.count()) planes.advance();
+        }
+        Moments<A> moments[kReducePlanes] = {};
+        int32_t seen = 0;
+        for (int64_t n = 0; n < views; ++n) {
+            const Blend<E> blend(taps, tap + n * taps.pixels, source.pixel_stride);
+            if (!blend.valid) continue;
+            const E* view = static_cast<const E*>(source.data) + n * source.view_stride;
+            SPUPROJ_UNROLL
+            for (int l = 0; l < kReducePlanes; ++l) {
+                if (l >= planes.count()) break;
+                const A value = blend(view + from[l]);
+                if (seen == 0)
+                    moments[l] = moments_of(value);
+                else
+                    add(moments[l], value);
+            }
+            ++seen;
+        }
+        SPUPROJ_UNROLL
+        for (int l = 0; l < kReducePlanes; ++l)
+            if (l < planes.count()) put(moments[l], seen, to[l]);
+    }
+
+ private:
+    SPUPROJ_HD void put(const Moments<A>& moments, int32_t seen, int64_t at) const {
+        A average = A(0), spread = A(0);
+        if (seen > 0) finish(moments, A(1) / static_cast<A>(seen), average, spread);
+        store(mean[at], average);
+        store(variance[at], spread);
+        count[at] = seen;
+    }
+};
+
+// An item is one pixel of one view's slice; the result is the gradient that it receives.
+template <class E>
+struct Slopes {
+    using A = typename Arithmetic<E>::type;
+
+    Taps taps;
+    Chunks chunks;
+    Planes source;
+    Planes layout;  // of the gradients, the mean and the count
+    const E *grad_mean, *grad_variance, *mean;
+    const int32_t* count;
+    Planes slopes;
+
+    SPUPROJ_HD void operator()(int64_t item, int64_t chunk) const {
+        ChunkPlanes planes(chunks, chunk);
+        const int64_t n = item / taps.pixels, pixel = item % taps.pixels;
+        const int64_t tap = planes.taps_sample() * taps.sample_stride + item;
+        const Blend<E> blend(taps, tap, source.pixel_stride);
+        const E* view = static_cast<const E*>(source.data) + n * source.view_stride;
+        A* result = static_cast<A*>(slopes.data) + n * slopes.view_stride + pixel;
+        for (int l = 0; l < planes.count(); ++l) {
+            const int64_t at = planes.offset(layout) + pixel;
+            result[planes.offset(slopes)] = blend.valid
+                                                ? slope(load(grad_mean[at]), load(grad_variance[at]), load(mean[at]),
+                                                        count[at], blend(view + planes.offset(source)))
+                                                : A(0);
+            planes.advance();
+        }
+    }
+};
+
+}  // namespace
 
 void reduce(const Queue& queue, int dtype, const Shape& shape, const Taps& taps, const Planes& source, void* mean,
             void* variance, int32_t* count) {

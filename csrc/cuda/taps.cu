@@ -13,11 +13,7 @@ struct BuildTaps {
 
     SPUPROJ_HD void operator()(int64_t item, int64_t chunk) const {
         const Tap tap = tap_at(geometry[chunk], sampling, item / width, item % width);
-        const int64_t at = chunk * taps.pixels + item;
-        const A y = static_cast<A>(tap.fraction_y), x = static_cast<A>(tap.fraction_x);
-        taps.index[at] = stored_index(tap.row < 0 ? -1 : tap.row * taps.source_width + tap.column, y, x);
-        static_cast<A*>(taps.fraction_y)[at] = y;
-        static_cast<A*>(taps.fraction_x)[at] = x;
+        store_tap<A>(tap, taps.source_width, taps, chunk * taps.pixels + item);
     }
 };
 

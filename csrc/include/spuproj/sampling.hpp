@@ -60,4 +60,13 @@ SPUPROJ_HD static inline Tap tap_at(const ViewGeometry& g, const Sampling& sampl
     return sampling.nearest ? nearest_tap(p.y, p.x) : bilinear_tap(p.y, p.x);
 }
 
+// Tap p of Taps or of tiles of them, which read rows of `width` pixels.
+template <class A, class T>
+SPUPROJ_HD static inline void store_tap(const Tap& tap, int64_t width, const T& taps, int64_t p) {
+    const A y = static_cast<A>(tap.fraction_y), x = static_cast<A>(tap.fraction_x);
+    taps.index[p] = stored_index(tap.row < 0 ? -1 : tap.row * width + tap.column, y, x);
+    static_cast<A*>(taps.fraction_y)[p] = y;
+    static_cast<A*>(taps.fraction_x)[p] = x;
+}
+
 }  // namespace spuproj

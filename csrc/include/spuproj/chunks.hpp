@@ -1,9 +1,9 @@
-// How a tensor's planes are dealt to threads: in chunks that share their taps.
+// How a tensor's planes are worked on together: in chunks that share their taps.
 #pragma once
 
-#include "spuproj/cuda.hpp"
+#include "spuproj/planes.hpp"
 
-namespace spuproj::cuda {
+namespace spuproj {
 
 // Chunks of at most `size` planes; none holds planes of two samples whose taps differ.
 struct Chunks {
@@ -12,9 +12,11 @@ struct Chunks {
 
     SPUPROJ_HD int64_t per_group() const { return ceiling(shared ? batch * channels : channels, size); }
     SPUPROJ_HD int64_t count() const { return shared ? per_group() : batch * per_group(); }
+    // The sample whose taps all planes of a chunk share.
+    SPUPROJ_HD int64_t sample(int64_t chunk) const { return shared ? 0 : chunk / per_group(); }
 };
 
-inline Chunks chunks_of(const Shape& shape, int64_t sample_stride, int64_t size) {
+static inline Chunks chunks_of(const Shape& shape, int64_t sample_stride, int64_t size) {
     return {shape.batch, shape.channels, size, sample_stride == 0};
 }
 
@@ -22,17 +24,15 @@ inline Chunks chunks_of(const Shape& shape, int64_t sample_stride, int64_t size)
 class ChunkPlanes {
  public:
     SPUPROJ_HD ChunkPlanes(const Chunks& chunks, int64_t chunk) : channels_(chunks.channels) {
-        const int64_t group = chunks.shared ? 0 : chunk / chunks.per_group();
+        taps_sample_ = chunks.sample(chunk);
         const int64_t first = (chunks.shared ? chunk : chunk % chunks.per_group()) * chunks.size;
         const int64_t left = (chunks.shared ? chunks.batch : 1) * channels_ - first;
         count_ = static_cast<int>(left < chunks.size ? left : chunks.size);
-        sample_ = group + first / channels_;
+        sample_ = taps_sample_ + first / channels_;
         channel_ = first % channels_;
-        taps_sample_ = group;
     }
 
     SPUPROJ_HD int count() const { return count_; }
-    // The sample whose taps all of them share.
     SPUPROJ_HD int64_t taps_sample() const { return taps_sample_; }
     // Of the present plane, in a tensor.
     SPUPROJ_HD int64_t offset(const Planes& tensor) const {
@@ -49,4 +49,4 @@ class ChunkPlanes {
     int count_;
 };
 
-}  // namespace spuproj::cuda
+}  // namespace spuproj
