@@ -63,10 +63,11 @@ void for_each_run(int64_t first, int64_t last, const Body& body) {
     for_each_run(first, last, kRun, body);
 }
 
-template <class A>
-TapRun<A> run_of(const Taps& taps, int64_t first, int64_t count) {
+// Taps in a row, of Taps or of Tiles, that read rows of `width` pixels.
+template <class A, class T>
+TapRun<A> run_of(const T& taps, int64_t first, int64_t count, int64_t width) {
     return {taps.index + first, static_cast<const A*>(taps.fraction_y) + first,
-            static_cast<const A*>(taps.fraction_x) + first, count, taps.source_width};
+            static_cast<const A*>(taps.fraction_x) + first, count, width};
 }
 
 // Pixels [first, first + count) of the planes as rows in the arithmetic type: the planes themselves where that is what

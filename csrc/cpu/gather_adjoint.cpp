@@ -1,7 +1,10 @@
-// The transpose of project and of unproject, and the gradient of reduce, which ends with it.
+// The transpose of project and of unproject, and the gradient of reduce, which ends with it. The rasters that are added
+// to lie in bands of rows that belong to one thread each: every pixel receives its terms in the same order for any
+// number of threads.
 #include <array>
 
-#include "cpu/bands.hpp"
+#include "cpu/parallel.hpp"
+#include "cpu/writer.hpp"
 
 namespace spuproj::cpu {
 namespace {
@@ -16,11 +19,13 @@ void add_transposed(const LaneKernels<A>& kernels, const Chunks& blocks, int64_t
                     const Taps& taps, const Output& output, int64_t scratch_pixels, int64_t threads,
                     const BeginView& begin_view) {
     const int64_t targets = sum_views ? 1 : views, terms = sum_views ? views : 1;
-    const Bands bands(taps, blocks.count() * targets, threads);
-    parallel_for(blocks.count() * targets * bands.count(), threads, [&](int64_t unit, Scratch& scratch) {
-        const Band band = bands.at(unit % bands.count());
-        const int64_t target = unit / bands.count() % targets, block = unit / bands.count() / targets;
-        const int64_t elements = pixels_of(band) * kernels.lanes;
+    // As many bands as give every thread a unit of work.
+    const int64_t width = taps.source_width, height = taps.source_pixels / width;
+    const int64_t bands = std::max<int64_t>(1, std::min(height, ceiling(threads, blocks.count() * targets)));
+    parallel_for(blocks.count() * targets * bands, threads, [&](int64_t unit, Scratch& scratch) {
+        const int64_t target = unit / bands % targets, block = unit / bands / targets, top = unit % bands;
+        const Band band = {top * height / bands * width, (top + 1) * height / bands * width};
+        const int64_t elements = (band.last - band.first) * kernels.lanes;
         A* accumulator = scratch.get<A>(elements + scratch_pixels * kernels.lanes);
         std::fill_n(accumulator, elements, A(0));
         for (int64_t n = target; n < target + terms; ++n) {
@@ -29,11 +34,17 @@ void add_transposed(const LaneKernels<A>& kernels, const Chunks& blocks, int64_t
             for_each_run(0, taps.pixels, [&](int64_t first, int64_t count) {
                 A loaded[kMaxLanes * kRun];
                 const A* rows[kMaxLanes];
-                const TapRun<A> run = run_of<A>(taps, tap + first, count);
+                const TapRun<A> run = run_of<A>(taps, tap + first, count, width);
                 if (load(run, first, loaded, rows)) kernels.gather_adjoint(run, rows, band, accumulator);
             });
         }
-        store_band(kernels, blocks, block, target, accumulator, band, output);
+        int64_t to[kMaxLanes];
+        const int64_t planes = offsets_of(blocks, block, target, output.planes, to);
+        Writer<A> writer(kernels, output, to, planes, A(0));
+        for_each_run(band.first, band.last, [&](int64_t first, int64_t count) {
+            kernels.deinterleave(accumulator + (first - band.first) * kernels.lanes, count, writer.begin(first, count));
+            writer.end();
+        });
     });
 }
 

@@ -12,15 +12,6 @@ const LaneKernels<A>& kernels_for(const Shape& shape, const Taps& taps, const Pl
     return lane_kernels<A>(sharing_planes(shape, taps.sample_stride));
 }
 
-// One part of one view, for one block of planes.
-template <class A>
-void project_part(const Taps& taps, int64_t first_tap, int64_t part, const A* block, Writer<A>& writer) {
-    const int64_t last = std::min(taps.pixels, (part + 1) * kUnitPixels);
-    for_each_run(part * kUnitPixels, last, writer.longest_run(), [&](int64_t first, int64_t count) {
-        writer.gather(run_of<A>(taps, first_tap + first, count), block, first);
-    });
-}
-
 template <class E>
 void project_elements(const Shape& shape, const Taps& taps, const Planes& source, const Output& output, double fill,
                       int64_t threads) {
@@ -32,6 +23,7 @@ void project_elements(const Shape& shape, const Taps& taps, const Planes& source
     for (int64_t start = 0; start < blocks.count(); start += sources.at_once()) {
         const int64_t end = std::min(blocks.count(), start + sources.at_once());
         sources.load(start, end, threads);
+        // A unit of work is one part of one view, for one block of planes.
         parallel_for((end - start) * shape.views * parts, threads, [&](int64_t unit, Scratch&) {
             const int64_t part = unit % parts, n = unit / parts % shape.views;
             const int64_t block = start + unit / parts / shape.views;
@@ -39,21 +31,19 @@ void project_elements(const Shape& shape, const Taps& taps, const Planes& source
             const int64_t planes = offsets_of(blocks, block, n, output.planes, to);
             Writer<A> writer(kernels, output, to, planes, static_cast<A>(fill));
             const int64_t tap = blocks.sample(block) * taps.sample_stride + n * taps.pixels;
-            project_part(taps, tap, part, sources.read(block), writer);
+            const A* pixels = sources.read(block);
+            const int64_t last = std::min(taps.pixels, (part + 1) * kUnitPixels);
+            for_each_run(part * kUnitPixels, last, writer.longest_run(), [&](int64_t first, int64_t count) {
+                writer.gather(run_of<A>(taps, tap + first, count, taps.source_width), pixels, first);
+            });
         });
     }
 }
 
 Copy copy_kernel(int64_t element_size) {
-    const KernelTable& table = active_kernels();
-    switch (element_size) {
-        case 1: return table.copy8;
-        case 2: return table.copy16;
-        case 4: return table.copy32;
-        case 8: return table.copy64;
-        default:
-            throw std::invalid_argument("element size must be 1, 2, 4 or 8 bytes, got " + std::to_string(element_size));
-    }
+    for (int power = 0; power < 4; ++power)
+        if (element_size == 1 << power) return active_kernels().copy[power];
+    throw std::invalid_argument("element size must be 1, 2, 4 or 8 bytes, got " + std::to_string(element_size));
 }
 
 }  // namespace

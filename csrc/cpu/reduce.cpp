@@ -4,50 +4,13 @@
 namespace spuproj::cpu {
 namespace {
 
-// One tile of one block: its taps and windows in every view.
-template <class A>
-class ReduceTile {
- public:
-    ReduceTile(const LaneKernels<A>& kernels, int64_t views) : kernels_(kernels), runs_(views), windows_(views) {}
-
-    // The windows of every view, which each begin at their view's tile `tile + n * tiles_per_view`.
-    template <class E>
-    void load(const Tiles& tiles, int64_t tile, PlaneSet<const E> set, int64_t view_stride, A* block) {
-        const int64_t step = tiles_per_view(tiles);
-        for (const A*& start : windows_) {
-            const Window& window = tiles.window[tile];
-            load_window<E>(kernels_, set, window, tiles.source_width, block);
-            start = block;
-            block += pixels_of(window) * kernels_.lanes;
-            set.base += view_stride;
-            tile += step;
-        }
-    }
-
-    // Mean, variance and count of the first `pixels` of one row of the tile.
-    void reduce(const Tiles& tiles, int64_t tile, int64_t row, int64_t pixels, A* const* mean, A* const* variance,
-                int32_t* count) {
-        const int64_t step = tiles_per_view(tiles);
-        for (TapRun<A>& run : runs_) {
-            run = run_of<A>(tiles, tile, row, pixels);
-            tile += step;
-        }
-        kernels_.reduce(runs_.data(), windows_.data(), static_cast<int64_t>(runs_.size()), mean, variance, count);
-    }
-
- private:
-    const LaneKernels<A>& kernels_;
-    std::vector<TapRun<A>> runs_;
-    std::vector<const A*> windows_;
-};
-
 template <class E>
 void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& source, const Output& mean,
                      const Output& variance, int32_t* count, int64_t threads) {
     using A = typename Arithmetic<E>::type;
     const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, tiles.sample_stride));
     const Chunks blocks = chunks_of(shape, tiles.sample_stride, kernels.lanes);
-    const int64_t down = tiles_down(tiles), across = tiles_across(tiles);
+    const int64_t down = tiles_down(tiles), across = tiles_across(tiles), per_view = down * across;
     const int64_t most = most_pixels(tiles, tiles.sample_stride == 0 ? 1 : shape.batch, shape.views);
     // Counts are written as any other elements of four bytes.
     const auto write_count = arithmetic_kernels(float()).write[kFloat32];
@@ -58,15 +21,25 @@ void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& sourc
         const int64_t planes = offsets_of(blocks, block, 0, source, from);
         offsets_of(blocks, block, 0, mean.planes, to);
         Writer<A> means(kernels, mean, to, planes, A(0)), variances(kernels, variance, to, planes, A(0));
-        ReduceTile<A> work(kernels, shape.views);
-        A* windows = scratch.get<A>(most * kernels.lanes);
+        std::vector<TapRun<A>> runs(static_cast<size_t>(shape.views));
+        std::vector<const A*> windows(runs.size());
         for (int64_t left = 0; left < across; ++left) {
             const int64_t tile = blocks.sample(block) * tiles.sample_stride + top * across + left;
-            work.template load<E>(tiles, tile, {static_cast<const E*>(source.data), from, planes}, source.view_stride,
-                                  windows);
+            A* window = scratch.get<A>(most * kernels.lanes);
+            for (size_t n = 0; n < windows.size(); ++n) {
+                const auto view = static_cast<int64_t>(n);
+                const Window& read = tiles.window[tile + view * per_view];
+                const E* base = static_cast<const E*>(source.data) + view * source.view_stride;
+                load_window<E>(kernels, {base, from, planes}, read, tiles.source_width, window);
+                windows[n] = window;
+                window += pixels_of(read) * kernels.lanes;
+            }
             for_each_tile_row(tiles, top, left, [&](int64_t row, int64_t first, int64_t width) {
                 int32_t seen[kRun];
-                work.reduce(tiles, tile, row, width, means.begin(first, width), variances.begin(first, width), seen);
+                for (size_t n = 0; n < runs.size(); ++n)
+                    runs[n] = tile_run<A>(tiles, tile + static_cast<int64_t>(n) * per_view, row, width);
+                kernels.reduce(runs.data(), windows.data(), shape.views, means.begin(first, width),
+                               variances.begin(first, width), seen);
                 means.end();
                 variances.end();
                 for (int64_t l = 0; l < planes; ++l)

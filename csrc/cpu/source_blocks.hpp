@@ -38,14 +38,10 @@ class SourceBlocks {
 
     // The block as the kernels read it.
     const A* read(int64_t block) const {
-        if constexpr (std::is_same_v<E, A>) {
-            int64_t offset[kMaxLanes];
-            if (in_place_) {
-                offsets_of(blocks_, block, 0, source_, offset);
-                return static_cast<const A*>(source_.data) + offset[0];
-            }
-        }
-        return at(block);
+        if (!in_place_) return at(block);
+        int64_t offset[kMaxLanes];
+        offsets_of(blocks_, block, 0, source_, offset);
+        return static_cast<const A*>(source_.data) + offset[0];
     }
 
  private:

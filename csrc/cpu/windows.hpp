@@ -37,10 +37,8 @@ void for_each_tile_row(const Tiles& tiles, int64_t top, int64_t left, const Body
 
 // The first `count` taps of one row of a tile; `tile` counts from the first view's first one.
 template <class A>
-TapRun<A> run_of(const Tiles& tiles, int64_t tile, int64_t row, int64_t count) {
-    const int64_t first = tile * kTilePixels + row * kTileColumns;
-    return {tiles.index + first, static_cast<const A*>(tiles.fraction_y) + first,
-            static_cast<const A*>(tiles.fraction_x) + first, count, tiles.window[tile].columns};
+TapRun<A> tile_run(const Tiles& tiles, int64_t tile, int64_t row, int64_t count) {
+    return run_of<A>(tiles, tile * kTilePixels + row * kTileColumns, count, tiles.window[tile].columns);
 }
 
 // The window's pixels of every plane as a block.

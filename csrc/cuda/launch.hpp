@@ -4,12 +4,12 @@
 #include "spuproj/cuda.hpp"
 
 #if defined(__CUDACC__)
-
 #include <cuda_runtime.h>
-
-#include <string>
+#endif
 
 namespace spuproj::cuda {
+
+#if defined(__CUDACC__)
 
 constexpr unsigned kThreads = 256;
 // Blocks that a multiprocessor holds at least: leaves each thread 128 registers.
@@ -58,11 +58,7 @@ void launch(const Queue& queue, const Element& element, int64_t items, int64_t c
     DeviceGuard::check(cudaGetLastError());
 }
 
-}  // namespace spuproj::cuda
-
 #else
-
-namespace spuproj::cuda {
 
 template <class Element>
 void launch(const Queue&, const Element& element, int64_t items, int64_t chunks) {
@@ -70,6 +66,6 @@ void launch(const Queue&, const Element& element, int64_t items, int64_t chunks)
         for (int64_t item = 0; item < items; ++item) element(item, chunk);
 }
 
-}  // namespace spuproj::cuda
-
 #endif
+
+}  // namespace spuproj::cuda

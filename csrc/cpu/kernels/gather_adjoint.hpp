@@ -15,23 +15,9 @@ inline void add(const Lanes<A, L>& value, A weight, A* pixel) {
     store_lanes<A, L>(pixel, sum);
 }
 
-// The weights of a run's taps, in the order of CornerWeights.
-template <class A>
-struct RunWeights {
-    A corner[4][kRun];
-};
-
-template <class A>
-inline void weigh(const TapRun<A>& taps, RunWeights<A>& weights) {
-    for (int64_t p = 0; p < taps.count; ++p) {
-        const CornerWeights<A> tap = corner_weights(taps.fraction_y[p], taps.fraction_x[p]);
-        for (int i = 0; i < 4; ++i) weights.corner[i][p] = tap.corner[i];
-    }
-}
-
 // Any tap, of which only the part within the band counts.
 template <class A, int L>
-inline void add_within(const TapRun<A>& taps, int64_t p, const RunWeights<A>& weights, const Lanes<A, L>& value,
+inline void add_within(const TapRun<A>& taps, int64_t p, const A (&weights)[4][kRun], const Lanes<A, L>& value,
                        const Band& band, A* accumulator) {
     if (taps.index[p] == -1) return;
     const bool right = taps.fraction_x[p] > A(0);
@@ -40,8 +26,8 @@ inline void add_within(const TapRun<A>& taps, int64_t p, const RunWeights<A>& we
         const int64_t pixel = source_index(taps.index[p]) + row * taps.width;
         if (pixel < band.first || pixel >= band.last) continue;
         A* to = accumulator + (pixel - band.first) * L;
-        add<A, L>(value, weights.corner[2 * row][p], to);
-        if (right) add<A, L>(value, weights.corner[2 * row + 1][p], to + L);
+        add<A, L>(value, weights[2 * row][p], to);
+        if (right) add<A, L>(value, weights[2 * row + 1][p], to + L);
     }
 }
 
@@ -54,8 +40,11 @@ void gather_adjoint(const TapRun<A>& run, const A* const* rows, const Band& band
     if (!any_source(taps)) return;
     A block[kRun * L];
     interleave<A, L>(rows, taps.count, block);
-    RunWeights<A> weights;
-    weigh(taps, weights);
+    A weights[4][kRun];  // in the order of CornerWeights
+    for (int64_t p = 0; p < taps.count; ++p) {
+        const CornerWeights<A> tap = corner_weights(taps.fraction_y[p], taps.fraction_x[p]);
+        for (int i = 0; i < 4; ++i) weights[i][p] = tap.corner[i];
+    }
     const int64_t quarter = (taps.count + kStrides - 1) / kStrides;
     const int64_t span = band.last - band.first - taps.width;
     for (int64_t i = 0; i < quarter; ++i) {
@@ -68,10 +57,10 @@ void gather_adjoint(const TapRun<A>& run, const A* const* rows, const Band& band
             }
             A* above = accumulator + pixel * L;
             A* below = above + taps.width * L;
-            add<A, L>(value, weights.corner[0][p], above);
-            add<A, L>(value, weights.corner[1][p], above + L);
-            add<A, L>(value, weights.corner[2][p], below);
-            add<A, L>(value, weights.corner[3][p], below + L);
+            add<A, L>(value, weights[0][p], above);
+            add<A, L>(value, weights[1][p], above + L);
+            add<A, L>(value, weights[2][p], below);
+            add<A, L>(value, weights[3][p], below + L);
         }
     }
 }

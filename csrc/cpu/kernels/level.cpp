@@ -38,10 +38,7 @@ constexpr KernelTable kTable = {arithmetic_kernels<float>(),
                                 arithmetic_kernels<double>(),
                                 load_row<Float16>,
                                 load_row<BFloat16>,
-                                copy<uint8_t>,
-                                copy<uint16_t>,
-                                copy<uint32_t>,
-                                copy<uint64_t>,
+                                {copy<uint8_t>, copy<uint16_t>, copy<uint32_t>, copy<uint64_t>},
                                 end_streaming};
 
 }  // namespace

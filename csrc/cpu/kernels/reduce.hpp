@@ -7,54 +7,46 @@
 namespace spuproj::cpu {
 namespace {
 
-// The moments of one interleaved pixel.
-template <class A, int L>
-struct LaneMoments {
-    Moments<LaneVector<A, L>> part[Lanes<A, L>::kVectors];
-};
-
-template <class A, int L>
-inline void add(LaneMoments<A, L>& moments, const Lanes<A, L>& value) {
-    for (int v = 0; v < value.kVectors; ++v) add(moments.part[v], value.part[v]);
-}
-
 // The moments of a run of pixels, as blocks; those of a pixel that no view has shown yet are not defined.
 template <class A, int L>
 struct RunMoments {
-    static constexpr int kPart = kLaneWidth<A, L>;
+    using Part = LaneVector<A, L>;
+    static constexpr int kVectors = Lanes<A, L>::kVectors, kWide = kLaneWidth<A, L>;
     A first[kRun * L], sum[kRun * L], squares[kRun * L];
 
-    LaneMoments<A, L> at(int64_t p) const {
-        LaneMoments<A, L> moments;
-        for (int v = 0; v < Lanes<A, L>::kVectors; ++v)
-            moments.part[v] = {load_part<A, L>(first + p * L, v), load_part<A, L>(sum + p * L, v),
-                               load_part<A, L>(squares + p * L, v)};
-        return moments;
-    }
     void begin(int64_t p, const Lanes<A, L>& value) {
         store_lanes<A, L>(first + p * L, value);
-        LaneMoments<A, L> moments;
-        for (int v = 0; v < value.kVectors; ++v) moments.part[v] = moments_of(value.part[v]);
-        put_sums(p, moments);
+        for (int v = 0; v < kVectors; ++v) put_sums(p, v, moments_of(value.part[v]));
     }
-    void put_sums(int64_t p, const LaneMoments<A, L>& moments) {
-        for (int v = 0; v < Lanes<A, L>::kVectors; ++v) {
-            store_vector<A, kPart>(sum + p * L + v * kPart, moments.part[v].sum);
-            store_vector<A, kPart>(squares + p * L + v * kPart, moments.part[v].squares);
+    // One more value of each of so many views.
+    template <int Views>
+    void add_values(int64_t p, const Lanes<A, L> (&values)[Views]) {
+        for (int v = 0; v < kVectors; ++v) {
+            Moments<Part> moments = at(p, v);
+            for (int n = 0; n < Views; ++n) add(moments, values[n].part[v]);
+            put_sums(p, v, moments);
         }
     }
     // Puts means in place of the first values, and variances in place of the squares.
     void finish_all(const int32_t* count, int64_t pixels) {
         for (int64_t p = 0; p < pixels; ++p) {
-            Lanes<A, L> mean = {}, variance = {};
-            if (count[p] > 0) {
-                const LaneMoments<A, L> moments = at(p);
-                for (int v = 0; v < mean.kVectors; ++v)
-                    finish(moments.part[v], A(1) / static_cast<A>(count[p]), mean.part[v], variance.part[v]);
+            for (int v = 0; v < kVectors; ++v) {
+                Part mean = {}, variance = {};
+                if (count[p] > 0) finish(at(p, v), A(1) / static_cast<A>(count[p]), mean, variance);
+                store_vector<A, kWide>(first + p * L + v * kWide, mean);
+                store_vector<A, kWide>(squares + p * L + v * kWide, variance);
             }
-            store_lanes<A, L>(first + p * L, mean);
-            store_lanes<A, L>(squares + p * L, variance);
         }
+    }
+
+ private:
+    Moments<Part> at(int64_t p, int v) const {
+        return {load_part<A, L>(first + p * L, v), load_part<A, L>(sum + p * L, v),
+                load_part<A, L>(squares + p * L, v)};
+    }
+    void put_sums(int64_t p, int v, const Moments<Part>& moments) {
+        store_vector<A, kWide>(sum + p * L + v * kWide, moments.sum);
+        store_vector<A, kWide>(squares + p * L + v * kWide, moments.squares);
     }
 };
 
@@ -69,9 +61,9 @@ inline void accumulate_ordinary(const TapRun<A>* given, const A* const* blocks, 
     TapRun<A> taps[Views];
     std::memcpy(taps, given, sizeof(taps));
     for (int64_t p = 0; p < taps[0].count; ++p) {
-        LaneMoments<A, L> moments = run.at(p);
-        for (int n = 0; n < Views; ++n) add(moments, blend_ordinary<A, L>(taps[n], p, blocks[n]));
-        run.put_sums(p, moments);
+        Lanes<A, L> values[Views];
+        for (int n = 0; n < Views; ++n) values[n] = blend_ordinary<A, L>(taps[n], p, blocks[n]);
+        run.add_values(p, values);
     }
 }
 
@@ -94,14 +86,11 @@ template <class A, int L>
 inline void accumulate(TapRun<A> taps, const A* block, RunMoments<A, L>& run, int32_t* count) {
     for (int64_t p = 0; p < taps.count; ++p) {
         if (taps.index[p] == -1) continue;
-        const Lanes<A, L> value = blend_at<A, L>(taps, p, block, A(0));
-        if (count[p]++ == 0) {
-            run.begin(p, value);
-            continue;
-        }
-        LaneMoments<A, L> moments = run.at(p);
-        add(moments, value);
-        run.put_sums(p, moments);
+        const Lanes<A, L> value[1] = {blend_at<A, L>(taps, p, block, A(0))};
+        if (count[p]++ == 0)
+            run.begin(p, value[0]);
+        else
+            run.add_values(p, value);
     }
 }
 

@@ -70,7 +70,7 @@ struct KernelTable {
     ArithmeticKernels<double> double_precision;
     Load<Float16> load_float16;
     Load<BFloat16> load_bfloat16;
-    Copy copy8, copy16, copy32, copy64;
+    Copy copy[4];  // of elements of 1, 2, 4 and 8 bytes
     // makes streamed writes visible to other threads
     void (*end_streaming)();
 };

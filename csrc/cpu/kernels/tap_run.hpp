@@ -10,19 +10,13 @@ namespace {
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Whether any of taps [first, last) has a source.
-template <class A>
-inline bool any_source(const TapRun<A>& taps, int64_t first, int64_t last) {
-    int32_t all = -1;
-    for (int64_t p = first; p < last; ++p) all &= taps.index[p];
-    return all != -1;
-}
-
+// Whether any tap has a source.
 template <class A>
 inline bool any_source(const TapRun<A>& taps) {
-    for (int64_t start = 0; start < taps.count; start += kRun)
-        if (any_source(taps, start, least(start + kRun, taps.count))) return true;
-    return false;
+    int32_t all = -1;
+    for (int64_t start = 0; start < taps.count && all == -1; start += kRun)
+        for (int64_t p = start; p < least(start + kRun, taps.count); ++p) all &= taps.index[p];
+    return all != -1;
 }
 
 // Whether every tap blends four pixels.
