@@ -13,7 +13,7 @@ from unittest.mock import patch
 import torch
 
 from spuproj import Views
-from spuproj.training.prediction import predict
+from spuproj.training.workflows.predict import predict
 
 
 @dataclass(frozen=True)

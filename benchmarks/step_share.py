@@ -7,8 +7,9 @@ import time
 import torch
 from torch import Tensor
 
-from spuproj.training.methods import method_named
-from spuproj.training.runs import Config, make_network, make_views
+from spuproj.training.models.config import ModelConfig, make_views
+from spuproj.training.models.method import load_method
+from spuproj.training.models.network import make_network
 
 _STEPS = 5
 
@@ -25,8 +26,8 @@ def step_share(device: str, batch: int = 64, side: int = 240) -> float:
         side: of the slices and the views, in pixels.
     """
     size = (side, side)
-    config = Config(
-        target="WT", field=(240.0, 240.0), view_size=size, box=(0.2, 0.2, 0.8, 0.8), method=method_named("spu")
+    config = ModelConfig(
+        target="WT", field=(240.0, 240.0), view_size=size, box=(0.2, 0.2, 0.8, 0.8), method=load_method("spu")
     )
     network = make_network(config).to(device, memory_format=torch.channels_last)
     views = make_views(config, size).to(device)

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from spuproj.training.cache import CachedCase
-from spuproj.training.draws import Draws
-from spuproj.training.hardware import Hardware
-from spuproj.training.methods import Method
-from spuproj.training.runs import Config, make_views
-from spuproj.training.schemes import SCHEMES
-from spuproj.training.slices import Batch, Entry
-from spuproj.training.trainer import Segmenter, make_loader
+from spuproj.training.data.cache import CachedCase
+from spuproj.training.data.dataset import Batch, SliceEntry, make_loader
+from spuproj.training.data.labels import SCHEMES
+from spuproj.training.data.sampler import BalancedSampler
+from spuproj.training.fit.module import Segmenter
+from spuproj.training.models.config import ModelConfig, make_views
+from spuproj.training.models.method import Method
+from spuproj.training.runtime.execution import Hardware
 
 _ON_DISK = 128
 
@@ -55,7 +55,7 @@ def measure(
         rounds: of turns; one more comes first and does not count.
     """
     field = (240.0, 240.0)
-    config = Config(target="WT", field=field, view_size=(side, side), box=(0.2, 0.2, 0.8, 0.8), method=method)
+    config = ModelConfig(target="WT", field=field, view_size=(side, side), box=(0.2, 0.2, 0.8, 0.8), method=method)
     model = Segmenter(config, (side, side), steps, hardware).to(device)
     step = _stepper(model, device, hardware)
     with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +70,7 @@ def measure(
     return Rates(*(steps * method.batch_size / statistics.median(spent) for spent in zip(*times, strict=True)))
 
 
-def _loader(config: Config, side: int, steps: int, hardware: Hardware, folder: Path) -> DataLoader[Batch]:
+def _loader(config: ModelConfig, side: int, steps: int, hardware: Hardware, folder: Path) -> DataLoader[Batch]:
     """``steps`` batches of noise, half of the slices with the target, from a cached case."""
     random = np.random.default_rng(0)
     shape = (_ON_DISK, len(config.modalities), side, side)
@@ -79,9 +79,9 @@ def _loader(config: Config, side: int, steps: int, hardware: Hardware, folder: P
     image, labels = (np.load(folder / f"{kind}.npy", mmap_mode="r") for kind in ("image", "labels"))
     case = CachedCase("noise", image, labels, [], SCHEMES["brats2020"], config.field, config.box, "")
     count = steps * config.method.batch_size
-    entries = [Entry(case, number % _ON_DISK, number % 2 == 0) for number in range(count)]
+    entries = [SliceEntry(case, number % _ON_DISK, number % 2 == 0) for number in range(count)]
     views = len(make_views(config, config.view_size))
-    draws = Draws([entry.positive for entry in entries], views, config.method.batch_size, seed=0)
+    draws = BalancedSampler([entry.positive for entry in entries], views, config.method.batch_size, seed=0)
     return make_loader(entries, config.target, draws, hardware)
 
 

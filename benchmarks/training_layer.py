@@ -14,9 +14,9 @@ import typer
 from spuproj.benchmarks.machine import machine, slug, software
 from spuproj.benchmarks.predict_cost import Cost, predict_cost
 from spuproj.benchmarks.throughput import Rates, measure
-from spuproj.training.files import written_whole
-from spuproj.training.hardware import Hardware
-from spuproj.training.methods import method_named
+from spuproj.training.models.method import load_method
+from spuproj.training.runtime.execution import Hardware
+from spuproj.training.runtime.files import atomic_write
 
 SHARE_GOAL = 3.0
 GPU_SECONDS_GOAL = 3.0
@@ -43,9 +43,9 @@ def run(
 ) -> None:
     """Measure what projecting costs in prediction and in training; print it and write training-<machine>.json."""
     if torch.cuda.is_available():
-        rates = measure("cuda", Hardware(precision="bf16", channels_last=True, workers=4), method_named("spu"))
+        rates = measure("cuda", Hardware(precision="bf16", channels_last=True, workers=4), load_method("spu"))
     else:
-        rates = measure("cpu", Hardware(), method_named("spu"), steps=2, rounds=9)
+        rates = measure("cpu", Hardware(), load_method("spu"), steps=2, rounds=9)
     values = summary(predict_cost(models, case), rates)
     print(json.dumps(values, indent=1))
     content = {
@@ -56,7 +56,7 @@ def run(
         **values,
     }
     path = out / f"training-{slug()}.json"
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
     print(path)
 

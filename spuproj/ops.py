@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from spuproj.backends import backend_for
-from spuproj.backends.base import Backend, Launch
+from spuproj.backends.base import Backend, KeptCall, Launch
 from spuproj.backends.taps import Sampling, sampling_of
 from spuproj.checks import choice
 from spuproj.geometry import COLUMNS
@@ -80,14 +80,6 @@ class Op:
         """Arguments by name; those that are left out have their defaults."""
         left_out = [default for _, default in list(self.arguments.values())[len(given) :]]
         return SimpleNamespace(**dict(zip(self.arguments, (*given, *left_out), strict=True)))
-
-    def key(self, given: Sequence[Any]) -> Hashable:
-        """What a call depends on beside the geometry and the values and places of its tensors."""
-        if len(self.tensors) == 1:
-            source, _, size, *options = given
-            return self, source.shape, source.stride(), source.dtype, *size, *options
-        layouts = [(given[at].shape, given[at].stride(), given[at].dtype) for at in self.tensors]
-        return self, *layouts, *given[max(*self.tensors, self.geometry_at) + 1 :]
 
 
 def check_apart(image: Tensor, out: Tensor) -> None:
@@ -352,19 +344,18 @@ OPS = {
 """Every op by name."""
 
 
-def run(op: Op, backend: Backend, given: Sequence[Any]) -> Any:
-    """Makes a call: again as one before where nothing but the tensors' values has changed, else from the beginning."""
-    geometry = given[op.geometry_at]
-    prepared = backend.prepared.find(geometry)
-    key = op.key(given)
-    repeat = None if prepared is None else prepared.calls.get(key)
-    if repeat is not None:
-        return repeat(given)
-    call = op.call(given)
+def run(op: Op, device_type: str | None, *given: Any) -> Any:
+    """Makes a call on the backend that serves a device type, or that of the first tensor."""
+    backend = backend_for(device_type or given[0].device.type)
+    results = backend.again(op, op.geometry_at, given)
+    return _run_first(op, backend, given) if results is NotImplemented else results
+
+
+def _run_first(op: Op, backend: Backend, given: tuple[Any, ...]) -> Any:
+    """Checks a call, makes it, and lets the backend keep it for calls like it."""
+    call, source = op.call(given), given[0]
     op.check(call)
-    source = given[0]
-    wanted = op.allocate(call)
-    results = [backend.empty(result, source.device) for result in wanted]
+    results = [backend.empty(result, source.device) for result in op.allocate(call)]
     written = results or [call.out]
     if source.numel() == 0 or written[0].numel() == 0:
         for tensor in written:
@@ -372,38 +363,8 @@ def run(op: Op, backend: Backend, given: Sequence[Any]) -> Any:
         return _returned(results)
     launch = op.run(backend, call, *results)
     if launch is not None:
-        makes = [backend.maker(result, like) for result, like in zip(wanted, results, strict=True)]
-        backend.prepared.keep_call(geometry, key, _repeat(op.tensors, makes, launch))
+        backend.keep(op, op.geometry_at, given, KeptCall(op.tensors, results, launch))
     return _returned(results)
-
-
-def _repeat(
-    tensors: Sequence[int], makes: Sequence[Callable[[], Tensor]], launch: Launch
-) -> Callable[[Sequence[Any]], Any]:
-    """A call with everything at hand but its tensors' addresses."""
-    if len(tensors) == len(makes) == 1:
-        (make,) = makes
-
-        def repeat_one(given: Sequence[Any]) -> Tensor:
-            result = make()
-            launch(given[0].data_ptr(), result.data_ptr())
-            return result
-
-        return repeat_one
-
-    def repeat(given: Sequence[Any]) -> Any:
-        results = [make() for make in makes]
-        launch(*[given[at].data_ptr() for at in tensors], *[result.data_ptr() for result in results])
-        return _returned(results)
-
-    return repeat
-
-
-def _kernel(op: Op, device_type: str | None) -> Callable[..., Any]:
-    """The op on the backend that serves a type of device, or that of its first tensor."""
-    if device_type is not None:
-        return lambda *given: run(op, backend_for(device_type), given)
-    return lambda *given: run(op, backend_for(given[0].device.type), given)
 
 
 def _fake(op: Op) -> Callable[..., Any]:
@@ -477,9 +438,9 @@ def _vmap_rule(name: str, op: Op) -> Callable[..., tuple[Any, Any]]:
 def _register(name: str, op: Op) -> None:
     qualified = f"spuproj::{name}"
     LIBRARY.define(name + op.schema, tags=(torch.Tag.pt2_compliant_tag,))
-    LIBRARY.impl(name, _kernel(op, None), "CompositeExplicitAutograd")
+    LIBRARY.impl(name, partial(run, op, None), "CompositeExplicitAutograd")
     for key in ("CPU", "CUDA"):
-        LIBRARY.impl(name, _kernel(op, key.lower()), key)
+        LIBRARY.impl(name, partial(run, op, key.lower()), key)
     torch.library.register_fake(qualified, _fake(op), lib=LIBRARY)
     if op.adjoint is None:
         return

@@ -11,15 +11,19 @@ from spuproj import Views
 from spuproj.benchmarks import predict_cost as subject
 from spuproj.benchmarks import training_layer
 from spuproj.benchmarks.predict_cost import Cost
-from spuproj.benchmarks.throughput import Rates
-from spuproj.training import prediction
+from spuproj.benchmarks.step_share import step_share
+from spuproj.benchmarks.throughput import Rates, measure
+from spuproj.training.models.method import Method
+from spuproj.training.models.view_sets import Spherical
+from spuproj.training.runtime.execution import Hardware
 
-pytest_plugins = ["cohorts"]
+pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_the_share_is_that_of_the_calls(cohort, models, monkeypatch):
-    monkeypatch.setattr(prediction, "case_sheet", lambda case, predictions, config, path, truth: path.write_text(""))
+    write = lambda case, predictions, config, path, truth: path.write_text("")  # noqa: E731
+    monkeypatch.setattr("spuproj.training.workflows.predict.case_figure", write)
     project, small = Views.project, subject.predict_cost([models["WT"]], cohort[1])
     assert 0 < small.share < 100
     assert small.seconds > 0
@@ -49,3 +53,15 @@ def test_the_ratios_are_printed_and_kept_with_the_machine(monkeypatch, tmp_path,
     assert kept["slices per second"] == {"loader": 1000.0, "ready": 40.0, "training": 38.0}
     assert kept["machine"]["cores"] >= 1
     assert str(path) in capsys.readouterr().out
+
+
+def test_the_projections_share_of_a_step_is_a_part_of_it():
+    assert 0 < step_share("cpu", batch=2, side=32) < 100
+
+
+@pytest.mark.parametrize("options", [{}, {"precision": "bf16", "channels_last": True, "workers": 1}])
+def test_rates_are_measured(options):
+    method = Method("tiny", Spherical(grid=(2, 2)), channels=(4, 8), epochs=2, batch_size=4)
+    rates = measure("cpu", Hardware(**options), method, side=16, steps=3, rounds=2)
+    assert rates.loader > rates.training > 0
+    assert rates.ready > 0
