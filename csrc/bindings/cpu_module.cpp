@@ -6,7 +6,7 @@
 
 #include "bindings/arguments.hpp"
 #include "bindings/calls.hpp"
-#include "cpu/simd.hpp"
+#include "cpu/runtime/simd.hpp"
 #include "spuproj/cpu.hpp"
 
 namespace py = pybind11;

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "cpu/simd.hpp"
+#include "cpu/runtime/simd.hpp"
 #include "spuproj/chunks.hpp"
 #include "spuproj/cpu.hpp"
 

@@ -3,7 +3,7 @@
 // threads.
 #include <array>
 
-#include "cpu/parallel.hpp"
+#include "cpu/runtime/parallel.hpp"
 #include "cpu/writer.hpp"
 
 namespace spuproj::cpu {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cpu/blocks.hpp"
-#include "cpu/parallel.hpp"
+#include "cpu/runtime/parallel.hpp"
 
 namespace spuproj::cpu {
 

@@ -1,4 +1,4 @@
-#include "cpu/simd.hpp"
+#include "cpu/runtime/simd.hpp"
 
 #include <algorithm>
 #include <cstdlib>

@@ -1,4 +1,4 @@
-#include "cpu/parallel.hpp"
+#include "cpu/runtime/parallel.hpp"
 
 #include <thread>
 
