@@ -28,7 +28,7 @@ struct Tiles {
     int64_t sample_stride;  // as in Taps, but counts tiles
 };
 
-// The next three throw std::invalid_argument for an unknown profile code in lift or chart.
+// The next two throw std::invalid_argument for an unknown profile code in lift or chart.
 
 // Taps of all height x width points of `count` views.
 void build_taps(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
@@ -37,10 +37,6 @@ void build_taps(const ViewGeometry* geometry, int64_t count, const Sampling& sam
 // The same taps in tiles, and the tiles' windows.
 void build_tiles(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, bool double_precision,
                  const Tiles& tiles, int64_t threads);
-
-// Source coordinates of all points; NaN outside the source.
-void coordinates(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
-                 double* y, double* x, int64_t threads);
 
 // destination[b, n, c] = T[b, n] source[b, c]; points without a source get `fill`.
 void project(int dtype, int destination_dtype, const Shape& shape, const Taps& taps, const Planes& source,

@@ -18,10 +18,9 @@ struct Distance {
     bool valid;  // whether the polar angle lies in the profile's domain
 };
 
-// Each profile has a name, the largest distance L (HUGE_VAL if unbounded), `inverse`, the polar angle with L(theta) = s
-// for 0 <= s <= kLargest, and `forward`, L of a polar angle.
+// Each profile has the largest distance L (HUGE_VAL if unbounded), `inverse`, the polar angle with L(theta) = s for
+// 0 <= s <= kLargest, and `forward`, L of a polar angle.
 struct Gnomonic {
-    static constexpr const char* kName = "gnomonic";
     static constexpr double kLargest = HUGE_VAL;
     SPUPROJ_HD static PolarAngle inverse(double s) {
         const double cosine = 1.0 / std::sqrt(1.0 + s * s);
@@ -31,7 +30,6 @@ struct Gnomonic {
 };
 
 struct Stereographic {
-    static constexpr const char* kName = "stereographic";
     static constexpr double kLargest = HUGE_VAL;
     SPUPROJ_HD static PolarAngle inverse(double s) {
         const double q = 0.25 * s * s;
@@ -45,14 +43,12 @@ struct Stereographic {
 };
 
 struct Equidistant {
-    static constexpr const char* kName = "equidistant";
     static constexpr double kLargest = kPi;
     SPUPROJ_HD static PolarAngle inverse(double s) { return {std::sin(s), std::cos(s)}; }
     SPUPROJ_HD static Distance forward(double sine, double cosine) { return {std::atan2(sine, cosine), true}; }
 };
 
 struct EqualArea {
-    static constexpr const char* kName = "equal_area";
     static constexpr double kLargest = 2.0;
     SPUPROJ_HD static PolarAngle inverse(double s) {
         const double q = 0.25 * s * s;
@@ -65,7 +61,6 @@ struct EqualArea {
 };
 
 struct Orthographic {
-    static constexpr const char* kName = "orthographic";
     static constexpr double kLargest = 1.0;
     SPUPROJ_HD static PolarAngle inverse(double s) { return {s, std::sqrt((1.0 - s) * (1.0 + s))}; }
     SPUPROJ_HD static Distance forward(double sine, double cosine) { return {sine, cosine >= -kCosineTolerance}; }
