@@ -2,23 +2,53 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from spuproj.backends.prepared import PreparedStore
 from spuproj.backends.taps import Sampling
-from spuproj.result import Result
 
 Launch = Any
 """What a backend needs beside a call's arguments to make it again."""
 
 Moments = tuple[Tensor, Tensor, Tensor, Tensor]
 """What the gradient of ``reduce`` is made of, ``[B, C, H, W]`` each: grad_mean, grad_variance, mean, count."""
+
+
+class Result(NamedTuple):
+    """Shape, dtype and layout of a result.
+
+    Attributes:
+        shape: of any rank.
+        dtype: of its elements.
+        channels_last: whether the axis before the last two lies innermost in memory, view by view.
+    """
+
+    shape: Sequence[int]
+    dtype: torch.dtype
+    channels_last: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def empty(self, device: torch.device) -> Tensor:
+        """The tensor, uninitialised."""
+        return self.of(lambda shape: torch.empty(shape, dtype=self.dtype, device=device))
+
+    def of(self, make: Callable[[tuple[int, ...]], Tensor]) -> Tensor:
+        """The tensor, from what makes contiguous ones."""
+        if not self.channels_last:
+            return make(tuple(self.shape))
+        *leading, channels, height, width = self.shape
+        return make((*leading, height, width, channels)).movedim(-1, -3)
 
 
 @dataclass(frozen=True)

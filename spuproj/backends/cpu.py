@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spuproj.backends.base import Backend, KeptCall, Moments
+from spuproj.backends.base import Backend, KeptCall, Moments, Result
+from spuproj.backends.memory import AVAILABLE, SMALLEST, in_block
 from spuproj.backends.native import CODES, bits_of, shape_of
 from spuproj.backends.taps import Sampling, Taps
-from spuproj.memory import AVAILABLE, SMALLEST, in_block
-from spuproj.result import Result
 
 try:
     from spuproj import _cpu

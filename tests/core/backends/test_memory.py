@@ -12,7 +12,8 @@ from torch import nn
 from torch.multiprocessing import get_context
 
 from helpers import noise, run_python
-from spuproj import Views, empty_cache, memory, set_cache_limit
+from spuproj import Views, empty_cache, set_cache_limit
+from spuproj.backends import memory
 
 SIZE = (256, 256)
 # Two views of two channels in float32: 1 MiB, so that every result lies in a block.
@@ -154,7 +155,8 @@ def test_a_limit_that_is_no_size_is_refused(limit):
 
 KEPT = """
 import torch
-from spuproj import Views, memory
+from spuproj import Views
+from spuproj.backends import memory
 Views.rigid((1024, 1024)).project(torch.ones(1, 1, 1024, 1024))
 print(memory.kept())
 """
@@ -251,7 +253,8 @@ def test_a_result_that_dies_in_another_thread_gives_its_block_back():
 WITHOUT_EXCHANGE = """
 import torch
 del torch.Tensor.__dlpack_c_exchange_api__
-from spuproj import Views, memory
+from spuproj import Views
+from spuproj.backends import memory
 views, image = Views.spherical((256, 256), grid=(1, 2)), torch.arange(2.0 * 256 * 256).view(1, 2, 256, 256)
 first, second = views.project(image), views.project(image)
 print(memory.AVAILABLE, memory.kept(), torch.equal(first, second), first.untyped_storage().resizable())

@@ -7,8 +7,9 @@ import torch
 
 from helpers import noise, random_geometry
 from small_views import four_views, used
-from spuproj import backends, functional, ops
+from spuproj import backends, functional
 from spuproj.backends import cpu
+from spuproj.ops import registration
 
 SIZE, VIEW_SIZE = (13, 17), (11, 15)
 IMAGE = noise(2, 3, *SIZE)
@@ -18,7 +19,7 @@ IMAGE = noise(2, 3, *SIZE)
 def backend(monkeypatch):
     """A CPU backend of its own that counts how often taps are built."""
     fresh, made = cpu.CpuBackend(), []
-    monkeypatch.setattr(ops, "backend_for", lambda _: fresh)
+    monkeypatch.setattr(registration, "backend_for", lambda _: fresh)
     build = cpu.flat_taps
     monkeypatch.setattr(cpu, "flat_taps", lambda *given: made.append(1) or build(*given))
     fresh.made = made
