@@ -22,10 +22,10 @@ class Counted:
     """Kernels that write down what they are asked for."""
 
     def __init__(self, kernels):
-        self._kernels, self.calls = kernels, []
+        self.kernels, self.calls = kernels, []
 
     def __getattr__(self, name):
-        value = getattr(self._kernels, name)
+        value = getattr(self.kernels, name)
         if not callable(value):
             return value
 
@@ -147,7 +147,7 @@ def test_the_backward_of_reduce_in_parts_gives_the_bits_of_the_whole(backend, mo
     mean, variance, count = backend.unproject_reduce(views, table, SIZE, "bilinear")
     arguments = (mean, variance, views, table, mean, count, "bilinear")
     whole = backend.unproject_reduce_backward(*arguments)
-    monkeypatch.setattr(gpu, "_SLOPE_BYTES", 2 * 3 * 2 * math.prod(SIZE) * 4)
+    monkeypatch.setattr(gpu, "SLOPE_BYTES", 2 * 3 * 2 * math.prod(SIZE) * 4)
     assert torch.equal(backend.unproject_reduce_backward(*arguments), whole)
 
 

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from helpers import each_op, each_variant, noise, parts, random_geometry, ref, same_bits, source_shape, target_size
-from spuproj import Views, functional
+from spuproj import Views
 
 SIZE, VIEW_SIZE = (6, 7), (5, 8)
 TABLE = random_geometry(0, SIZE, VIEW_SIZE, "gnomonic", "equidistant", views=3).table()
@@ -113,15 +113,6 @@ def test_the_backward_of_reduce_leaves_its_inputs_alone(backend):
     before = [tensor.clone() for tensor in inputs]
     assert backend.unproject_reduce_backward(*inputs, "bilinear").is_contiguous()
     assert same_bits(inputs, tuple(before))
-
-
-def test_the_table_may_be_strided_or_shared_by_expansion():
-    per_sample = TABLE.expand(2, -1, -1)
-    strided = torch.stack([TABLE, TABLE + 1], dim=-1)[..., 0]
-    image = noise(2, 3, *SIZE)
-    expected = functional.project(image, TABLE)
-    assert torch.equal(functional.project(image, per_sample), expected)
-    assert torch.equal(functional.project(image, strided), expected)
 
 
 @each_op

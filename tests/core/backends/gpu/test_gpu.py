@@ -20,8 +20,12 @@ PER_SAMPLE = torch.stack(
 )
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 OPS = torch.ops.spuproj
-# Enough work to be still running when the host has gone on.
-DELAY_CYCLES = 20_000_000
+
+
+def keep_the_stream_busy():
+    """Work of some ten milliseconds, which is still running when the host has gone on."""
+    large = torch.ones(8192, 8192, device="cuda")
+    return large @ large
 
 
 @pytest.fixture(params=["cuda", "triton", "torch"])
@@ -29,8 +33,15 @@ def served_by(request, monkeypatch):
     """Each backend that serves GPU tensors, in turn."""
     if (why := backends.missing(request.param)) is not None:
         pytest.skip(why)
-    monkeypatch.setenv("SPUPROJ_BACKEND", request.param)
-    return request.param
+    use_backend(request.param, monkeypatch)
+    yield request.param
+    backends.backend_for.cache_clear()
+
+
+def use_backend(name, monkeypatch):
+    """From here on the ops run on this backend, which a process otherwise chooses once."""
+    monkeypatch.setenv("SPUPROJ_BACKEND", name)
+    backends.backend_for.cache_clear()
 
 
 def run(op, tensor, table, *options):
@@ -43,12 +54,12 @@ def test_results_and_gradients_are_those_of_the_cpu(served_by, op, options, tabl
     host = noise(*source_shape(op, 3, SIZE, VIEW_SIZE)).requires_grad_()
     device = host.detach().cuda().requires_grad_()
     there = run(op, device, table.cuda(), *options)
-    monkeypatch.setenv("SPUPROJ_BACKEND", "cpu")
+    use_backend("cpu", monkeypatch)
     here = run(op, host, table, *options)
     assert_close(tuple(part.cpu() for part in there), here, rtol=1e-5, atol=1e-5)
     gradients = [noise(*part.shape, seed=1) for part in here[:2]]
     (expected,) = torch.autograd.grad(here[:2], host, gradients)
-    monkeypatch.setenv("SPUPROJ_BACKEND", served_by)
+    use_backend(served_by, monkeypatch)
     (found,) = torch.autograd.grad(there[:2], device, [gradient.cuda() for gradient in gradients])
     assert_close(found.cpu(), expected, rtol=1e-4, atol=1e-4)
 
@@ -101,7 +112,7 @@ def test_work_waits_for_what_its_stream_waits_for():
     late, stream = torch.zeros_like(image), torch.cuda.Stream()
     torch.cuda.synchronize()
     with torch.cuda.stream(stream):
-        torch.cuda._sleep(DELAY_CYCLES)
+        keep_the_stream_busy()
         late.copy_(image)
         seen = functional.project(late, table, VIEW_SIZE)
     stream.synchronize()
@@ -114,7 +125,7 @@ def test_taps_that_one_stream_makes_serve_another():
     first, second = torch.cuda.Stream(), torch.cuda.Stream()
     torch.cuda.synchronize()
     with torch.cuda.stream(first):
-        torch.cuda._sleep(DELAY_CYCLES)
+        keep_the_stream_busy()
         functional.project(image, table, VIEW_SIZE)
     with torch.cuda.stream(second):
         seen = functional.project(image, table, VIEW_SIZE)
@@ -129,7 +140,7 @@ def test_memory_of_dropped_taps_is_not_reused_while_another_stream_reads_it():
     stream = torch.cuda.Stream()
     torch.cuda.synchronize()
     with torch.cuda.stream(stream):
-        torch.cuda._sleep(DELAY_CYCLES)
+        keep_the_stream_busy()
         seen = functional.project(image, table, VIEW_SIZE)
     del table
     gc.collect()

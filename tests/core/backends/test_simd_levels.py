@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from helpers import every_result, noise, random_geometry, run_python
-from spuproj import Views, _cpu, functional
+from spuproj import Views, functional
+from spuproj.backends import cpu
 
 SIZE, VIEW_SIZE = (37, 41), (33, 45)
 
@@ -49,9 +50,13 @@ def test_halves_are_converted_as_torch_does_it(image):
 
 
 def test_every_level_gives_the_same_bits():
-    script = "import json, test_simd_levels as t; print(json.dumps([t._cpu.simd_level(), t.digests()]))"
+    script = f"""
+import json, runpy
+from spuproj.backends import cpu
+print(json.dumps([cpu.simd_level(), runpy.run_path({__file__!r})["digests"]()]))
+"""
     expected = digests()
-    for level in _cpu.simd_levels():
+    for level in cpu.simd_levels():
         run = run_python(script, SPUPROJ_SIMD=level)
         assert run.returncode == 0, run.stderr
         assert json.loads(run.stdout) == [level, expected]
@@ -76,6 +81,6 @@ for call in (
 
 def test_an_unknown_level_is_an_error_that_names_the_levels():
     run = run_python(UNKNOWN, SPUPROJ_SIMD="sse9")
-    levels = ", ".join(_cpu.simd_levels())
+    levels = ", ".join(cpu.simd_levels())
     expected = f"SPUPROJ_SIMD must name a level of this processor ({levels}), got sse9"
     assert run.stdout.splitlines() == [expected] * 3, run.stderr

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from helpers import noise, random_geometry
+from small_views import four_views, used
+from spuproj import backends, functional
 from spuproj.backends import cpu, prepared
 from spuproj.ops import OPS, run
 
@@ -17,8 +19,8 @@ IMAGE = noise(2, 3, *SIZE)
 def backend(monkeypatch):
     """A CPU backend of its own that counts how often taps are built."""
     fresh, made = cpu.CpuBackend(), []
-    build = cpu._cpu.build_taps
-    monkeypatch.setattr(cpu._cpu, "build_taps", lambda *given: made.append(given) or build(*given))
+    build = cpu.flat_taps
+    monkeypatch.setattr(cpu, "flat_taps", lambda *given: made.append(1) or build(*given))
     fresh.made = made
     return fresh
 
@@ -91,12 +93,37 @@ def test_a_table_that_dies_takes_everything_with_it(backend):
     assert len(backend.made) == 2
 
 
+def test_a_backward_pass_that_is_to_come_keeps_what_is_prepared():
+    stored = backends.load("cpu").prepared
+    gc.collect()
+    before, given = len(stored), table()
+    stack = functional.project(IMAGE.clone().requires_grad_(), given, VIEW_SIZE)
+    del given
+    gc.collect()
+    assert len(stored) == before + 1
+    stack.sum().backward()
+    del stack
+    gc.collect()
+    assert len(stored) == before
+
+
+def test_views_leave_nothing_behind():
+    stored = backends.load("cpu").prepared
+    gc.collect()
+    before = len(stored)
+    for _ in range(3):
+        used(four_views()[[0, 1]])
+        four_views().pick([0, 1]).project(noise(2, 1, *four_views().size))
+    gc.collect()
+    assert len(stored) == before
+
+
 def test_the_geometry_that_was_used_longest_ago_goes_first_also_where_calls_are_repeated(backend):
     tables = [table(seed) for seed in range(3)]
     project(backend, tables[0])
-    backend.prepared.limit = 2 * next(iter(backend.prepared._tables.values())).nbytes
-    for used in (1, 0, 0, 2):
-        project(backend, tables[used])
+    backend.prepared.limit = 2 * backend.prepared.find(tables[0]).nbytes
+    for n in (1, 0, 0, 2):
+        project(backend, tables[n])
     assert [backend.prepared.find(each) is not None for each in tables] == [True, False, True]
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from helpers import PAIRS
-from spuproj import PROFILES, Geometry, Views, _cpu, reference
+from spuproj import Views
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
@@ -20,14 +20,6 @@ def test_identity_view_returns_the_image_bit_for_bit(backend, dtype, size):
     projected = backend.project(image, views.geometry, size, "bilinear", "constant")
     assert torch.equal(projected[:, 0], image)
     assert torch.equal(backend.unproject(projected, views.geometry, size, "bilinear")[:, 0], image)
-
-
-@pytest.mark.parametrize("profile", PROFILES)
-def test_equal_lift_and_chart_at_magnification_one_is_the_identity(profile):
-    size = (20, 20)
-    views = Views.spherical(size, centers=[(9.5, 9.5)], radius=40.0, lift=profile, chart=profile, magnification=1.0)
-    image = torch.randn(1, 1, *size)
-    assert torch.equal(views.project(image)[:, 0], image)
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3, -1])
@@ -44,26 +36,6 @@ def test_flips_equal_torch_flip(backend, flip, axes):
     image = torch.randn(1, 2, 9, 14)
     projected = backend.project(image, views.geometry, (9, 14), "bilinear", "constant")
     assert torch.equal(projected[:, 0], image.flip(axes))
-
-
-def test_rigid_makes_every_pair_of_angle_and_flip_in_order():
-    views = Views.rigid((8, 8), angles=[0, math.pi / 2], flips=["none", "horizontal"])
-    image = torch.randn(1, 1, 8, 8)
-    turned = torch.rot90(image, 1, (-2, -1))
-    expected = torch.stack([image, image.flip(-1), turned, turned.flip(-1)], dim=1)
-    assert torch.equal(views.project(image), expected)
-
-
-@pytest.mark.parametrize("profile", PROFILES)
-def test_equal_lift_and_chart_is_a_pure_zoom(profile):
-    size, center, factor = (31, 41), (12.0, 21.0), 1.75
-    sphere = Views.spherical(size, centers=[center], radius=60.0, lift=profile, chart=profile, magnification=factor)
-    zoom = Views.zoom(size, centers=[center], factor=factor)
-    for first, second in zip(sphere.slice_coordinates(), zoom.slice_coordinates(), strict=True):
-        assert_close(first, second, rtol=0, atol=1e-12, equal_nan=True)
-    y, x = zoom.slice_coordinates()
-    assert_close(y[0, :, 20], 12 + (torch.arange(31, dtype=torch.float64) - 15) / factor, rtol=0, atol=1e-12)
-    assert_close(x[0, 15], 21 + (torch.arange(41, dtype=torch.float64) - 20) / factor, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("lift", "chart"), PAIRS)
@@ -83,19 +55,3 @@ def test_a_linear_ramp_is_exact_under_zoom(backend):
     projected = backend.project(ramp, views.geometry, (33, 33), "bilinear", "constant")
     at_y, at_x = views.slice_coordinates()
     assert_close(projected[0, :, 0], torch.nan_to_num(2 * at_y - 3 * at_x + 1), rtol=0, atol=1e-12)
-
-
-def test_profiles_have_the_same_codes_in_python_in_the_kernels_and_in_the_reference():
-    assert tuple(PROFILES) == _cpu.PROFILES == tuple(reference.PROFILES)
-
-
-def test_the_mirror_is_a_reflection_of_the_sphere():
-    plain = Views.spherical((16, 16), centers=[(7.5, 7.5)], radius=12)
-    g = Geometry.from_table(plain.geometry)
-    mirrored = Views.from_table(
-        Geometry(g.tangent, g.radius, g.scale, g.pole, g.lift, g.chart,
-                 torch.diag(torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)) @ g.rotation, g.spacing).table(),
-        (16, 16),
-    )  # fmt: skip
-    image = torch.randn(1, 1, 16, 16)
-    assert_close(mirrored.project(image), plain.project(image).flip(-1))

@@ -5,6 +5,7 @@ import os
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from weakref import WeakSet
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch.multiprocessing import get_context
 
 from helpers import noise, run_python
 from spuproj import Views, empty_cache, memory, set_cache_limit
+from spuproj.result import Result
 
 SIZE = (256, 256)
 # Two views of two channels in float32: 1 MiB, so that every result lies in a block.
@@ -24,16 +26,24 @@ if not VIEWS.project(IMAGE).nbytes >= memory.SMALLEST:
 
 
 @pytest.fixture(autouse=True)
-def _no_blocks():
-    """Each test begins without blocks, with the usual limit."""
-    memory._blocks.clear()
+def blocks(monkeypatch):
+    """The blocks that are kept, which are none when a test begins. A tensor refers to a block's memory, not to it."""
+    alive = WeakSet()
+
+    class Watched(memory.Block):
+        def __init__(self, nbytes):
+            super().__init__(nbytes)
+            alive.add(self)
+
+    monkeypatch.setattr(memory, "Block", Watched)
+    set_cache_limit(0)
     set_cache_limit(256)
-    yield
+    yield alive
     set_cache_limit(256)
 
 
-def kept():
-    return sum(block.nbytes for block in memory._blocks)
+def nbytes(blocks):
+    return sum(block.nbytes for block in blocks)
 
 
 def test_a_freed_result_gives_its_memory_to_the_next_one():
@@ -60,13 +70,13 @@ def test_results_that_live_have_memory_of_their_own():
     ],
     ids=["view", "numpy", "detach", "storage", "memoryview", "parameter"],
 )
-def test_whatever_refers_to_a_result_keeps_its_memory(hold):
+def test_whatever_refers_to_a_result_keeps_its_memory(hold, blocks):
     held = hold(VIEWS.project(IMAGE))
-    address = memory._blocks[-1]
-    assert not address.idle
-    assert VIEWS.project(IMAGE).data_ptr() not in {block.tensor((1,), torch.uint8).data_ptr() for block in [address]}
+    (block,) = blocks
+    assert not block.idle
+    assert VIEWS.project(IMAGE).data_ptr() != block.tensor((1,), torch.uint8).data_ptr()
     del held
-    assert address.idle
+    assert block.idle
 
 
 def test_what_a_graph_has_saved_keeps_its_memory():
@@ -96,10 +106,10 @@ def test_a_storage_is_as_large_as_its_result_so_that_saving_it_saves_no_more():
     assert torch.equal(pickle.loads(pickle.dumps(result)), result)
 
 
-def test_small_results_are_ordinary_tensors():
+def test_small_results_are_ordinary_tensors(blocks):
     views = Views.rigid((32, 32))
-    views.project(torch.ones(1, 1, 32, 32))
-    assert memory._blocks == []
+    assert views.project(torch.ones(1, 1, 32, 32)).untyped_storage().resizable()
+    assert len(blocks) == 0
 
 
 def test_a_result_of_another_size_takes_a_block_that_it_fills_by_half():
@@ -112,13 +122,13 @@ def test_a_result_of_another_size_takes_a_block_that_it_fills_by_half():
     assert VIEWS.project(IMAGE).data_ptr() != address
 
 
-def test_no_more_than_the_limit_is_kept():
+def test_no_more_than_the_limit_is_kept(blocks):
     set_cache_limit(4)
     results = [VIEWS.project(IMAGE * n) for n in range(5)]
-    assert kept() <= 4 * 2**20
+    assert nbytes(blocks) == 4 * 2**20
     assert all(torch.equal(result, VIEWS.project(IMAGE * n)) for n, result in enumerate(results))
     set_cache_limit(2)
-    assert kept() <= 2 * 2**20
+    assert nbytes(blocks) == 2 * 2**20
 
 
 def test_the_block_that_was_used_longest_ago_goes_first():
@@ -131,27 +141,22 @@ def test_the_block_that_was_used_longest_ago_goes_first():
     assert third.data_ptr() not in addresses
 
 
-def test_a_limit_of_zero_keeps_nothing():
-    set_cache_limit(0)
-    VIEWS.project(IMAGE)
-    assert memory._blocks == []
-
-
-def test_a_result_beyond_the_limit_is_made_and_not_kept():
-    set_cache_limit(1)
+@pytest.mark.parametrize("limit", [0, 1])
+def test_a_result_beyond_the_limit_is_made_and_not_kept(blocks, limit):
+    set_cache_limit(limit)
     assert torch.equal(VIEWS.project(IMAGE), VIEWS.project(IMAGE))
-    assert memory._blocks == []
+    assert len(blocks) == 0
 
 
-def test_empty_cache_drops_what_no_tensor_uses():
+def test_empty_cache_drops_what_no_tensor_uses(blocks):
     used, freed = VIEWS.project(IMAGE), VIEWS.project(IMAGE)
     del freed
     empty_cache()
-    assert kept() == 2 * 2**20
+    assert nbytes(blocks) == 2 * 2**20
     assert torch.equal(used, VIEWS.project(IMAGE))
     del used
     empty_cache()
-    assert memory._blocks == []
+    assert len(blocks) == 0
 
 
 @pytest.mark.parametrize("limit", [-1, float("nan"), float("inf")])
@@ -160,22 +165,22 @@ def test_a_limit_that_is_no_size_is_refused(limit):
         set_cache_limit(limit)
 
 
-USED = """
+LIMIT = """
 import torch
 from spuproj import Views, memory
 Views.rigid((1024, 1024)).project(torch.ones(1, 1, 1024, 1024))
-print(sum(block.nbytes for block in memory._blocks))
+print(memory.cache_limit() / 2**20)
 """
 
 
-@pytest.mark.parametrize(("limit", "blocks"), [("", "4194304"), ("0", "0"), ("3", "0"), ("4", "4194304")])
-def test_the_variable_sets_the_limit(limit, blocks):
-    run = run_python(USED, SPUPROJ_CACHE_LIMIT=limit)
-    assert run.stdout.split() == [blocks], run.stderr
+@pytest.mark.parametrize(("variable", "limit"), [("", "256.0"), ("0", "0.0"), ("1.5", "1.5")])
+def test_the_variable_sets_the_limit(variable, limit):
+    run = run_python(LIMIT, SPUPROJ_CACHE_LIMIT=variable)
+    assert run.stdout.split() == [limit], run.stderr
 
 
 def test_a_variable_that_is_no_size_is_refused_by_name():
-    run = run_python(USED, SPUPROJ_CACHE_LIMIT="lots")
+    run = run_python(LIMIT, SPUPROJ_CACHE_LIMIT="lots")
     assert "SPUPROJ_CACHE_LIMIT must be a number of MiB, finite and not negative, got 'lots'" in run.stderr
 
 
@@ -187,9 +192,9 @@ def test_a_larger_size_is_refused_and_a_smaller_one_is_a_part():
     assert torch.equal(result.resize_(10), expected)
 
 
-def test_a_result_can_be_moved_to_shared_memory():
+def test_a_result_can_be_moved_to_shared_memory(blocks):
     result = VIEWS.project(IMAGE)
-    expected, block = result.clone(), memory._blocks[-1]
+    expected, (block,) = result.clone(), blocks
     assert result.share_memory_().is_shared()
     assert torch.equal(result, expected)
     assert block.idle
@@ -221,16 +226,30 @@ def _in_child(queue, held):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
-def test_a_forked_child_writes_into_memory_of_its_own_and_finds_the_lock_free():
+def test_a_forked_child_writes_into_memory_of_its_own_and_finds_the_lock_free(monkeypatch):
+    """While the parent forks, one of its threads is in the middle of making a block, and so holds the lock."""
     torch.set_num_threads(1)
     held = VIEWS.project(IMAGE * 5)
     VIEWS.project(IMAGE)
     before, context = held.clone(), get_context("fork")
     queue = context.SimpleQueue()
-    with memory._lock:
-        # As a thread of the parent might hold it.
-        child = context.Process(target=_in_child, args=(queue, held))
-        child.start()
+    child = context.Process(target=_in_child, args=(queue, held))
+    locked, forked = threading.Event(), threading.Event()
+
+    class SlowInThreads(memory.Block):
+        def __init__(self, nbytes):
+            if threading.current_thread() is worker:
+                locked.set()
+                forked.wait()
+            super().__init__(nbytes)
+
+    monkeypatch.setattr(memory, "Block", SlowInThreads)
+    worker = threading.Thread(target=memory.new_result, args=(Result((2**22,), torch.float32), torch.device("cpu")))
+    worker.start()
+    locked.wait()
+    child.start()
+    forked.set()
+    worker.join()
     sums = queue.get()
     child.join(30)
     assert child.exitcode == 0

@@ -20,10 +20,8 @@ def machine(monkeypatch):
         monkeypatch.setattr(cuda, "MISSING", None if compiled else "the module is not there")
         monkeypatch.setattr(backends, "find_spec", lambda name: object() if triton else None)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-        backends._choose.cache_clear()
 
-    yield make
-    backends._choose.cache_clear()
+    return make
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,7 @@ from hypothesis import given, settings
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 
-from helpers import (
-    each_linear_variant,
-    noise,
-    random_geometry,
-    source_shape,
-    tables,
-    target_size,
-)
+from helpers import each_linear_variant, noise, random_geometry, source_shape, tables, target_size
 from spuproj import functional
 
 SIZE, VIEW_SIZE = (4, 5), (5, 4)
