@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pytorch_lightning.plugins.environments import SLURMEnvironment
@@ -14,7 +15,8 @@ from torch import Tensor, distributed
 from spuproj.checks import choice
 from spuproj.training.runtime.files import InputError
 
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+PRECISIONS: dict[str, Precision] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 """Names of the precisions, and what pytorch-lightning calls them."""
 _DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 
@@ -91,7 +93,8 @@ def _started() -> int:
 
 def rank() -> int:
     """This process's number, from 0, as whatever started it says: known before the processes are joined."""
-    return rank_zero_only.rank or 0
+    known: int | None = getattr(rank_zero_only, "rank", None)
+    return known or 0
 
 
 def place() -> tuple[int, int]:
