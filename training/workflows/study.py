@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,8 +113,9 @@ def _result(name: str, target: str, run: Path, method: Method, watched: Sequence
         measured = measure_setting(name, config, network, watched)
         with atomic_write(run / RESULT) as temporary:
             temporary.write_text(json.dumps(nan_to_none(asdict(measured)), indent=1) + "\n")
-    values = json.loads((run / RESULT).read_text())
-    return StudyResult(**{key: math.nan if value is None else value for key, value in values.items()})
+    values: dict[str, Any] = json.loads((run / RESULT).read_text())
+    known: dict[str, Any] = {key: math.nan if value is None else value for key, value in values.items()}
+    return StudyResult(**known)
 
 
 def measure_setting(name: str, config: ModelConfig, network: nn.Module, watched: Sequence[CaseFiles]) -> StudyResult:
