@@ -19,7 +19,8 @@ from spuproj.benchmarks.layouts import LAYOUTS, grid_sampler
 from spuproj.benchmarks.problems import Problem, filled, make_problem
 from spuproj.benchmarks.tensor_peers import compiled_project
 from spuproj.benchmarks.truth import Truth, make_truth
-from spuproj.ops import OPS, run
+from spuproj.ops.records import OPS
+from spuproj.ops.run import run
 
 SAMPLES = 4
 """Samples of noise that a batch repeats, and whose results are compared with the reference."""

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from backends_under_test import BACKENDS as BACKENDS
 from spuproj import PROFILES, Geometry, reference
-from spuproj.ops import INTERPOLATIONS, PADDINGS
+from spuproj.ops.checks import INTERPOLATIONS, PADDINGS
 
 ROOT = Path(__file__).parents[1]
 PAIRS = [(lift, chart) for lift in PROFILES for chart in PROFILES]

@@ -5,7 +5,6 @@ import os
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from weakref import WeakSet
 
 import pytest
 import torch
@@ -13,8 +12,8 @@ from torch import nn
 from torch.multiprocessing import get_context
 
 from helpers import noise, run_python
-from spuproj import Views, empty_cache, memory, set_cache_limit
-from spuproj.result import Result
+from spuproj import Views, empty_cache, set_cache_limit
+from spuproj.backends import memory
 
 SIZE = (256, 256)
 # Two views of two channels in float32: 1 MiB, so that every result lies in a block.
@@ -26,24 +25,12 @@ if not VIEWS.project(IMAGE).nbytes >= memory.SMALLEST:
 
 
 @pytest.fixture(autouse=True)
-def blocks(monkeypatch):
-    """The blocks that are kept, which are none when a test begins. A tensor refers to a block's memory, not to it."""
-    alive = WeakSet()
-
-    class Watched(memory.Block):
-        def __init__(self, nbytes):
-            super().__init__(nbytes)
-            alive.add(self)
-
-    monkeypatch.setattr(memory, "Block", Watched)
+def _no_blocks():
+    """No block is kept when a test begins, and the limit is the usual one."""
     set_cache_limit(0)
     set_cache_limit(256)
-    yield alive
+    yield
     set_cache_limit(256)
-
-
-def nbytes(blocks):
-    return sum(block.nbytes for block in blocks)
 
 
 def test_a_freed_result_gives_its_memory_to_the_next_one():
@@ -70,13 +57,14 @@ def test_results_that_live_have_memory_of_their_own():
     ],
     ids=["view", "numpy", "detach", "storage", "memoryview", "parameter"],
 )
-def test_whatever_refers_to_a_result_keeps_its_memory(hold, blocks):
-    held = hold(VIEWS.project(IMAGE))
-    (block,) = blocks
-    assert not block.idle
-    assert VIEWS.project(IMAGE).data_ptr() != block.tensor((1,), torch.uint8).data_ptr()
+def test_whatever_refers_to_a_result_keeps_its_memory(hold):
+    result = VIEWS.project(IMAGE)
+    address = result.data_ptr()
+    held = hold(result)
+    del result
+    assert VIEWS.project(IMAGE).data_ptr() != address
     del held
-    assert block.idle
+    assert address in [each.data_ptr() for each in [VIEWS.project(IMAGE), VIEWS.project(IMAGE)]]
 
 
 def test_what_a_graph_has_saved_keeps_its_memory():
@@ -106,10 +94,10 @@ def test_a_storage_is_as_large_as_its_result_so_that_saving_it_saves_no_more():
     assert torch.equal(pickle.loads(pickle.dumps(result)), result)
 
 
-def test_small_results_are_ordinary_tensors(blocks):
+def test_small_results_are_ordinary_tensors():
     views = Views.rigid((32, 32))
     assert views.project(torch.ones(1, 1, 32, 32)).untyped_storage().resizable()
-    assert len(blocks) == 0
+    assert memory.kept() == 0
 
 
 def test_a_result_of_another_size_takes_a_block_that_it_fills_by_half():
@@ -122,13 +110,13 @@ def test_a_result_of_another_size_takes_a_block_that_it_fills_by_half():
     assert VIEWS.project(IMAGE).data_ptr() != address
 
 
-def test_no_more_than_the_limit_is_kept(blocks):
+def test_no_more_than_the_limit_is_kept():
     set_cache_limit(4)
     results = [VIEWS.project(IMAGE * n) for n in range(5)]
-    assert nbytes(blocks) == 4 * 2**20
+    assert memory.kept() == 4 * 2**20
     assert all(torch.equal(result, VIEWS.project(IMAGE * n)) for n, result in enumerate(results))
     set_cache_limit(2)
-    assert nbytes(blocks) == 2 * 2**20
+    assert memory.kept() == 2 * 2**20
 
 
 def test_the_block_that_was_used_longest_ago_goes_first():
@@ -142,21 +130,21 @@ def test_the_block_that_was_used_longest_ago_goes_first():
 
 
 @pytest.mark.parametrize("limit", [0, 1])
-def test_a_result_beyond_the_limit_is_made_and_not_kept(blocks, limit):
+def test_a_result_beyond_the_limit_is_made_and_not_kept(limit):
     set_cache_limit(limit)
     assert torch.equal(VIEWS.project(IMAGE), VIEWS.project(IMAGE))
-    assert len(blocks) == 0
+    assert memory.kept() == 0
 
 
-def test_empty_cache_drops_what_no_tensor_uses(blocks):
+def test_empty_cache_drops_what_no_tensor_uses():
     used, freed = VIEWS.project(IMAGE), VIEWS.project(IMAGE)
     del freed
     empty_cache()
-    assert nbytes(blocks) == 2 * 2**20
+    assert memory.kept() == 2 * 2**20
     assert torch.equal(used, VIEWS.project(IMAGE))
     del used
     empty_cache()
-    assert len(blocks) == 0
+    assert memory.kept() == 0
 
 
 @pytest.mark.parametrize("limit", [-1, float("nan"), float("inf")])
@@ -165,22 +153,23 @@ def test_a_limit_that_is_no_size_is_refused(limit):
         set_cache_limit(limit)
 
 
-LIMIT = """
+KEPT = """
 import torch
-from spuproj import Views, memory
+from spuproj import Views
+from spuproj.backends import memory
 Views.rigid((1024, 1024)).project(torch.ones(1, 1, 1024, 1024))
-print(memory.cache_limit() / 2**20)
+print(memory.kept())
 """
 
 
-@pytest.mark.parametrize(("variable", "limit"), [("", "256.0"), ("0", "0.0"), ("1.5", "1.5")])
-def test_the_variable_sets_the_limit(variable, limit):
-    run = run_python(LIMIT, SPUPROJ_CACHE_LIMIT=variable)
-    assert run.stdout.split() == [limit], run.stderr
+@pytest.mark.parametrize(("limit", "kept"), [("", "4194304"), ("0", "0"), ("3.9", "0"), ("4", "4194304")])
+def test_the_variable_sets_the_limit(limit, kept):
+    run = run_python(KEPT, SPUPROJ_CACHE_LIMIT=limit)
+    assert run.stdout.split() == [kept], run.stderr
 
 
 def test_a_variable_that_is_no_size_is_refused_by_name():
-    run = run_python(LIMIT, SPUPROJ_CACHE_LIMIT="lots")
+    run = run_python(KEPT, SPUPROJ_CACHE_LIMIT="lots")
     assert "SPUPROJ_CACHE_LIMIT must be a number of MiB, finite and not negative, got 'lots'" in run.stderr
 
 
@@ -192,12 +181,12 @@ def test_a_larger_size_is_refused_and_a_smaller_one_is_a_part():
     assert torch.equal(result.resize_(10), expected)
 
 
-def test_a_result_can_be_moved_to_shared_memory(blocks):
+def test_a_result_can_be_moved_to_shared_memory():
     result = VIEWS.project(IMAGE)
-    expected, (block,) = result.clone(), blocks
+    expected, address = result.clone(), result.data_ptr()
     assert result.share_memory_().is_shared()
     assert torch.equal(result, expected)
-    assert block.idle
+    assert VIEWS.project(IMAGE).data_ptr() == address
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -226,35 +215,29 @@ def _in_child(queue, held):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
-def test_a_forked_child_writes_into_memory_of_its_own_and_finds_the_lock_free(monkeypatch):
-    """While the parent forks, one of its threads is in the middle of making a block, and so holds the lock."""
+def test_a_forked_child_writes_into_memory_of_its_own_and_finds_the_lock_free():
+    """While the parent forks, its threads take and give back blocks, so that one of them may hold the lock."""
     torch.set_num_threads(1)
     held = VIEWS.project(IMAGE * 5)
-    VIEWS.project(IMAGE)
-    before, context = held.clone(), get_context("fork")
-    queue = context.SimpleQueue()
-    child = context.Process(target=_in_child, args=(queue, held))
-    locked, forked = threading.Event(), threading.Event()
+    before, context, stop = held.clone(), get_context("fork"), threading.Event()
 
-    class SlowInThreads(memory.Block):
-        def __init__(self, nbytes):
-            if threading.current_thread() is worker:
-                locked.set()
-                forked.wait()
-            super().__init__(nbytes)
+    def take_blocks():
+        while not stop.is_set():
+            memory.in_block(torch.empty(memory.SMALLEST, dtype=torch.uint8))
 
-    monkeypatch.setattr(memory, "Block", SlowInThreads)
-    worker = threading.Thread(target=memory.new_result, args=(Result((2**22,), torch.float32), torch.device("cpu")))
-    worker.start()
-    locked.wait()
-    child.start()
-    forked.set()
-    worker.join()
-    sums = queue.get()
-    child.join(30)
-    assert child.exitcode == 0
+    threads = [threading.Thread(target=take_blocks) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    queues = []
+    for _ in range(5):
+        queues.append(context.SimpleQueue())
+        context.Process(target=_in_child, args=(queues[-1], held)).start()
+    sums = [queue.get() for queue in queues]
+    stop.set()
+    for thread in threads:
+        thread.join()
     expected = [float(VIEWS.project(IMAGE * n).double().sum()) for n in range(3)]
-    assert sums == [*expected, float(before.double().sum())]
+    assert sums == [[*expected, float(before.double().sum())]] * 5
     assert torch.equal(held, before)
 
 
@@ -265,3 +248,19 @@ def test_a_result_that_dies_in_another_thread_gives_its_block_back():
     worker.start()
     worker.join()
     assert VIEWS.project(IMAGE).data_ptr() == address
+
+
+WITHOUT_EXCHANGE = """
+import torch
+del torch.Tensor.__dlpack_c_exchange_api__
+from spuproj import Views
+from spuproj.backends import memory
+views, image = Views.spherical((256, 256), grid=(1, 2)), torch.arange(2.0 * 256 * 256).view(1, 2, 256, 256)
+first, second = views.project(image), views.project(image)
+print(memory.AVAILABLE, memory.kept(), torch.equal(first, second), first.untyped_storage().resizable())
+"""
+
+
+def test_a_torch_without_the_exchange_interface_gets_ordinary_results():
+    run = run_python(WITHOUT_EXCHANGE)
+    assert run.stdout.split() == ["False", "0", "True", "True"], run.stderr

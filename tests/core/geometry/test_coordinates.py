@@ -12,6 +12,7 @@ from torch.testing import assert_close
 
 from helpers import PAIRS, random_geometry, tables
 from spuproj import PROFILES, Geometry, Views, functional, geometry, reference
+from spuproj.geometry.coordinates import pixel_grid
 
 SIZE, VIEW_SIZE = (40, 52), (44, 36)
 
@@ -21,7 +22,7 @@ SIZE, VIEW_SIZE = (40, 52), (44, 36)
 def test_slice_to_view_to_slice_returns_within_1e_9_pixels(lift, chart, seed, spacing):
     g = random_geometry(seed, SIZE, VIEW_SIZE, lift, chart)
     g = replace(g, radius=g.radius * max(spacing), spacing=torch.tensor([spacing], dtype=torch.float64))
-    y, x = geometry.pixel_grid(SIZE, torch.device("cpu"))
+    y, x = pixel_grid(SIZE, torch.device("cpu"))
     v, u = geometry.to_view(g, y, x)
     back_y, back_x = geometry.to_slice(g, v, u)
     # Where the map is singular (the horizon of a gnomonic or orthographic profile) no arithmetic can return.
@@ -42,7 +43,7 @@ def test_every_pair_shows_some_of_the_slice(lift, chart):
 def coordinates_read_by(backend, table, *, inverse):
     """Where a backend reads, seen in its results for the ramps y and x; NaN where a constant image is not seen."""
     source, wanted = (VIEW_SIZE, SIZE) if inverse else (SIZE, VIEW_SIZE)
-    y, x = geometry.pixel_grid(source, torch.device("cpu"))
+    y, x = pixel_grid(source, torch.device("cpu"))
     ramps = torch.stack(torch.broadcast_tensors(y, x, torch.ones(source, dtype=torch.float64)))
     if inverse:
         seen = backend.unproject(ramps.expand(1, len(table), *ramps.shape), table, wanted, "bilinear")
@@ -110,7 +111,7 @@ def test_border_padding_reads_the_nearest_slice_pixel(table):
     border = functional.project(image, table, (9, 9), padding="border")
     inside = ~torch.isnan(geometry.slice_coordinates(table, (9, 9), (9, 9))[0])
     assert_close(border[0, :, 0][inside], zeros[0, :, 0][inside])
-    y, x = geometry.to_slice(Geometry.from_table(table), *geometry.pixel_grid((9, 9), table.device))
+    y, x = geometry.to_slice(Geometry.from_table(table), *pixel_grid((9, 9), table.device))
     beyond = ~inside & ~torch.isnan(y)
     at = np.stack([y[beyond].clamp(0, 8), x[beyond].clamp(0, 8)])
     assert_close(border[0, :, 0][beyond], torch.from_numpy(ndimage.map_coordinates(image[0, 0].numpy(), at, order=1)))

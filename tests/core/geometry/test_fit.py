@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from helpers import PAIRS
 from spuproj import Geometry, Views, geometry
+from spuproj.geometry.coordinates import lift_points
 
 SIZE, VIEW_SIZE = (40, 52), (44, 36)
 TALL, SPACING = (33, 99), (3.0, 1.0)
@@ -26,7 +27,7 @@ def test_contain_is_the_largest_scale_that_shows_every_point(lift, chart, pose):
     fine = 401
     y = torch.linspace(0, size[0] - 1, fine, dtype=torch.float64)[:, None]
     x = torch.linspace(0, size[1] - 1, fine, dtype=torch.float64)[None, :]
-    lifted = ~torch.isnan(geometry.lift_points(g, y, x)[..., 2])
+    lifted = ~torch.isnan(lift_points(g, y, x)[..., 2])
     v, u = geometry.to_view(g, y, x)
     middle = torch.tensor([(n - 1) / 2 for n in view_size], dtype=torch.float64)
     assert_close(g.pole, middle.expand(len(centers), 2))

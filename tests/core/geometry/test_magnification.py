@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from helpers import PAIRS, random_geometry
 from spuproj import Views, geometry
+from spuproj.geometry.coordinates import pixel_grid
 
 SIZE, VIEW_SIZE = (40, 52), (44, 36)
 TALL, SPACING = (33, 99), (3.0, 1.0)
@@ -19,7 +20,7 @@ def test_magnification_is_the_jacobian_of_slice_to_view(lift, chart, spacing):
     g = random_geometry(5, SIZE, VIEW_SIZE, lift, chart, views=2, tilt=0.2)
     g = replace(g, radius=g.radius * max(spacing), spacing=torch.tensor([spacing] * 2, dtype=torch.float64))
     computed = geometry.magnification(g.table(), SIZE, VIEW_SIZE)
-    y, x = geometry.pixel_grid(SIZE, torch.device("cpu"))
+    y, x = pixel_grid(SIZE, torch.device("cpu"))
     d = 1e-4
     v_y, u_y = ((a - b) / (2 * d) for a, b in zip(geometry.to_view(g, y + d, x), geometry.to_view(g, y - d, x),
                                                  strict=True))  # fmt: skip

@@ -20,7 +20,7 @@ from helpers import (
     target_size,
 )
 from spuproj import Views
-from spuproj.ops import MEMORY_FORMATS
+from spuproj.ops.checks import MEMORY_FORMATS
 
 if GPU:
     pytest.skip("on a GPU the compiled kernels take part in the tests of all backends", allow_module_level=True)

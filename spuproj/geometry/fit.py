@@ -9,8 +9,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from spuproj.geometry import Geometry, chart_points, lift_points, polar_angle_of
-from spuproj.profiles import PROFILES, Profile, profile_radius, radius_limit
+from spuproj.geometry.coordinates import chart_points, lift_points, polar_angle_of
+from spuproj.geometry.profiles import PROFILES, Profile, profile_radius, radius_limit
+from spuproj.geometry.table import Geometry
 
 _SAMPLES = 129
 _REFINED_SAMPLES = 33

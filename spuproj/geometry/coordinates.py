@@ -1,4 +1,4 @@
-"""The geometry of views: slice <-> sphere <-> view, both directions in closed form.
+"""Coordinates under views: slice <-> sphere <-> view, both directions in closed form.
 
 Pixel centres lie at integer coordinates (y, x), y down, x right; angles are in radians, lengths in pixels. The five
 azimuthal profiles are those of Snyder, *Map Projections: A Working Manual*, USGS Professional Paper 1395 (1987).
@@ -8,72 +8,15 @@ azimuthal profiles are those of Snyder, *Map Projections: A Working Manual*, USG
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from spuproj.profiles import area_factor, check_codes, polar_angle, profile_radius, radius_limit
-
-COLUMNS = 19
-"""Columns of a geometry table: tangent (2), radius, scale, pole (2), lift, chart, rotation (9), spacing (2)."""
+from spuproj.geometry.profiles import area_factor, polar_angle, profile_radius, radius_limit
+from spuproj.geometry.table import Geometry
 
 BORDER_TOLERANCE = 1e-6
 """A point this close to a border counts as on it, in pixels."""
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """The parameters of views, one entry of the leading axes ``...`` (``[N]`` or ``[B, N]``) each, all float64.
-
-    Attributes:
-        tangent: ``[..., 2]``, the slice point (y, x) that the sphere touches, in slice pixels.
-        radius: ``[...]``, the sphere's radius, in units of ``spacing``.
-        scale: ``[...]``, the chart's scale k, in view pixels; k / radius is the magnification at the pole.
-        pole: ``[..., 2]``, the view pixel (y, x) at which the pole lands.
-        lift: ``[...]``, code (position in ``PROFILES``) of the profile that takes the plane to the sphere.
-        chart: ``[...]``, code of the profile that takes the sphere to the view.
-        rotation: ``[..., 3, 3]``, orthogonal matrix on vectors (y, x, pole); determinant -1 for a mirrored view.
-        spacing: ``[..., 2]``, height and width of a slice pixel, in the units of the sphere: 1, 1 makes these pixels.
-    """
-
-    tangent: Tensor
-    radius: Tensor
-    scale: Tensor
-    pole: Tensor
-    lift: Tensor
-    chart: Tensor
-    rotation: Tensor
-    spacing: Tensor
-
-    def table(self) -> Tensor:
-        """Packs the parameters into the ``[..., 19]`` float64 table that the ops take."""
-        scalars = (self.radius, self.scale, self.lift, self.chart)
-        radius, scale, lift, chart = (value.unsqueeze(-1) for value in scalars)
-        rotation = self.rotation.flatten(-2)
-        columns = (self.tangent, radius, scale, self.pole, lift, chart, rotation, self.spacing)
-        return torch.cat([column.to(torch.float64) for column in columns], dim=-1)
-
-    @staticmethod
-    def from_table(table: Tensor) -> Geometry:
-        """Unpacks a ``[..., 19]`` table; the fields are views of it."""
-        return Geometry(
-            tangent=table[..., 0:2],
-            radius=table[..., 2],
-            scale=table[..., 3],
-            pole=table[..., 4:6],
-            lift=table[..., 6],
-            chart=table[..., 7],
-            rotation=table[..., 8:17].unflatten(-1, (3, 3)),
-            spacing=table[..., 17:19],
-        )
-
-
-def check_table(table: Tensor) -> None:
-    """Raises ValueError where a table names a profile that there is not; for tables whose numbers lie at hand."""
-    geometry = Geometry.from_table(table)
-    check_codes(geometry.lift, "lift")
-    check_codes(geometry.chart, "chart")
 
 
 def _plane_to_sphere(code: Tensor, scale: Tensor, dy: Tensor, dx: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from spuproj.checks import choice, number_of, pixel_size
-from spuproj.geometry import Geometry, lift_points
+from spuproj.geometry.coordinates import lift_points
+from spuproj.geometry.table import Geometry
 from spuproj.inputs import array_tensor, plain_tensor
 
 FLIPS = ("none", "horizontal", "vertical", "both")
