@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-SOURCES := CMakeLists.txt pyproject.toml $(wildcard cmake/* csrc/*/*.cpp csrc/*/*.cu csrc/*/*.hpp csrc/*/*/*.cpp csrc/*/*/*.hpp)
+SOURCES := CMakeLists.txt pyproject.toml $(wildcard cmake/* csrc/*/*.* csrc/*/*/*.*)
 DEFINE := --config-settings=cmake.define
 
 .PHONY: setup demo test test-slow coverage bench bench-check lint format wheel lock clean
