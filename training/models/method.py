@@ -14,6 +14,7 @@ from spuproj.training.models.view_sets import VIEW_SETS, ViewSet
 from spuproj.training.runtime.files import InputError
 
 CONFIGS = Path(__file__).parent / "configs"
+
 TRAINING_VIEWS = ("all", "first")
 
 
