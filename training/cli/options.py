@@ -19,5 +19,9 @@ Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 
 def chosen_method(name: str, epochs: int | None, batch_size: int | None) -> Method:
     """A method by name, with epochs and batch size of one's own where they are given."""
-    given = {"epochs": epochs, "batch_size": batch_size}
-    return replace(load_method(name), **{name: value for name, value in given.items() if value is not None})
+    method = load_method(name)
+    return replace(
+        method,
+        epochs=method.epochs if epochs is None else epochs,
+        batch_size=method.batch_size if batch_size is None else batch_size,
+    )

@@ -13,6 +13,7 @@ from spuproj import PROFILES, Views, info
 from spuproj.training.cli.options import Force, Seed
 
 Profile = Enum("Profile", {name: name for name in PROFILES}, type=str)  # type: ignore[misc]
+GNOMONIC, EQUIDISTANT = Profile("gnomonic"), Profile("equidistant")
 
 
 def show_info() -> None:
@@ -51,8 +52,8 @@ def project(
     radius: Annotated[
         float | None, typer.Option(help="Sphere's radius in pixels; default half the larger side.")
     ] = None,
-    lift: Annotated[Profile, typer.Option(help="Profile from the slice to the sphere.")] = Profile.gnomonic,
-    chart: Annotated[Profile, typer.Option(help="Profile from the sphere to the view.")] = Profile.equidistant,
+    lift: Annotated[Profile, typer.Option(help="Profile from the slice to the sphere.")] = GNOMONIC,
+    chart: Annotated[Profile, typer.Option(help="Profile from the sphere to the view.")] = EQUIDISTANT,
     force: Force = False,
 ) -> None:
     """Show the spherical views of one slice of any NIfTI volume."""

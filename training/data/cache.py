@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from spuproj.training.data.case import brain_box, image_path, load_case
 from spuproj.training.data.labels import LabelScheme, unclear
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.runtime.execution import rank
-from spuproj.training.runtime.files import atomic_write
+from spuproj.training.runtime.files import atomic_write, read_json, write_json
 
 _GOLDEN = 0.6180339887
 
@@ -53,6 +52,15 @@ class CachedCase:
         return self.labels.shape[1], self.labels.shape[2]
 
 
+class Facts(TypedDict):
+    """What is known of a case beside its arrays and its scheme; see ``CachedCase``."""
+
+    values: list[list[int]]
+    field: tuple[float, float]
+    box: tuple[float, float, float, float]
+    digest: str
+
+
 def cached_case(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedCase:
     """A case from ``folder``; where it does not lie there, or its files have changed since, it is read and put there.
 
@@ -73,7 +81,7 @@ def _kept(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedCa
     """The case as it lies in the folder, or None where it does not, or is not that of these files."""
     image, labels, facts = _paths(files, folder)
     try:
-        known = json.loads(facts.read_text())
+        known = read_json(facts)
         if files.scheme is None or known.pop("stamp") != _stamp(files, modalities):
             return None
         known["field"], known["box"] = tuple(known["field"]), tuple(known["box"])
@@ -91,7 +99,7 @@ def _added(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedC
     image, labels = case.image[shown].astype(np.float16), case.labels[shown]
     y0, x0, y1, x1 = brain_box(case.brain)
     height, width = max(labels.shape[1] - 1, 1), max(labels.shape[2] - 1, 1)
-    known = {
+    known: Facts = {
         "values": [np.unique(plane).tolist() for plane in labels],
         "field": case.field,
         "box": (y0 / height, x0 / width, y1 / height, x1 / width),
@@ -102,8 +110,7 @@ def _added(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedC
         with atomic_write(path) as temporary:
             np.save(temporary, array)
     # The facts come last: where they lie, the arrays do.
-    with atomic_write(facts_file) as temporary:
-        temporary.write_text(json.dumps({"stamp": stamp, **known}))
+    write_json(facts_file, {"stamp": stamp, **known})
     return CachedCase(
         name=case.name, image=_mapped(image_file), labels=_mapped(labels_file), scheme=case.scheme, **known
     )
@@ -111,7 +118,8 @@ def _added(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedC
 
 def _paths(files: CaseFiles, folder: Path) -> tuple[Path, Path, Path]:
     """Where the image, the labels and the facts of a case lie."""
-    return tuple(folder / f"{files.name}_{kind}" for kind in ("image.npy", "labels.npy", "facts.json"))
+    image, labels, facts = (folder / f"{files.name}_{kind}" for kind in ("image.npy", "labels.npy", "facts.json"))
+    return image, labels, facts
 
 
 def _stamp(files: CaseFiles, modalities: Sequence[str]) -> dict[str, Any]:
@@ -136,7 +144,7 @@ def _digest(*arrays: NDArray[np.generic]) -> str:
     together = hashlib.sha256()
     for array in arrays:
         together.update(f"{array.dtype} {array.shape} ".encode())
-        together.update(np.ascontiguousarray(array))
+        together.update(np.ascontiguousarray(array).data)
     return together.hexdigest()
 
 
@@ -144,4 +152,5 @@ def _mapped(path: Path) -> NDArray[Any]:
     """The array of a file .npy, mapped into memory with no file held open: a cohort has more than a process may."""
     header = np.load(path, mmap_mode="r")
     voxels: NDArray[np.uint8] = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8).numpy()
-    return voxels[header.offset :].view(header.dtype).reshape(header.shape)
+    mapped: NDArray[Any] = voxels[header.offset :].view(header.dtype).reshape(header.shape)
+    return mapped

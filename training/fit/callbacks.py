@@ -12,7 +12,7 @@ import torch
 
 from spuproj.training.data.sampler import BalancedSampler
 from spuproj.training.fit.resume import CHECKPOINT
-from spuproj.training.runtime.execution import summed
+from spuproj.training.runtime.execution import all_reduce_sum
 from spuproj.training.runtime.progress import make_progress
 
 
@@ -39,7 +39,7 @@ class LearningCurve(pl.Callback):
         self._losses += torch.stack([loss, torch.ones_like(loss)])
         self.steps += 1
         if trainer.is_last_batch:
-            total, count = summed(self._losses).tolist()
+            total, count = all_reduce_sum(self._losses).tolist()
             self.loss.append(total / count)
             self.seconds += time.monotonic() - self._start
 
@@ -69,8 +69,8 @@ class TrainingProgressBar(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self.progress.advance(self.task)
-        # To read a metric is to wait for the GPU.
-        if trainer.global_step % trainer.log_every_n_steps:
+        # To read a metric is to wait for the GPU. The trainer has the attribute, but not in its types.
+        if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         metrics = " ".join(f"{name} {float(value):.3f}" for name, value in trainer.callback_metrics.items())
         note = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {metrics}"

@@ -13,7 +13,7 @@ from spuproj.training.data.dataset import Batch
 from spuproj.training.inference.multi_view import reduce_views
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.network import make_network
-from spuproj.training.runtime.execution import Hardware, summed
+from spuproj.training.runtime.execution import Hardware, all_reduce_sum
 
 
 class Segmenter(pl.LightningModule):
@@ -22,7 +22,9 @@ class Segmenter(pl.LightningModule):
     def __init__(self, config: ModelConfig, size: tuple[int, int], total_steps: int, hardware: Hardware) -> None:
         super().__init__()
         self.config, self.total_steps, self.hardware = config, total_steps, hardware
-        self.network = make_network(config).to(memory_format=hardware.memory_format)
+        self.network = make_network(config)
+        # torch's types leave this argument out.
+        self.network.to(memory_format=hardware.memory_format)  # type: ignore[call-overload]
         if hardware.compile:
             self.network.compile()
         self.views = make_views(config, size)
@@ -50,14 +52,14 @@ class Segmenter(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self.overlap = torch.zeros(2, device=self.device)
 
-    def validation_step(self, batch: Batch, _: int) -> None:
+    def validation_step(self, batch: Batch, index: int) -> None:
         image, label, _ = batch
         mean, _, _ = reduce_views(self.network, self.views, image.float())
         found = mean > 0.5
         self.overlap += torch.stack([2.0 * (found & (label > 0)).sum(), found.sum() + label.sum()])
 
     def on_validation_epoch_end(self) -> None:
-        both, each = summed(self.overlap)
+        both, each = all_reduce_sum(self.overlap)
         self.log("dice", both / each if each > 0 else torch.ones_like(both), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:

@@ -16,6 +16,7 @@ from spuproj.uncertainty import to_percent
 
 MAPS = ("prob", "seg", "var", "entropy", "mi")
 """Of each target: probability, segmentation, variance, entropy and mutual information."""
+
 SUBMISSION = {"WT": "unc_whole", "TC": "unc_core", "ET": "unc_enhance"}
 """QU-BraTS's names of the targets' uncertainty maps."""
 
@@ -36,7 +37,7 @@ def mergeable(targets: Sequence[str], scheme: LabelScheme) -> bool:
 
 def write_maps(folder: Path, case: Case, target: str, prediction: Prediction) -> None:
     """Writes one target's maps, and its members as ``[X, Y, Z, N]`` where there are any."""
-    maps = (
+    maps: tuple[NDArray[np.generic], ...] = (
         prediction.probability,
         prediction.segmentation.astype(np.uint8),
         prediction.variance,

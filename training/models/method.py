@@ -14,6 +14,7 @@ from spuproj.training.models.view_sets import VIEW_SETS, ViewSet
 from spuproj.training.runtime.files import InputError
 
 CONFIGS = Path(__file__).parent / "configs"
+
 TRAINING_VIEWS = ("all", "first")
 
 
@@ -87,7 +88,8 @@ def method_of(values: Mapping[str, Any]) -> Method:
     kind = views.pop("kind", None)
     if kind not in VIEW_SETS:
         raise ValueError(f"views must have a kind of {', '.join(VIEW_SETS)}, got {kind!r}")
-    return _made(Method, {**values, "views": _made(VIEW_SETS[kind], views)})
+    method: Method = _made(Method, {**values, "views": _made(VIEW_SETS[kind], views)})
+    return method
 
 
 def values_of(method: Method) -> dict[str, Any]:
