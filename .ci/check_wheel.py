@@ -16,7 +16,7 @@ def main(path: Path) -> None:
         name.split(".")[0] for name in names if name.startswith("spuproj/_") and not name.endswith((".py", ".pyi"))
     }
     assert compiled == {"spuproj/_cpu", "spuproj/_cuda"}, names
-    modules = ("views.py", "py.typed", "training/cli.py", "benchmarks/bench.py")
+    modules = ("views.py", "py.typed", "training/cli.py", "benchmarks/__main__.py", "benchmarks/notes/cpu.txt")
     data = ("training/configs/spu.json", "training/pages/case.html", "training/pages/style.css")
     assert {f"spuproj/{name}" for name in (*modules, *data)} <= set(names), names
     assert {name.split(">")[0] for name in required} == {"torch", "numpy"}, required

@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from helpers import BACKENDS
 
-# The training layer and the CPU's benchmark have packages of their own, which a machine for GPU tests may lack.
+# The training layer has packages of its own, which a machine for GPU tests may lack.
 _TRAINING = (
     "aggregation",
     "cache",
@@ -29,7 +29,6 @@ _TRAINING = (
     "metrics",
     "phantom",
     "pictures",
-    "training_layer",
     "prediction",
     "processes",
     "readers",
@@ -45,7 +44,7 @@ _TRAINING = (
 )
 _NEEDS = {
     **{f"test_{name}.py": ("monai", "nibabel", "nilearn") for name in _TRAINING},
-    "test_bench.py": ("kornia", "monai"),
+    "benchmarks/test_training.py": ("monai", "nibabel", "nilearn"),
 }
 collect_ignore = [file for file, packages in _NEEDS.items() if not all(map(find_spec, packages))]
 

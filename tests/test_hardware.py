@@ -8,7 +8,6 @@ import sys
 import pytest
 from safetensors.torch import load_file
 
-from spuproj.benchmarks.throughput import measure
 from spuproj.training import entry, hardware, trainer
 from spuproj.training.hardware import Hardware, check_hardware
 from spuproj.training.methods import Method, Spherical
@@ -113,10 +112,3 @@ def test_memory_format_does_not_change_what_is_learnt(cohort, tmp_path):
         run = train(cohort[0].parent, "WT", tmp_path / str(last), method=METHOD, hardware=hardware)
         curves.append(json.loads((run / "training.json").read_text())["loss"])
     assert curves[1] == pytest.approx(curves[0], rel=1e-3)
-
-
-@pytest.mark.parametrize("options", [{}, {"precision": "bf16", "channels_last": True, "workers": 1}])
-def test_rates_are_measured(options):
-    rates = measure("cpu", Hardware(**options), METHOD, side=16, steps=3, rounds=2)
-    assert rates.loader > rates.training > 0
-    assert rates.ready > 0

@@ -16,7 +16,6 @@ from torch import nn
 
 from helpers import noise
 from spuproj import __version__
-from spuproj.benchmarks.step_share import step_share
 from spuproj.training import trainer
 from spuproj.training.cases import load_case
 from spuproj.training.files import InputError
@@ -349,7 +348,3 @@ def test_cases_of_another_size_are_an_error_that_names_the_case(cohort, fine_cas
     message = r"Phantom_001 must have slices like Phantom_002, \(30, 30\) pixels over \(240\.0, 240\.0\) mm, got"
     with pytest.raises(InputError, match=message):
         cache_cohort([case_in(cohort[1]), case_in(fine_case)], MODALITIES, "WT", tmp_path, lambda _: None)
-
-
-def test_the_projections_share_of_a_step_is_a_part_of_it():
-    assert 0 < step_share("cpu", batch=2, side=32) < 100
