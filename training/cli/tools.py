@@ -36,7 +36,7 @@ def bench(
     force: Force = False,
 ) -> None:
     """Time every op against its peers and against copying as many bytes; print a table, write JSON and pictures."""
-    from spuproj.benchmarks.bench import run_bench
+    from spuproj.benchmarks.__main__ import run_bench
 
     for path in run_bench(out, short=short, force=force):
         print(path)
