@@ -19,18 +19,17 @@ from torch.utils.data import DataLoader
 
 from spuproj import Views
 from spuproj.benchmarks.record import Record, slug, write_all
-from spuproj.training.cache import CachedCase
-from spuproj.training.draws import Draws
-from spuproj.training.hardware import Hardware
-from spuproj.training.methods import Method, method_named
-from spuproj.training.prediction import predict
-from spuproj.training.runs import Config
-from spuproj.training.schemes import SCHEMES
-from spuproj.training.slices import Batch, Entry
-from spuproj.training.trainer import Segmenter, make_loader
+from spuproj.training.data.cache import CachedCase
+from spuproj.training.data.dataset import Batch, SliceEntry, make_loader
+from spuproj.training.data.labels import SCHEMES
+from spuproj.training.data.sampler import BalancedSampler
+from spuproj.training.fit.module import Segmenter
+from spuproj.training.models.config import ModelConfig
+from spuproj.training.models.method import Method, load_method
+from spuproj.training.runtime.execution import Hardware
+from spuproj.training.workflows.predict import predict
 
-_ON_DISK = 128
-_STEPS = 5
+_ON_DISK, _STEPS = 128, 5
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -44,9 +43,9 @@ def measure_layer(
     """Measure what projecting costs in prediction and in training; print it and write training-<machine>.json."""
     if torch.cuda.is_available():
         hardware = Hardware(precision="bf16", channels_last=True, workers=4)
-        rates = measure_rates("cuda", hardware, method_named("spu"))
+        rates = measure_rates("cuda", hardware, load_method("spu"))
     else:
-        rates = measure_rates("cpu", Hardware(), method_named("spu"), steps=2, rounds=9)
+        rates = measure_rates("cpu", Hardware(), load_method("spu"), steps=2, rounds=9)
     (seconds, share), ratio = predict_cost(models, case), 100 * rates["training"] / rates["ready"]
     values = {
         "a prediction, from files to files, in seconds": seconds,
@@ -111,7 +110,7 @@ def measure_rates(
 
 
 def _model(device: str, hardware: Hardware, method: Method, side: int, steps: int) -> Segmenter:
-    config = Config("WT", (240.0, 240.0), view_size=(side, side), box=(0.2, 0.2, 0.8, 0.8), method=method)
+    config = ModelConfig("WT", (240.0, 240.0), view_size=(side, side), box=(0.2, 0.2, 0.8, 0.8), method=method)
     model = Segmenter(config, (side, side), steps, hardware)
     model.to(device)
     return model
@@ -126,8 +125,8 @@ def _loader(model: Segmenter, folder: Path, side: int, steps: int) -> DataLoader
     image, labels = (np.load(folder / f"{kind}.npy", mmap_mode="r") for kind in ("image", "labels"))
     case = CachedCase("noise", image, labels, [], SCHEMES["brats2020"], config.field, config.box, "")
     count = steps * config.method.batch_size
-    entries = [Entry(case, number % _ON_DISK, number % 2 == 0) for number in range(count)]
-    draws = Draws([entry.positive for entry in entries], len(model.views), config.method.batch_size, seed=0)
+    entries = [SliceEntry(case, number % _ON_DISK, number % 2 == 0) for number in range(count)]
+    draws = BalancedSampler([entry.positive for entry in entries], len(model.views), config.method.batch_size, seed=0)
     return make_loader(entries, config.target, draws, model.hardware)
 
 
@@ -152,7 +151,7 @@ def step_share(device: str, batch: int = 64, side: int = 240) -> float:
     ``batch`` slices of ``side`` pixels, one random view for each, in bfloat16, channels-last. The device is waited for
     after each part, which counts against the projection more than overlapping would.
     """
-    model = _model(device, Hardware(precision="bf16", channels_last=True), method_named("spu"), side, _STEPS)
+    model = _model(device, Hardware(precision="bf16", channels_last=True), load_method("spu"), side, _STEPS)
     step = _stepper(model)
     image = torch.randn(batch, len(model.config.modalities), side, side, device=device)
     label, times = (image[:, :1] > 1).to(torch.uint8), list[tuple[float, float]]()
@@ -166,7 +165,7 @@ def step_share(device: str, batch: int = 64, side: int = 240) -> float:
 
 
 def predict_cost(models: Sequence[Path], folder: Path) -> tuple[float, float]:
-    """Seconds of a prediction, as ``predict`` makes it, and the percentage of ``Views.project`` and ``Views.reduce``.
+    """Seconds of a patient's prediction by these models, and the percentage of ``Views.project`` and ``Views.reduce``.
 
     From loading the models to the last file, first calls and all, but not the imports. A GPU is waited for around each
     of the timed calls, which counts against them more than overlapping would.

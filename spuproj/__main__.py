@@ -6,6 +6,6 @@ from importlib import import_module
 from spuproj import info
 
 if sys.argv[1:]:
-    import_module("spuproj.training.entry").main()
+    import_module("spuproj.training.cli.entry").main()
 else:
     print(info.text())

@@ -20,7 +20,7 @@ from torch.autograd import forward_ad
 
 from spuproj.checks import pixel_size
 from spuproj.inputs import plain_number, plain_tensor
-from spuproj.ops import check_apart, refuse_gradient
+from spuproj.ops.checks import check_apart, refuse_gradient
 
 _OPS = torch.ops.spuproj
 _PROJECT, _PROJECT_OUT, _PROJECT_ADJOINT = _OPS.project.default, _OPS.project_out.default, _OPS.project_adjoint.default

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from spuproj import functional
 from spuproj import geometry as geo
 from spuproj.checks import choice, pixel_size, positive
-from spuproj.fit import contained_scale
-from spuproj.geometry import COLUMNS, Geometry
-from spuproj.inputs import full_rank, opened, plain_tensor, whole_numbers
-from spuproj.placement import (
+from spuproj.geometry.fit import contained_scale
+from spuproj.geometry.placement import (
     checked_box,
     checked_centers,
     frame,
@@ -26,7 +24,9 @@ from spuproj.placement import (
     plane_rotations,
     turned,
 )
-from spuproj.profiles import check_codes, profile_code
+from spuproj.geometry.profiles import profile_code
+from spuproj.geometry.table import COLUMNS, Geometry, check_numbers, checked_table
+from spuproj.inputs import full_rank, opened, plain_tensor, whole_numbers
 
 POSES = ("tangent", "turned")
 FITS = ("contain", "box")
@@ -59,7 +59,7 @@ class Views(nn.Module):
         super().__init__()
         self.size = pixel_size(size, "size")
         self.view_size = self.size if view_size is None else pixel_size(view_size, "view_size")
-        self.register_buffer("geometry", _checked_table(geometry))
+        self.register_buffer("geometry", checked_table(geometry))
         self.register_load_state_dict_pre_hook(_complete_state)  # type: ignore[no-untyped-call]
 
     @classmethod
@@ -391,34 +391,5 @@ def _complete_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: A
         if table.shape[-1] == COLUMNS - 2:
             table = torch.cat([table, torch.ones_like(table[..., :2])], dim=-1)
         if table.is_cpu and table.shape[-1] == COLUMNS:
-            _check_numbers(Geometry.from_table(table))
+            check_numbers(Geometry.from_table(table))
         state[f"{prefix}geometry"] = table
-
-
-def _checked_table(geometry: Geometry) -> Tensor:
-    table = plain_tensor(geometry.table(), "geometry")
-    if table.dim() not in (2, 3) or table.shape[-2] == 0:
-        raise ValueError(f"views must be a list of at least one view, [N] or [B, N], got {tuple(table.shape[:-1])}")
-    if any(getattr(geometry, each.name).requires_grad for each in fields(geometry)):
-        raise ValueError("geometry must not require a gradient: the ops have none with respect to it")
-    if not table.is_meta:
-        _check_numbers(geometry)
-    return table.contiguous()
-
-
-def _check_numbers(geometry: Geometry) -> None:
-    for name in ("radius", "scale", "spacing"):
-        values: Tensor = getattr(geometry, name)
-        bad = ~((values > 0) & torch.isfinite(values))
-        if bool(bad.any()):
-            raise ValueError(f"{name} must be positive and finite, got {values[bad][0].item()}")
-    check_codes(geometry.lift, "lift")
-    check_codes(geometry.chart, "chart")
-    for name in ("tangent", "pole", "rotation"):
-        if not bool(torch.isfinite(getattr(geometry, name)).all()):
-            raise ValueError(f"{name} must be finite, got {getattr(geometry, name).tolist()}")
-    product = geometry.rotation @ geometry.rotation.transpose(-1, -2)
-    if not torch.allclose(
-        product, torch.eye(3, dtype=product.dtype, device=product.device).expand_as(product), atol=1e-9
-    ):
-        raise ValueError(f"rotation must be orthogonal, got {geometry.rotation.tolist()}")

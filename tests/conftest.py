@@ -13,40 +13,11 @@ from hypothesis import settings
 from helpers import BACKENDS
 
 # The training layer has packages of its own, which a machine for GPU tests may lack.
-_TRAINING = (
-    "aggregation",
-    "cache",
-    "cases",
-    "check",
-    "cli",
-    "cohort_prediction",
-    "comparison",
-    "draws",
-    "evaluation",
-    "files",
-    "hardware",
-    "methods",
-    "metrics",
-    "phantom",
-    "pictures",
-    "prediction",
-    "processes",
-    "readers",
-    "report",
-    "resume",
-    "runs",
-    "schemes",
-    "shards",
-    "splits",
-    "study",
-    "training",
-    "uncertainty_at_errors",
-)
 _NEEDS = {
-    **{f"test_{name}.py": ("monai", "nibabel", "nilearn") for name in _TRAINING},
+    "training": ("monai", "nibabel", "nilearn"),
     "benchmarks/test_training.py": ("monai", "nibabel", "nilearn"),
 }
-collect_ignore = [file for file, packages in _NEEDS.items() if not all(map(find_spec, packages))]
+collect_ignore = [name for name, packages in _NEEDS.items() if not all(map(find_spec, packages))]
 
 
 def pytest_report_header():

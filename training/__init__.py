@@ -1,1 +1,42 @@
-"""The study layer: data, networks, training, prediction and pictures, on top of ``spuproj``."""
+"""The training layer: data, networks, training, prediction, evaluation and reports, on top of ``spuproj``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_ROOMS = {
+    "cases_in": "data.readers.registry",
+    "case_in": "data.readers.brats",
+    "load_case": "data.case",
+    "check_data": "data.check",
+    "folds": "data.splits",
+    "fixed_split": "data.splits",
+    "write_cohort": "phantom.cohort",
+    "Method": "models.method",
+    "load_method": "models.method",
+    "load_run": "models.run",
+    "predict_case": "inference.multi_view",
+    "Prediction": "inference.multi_view",
+    "measure": "evaluation.metrics",
+    "train": "fit.train",
+    "Hardware": "runtime.execution",
+    "InputError": "runtime.files",
+    "predict": "workflows.predict",
+    "predict_cohort": "workflows.predict",
+    "evaluate": "workflows.evaluate",
+    "study": "workflows.study",
+    "run_demo": "workflows.demo",
+}
+__all__ = sorted(_ROOMS)
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is used: the networks' and images' libraries take seconds."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

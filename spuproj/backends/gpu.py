@@ -16,8 +16,8 @@ from spuproj.backends.taps import Sampling, Taps, Transpose, transpose_of
 PLANE_BYTES = 2**32 - 1
 """Bytes that one plane may span."""
 
-# Gradients of unprojected views that are held at a time, in bytes.
-_SLOPE_BYTES = 256 * 2**20
+SLOPE_BYTES = 256 * 2**20
+"""Gradients of unprojected views that are held at a time, in bytes."""
 
 
 class Kernels(Protocol):
@@ -107,7 +107,7 @@ class GpuBackend(Backend):
     ) -> None:
         stack, dense = _uniform(stack), [tensor.contiguous() for tensor in moments]
         shape = (*stack.shape[1:3], *moments[0].shape[-2:])
-        most = max(1, _SLOPE_BYTES // (sampling.precision.itemsize * math.prod(shape)))
+        most = max(1, SLOPE_BYTES // (sampling.precision.itemsize * math.prod(shape)))
         for part in self._parts(geometry, len(stack), sampling, most):
             views = stack[part.samples]
             slopes = torch.empty((len(views), *shape), dtype=sampling.precision, device=stack.device)

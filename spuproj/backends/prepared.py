@@ -5,12 +5,10 @@ It is found by the geometry's table, bounded in bytes, and dropped with the tabl
 
 from __future__ import annotations
 
-import ctypes
 import os
 import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, fields
-from itertools import count
 from threading import RLock
 from typing import Any, TypeVar
 
@@ -18,9 +16,6 @@ import torch
 from torch import Tensor
 
 from spuproj.backends.taps import Sampling
-
-CALLS = 64
-"""Calls that are kept for a geometry."""
 
 Value = TypeVar("Value")
 Make = Callable[[Tensor, Sampling], Value]
@@ -34,18 +29,16 @@ class Prepared:
         table: the table, as long as it lives.
         unchanged: whether the table still holds the numbers that all this was made of.
         values: taps and transposes, by how they sample and what made them.
-        calls: what can be called again, by the shapes of its tensors and its options.
+        calls: what can be called again.
         nbytes: of the values' tensors.
-        used: grows with every use of any table.
         made: on a GPU, when the last value was queued.
     """
 
     table: weakref.ref[Tensor]
     unchanged: Callable[[Tensor], bool]
     values: dict[Hashable, Any] = field(default_factory=dict)
-    calls: dict[Hashable, Any] = field(default_factory=dict)
+    calls: Any = None
     nbytes: int = 0
-    used: int = 0
     made: torch.cuda.Event | None = None
 
 
@@ -56,10 +49,9 @@ class PreparedStore:
     for one call; a graph that is captured makes its own, from the table that it finds at each replay.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, calls_of: Callable[[Tensor], Any] = lambda table: None) -> None:
+        self.limit, self._calls_of = limit, calls_of
         self._tables: dict[int, Prepared] = {}
-        self._uses = count(1)
         # A table may die, and be dropped, wherever Python frees memory: also while its thread holds the lock.
         self._lock = RLock()
         if hasattr(os, "register_at_fork"):
@@ -73,7 +65,6 @@ class PreparedStore:
         prepared = self._tables.get(id(table))
         if prepared is None or prepared.table() is not table or not prepared.unchanged(table):
             return None
-        prepared.used = next(self._uses)
         return prepared
 
     def get(self, table: Tensor, sampling: Sampling, make: Make[Value]) -> Value:
@@ -98,23 +89,15 @@ class PreparedStore:
             return
         with self._lock:
             if prepared is None:
-                prepared = Prepared(self._dropping(table), unchanged_since(table))
+                self._tables.pop(id(table), None)
+                prepared = Prepared(self._dropping(table), unchanged_since(table), calls=self._calls_of(table))
                 self._tables[id(table)] = prepared
             prepared.values[key] = value
             prepared.nbytes += nbytes
-            prepared.used = next(self._uses)
             if table.is_cuda:
                 prepared.made = torch.cuda.current_stream(table.device).record_event()
             while sum(each.nbytes for each in list(self._tables.values())) > self.limit:
-                del self._tables[min(self._tables, key=lambda each: self._tables[each].used)]
-
-    def keep_call(self, table: Tensor, key: Hashable, call: Any) -> None:
-        """Keeps a call for ``find(table).calls``, where values are kept for the table."""
-        prepared = self.find(table)
-        if prepared is not None:
-            if len(prepared.calls) >= CALLS:
-                prepared.calls.clear()
-            prepared.calls[key] = call
+                del self._tables[next(iter(self._tables))]
 
     def _dropping(self, table: Tensor) -> weakref.ref[Tensor]:
         """A reference to a table with which its entry is dropped."""
@@ -168,16 +151,8 @@ def unchanged_since(table: Tensor) -> Callable[[Tensor], bool]:
     if table.is_cuda:
         seen = witness(table)
         return lambda _: unwritten(seen)
-    shape, strides, dtype, numbers = table.shape, table.stride(), table.dtype, table.detach().numpy().tobytes()
-    dense, nbytes = table.is_contiguous(), table.nbytes
-
-    def unchanged(now: Tensor) -> bool:
-        if not (now.shape == shape and now.stride() == strides and now.dtype is dtype and now.is_cpu):
-            return False
-        # Without a detour through NumPy, which costs as much as a small op.
-        return (ctypes.string_at(now.data_ptr(), nbytes) if dense else now.detach().numpy().tobytes()) == numbers
-
-    return unchanged
+    numbers, dtype, device = table.detach().clone(), table.dtype, table.device
+    return lambda now: (now.dtype, now.device) == (dtype, device) and torch.equal(now, numbers)
 
 
 class _Witness(torch.autograd.Function):

@@ -5,23 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spuproj import geometry as geo
 from spuproj.backends.base import Backend, Moments
 from spuproj.backends.taps import Sampling, Taps, encoded
+from spuproj.geometry.coordinates import pixel_grid, slice_coordinates, to_slice, view_coordinates
+from spuproj.geometry.table import Geometry, check_table
 
 
 def taps_of(geometry: Tensor, sampling: Sampling) -> Taps:
     """The taps of ``[N, 19]`` or ``[B, N, 19]`` views."""
     if geometry.device.type == "cpu" and not torch.compiler.is_compiling():
-        geo.check_table(geometry)
+        check_table(geometry)
     (height, width), (rows, columns) = sampling.source, sampling.size
     if sampling.border:
-        y, x = geo.to_slice(geo.Geometry.from_table(geometry), *geo.pixel_grid(sampling.size, geometry.device))
+        y, x = to_slice(Geometry.from_table(geometry), *pixel_grid(sampling.size, geometry.device))
         y, x = y.clamp(0, height - 1), x.clamp(0, width - 1)
     elif sampling.inverse:
-        y, x = geo.view_coordinates(geometry, (rows, columns), (height, width))
+        y, x = view_coordinates(geometry, (rows, columns), (height, width))
     else:
-        y, x = geo.slice_coordinates(geometry, (height, width), (rows, columns))
+        y, x = slice_coordinates(geometry, (height, width), (rows, columns))
     valid = ~(torch.isnan(y) | torch.isnan(x))
     y, x = torch.where(valid, y, 0.0).flatten(-2), torch.where(valid, x, 0.0).flatten(-2)
     if sampling.nearest:

@@ -9,16 +9,17 @@ import pytest
 
 from spuproj import Views
 from spuproj.benchmarks import training as subject
-from spuproj.training import prediction
-from spuproj.training.hardware import Hardware
-from spuproj.training.methods import Method, Spherical
+from spuproj.training.models.method import Method
+from spuproj.training.models.view_sets import Spherical
+from spuproj.training.runtime.execution import Hardware
 
-pytest_plugins = ["cohorts"]
+pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_the_share_is_that_of_the_calls(cohort, models, monkeypatch):
-    monkeypatch.setattr(prediction, "case_sheet", lambda case, predictions, config, path, truth: path.write_text(""))
+    write = lambda case, predictions, config, path, truth: path.write_text("")  # noqa: E731
+    monkeypatch.setattr("spuproj.training.workflows.predict.case_figure", write)
     project = Views.project
     seconds, share = subject.predict_cost([models["WT"]], cohort[1])
     assert 0 < share < 100

@@ -1,0 +1,35 @@
+"""A made-up case of a few voxels, and what a model might make of it."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+
+from helpers import noise
+from spuproj.training.data.case import Case
+from spuproj.training.data.labels import SCHEMES
+from spuproj.training.inference.multi_view import Prediction
+
+SHAPE = (9, 20, 24)
+VOXEL = 2.0 * 1.0 * 5.0 / 1000
+"""Of the made-up case, in ml: x, y and z have sizes of their own, so that none can stand for another."""
+
+LABELS = np.zeros(SHAPE, np.uint8)
+LABELS[3:6, 6:12, 7:15] = 3
+
+
+def made_up_case() -> Case:
+    """A block of brain in slices 1 to 7, an enhancing tumour in slices 3 to 5."""
+    brain = np.zeros(SHAPE, bool)
+    brain[1:8, 3:17, 4:20] = True
+    image = noise(9, 2, 20, 24).numpy() * brain[:, None]
+    like = nib.Nifti1Image(np.zeros((24, 20, 9)), np.diag([-2.0, -1.0, 5.0, 1.0]))
+    return Case("made_up", image, brain, LABELS, SCHEMES["brats2023"], like, ("t1ce", "flair"))
+
+
+def prediction(found: tuple[int, int] = (4, 7), variance: float = 0.02) -> Prediction:
+    """A block in the slices from the first number to below the second, as certain everywhere."""
+    probability = np.zeros(SHAPE, np.float32)
+    probability[slice(*found), 6:12, 7:15] = 0.9
+    spread = np.where(probability > 0, np.float32(variance), np.float32(0))
+    return Prediction(probability, probability > 0.5, spread, probability, probability)

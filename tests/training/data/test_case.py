@@ -1,0 +1,261 @@
+"""Case folders: orientation, normalisation, labels, and what is wrong with a folder that cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from spuproj.training.data.case import as_volume, load_case, load_slices
+from spuproj.training.data.readers.brats import case_in
+from spuproj.training.data.readers.case_files import MODALITIES
+from spuproj.training.data.readers.registry import cases_in
+from spuproj.training.runtime.files import InputError
+
+SHAPE = (6, 7, 5)  # left, back, up
+LPS = np.diag([-2.0, -3.0, 4.0, 1.0])
+MARK = (5, 1, 3)  # on the left, near the front, towards the top
+
+
+def brain_volumes() -> dict[str, np.ndarray]:
+    """Four modalities of random values around a mark, inside a box of brain, in LPS order."""
+    random, volumes = np.random.default_rng(0), {}
+    for name in MODALITIES:
+        volumes[name] = np.zeros(SHAPE, np.float32)
+        volumes[name][1:, 1:6, 1:4] = random.uniform(50, 150, (5, 5, 3))
+        volumes[name][MARK] = 1000
+    return volumes
+
+
+def write_case(folder: Path, volumes: dict[str, np.ndarray], affine: np.ndarray = LPS, suffix: str = ".nii.gz") -> Path:
+    folder.mkdir(parents=True)
+    for name, voxels in volumes.items():
+        nib.save(nib.Nifti1Image(voxels, affine), folder / f"{folder.name}_{name}{suffix}")
+    return folder
+
+
+def reoriented(folder: Path, source: Path, codes: str) -> Path:
+    """The case in another storage order, with the same millimetres."""
+    folder.mkdir()
+    target = nib.orientations.axcodes2ornt(codes)
+    for path in source.iterdir():
+        image = nib.load(path)
+        image = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(image.affine), target))
+        nib.save(image, folder / path.name.replace(source.name, folder.name))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return write_case(tmp_path / "one", brain_volumes())
+
+
+def with_seg(volume: np.ndarray) -> dict[str, np.ndarray]:
+    return brain_volumes() | {"seg": volume}
+
+
+def test_slices_run_upwards_with_the_front_on_top_and_the_right_side_on_the_left(folder):
+    case = load_case(folder)
+    assert case.name == "one"
+    assert case.image.shape == (5, 4, 7, 6)
+    assert case.brain.shape == (5, 7, 6)
+    assert (case.image.dtype, case.brain.dtype) == (np.float32, bool)
+    for channel in range(4):
+        assert np.unravel_index(case.image[:, channel].argmax(), (5, 7, 6)) == (3, 1, 5)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "RPI", "SAL", "PIR"])
+def test_another_storage_order_is_the_same_case(tmp_path, codes):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[MARK] = 4
+    source = write_case(tmp_path / "one", with_seg(labels))
+    first, second = (
+        load_case(path, with_labels=True) for path in (source, reoriented(tmp_path / "two", source, codes))
+    )
+    assert nib.aff2axcodes(second.like.affine) == tuple(codes)
+    np.testing.assert_allclose(second.image, first.image, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(second.brain, first.brain)
+    np.testing.assert_array_equal(second.labels, first.labels)
+    assert second.field == first.field
+
+
+def test_channels_come_in_the_order_asked_for(folder):
+    case, turned = load_case(folder), load_case(folder, ("flair", "t1"))
+    np.testing.assert_array_equal(turned.image, case.image[:, [3, 0]])
+
+
+def test_values_are_z_scores_inside_the_brain_and_zero_outside(folder):
+    case = load_case(folder)
+    inside = np.moveaxis(case.image, 1, 0)[:, case.brain].astype(np.float64)
+    np.testing.assert_allclose(inside.mean(axis=1), 0, atol=1e-6)
+    np.testing.assert_allclose(inside.std(axis=1), 1, atol=1e-6)
+    assert (np.moveaxis(case.image, 1, 0)[:, ~case.brain] == 0).all()
+    volume = brain_volumes()["t2"]
+    score = (volume[MARK] - volume[volume != 0].mean()) / volume[volume != 0].std()
+    assert case.image[3, 2, 1, 5] == pytest.approx(score, rel=1e-5)
+
+
+def test_the_brain_is_where_any_modality_is_not_zero_even_if_negative(tmp_path):
+    volumes = brain_volumes()
+    volumes["t1"][2, 2, 2] = volumes["t1ce"][2, 2, 2] = volumes["t2"][2, 2, 2] = 0
+    volumes["flair"][2, 2, 2] = -700
+    volumes["flair"][0, 0, 0] = -1
+    case = load_case(write_case(tmp_path / "one", volumes))
+    assert case.brain[2, 2, 2]
+    assert case.image[2, 3, 2, 2] == case.image[:, 3].min() < 0
+    assert case.brain[0, 0, 0]
+    assert np.count_nonzero(case.brain) == 5 * 5 * 3 + 1
+
+
+@pytest.mark.parametrize("value", [7.0, 12345.678])
+def test_a_constant_modality_becomes_zero(tmp_path, value):
+    volumes = brain_volumes()
+    volumes["t2"][volumes["t2"] != 0] = value
+    case = load_case(write_case(tmp_path / "one", volumes))
+    assert (case.image[:, 2] == 0).all()
+    assert (case.image[:, 3] != 0).any()
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_files_may_be_compressed_or_not(tmp_path, suffix):
+    labels = np.zeros(SHAPE, np.uint8)
+    case = load_case(write_case(tmp_path / "one", with_seg(labels), suffix=suffix), with_labels=True)
+    np.testing.assert_array_equal(case.image, load_case(write_case(tmp_path / "b" / "one", brain_volumes())).image)
+    assert case_in(tmp_path / "one").labelled
+
+
+def test_the_field_of_view_is_height_and_width_in_millimetres(tmp_path, folder):
+    assert load_case(folder).field == (7 * 3.0, 6 * 2.0)
+    assert load_case(reoriented(tmp_path / "two", folder, "SAR")).field == (7 * 3.0, 6 * 2.0)
+
+
+def test_labels_are_read_only_when_asked_for(tmp_path):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[1, 2, 3], labels[4, 5, 2], labels[2, 2, 1] = 1, 2, 4
+    folder = write_case(tmp_path / "one", with_seg(labels))
+    assert load_case(folder).labels is None
+    read = load_case(folder, with_labels=True).labels
+    assert read.dtype == np.uint8
+    assert (read[3, 2, 1], read[2, 5, 4], read[1, 2, 2]) == (1, 2, 4)
+    assert np.count_nonzero(read) == 3
+
+
+def test_a_folder_with_a_segmentation_says_so(tmp_path, folder):
+    assert not case_in(folder).labelled
+    assert case_in(write_case(tmp_path / "two", with_seg(np.zeros(SHAPE, np.uint8)))).labelled
+
+
+def test_a_missing_folder_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere must be a case folder, but there is no such folder"):
+        load_case(tmp_path / "nowhere")
+
+
+def test_a_missing_modality_is_an_error_that_lists_what_is_there(folder):
+    (folder / "one_t1ce.nii.gz").unlink()
+    there = "one_flair.nii.gz, one_t1.nii.gz, one_t2.nii.gz"
+    with pytest.raises(InputError, match=rf"one must hold one_t1ce\.nii\.gz, but it is missing; there are: {there}"):
+        load_case(folder)
+
+
+def test_a_missing_segmentation_is_an_error_that_names_it(folder):
+    with pytest.raises(InputError, match=r"must hold one_seg\.nii\.gz, but it is missing"):
+        load_case(folder, with_labels=True)
+
+
+def test_an_empty_folder_is_an_error_that_says_so(tmp_path):
+    (tmp_path / "one").mkdir()
+    with pytest.raises(InputError, match=r"must hold one_t1\.nii\.gz, but it is missing; there are: none"):
+        load_case(tmp_path / "one")
+
+
+@pytest.mark.parametrize("name", ["t2", "seg"])
+def test_another_shape_is_an_error_that_names_both_files(tmp_path, name):
+    volumes = with_seg(np.zeros(SHAPE, np.float32))
+    volumes[name] = volumes[name][:, :, :4]
+    folder = write_case(tmp_path / "one", volumes)
+    message = rf"one_{name}\.nii\.gz must have the shape of one_t1\.nii\.gz, \(6, 7, 5\), got \(6, 7, 4\)"
+    with pytest.raises(InputError, match=message):
+        load_case(folder, with_labels=True)
+
+
+@pytest.mark.parametrize("name", ["t2", "seg"])
+def test_another_affine_is_an_error_that_names_both_files(tmp_path, name):
+    folder = write_case(tmp_path / "one", with_seg(np.zeros(SHAPE, np.uint8)))
+    path = folder / f"one_{name}.nii.gz"
+    moved = LPS.copy()
+    moved[0, 3] = 1.5
+    nib.save(nib.Nifti1Image(np.asarray(nib.load(path).dataobj), moved), path)
+    message = rf"one_{name}\.nii\.gz must have the affine of one_t1\.nii\.gz, .*register and resample"
+    with pytest.raises(InputError, match=message):
+        load_case(folder, with_labels=True)
+
+
+def test_an_affine_that_differs_by_rounding_is_the_same(folder):
+    path = folder / "one_t2.nii.gz"
+    moved = LPS.copy()
+    moved[0, 3] = 1e-5
+    nib.save(nib.Nifti1Image(np.asarray(nib.load(path).dataobj), moved), path)
+    assert load_case(folder).image.shape == (5, 4, 7, 6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_an_error_that_names_the_file(tmp_path, value):
+    volumes = brain_volumes()
+    volumes["t2"][2, 2, 2] = value
+    with pytest.raises(InputError, match=r"one_t2\.nii\.gz must hold finite values, but holds NaN or Inf"):
+        load_case(write_case(tmp_path / "one", volumes))
+
+
+def test_an_image_without_brain_is_an_error(tmp_path):
+    empty = {name: np.zeros(SHAPE, np.int16) for name in MODALITIES}
+    with pytest.raises(InputError, match=r"one must show a brain, but every voxel of every modality is 0"):
+        load_case(write_case(tmp_path / "one", empty))
+
+
+@pytest.mark.parametrize(("value", "shown"), [(3, "3"), (-1, "-1"), (1.5, "1.5"), (np.nan, "nan")])
+def test_a_label_outside_the_scheme_is_an_error_that_tells_it(tmp_path, value, shown):
+    labels = np.zeros(SHAPE, np.float32)
+    labels[1, 2, 3] = value
+    folder = write_case(tmp_path / "one", with_seg(labels))
+    with pytest.raises(InputError, match=rf"one_seg\.nii\.gz must hold the brats2020 labels 0, 1, 2, 4, got {shown};"):
+        load_case(folder, with_labels=True)
+
+
+def test_cases_are_the_folders_with_images_in_the_order_of_their_names(tmp_path):
+    for name in ("b", "a", ".hidden"):
+        write_case(tmp_path / name, {"t1": np.ones(SHAPE, np.float32)})
+    write_case(tmp_path / "c", {"t1": np.ones(SHAPE, np.float32)}, suffix=".nii")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.nii").touch()
+    assert [case.name for case in cases_in(tmp_path)] == ["a", "b", "c"]
+
+
+def test_a_data_set_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="nowhere must be a folder of case folders, but there is no such folder"):
+        cases_in(tmp_path / "nowhere")
+
+
+def test_a_data_set_without_cases_is_an_error(folder):
+    with pytest.raises(InputError, match="one must hold case folders with NIfTI files in them, but holds none"):
+        cases_in(folder)
+
+
+def test_slices_of_a_volume_lie_as_those_of_a_case(tmp_path, folder):
+    for path in (folder, reoriented(tmp_path / "two", folder, "RAS")):
+        slices = load_slices(path / f"{path.name}_t1.nii.gz")
+        assert slices.shape == (5, 7, 6)
+        assert np.unravel_index(slices.argmax(), slices.shape) == (3, 1, 5)
+
+
+def test_a_volume_of_slices_is_in_lps_axes():
+    slices = np.arange(5 * 7 * 6).reshape(5, 7, 6)
+    volume = as_volume(slices)
+    assert volume.shape == SHAPE
+    assert volume[5, 1, 3] == slices[3, 1, 5]
+
+
+def test_a_folder_may_be_given_as_the_current_one(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert load_case(Path(".")).name == "one"

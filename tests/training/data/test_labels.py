@@ -1,0 +1,88 @@
+"""What label values mean, by scheme and by target."""
+
+import re
+
+import numpy as np
+import pytest
+
+from spuproj.training.data.labels import SCHEMES, TARGETS, own_scheme, scheme_named, scheme_of_names, unclear
+from spuproj.training.runtime.files import InputError
+
+# As the data sets' own papers and pages define them.
+EXPECTED = {
+    "brats2020": {"ET": {4}, "TC": {1, 4}, "WT": {1, 2, 4}},
+    "brats2023": {"ET": {3}, "TC": {1, 3}, "WT": {1, 2, 3}},
+    "brats2024": {"ET": {3}, "TC": {1, 3}, "WT": {1, 2, 3}},
+    "nnunet": {"ET": {3}, "TC": {2, 3}, "WT": {1, 2, 3}},
+    "msd": {"ET": {3}, "TC": {2, 3}, "WT": {1, 2, 3}},
+}
+
+
+def test_every_scheme_is_expected():
+    assert set(SCHEMES) == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_is_made_of_its_labels(name, target):
+    labels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    mask = SCHEMES[name].mask(labels, target)
+    assert mask.dtype == bool
+    assert set(labels[mask]) == EXPECTED[name][target]
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_targets_are_nested_and_painted_with_what_they_add(name):
+    scheme, labels = SCHEMES[name], np.zeros(4, np.uint8)
+    assert set(scheme.targets["ET"]) < set(scheme.targets["TC"]) < set(scheme.targets["WT"])
+    for inside, target in ((4, "WT"), (3, "TC"), (2, "ET")):
+        labels[:inside] = scheme.paint[target]
+    assert list(scheme.paint) == ["WT", "TC", "ET"]
+    for inside, target in ((4, "WT"), (3, "TC"), (2, "ET")):
+        assert scheme.mask(labels, target).sum() == inside
+
+
+def test_a_resection_cavity_belongs_to_no_target():
+    assert SCHEMES["brats2024"].known == (1, 2, 3, 4)
+    assert all(4 not in values for values in SCHEMES["brats2024"].targets.values())
+
+
+def test_an_unknown_target_is_an_error_that_lists_them():
+    with pytest.raises(InputError, match=re.escape("target must be one of ET, TC, WT (brats2020), got 'NCR'")):
+        SCHEMES["brats2020"].mask(np.zeros(3, np.uint8), "NCR")
+
+
+def test_an_unknown_scheme_is_an_error_that_lists_them():
+    message = "labels must be one of brats2020, brats2023, brats2024, nnunet, msd, got 'brats'"
+    with pytest.raises(InputError, match=message):
+        scheme_named("brats")
+
+
+def test_a_study_may_have_targets_of_its_own():
+    scheme = own_scheme({"tumour": (1, 3), "core": (3,)})
+    assert scheme.known == (1, 3)
+    assert scheme.mask(np.array([0, 1, 2, 3], np.uint8), "tumour").tolist() == [False, True, False, True]
+    assert scheme.paint == {}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ({0: "background", 1: "necrosis", 2: "edema", 3: "enhancing tumor"}, "brats2023"),
+        ({0: "background", 1: "edema", 2: "non-enhancing tumor", 3: "enhancing tumour"}, "nnunet"),
+        ({0: "background", 1: "NCR", 2: "ED", 4: "ET"}, "brats2020"),
+        ({0: "background", 1: "NCR", 2: "SNFH", 3: "ET", 4: "resection cavity"}, "brats2024"),
+        ({0: "background", 1: "tumour"}, None),
+        ({0: "background", 1: "whole", 2: "core", 3: "enhancing"}, None),
+    ],
+)
+def test_words_for_the_values_tell_the_scheme_or_nothing_does(names, expected):
+    found = scheme_of_names(names)
+    assert (found and found.name) == expected
+
+
+def test_what_is_said_of_unclear_labels_names_the_ambiguity_and_the_choices():
+    message = str(unclear("here"))
+    assert "4 is enhancing tumour in brats2020 and a resection cavity in brats2024" in message
+    assert "1 and 2 swap in nnunet and msd" in message
+    assert all(name in message for name in SCHEMES)

@@ -1,0 +1,92 @@
+"""What an epoch draws: both kinds of slices alike, all views, the same again, and shared by several processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spuproj.training.data import sampler as draws
+from spuproj.training.data.sampler import BalancedSampler, ShardedSampler
+
+FEW = [position < 20 for position in range(200)]
+
+
+def flat(sampler: BalancedSampler) -> list[tuple[int, int]]:
+    return [pair for batch in sampler for pair in batch]
+
+
+def test_slices_with_and_without_the_target_are_drawn_equally_often():
+    drawn = []
+    for epoch in range(20):
+        sampler = BalancedSampler(FEW, 9, 8, seed=0)
+        sampler.set_epoch(epoch)
+        drawn += [FEW[index] for index, _ in flat(sampler)]
+    assert len(drawn) == 20 * 2 * 20
+    assert 0.42 < sum(drawn) / len(drawn) < 0.58
+
+
+def test_every_slice_with_the_target_is_drawn_sooner_or_later():
+    sampler, seen = BalancedSampler(FEW, 9, 8, seed=0), set()
+    for epoch in range(20):
+        sampler.set_epoch(epoch)
+        seen |= {index for index, _ in flat(sampler) if FEW[index]}
+    assert seen == set(range(20))
+
+
+@settings(deadline=None)
+@given(views=st.integers(1, 12), batch=st.integers(1, 20), epoch=st.integers(0, 1000))
+def test_views_are_drawn_as_often_as_each_other(views, batch, epoch):
+    sampler = BalancedSampler(FEW, views, batch, seed=3)
+    sampler.set_epoch(epoch)
+    counts = Counter(view for _, view in flat(sampler))
+    drawn = len(sampler) * batch
+    assert sum(counts.values()) == drawn
+    assert {counts[view] for view in range(views)} <= {drawn // views, -(-drawn // views)}
+    assert set(counts) <= set(range(views))
+
+
+def test_an_epoch_is_the_same_whatever_was_drawn_before_it():
+    used, fresh = BalancedSampler(FEW, 9, 8, seed=1), BalancedSampler(FEW, 9, 8, seed=1)
+    for epoch in range(3):
+        used.set_epoch(epoch)
+        last = flat(used)
+    fresh.set_epoch(2)
+    assert flat(fresh) == last
+    fresh.set_epoch(1)
+    assert flat(fresh) != last
+    assert flat(BalancedSampler(FEW, 9, 8, seed=2)) != flat(BalancedSampler(FEW, 9, 8, seed=1))
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_each_batch(monkeypatch, world):
+    whole = list(BalancedSampler(FEW, 9, 8, seed=0))
+    parts = []
+    for rank in range(world):
+        monkeypatch.setattr(draws, "place", lambda rank=rank: (rank, world))
+        parts.append(list(BalancedSampler(FEW, 9, 8, seed=0)))
+    for number, batch in enumerate(whole):
+        assert sorted(batch) == sorted(pair for part in parts for pair in part[number])
+        assert sum(len(part[number]) for part in parts) == 8
+
+
+@pytest.mark.parametrize("positive", [[True], [False], [True] * 5, [False] * 5])
+def test_there_is_a_batch_where_all_slices_are_alike(positive):
+    drawn = flat(BalancedSampler(positive, 9, 4, seed=0))
+    assert len(drawn) >= 4
+    assert {index for index, _ in drawn} <= set(range(len(positive)))
+
+
+@pytest.mark.parametrize(("slices", "world"), [(10, 1), (10, 3), (3, 3), (12, 2)])
+def test_processes_validate_each_slice_once_together(monkeypatch, slices, world):
+    seen = []
+    for rank in range(world):
+        monkeypatch.setattr(draws, "place", lambda rank=rank: (rank, world))
+        parts = ShardedSampler(slices, 4)
+        batches = list(parts)
+        assert len(batches) == len(parts) >= 1
+        assert all(1 <= len(batch) <= 4 for batch in batches)
+        seen += [index for batch in batches for index, _ in batch]
+    assert sorted(seen) == list(range(slices))

@@ -1,0 +1,142 @@
+"""Splits: by patient, seeded, kept in a file, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spuproj.training.cli.app import app
+from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.readers.registry import cases_in
+from spuproj.training.data.splits import Split, chosen, fixed_split, folds, patient_of, read_split, write_splits
+from spuproj.training.fit.train import train
+from spuproj.training.models.method import load_method
+from spuproj.training.models.run import load_run
+from spuproj.training.runtime.files import InputError
+
+pytest_plugins = ["training_fixtures"]
+BRIEF = replace(load_method("spu"), epochs=1)
+
+
+def case(name, patient=""):
+    return CaseFiles(name, {}, patient=patient)
+
+
+def visits(patients):
+    """Cases of patients who came once, twice or three times."""
+    return [case(f"BraTS-GLI-{n:05d}-{visit:03d}") for n in range(patients) for visit in range(1 + n % 3)]
+
+
+def disjoint(split, cases):
+    roles = (split.train, split.validation, split.test)
+    assert sorted(name for role in roles for name in role) == sorted(one.name for one in cases)
+    patients = [{patient_of(case(name)) for name in role} for role in roles]
+    assert sum(map(len, patients)) == len(set.union(*patients))
+
+
+def test_the_patient_is_what_the_data_says_or_the_name_without_the_visit():
+    assert patient_of(case("BraTS-GLI-00008-103")) == "BraTS-GLI-00008"
+    assert patient_of(case("BraTS20_Training_001")) == "BraTS20_Training_001"
+    assert patient_of(case("scan-001")) == "scan-001"
+    assert patient_of(case("scan-001", "Ms A")) == "Ms A"
+
+
+@given(patients=st.integers(5, 30), count=st.integers(2, 5), seed=st.integers(0, 100))
+def test_folds_test_everyone_once_and_never_share_a_patient(patients, count, seed):
+    cases = visits(patients)
+    made = folds(cases, count, seed)
+    for split in made:
+        disjoint(split, cases)
+        assert all((split.train, split.validation, split.test))
+    assert sorted(name for split in made for name in split.test) == sorted(one.name for one in cases)
+    assert made == folds(list(reversed(cases)), count, seed)
+
+
+@given(validation=st.integers(1, 3), test=st.integers(1, 3), seed=st.integers(0, 100))
+def test_one_split_has_the_patients_that_were_asked_for(validation, test, seed):
+    cases = visits(10)
+    split = fixed_split(cases, validation, test, seed)
+    disjoint(split, cases)
+    assert len({patient_of(case(name)) for name in split.validation}) == validation
+    assert len({patient_of(case(name)) for name in split.test}) == test
+
+
+def test_another_seed_gives_another_split():
+    assert folds(visits(20), 5, 0) != folds(visits(20), 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: fixed_split(visits(4), 2, 2, 0), "leave some of the 4 to train on, got 2 and 2"),
+        (lambda: fixed_split(visits(4), 0, 2, 0), "must each have a patient"),
+        (lambda: folds(visits(6), 1, 0), "folds must be at least 2 and at most the number of patients, 6, got 1"),
+        (lambda: folds(visits(6), 7, 0), "got 7"),
+        (lambda: folds(visits(2), 2, 0), "at most the number of patients, 2, got 2"),
+        (lambda: folds(visits(3), 2, 0), "folds must leave patients to train and to validate on, got 2 of 3"),
+        (lambda: chosen(visits(2), ["BraTS-GLI-00000-000", "x"]), "must hold all cases of the split, but lacks x"),
+    ],
+)
+def test_splits_that_cannot_be_are_refused(make, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        make()
+
+
+def test_a_file_gives_back_what_was_written(tmp_path):
+    made, path = folds(visits(8), 3, 5), tmp_path / "splits.json"
+    write_splits(path, made, 5)
+    assert [read_split(path, fold) for fold in range(3)] == made
+    assert json.loads(path.read_text())["seed"] == 5
+    with pytest.raises(InputError, match=r"fold must be one of 0 to 2 in .*splits\.json, got 3"):
+        read_split(path, 3)
+    with pytest.raises(InputError, match="exists already; pass --force to write over it"):
+        write_splits(path, made, 5)
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"splits": [{"train": []}]}', '{"splits": 3}'])
+def test_a_file_that_is_none_is_refused(tmp_path, content):
+    (tmp_path / "splits.json").write_text(content)
+    with pytest.raises(InputError, match=r"splits\.json must be a file of 'spuproj split', but cannot be read"):
+        read_split(tmp_path / "splits.json")
+
+
+def test_a_case_in_two_roles_is_refused(tmp_path):
+    write_splits(tmp_path / "splits.json", [Split(("a", "b"), ("c",), ("a",))], 0)
+    with pytest.raises(InputError, match="must have each case in one role, but a has more than one in fold 0"):
+        read_split(tmp_path / "splits.json")
+
+
+def test_training_reads_only_the_cases_that_train_and_validate(cohort, tmp_path, one_thread):
+    names = [folder.name for folder in cohort]
+    path = tmp_path / "splits.json"
+    write_splits(path, [Split((names[1],), (names[2],), (names[0],))], 0)
+    data = tmp_path / "data"
+    data.mkdir()
+    for folder in cohort[1:]:
+        (data / folder.name).symlink_to(folder)
+    (data / names[0]).mkdir()
+    (data / names[0] / f"{names[0]}_t1.nii.gz").write_bytes(b"not to be read")
+    train(data, "WT", tmp_path / "run", method=BRIEF, split=path)
+    assert load_run(tmp_path / "run")[0].target == "WT"
+    with pytest.raises(ValueError, match="validation must be left out where a split names the cases that validate"):
+        train(data, "WT", tmp_path / "other", method=BRIEF, split=path, validation=1)
+    write_splits(path, [Split((names[0],), (names[2],), (names[1],))], 0, force=True)
+    with pytest.raises(InputError, match="the train cases of the split must hold some of the target, but hold none"):
+        train(cohort[0].parent, "ET", tmp_path / "other", method=BRIEF, split=path)
+
+
+def test_the_command_writes_folds_or_one_split(cohort, tmp_path, capsys):
+    data = str(cohort[0].parent)
+    app(["split", data, "--folds", "3", "--out", str(tmp_path / "folds.json")], standalone_mode=False)
+    assert "fold 2: 1 train, 1 validate, 1 test" in capsys.readouterr().out
+    options = ["--validation", "1", "--test", "1", "--seed", "3"]
+    app(["split", data, *options, "--out", str(tmp_path / "one.json")], standalone_mode=False)
+    assert read_split(tmp_path / "one.json") == fixed_split(cases_in(cohort[0].parent), 1, 1, 3)
+    for wrong in ([], ["--test", "1"], ["--folds", "3", "--test", "1"]):
+        with pytest.raises(InputError, match="split must be given either --folds, or --validation and --test"):
+            app(["split", data, *wrong, "--out", str(tmp_path / "no.json")], standalone_mode=False)

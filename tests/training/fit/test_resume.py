@@ -1,0 +1,214 @@
+"""Trainings that are killed and resumed, and what may be resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from spuproj.training.data import cache
+from spuproj.training.fit.resume import CHECKPOINT
+from spuproj.training.fit.train import train
+from spuproj.training.models.method import Method, values_of
+from spuproj.training.models.view_sets import Spherical
+from spuproj.training.runtime.execution import Hardware
+from spuproj.training.runtime.files import InputError
+
+pytest_plugins = ["training_fixtures"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+METHOD = Method("tiny", Spherical(grid=(2, 2)), channels=(4, 8), epochs=4, batch_size=4)
+
+KILLED = """
+import os, signal
+from spuproj.training.cli import entry
+from spuproj.training.fit import train as trainer
+
+class Killed(trainer.Segmenter):
+    def training_step(self, batch, number):
+        if self.trainer.current_epoch == 1 and number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().training_step(batch, number)
+
+trainer.Segmenter = Killed
+entry.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def data(cohort) -> Path:
+    return cohort[0].parent
+
+
+@pytest.fixture(scope="module")
+def unbroken(one_thread, data, tmp_path_factory) -> Path:
+    return train(data, "WT", tmp_path_factory.mktemp("unbroken") / "run", method=METHOD)
+
+
+@pytest.fixture(scope="module")
+def killed(data, tmp_path_factory) -> Path:
+    """The run of a training that was killed at the second step of its second epoch."""
+    folder = tmp_path_factory.mktemp("killed")
+    (folder / "tiny.json").write_text(json.dumps(values_of(METHOD)))
+    arguments = ["train", "--data", data, "--target", "WT", "--out", folder / "run", "--method", folder / "tiny.json"]
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED, *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    return folder / "run"
+
+
+@pytest.fixture
+def stopped(killed, tmp_path) -> Path:
+    return shutil.copytree(killed, tmp_path / "stopped")
+
+
+def record(run: Path) -> dict:
+    return json.loads((run / "training.json").read_text())
+
+
+def assert_same_weights(run: Path, other: Path) -> None:
+    first, second = (load_file(folder / "model.safetensors") for folder in (run, other))
+    assert list(first) == list(second)
+    assert [name for name, tensor in first.items() if not torch.equal(tensor, second[name])] == []
+
+
+def test_a_killed_training_leaves_its_last_epoch_and_its_cache_and_no_model(stopped):
+    assert {path.name for path in stopped.iterdir()} == {
+        "config.json",
+        "training.json",
+        "checkpoints",
+        "logs",
+        ".cache",
+    }
+    assert [path.name for path in (stopped / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert torch.load(stopped / CHECKPOINT, weights_only=True)["epoch"] == 0
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_training_ends_bit_for_bit_as_an_unbroken_one(stopped, unbroken, data, workers):
+    train(data, "WT", stopped, method=METHOD, resume=True, hardware=Hardware(workers=workers))
+    assert_same_weights(stopped, unbroken)
+    for name in ("metrics", "loss", "dice", "data"):
+        assert record(stopped)[name] == record(unbroken)[name]
+    assert not (stopped / ".cache").exists()
+
+
+def test_a_resumed_training_does_not_do_the_epochs_again(stopped, data, monkeypatch):
+    loaded = torch.load(stopped / CHECKPOINT, weights_only=True)
+    steps, done = loaded["global_step"], []
+    monkeypatch.setattr(
+        "spuproj.training.fit.callbacks.LearningCurve.on_train_epoch_end", lambda *_: done.append(1), raising=False
+    )
+    train(data, "WT", stopped, method=METHOD, resume=True)
+    assert steps >= 2
+    assert len(done) == METHOD.epochs - 1
+
+
+def test_a_resumed_training_reads_the_slices_from_the_cache_that_was_left(stopped, data, monkeypatch):
+    monkeypatch.setattr(cache, "load_case", lambda files, *_, **__: pytest.fail(f"{files.name} is read again"))
+    train(data, "WT", stopped, method=METHOD, resume=True)
+    assert (stopped / "model.safetensors").is_file()
+
+
+def test_a_stopped_training_is_neither_lost_nor_resumed_unasked(stopped, data):
+    with pytest.raises(InputError, match=r"stopped holds a training that has not finished; pass --resume .* --force"):
+        train(data, "WT", stopped, method=METHOD)
+    assert (stopped / CHECKPOINT).is_file()
+
+
+def test_force_starts_a_stopped_training_over(stopped, unbroken, data):
+    train(data, "WT", stopped, method=METHOD, force=True)
+    assert_same_weights(stopped, unbroken)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 3}, r"seed must be 0, as in .*config\.json of the training to resume, got 3"),
+        ({"method": replace(METHOD, epochs=9)}, r"method\.epochs must be 4, .* got 9"),
+        (
+            {"method": replace(METHOD, views=Spherical(grid=(3, 3)))},
+            r"method\.views\.grid must be \[2, 2\], .* got \[3, 3",
+        ),
+        ({"target": "TC"}, "target must be 'WT', .* got 'TC'"),
+        ({"validation": 2}, r"(box|data\.train\.cases) must be .* as in"),
+    ],
+)
+def test_another_training_is_not_resumed(stopped, data, options, message):
+    before = (stopped / CHECKPOINT).read_bytes()
+    options = {"target": "WT", "method": METHOD} | options
+    with pytest.raises(InputError, match=message):
+        train(data, out=stopped, resume=True, **options)
+    assert (stopped / CHECKPOINT).read_bytes() == before
+
+
+def test_a_training_is_not_resumed_on_other_data(stopped, data):
+    facts = record(stopped)
+    facts["data"]["train"]["sha256"] = "0" * 64
+    (stopped / "training.json").write_text(json.dumps(facts))
+    with pytest.raises(InputError, match=r"data\.train\.sha256 must be '000.*training\.json of the training to resume"):
+        train(data, "WT", stopped, method=METHOD, resume=True)
+
+
+def test_a_training_stopped_in_its_first_epoch_starts_from_the_beginning(stopped, unbroken, data, capsys):
+    shutil.rmtree(stopped / "checkpoints")
+    train(data, "WT", stopped, method=METHOD, resume=True)
+    assert "has no epoch to resume from: starting from the beginning" in capsys.readouterr().out
+    assert_same_weights(stopped, unbroken)
+
+
+def test_a_finished_run_is_left_as_it_is(unbroken, data, capsys):
+    before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")}
+    assert train(data, "WT", unbroken, method=METHOD, resume=True) == unbroken
+    assert "has finished: there is nothing to resume" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
+
+
+def test_a_training_killed_before_its_weights_were_written_is_finished_from_the_checkpoint(unbroken, data, tmp_path):
+    run = shutil.copytree(unbroken, tmp_path / "run")
+    (run / "model.safetensors").unlink()
+    train(data, "WT", run, method=METHOD, resume=True)
+    assert_same_weights(run, unbroken)
+    assert record(run)["loss"] == record(unbroken)["loss"]
+
+
+def test_force_and_resume_are_not_for_the_same_training(data, tmp_path):
+    with pytest.raises(ValueError, match="force must be left out where a training is resumed"):
+        train(data, "WT", tmp_path / "run", method=METHOD, resume=True, force=True)
+
+
+class Harmful:
+    """What runs code when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("kind", ["harmful", "broken"])
+def test_a_checkpoint_of_anything_but_tensors_and_numbers_is_not_loaded(stopped, data, tmp_path, kind):
+    content = torch.load(stopped / CHECKPOINT, weights_only=True)
+    if kind == "harmful":
+        torch.save({**content, "callbacks": Harmful(tmp_path / "harm")}, stopped / CHECKPOINT)
+    else:
+        (stopped / CHECKPOINT).write_bytes((stopped / CHECKPOINT).read_bytes()[:2000])
+    with pytest.raises(InputError, match=r"last\.ckpt must be a checkpoint of 'spuproj train', but cannot be read"):
+        train(data, "WT", stopped, method=METHOD, resume=True)
+    assert not (tmp_path / "harm").exists()

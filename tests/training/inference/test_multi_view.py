@@ -1,0 +1,68 @@
+"""Inference through views: the reduction against a loop over views, and each view's own probability."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import entropy as scipy_entropy
+from torch.testing import assert_close
+
+from helpers import noise
+from spuproj import reference
+from spuproj.training.data.case import load_case
+from spuproj.training.inference.multi_view import predict_case, reduce_views
+from spuproj.training.models.config import ModelConfig, make_views
+from spuproj.training.models.method import Method
+from spuproj.training.models.network import make_network
+from spuproj.training.models.run import load_run
+from spuproj.training.models.view_sets import Spherical
+
+pytest_plugins = ["training_fixtures"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_mean_and_variance_are_those_of_a_loop_over_views():
+    method = Method("own", Spherical(grid=(2, 3)), channels=(2, 4))
+    config = ModelConfig("WT", (12.0, 10.0), (16, 16), (0.2, 0.2, 0.8, 0.8), method, modalities=("t1",))
+    network, views, image = make_network(config).eval().double(), make_views(config, (12, 10)), noise(2, 1, 12, 10)
+    for parameter in network.parameters():
+        parameter.data = noise(*parameter.shape, dtype=torch.float64)
+    probabilities, entropies, shown = [], [], []
+    for row in views.geometry.numpy():
+        view = reference.project(image.double().numpy(), row[None], (16, 16))[:, 0]
+        probability = torch.sigmoid(network(torch.from_numpy(view))).detach().numpy()
+        probabilities.append(reference.unproject(probability[:, None], row[None], (12, 10))[:, 0])
+        own = scipy_entropy(np.stack([probability, 1 - probability]), axis=0)
+        entropies.append(reference.unproject(own[:, None], row[None], (12, 10))[:, 0])
+        valid = np.isfinite(reference.view_coordinates(row[None], (12, 10), (16, 16))[0])
+        shown.append(np.broadcast_to(valid, probabilities[-1].shape))
+    values = np.ma.array(probabilities, mask=~np.array(shown))
+    mean, variance, expected_entropy = reduce_views(network.float(), views, image)
+    assert np.ptp(values.mean(axis=0)) > 0.1
+    assert_close(mean.detach(), torch.from_numpy(values.mean(axis=0).filled(0)).float(), rtol=0, atol=1e-5)
+    assert_close(variance.detach(), torch.from_numpy(values.var(axis=0).filled(0)).float(), rtol=0, atol=1e-5)
+    own_means = np.ma.array(entropies, mask=~np.array(shown))
+    assert_close(
+        expected_entropy.detach(), torch.from_numpy(own_means.mean(axis=0).filled(0)).float(), rtol=0, atol=1e-5
+    )
+
+
+def test_every_slice_with_brain_is_reported_once(cohort, models):
+    case, notes = load_case(cohort[1]), []
+    predict_case(*load_run(models["WT"]), case, notes.append)
+    assert notes == [f"slice {index}" for index in np.flatnonzero(case.brain.any(axis=(1, 2)))]
+
+
+def test_members_are_those_of_each_view_alone(cohort, models):
+    config, network = load_run(models["WT"])
+    case = load_case(cohort[1])
+    members = predict_case(config, network, case, lambda _: None, members=True).members
+    views = make_views(config, (30, 30))
+    with torch.inference_mode():
+        alone, _, _ = reduce_views(network, views[3], torch.from_numpy(case.image))
+    np.testing.assert_allclose(np.nan_to_num(members[:, 3]), alone[:, 0].numpy() * case.brain, atol=1e-6)
+
+
+def test_members_that_nobody_asks_for_are_not_kept(cohort, models):
+    assert predict_case(*load_run(models["WT"]), load_case(cohort[1]), lambda _: None).members is None

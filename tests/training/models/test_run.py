@@ -1,0 +1,169 @@
+"""A model on disk, and its views at any resolution."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.testing import assert_close
+
+from helpers import noise
+from spuproj.training.models.config import ModelConfig, make_views
+from spuproj.training.models.method import Method, load_method, method_names
+from spuproj.training.models.network import make_network
+from spuproj.training.models.run import load_run, save_run
+from spuproj.training.models.view_sets import Spherical
+from spuproj.training.runtime.files import InputError
+
+SPHERES = Spherical(grid=(2, 3), radius=0.7, lift="stereographic", chart="equal_area")
+METHOD = Method("own", SPHERES, channels=(4, 8, 8), epochs=3, batch_size=2, learning_rate=5e-3)
+CONFIG = ModelConfig(
+    target="TC",
+    field=(240.0, 200.0),
+    view_size=(16, 24),
+    box=(0.1, 0.2, 0.8, 0.9),
+    method=METHOD,
+    modalities=("t1", "flair"),
+    seed=9,
+)
+
+
+@pytest.fixture
+def run(tmp_path):
+    save_run(tmp_path / "run", CONFIG, make_network(CONFIG))
+    return tmp_path / "run"
+
+
+def test_a_run_comes_back_with_its_configuration_and_weights(tmp_path):
+    network = make_network(CONFIG)
+    for buffer in network.buffers():
+        buffer += 1
+    save_run(tmp_path / "run", CONFIG, network)
+    config, loaded = load_run(tmp_path / "run")
+    assert config == CONFIG
+    assert list(loaded.state_dict()) == list(network.state_dict())
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_loaded_network_is_in_evaluation_mode(run):
+    network = load_run(run)[1]
+    assert not any(module.training for module in network.modules())
+    image = noise(2, 2, 16, 24)
+    assert_close(network(image)[:1], network(image[:1]))
+
+
+def test_unknown_keys_of_a_newer_version_are_left_out(run):
+    values = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(values | {"optimizer": "sgd"}))
+    assert load_run(run)[0] == CONFIG
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_missing_file_is_an_error_that_names_it_and_the_folder(run, name):
+    (run / name).unlink()
+    with pytest.raises(InputError, match=rf"run must be a finished run of 'spuproj train', but has no {name}"):
+        load_run(run)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "",
+        "[]",
+        "null",
+        '"ET"',
+        '{"target": "ET"}',
+        json.dumps(
+            {"target": "ET", "field": [1, 1], "view_size": [8, 8], "box": [0, 0, 1, 1], "method": {"name": "spu"}}
+        ),
+    ],
+)
+def test_a_broken_configuration_is_an_error_that_names_the_folder(run, text):
+    (run / "config.json").write_text(text)
+    with pytest.raises(InputError, match="run must be a finished run of 'spuproj train', but it does not load"):
+        load_run(run)
+
+
+def test_a_weights_file_that_is_none_is_an_error_that_names_the_folder(run):
+    (run / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(InputError, match="run must be a finished run of 'spuproj train', but it does not load"):
+        load_run(run)
+
+
+@pytest.mark.parametrize("change", ["shape", "name"])
+def test_weights_of_another_network_are_an_error_that_names_the_folder(run, change):
+    if change == "shape":
+        other = make_network(replace(CONFIG, method=replace(METHOD, channels=(2, 8, 8)))).state_dict()
+    else:
+        other = {f"other.{name}": tensor for name, tensor in load_file(run / "model.safetensors").items()}
+    save_file({name: tensor.contiguous() for name, tensor in other.items()}, run / "model.safetensors")
+    with pytest.raises(InputError, match="run must be a finished run of 'spuproj train', but it does not load"):
+        load_run(run)
+
+
+def test_a_run_that_fails_to_save_is_not_a_whole_run(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("spuproj.training.models.run.save_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_run(tmp_path / "run", CONFIG, make_network(CONFIG))
+    with pytest.raises(InputError, match=r"has no model\.safetensors"):
+        load_run(tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+
+
+def test_the_network_takes_the_modalities_and_gives_one_logit():
+    network = make_network(CONFIG)
+    assert network(noise(2, 2, 16, 24)).shape == (2, 1, 16, 24)
+
+
+def test_an_untrained_network_says_background():
+    assert (torch.sigmoid(make_network(CONFIG)(noise(2, 2, 16, 24))) < 0.5).all()
+
+
+def test_views_are_those_of_the_configuration():
+    views = make_views(CONFIG, (31, 21))
+    assert len(views) == 6
+    assert (views.size, views.view_size) == ((31, 21), (16, 24))
+    geometry = views.geometry.double()
+    # Cells of the box: rows of (0.8 - 0.1) / 2, columns of (0.9 - 0.2) / 3, over 30 x 20 pixel distances.
+    y = [30 * (0.1 + 0.35 * (row + 0.5)) for row in range(2) for _ in range(3)]
+    x = [20 * (0.2 + 0.7 / 3 * (column + 0.5)) for _ in range(2) for column in range(3)]
+    assert_close(geometry[:, 0], torch.tensor(y, dtype=torch.float64))
+    assert_close(geometry[:, 1], torch.tensor(x, dtype=torch.float64))
+    assert_close(geometry[:, 2], torch.full((6,), 0.7 * 31, dtype=torch.float64))
+    assert geometry[:, 6].tolist() == [1] * 6
+    assert geometry[:, 7].tolist() == [3] * 6
+
+
+@pytest.mark.parametrize(("lift", "chart"), [("gnomonic", "equidistant"), ("stereographic", "equal_area")])
+def test_views_show_the_same_points_at_twice_the_resolution(lift, chart):
+    config = replace(CONFIG, method=replace(METHOD, views=replace(SPHERES, lift=lift, chart=chart)))
+    coarse = make_views(config, (30, 24)).slice_coordinates()
+    fine = make_views(config, (60, 48)).slice_coordinates()
+    both = torch.isfinite(coarse[0]) & torch.isfinite(fine[0])
+    assert both.sum() > 0.9 * torch.isfinite(coarse[0]).sum() > 0
+    for small, large in zip(coarse, fine, strict=True):
+        # The coarse pixel i covers the fine pixels 2 i and 2 i + 1; half a coarse pixel is a fine one.
+        assert (2 * small + 0.5 - large)[both].abs().max() < 1
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_a_finer_slice_of_the_same_field_is_seen_through_the_same_views(name):
+    config = ModelConfig("WT", (240.0, 200.0), (72, 60), (0.2, 0.25, 0.8, 0.75), load_method(name))
+    coarse, fine = make_views(config, (48, 40)), make_views(config, (144, 120))
+    # Where a view pixel looks, as a fraction of the slice.
+    for one, other, side, finer in zip(
+        coarse.slice_coordinates(), fine.slice_coordinates(), (48, 40), (144, 120), strict=True
+    ):
+        seen, again = (one + 0.5) / side, (other + 0.5) / finer
+        both = ~(seen.isnan() | again.isnan())
+        assert both.double().mean() > 0.5
+        assert (seen - again)[both].abs().max() < 0.6 / side

@@ -1,0 +1,169 @@
+"""Pictures: PNG files of sensible size that show something, for every kind of case and slice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import matplotlib.image
+import nibabel as nib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from helpers import noise
+from spuproj import Views
+from spuproj.training.data.case import Case
+from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.models.config import ModelConfig
+from spuproj.training.models.method import Method
+from spuproj.training.models.view_sets import Spherical
+from spuproj.training.report import figures
+from spuproj.training.report.figures import case_figure, save_figure, views_figure
+
+SHAPE = (9, 20, 24)
+ONE, THREE = ("WT",), ("WT", "TC", "ET")
+CONFIG = ModelConfig("WT", (20.0, 24.0), (24, 24), (0.2, 0.2, 0.8, 0.8), Method("own", Spherical(grid=(1, 2))))
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    """A block of brain in slices 1 to 7."""
+    brain = np.zeros(SHAPE, bool)
+    brain[1:8, 3:17, 4:20] = True
+    image = noise(9, 4, 20, 24).numpy() * brain[:, None]
+    return Case("made_up", image, brain, None, None, nib.Nifti1Image(np.zeros((24, 20, 9)), np.eye(4)))
+
+
+def prediction(depth: int = 3, empty: bool = False) -> Prediction:
+    probability = np.zeros(SHAPE, np.float32)
+    if not empty:
+        probability[3 : 3 + depth, 6:12, 7:15] = 0.9
+    return Prediction(probability, probability > 0.5, probability * (1 - probability), probability, probability)
+
+
+def shown(path: Path) -> np.ndarray:
+    """The pixels ``[H, W, RGB]`` of a PNG file, 0 to 1, after a look at its size and contrast."""
+    assert path.read_bytes().startswith(b"\x89PNG")
+    pixels = matplotlib.image.imread(path)[..., :3]
+    assert 400 < min(pixels.shape[:2]) <= max(pixels.shape[:2]) < 4000
+    assert pixels.std() > 0.02
+    return pixels
+
+
+def share_of(pixels: np.ndarray, colour: str) -> float:
+    """The share of pixels close to a colour."""
+    return float((np.abs(pixels - matplotlib.colors.to_rgb(colour)).max(axis=2) < 0.08).mean())
+
+
+@pytest.fixture(scope="module")
+def sheet(case, tmp_path_factory) -> Callable[[tuple[str, ...], bool], np.ndarray]:
+    """Draws the sheet of some targets, with or without truth, once."""
+    folder = tmp_path_factory.mktemp("sheets") / "new"
+
+    @cache
+    def draw(targets: tuple[str, ...], with_truth: bool) -> np.ndarray:
+        truth = {target: np.roll(prediction().segmentation, 2, axis=1) for target in targets} if with_truth else None
+        path = folder / f"{len(targets)}{with_truth}.png"
+        assert case_figure(case, {target: prediction() for target in targets}, CONFIG, path, truth) == path
+        return shown(path)
+
+    return draw
+
+
+@pytest.mark.parametrize("with_truth", [False, True])
+@pytest.mark.parametrize("targets", [ONE, THREE])
+def test_a_case_sheet_shows_every_target_in_its_colour(sheet, targets, with_truth):
+    pixels = sheet(targets, with_truth)
+    titles, rest = np.split(pixels, [pixels.shape[0] // 8])
+    assert all(share_of(titles, figures.COLOURS[target]) > 0 for target in targets)
+    # Of equal outlines the last one drawn is seen.
+    assert share_of(rest, figures.COLOURS[targets[-1]]) > 0
+
+
+def test_a_sheet_is_wider_for_three_targets_than_for_one(sheet):
+    assert sheet(THREE, False).shape[1] > sheet(ONE, False).shape[1] + 100
+
+
+@pytest.mark.parametrize("targets", [ONE, THREE])
+def test_the_truth_is_drawn(sheet, targets):
+    assert not np.array_equal(sheet(targets, False), sheet(targets, True))
+
+
+@pytest.mark.parametrize("with_truth", [False, True])
+def test_an_empty_segmentation_gives_a_sheet_too(case, tmp_path, with_truth):
+    truth = {"WT": np.zeros(SHAPE, bool)} if with_truth else None
+    shown(case_figure(case, {"WT": prediction(empty=True)}, CONFIG, tmp_path / "sheet.png", truth))
+
+
+def test_a_model_without_flair_and_t1ce_gives_a_sheet_too(case, tmp_path):
+    bare = Case(case.name, case.image[:, :1], case.brain, None, None, case.like)
+    config = replace(CONFIG, method=Method("own", Spherical(grid=(1, 1))), modalities=("t2",))
+    shown(case_figure(bare, {"WT": prediction()}, config, tmp_path / "sheet.png"))
+
+
+@pytest.mark.parametrize(
+    ("found", "slices"), [((3, 4, 5), {3, 4, 5}), ((4,), {4}), ((0, 1, 2, 3, 4, 5, 6, 7, 8), {1, 4, 7})]
+)
+def test_the_slices_of_a_sheet_go_through_what_was_found(found, slices):
+    made = prediction(empty=True)
+    made.segmentation[list(found), 5:9, 5:9] = True
+    assert set(figures._sheet_slices({"WT": made}).tolist()) == slices
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (2, 3)])
+def test_a_views_sheet_shows_the_slice_and_every_view(tmp_path, grid):
+    views = Views.spherical((20, 24), grid=grid, view_size=(24, 24))
+    plane = noise(20, 24).numpy()
+    path = views_figure(plane, views, grid[1], "made up", tmp_path / "views.png")
+    pixels = shown(path)
+    assert path == tmp_path / "views.png"
+    # The numbers of the centres on the slice, and the slice's grid lines on the views.
+    assert share_of(pixels[:, : pixels.shape[1] // 2], "#ffb000") > 0
+    assert len(views) == grid[0] * grid[1]
+
+
+def test_a_last_row_that_is_not_full_is_filled_up(tmp_path):
+    views = Views.spherical((20, 24), centers=[[5, 5], [10, 10], [15, 20]], view_size=(24, 24))
+    shown(views_figure(noise(20, 24).numpy(), views, 2, "three views", tmp_path / "views.png"))
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, -3.0])
+def test_a_constant_slice_gives_a_sheet_too(tmp_path, value):
+    views = Views.spherical((20, 24), grid=(1, 2))
+    shown(views_figure(np.full((20, 24), value, np.float32), views, 2, "constant", tmp_path / "views.png"))
+
+
+def test_a_slice_with_values_that_are_not_finite_keeps_its_contrast(tmp_path):
+    plane = noise(20, 24).numpy()
+    views = Views.spherical((20, 24), grid=(1, 1))
+    whole = shown(views_figure(plane, views, 1, "", tmp_path / "whole.png"))
+    plane[10, 12] = np.nan
+    holed = shown(views_figure(plane, views, 1, "", tmp_path / "holed.png"))
+    assert np.abs(whole - holed).mean() < 0.05
+
+
+def test_the_numbers_stand_where_the_views_look(tmp_path):
+    centers = [[5.0, 6.0], [12.0, 20.0]]
+    views = Views.spherical((20, 24), centers)
+    np.testing.assert_allclose(figures._faced_points(views), centers, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["picture.png", "picture"])
+def test_a_figure_is_a_png_whatever_its_name(tmp_path, name):
+    figure = Figure(figsize=(5, 5))
+    figure.subplots()
+    shown(save_figure(figure, tmp_path / name))
+
+
+def test_a_figure_that_cannot_be_saved_leaves_nothing(tmp_path, monkeypatch):
+    def fail(self, path, **_):
+        Path(path).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Figure, "savefig", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_figure(Figure(), tmp_path / "picture.png")
+    assert list(tmp_path.iterdir()) == []

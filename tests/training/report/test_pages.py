@@ -1,0 +1,335 @@
+"""Reports: they need nothing but themselves, show every slice with brain, and warn of what should not be trusted."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers import noise
+from made_up_case import SHAPE, VOXEL, made_up_case, prediction
+from spuproj.training.data.case import Case, load_case
+from spuproj.training.data.nifti import lps_spacing
+from spuproj.training.evaluation.metrics import Maps, dice, measure
+from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.report.pages import CohortEntry, entry_of, write_case_report, write_cohort_report
+from spuproj.training.report.slice_images import colours_of, outline, shown_box, shown_channels
+from spuproj.training.report.warnings import case_warnings
+from spuproj.uncertainty import to_percent
+
+pytest_plugins = ["training_fixtures"]
+
+
+@pytest.fixture
+def case() -> Case:
+    return made_up_case()
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the visible text; fails where tags do not close in order."""
+
+    EMPTY = frozenset({"meta", "img", "input", "path", "line", "polyline"})
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.source, self.tags, self.words, self.scripts, self.open = path.read_text(encoding="utf-8"), [], [], [], []
+        self.feed(self.source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.EMPTY:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        (self.scripts if self.open and self.open[-1] in ("script", "style") else self.words).append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag: str, **wanted: str) -> list[dict[str, str]]:
+        return [attrs for name, attrs in self.tags if name == tag and wanted.items() <= attrs.items()]
+
+    def slices(self) -> list[dict]:
+        return json.loads(next(text for text in self.scripts if text.startswith("[")))
+
+
+def case_page(folder: Path, case: Case, predictions: dict[str, Prediction], warnings: Sequence[str] = ()) -> Page:
+    return Page(write_case_report(folder / "report.html", case, predictions, warnings))
+
+
+def cohort_page(folder: Path, *entries: CohortEntry) -> Page:
+    return Page(write_cohort_report(folder / "cohort.html", entries))
+
+
+def pixels(image: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(image)))).astype(int)
+
+
+def corners_of(path: str) -> np.ndarray:
+    """Corners ``[n, (x, y)]`` of an SVG path of one line of "M" and relative "l"."""
+    start, moves = re.fullmatch(r"M(-?\d+ -?\d+)l([-\d ]+)z", path).groups()
+    return np.cumsum([[int(n) for n in start.split()], *np.array(moves.split(), int).reshape(-1, 2)], axis=0)
+
+
+def test_a_real_case_gives_a_page_that_needs_nothing_else(cohort, tmp_path):
+    case = load_case(cohort[1], with_labels=True)
+    found = case.target("WT")
+    maps = np.where(found, np.float32(0.1), np.float32(0))
+    predictions = {name: Prediction(maps * 9, found, maps, maps, maps) for name in ("WT", "TC", "ET")}
+    for page in (
+        case_page(tmp_path, case, predictions, case_warnings(case, predictions)),
+        cohort_page(tmp_path, entry_of(case, predictions, "report.html", ("doubt",))),
+    ):
+        assert "://" not in page.source
+        assert page.all("link") == []
+        assert all("src" not in attrs for _, attrs in page.tags)
+        (policy,) = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
+        assert policy["content"].startswith("default-src 'none';")
+        assert "Research software, not a medical device." in page.text
+
+
+def test_every_slice_with_brain_has_one_image_for_each_panel(case, tmp_path):
+    page = case_page(tmp_path, case, {"WT": prediction(), "ET": prediction()})
+    titles = [attrs["data-title"] for attrs in page.all("figure", **{"class": "panel"})]
+    assert titles == ["flair", "t1ce", "WT uncertainty", "ET uncertainty"]
+    assert [attrs["alt"] for attrs in page.all("img")] == titles
+    assert [each["index"] for each in page.slices()] == [1, 2, 3, 4, 5, 6, 7]
+    assert {len(each["images"]) for each in page.slices()} == {4}
+    height, width = (part.stop - part.start for part in shown_box(case))
+    assert {pixels(image).shape[:2] for each in page.slices() for image in each["images"]} == {(height, width)}
+    assert {attrs["viewbox"] for attrs in page.all("svg") if attrs.get("aria-hidden")} == {
+        f"0 0 {2 * width} {2 * height}"
+    }
+
+
+def test_the_page_shows_the_image_and_the_standard_deviation(case, tmp_path):
+    page = case_page(tmp_path, case, {"WT": prediction(variance=0.09)})
+    grey, other, heat = (pixels(image) for image in page.slices()[3]["images"])
+    rows, columns = shown_box(case)
+    for shown, channel in ((grey, 1), (other, 0)):
+        assert np.corrcoef(shown.ravel(), case.image[4, channel, rows, columns].ravel())[0, 1] > 0.9
+    wanted = np.array(mpl.colormaps["magma"](0.3 / 0.5, bytes=True)[:3], int)
+    block = heat[8 - rows.start : 10 - rows.start, 9 - columns.start : 13 - columns.start]
+    assert np.abs(block - wanted).max() < 12
+
+
+def test_outlines_lie_around_what_was_found_and_the_truth_only_with_labels(case, tmp_path):
+    rows, columns = shown_box(case)
+    page = case_page(tmp_path, case, {"WT": prediction()})
+    outlines = page.slices()[3]["outlines"]
+    assert set(outlines) == {"brain", "found0", "truth0"}
+    corners = corners_of(outlines["found0"]) / 2 + (columns.start, rows.start)
+    np.testing.assert_array_equal(corners.min(axis=0), (7, 6))
+    np.testing.assert_array_equal(corners.max(axis=0), (15, 12))
+    assert {name for each in page.slices() for name in each["outlines"]} == set(outlines)
+    assert {attrs["data-outline"] for attrs in page.all("path")} == set(outlines)
+    blind = case_page(tmp_path, replace(case, labels=None, scheme=None), {"WT": prediction()})
+    assert "truth0" not in {name for each in blind.slices() for name in each["outlines"]}
+    assert {attrs["data-outline"] for attrs in blind.all("path")} == {"brain", "found0"}
+
+
+@pytest.mark.parametrize("mask", [np.ones((1, 1), bool), np.ones((3, 5), bool), noise(12, 13).numpy() > 0])
+def test_an_outline_holds_the_masks_pixels(mask):
+    """Corners are cut at a quarter pixel, so each pixel's own area is at least one half and at most one."""
+    area = 0.0
+    for line in re.findall(r"M[^z]*z", outline(mask)):
+        (x, y), (u, v) = corners_of(line).T, np.roll(corners_of(line), -1, axis=0).T
+        area += (x * v - u * y).sum() / 2 / 4
+    assert 0.4 * mask.sum() <= abs(area) <= 1.1 * mask.sum()
+
+
+def test_nothing_has_no_outline():
+    assert outline(np.zeros((3, 4), bool)) == ""
+
+
+@pytest.mark.parametrize(
+    ("predictions", "first"),
+    [
+        ({"WT": prediction((5, 6))}, 4),
+        ({"WT": prediction((2, 4)), "ET": prediction((3, 4))}, 2),
+        ({"WT": replace(prediction((6, 7)), segmentation=np.zeros(SHAPE, bool))}, 5),
+        ({"WT": prediction((0, 0))}, 0),
+    ],
+    ids=["tumour", "most tumour of all targets", "most uncertainty", "nothing at all"],
+)
+def test_the_slider_starts_where_most_is_to_see(case, tmp_path, predictions, first):
+    page = case_page(tmp_path, case, predictions)
+    (slider,) = page.all("input", type="range")
+    assert (slider["min"], slider["max"], slider["value"]) == ("0", "6", str(first))
+    assert f"Slice {page.slices()[first]['index']} " in page.text
+    assert page.all("label", **{"for": "slider"})
+
+
+def test_the_curves_show_the_area_of_every_slice(case, tmp_path):
+    page = case_page(tmp_path, case, {"WT": prediction((4, 7), variance=0.125)})
+    area, weighted = (attrs["points"] for attrs in page.all("polyline"))
+    assert area == weighted == "0,100.0 1,100.0 2,100.0 3,0.0 4,0.0 5,0.0 6,100.0"
+    # 48 pixels of 2 x 1 mm, and half of it since the variance is half of the largest.
+    assert "Area found, up to 0.96 cm² a slice" in page.text
+    assert "Area weighted by uncertainty, up to 0.48 cm² a slice" in page.text
+
+
+def cells(page: Page) -> list[str]:
+    return re.findall(r"<td>(.*?)</td>", page.source)
+
+
+def test_the_numbers_are_those_of_an_evaluation(case, tmp_path):
+    made = prediction(variance=0.125)
+    page = case_page(tmp_path, case, {"ET": made})
+    x, y, z = lps_spacing(case.like)
+    percent = to_percent(made.variance, "variance-1")
+    maps = Maps(case.target("ET"), made.segmentation, made.probability.astype(float), percent, case.brain, (z, y, x))
+    metrics, _ = measure(maps)
+    measured = [f"{value:.3f}" for value in (metrics.dice, metrics.sensitivity, metrics.score, metrics.baseline)]
+    measured.insert(2, f"{metrics.hd95:.1f}")
+    assert cells(page) == [f"{144 * VOXEL:.2f}", f"{metrics.mean_uncertainty:.2f}", "50.0", *measured]
+    assert metrics.dice == pytest.approx(2 / 3)
+    assert [heading in page.text for heading in ("Dice", "HD95, mm", "Score of zeros")] == [True] * 3
+
+
+def test_without_labels_there_are_no_numbers_of_truth(case, tmp_path):
+    page = case_page(tmp_path, replace(case, labels=None, scheme=None), {"ET": prediction(variance=0.125)})
+    assert len(cells(page)) == 3
+    assert "QU-BraTS" not in page.source
+    assert not re.search(r'class="(key dashed|truth)"', page.source)
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        (("t1", "t1ce", "t2", "flair"), {3: "flair", 1: "t1ce"}),
+        (("t1", "t2", "t1ce"), {2: "t1ce", 0: "t1"}),
+        ((), {0: "channel 1", 1: "channel 2"}),
+        (("t2",), {0: "t2"}),
+    ],
+)
+def test_flair_and_t1ce_are_shown_or_else_the_first_modalities(case, names, wanted):
+    image = np.zeros((9, len(names) or 2, 20, 24), np.float32)
+    shown = shown_channels(replace(case, image=image, modalities=names))
+    assert list(shown.items()) == list(wanted.items())
+
+
+def test_a_read_case_knows_the_names_of_its_channels(cohort):
+    assert load_case(cohort[0], ("flair", "t1")).modalities == ("flair", "t1")
+
+
+def test_names_and_warnings_are_escaped(case, tmp_path):
+    own = {"<b>x</b>": prediction()}
+    bare = replace(case, name="<i>a&b", labels=None, scheme=None, modalities=('"q"<u>', "t1"))
+    page = case_page(tmp_path, bare, own, ["<u>bad</u> on slice 4"])
+    assert not {"b", "i", "u"} & {tag for tag, _ in page.tags}
+    assert page.all("figure", **{"data-title": '"q"<u>'})
+    assert all(text in page.text for text in ("<i>a&b", "<b>x</b>", "<u>bad</u>"))
+    table = cohort_page(
+        tmp_path,
+        CohortEntry("<i>a", "<i>: #1.html", {"<b>": 1.0}, {"<b>": 1.0}, None, ("<u>bad",)),
+        CohortEntry("lost", error="<s>gone"),
+    )
+    assert not {"b", "i", "u", "s"} & {tag for tag, _ in table.tags}
+    assert table.all("a") == [{"href": "%3Ci%3E%3A%20%231.html"}]
+    assert all(text in table.text for text in ("<i>a", "<b>", "<u>bad", "<s>gone"))
+
+
+def test_a_slice_in_a_warning_is_a_link_where_it_is_shown(case, tmp_path):
+    page = case_page(tmp_path, case, {"WT": prediction()}, ["odd on slice 4 and slice 8"])
+    assert [attrs["data-position"] for attrs in page.all("button")] == ["3"]
+    assert "odd on slice 4 and slice 8" in page.text
+    assert "No check raised a warning" not in page.text
+    assert "No check raised a warning" in case_page(tmp_path, case, {"WT": prediction()}).text
+
+
+def test_a_report_is_whole_or_absent(case, tmp_path, monkeypatch):
+    def fail(self, text, **_):
+        self.write_bytes(text[:100].encode())
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_case_report(tmp_path / "report.html", case, {"WT": prediction()})
+    with pytest.raises(OSError, match="disk full"):
+        write_cohort_report(tmp_path / "report.html", [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_slices_without_brain_inside_the_brain_are_named_and_left_out(case, tmp_path):
+    brain = case.brain.copy()
+    brain[[2, 6]] = False
+    holed = replace(case, brain=brain)
+    (warning,) = case_warnings(holed, {"WT": prediction((3, 6))})
+    assert warning.startswith("no brain on slices 2, 6, though")
+    page = case_page(tmp_path, holed, {"WT": prediction((3, 6))}, [warning])
+    assert [each["index"] for each in page.slices()] == [1, 3, 4, 5, 7]
+
+
+def test_targets_have_colours_of_their_own():
+    colours = colours_of(dict.fromkeys(("WT", "liver", "ET", "lesion")))
+    assert colours["WT"] == "#35c46a"
+    assert len(set(colours.values())) == 4
+
+
+def test_an_entry_holds_what_was_found(case):
+    made = prediction(variance=0.125)
+    entry = entry_of(case, {"ET": made}, "cases/made_up.html", ["doubt"])
+    mean = 50.0 * 144 / case.brain.sum()
+    assert entry == CohortEntry(
+        "made_up",
+        "cases/made_up.html",
+        {"ET": pytest.approx(144 * VOXEL)},
+        {"ET": pytest.approx(mean)},
+        {"ET": dice(case.target("ET"), made.segmentation)},
+        ("doubt",),
+    )
+    assert entry_of(replace(case, labels=None), {"ET": made}, None, []).dice is None
+
+
+def test_the_cohort_lists_errors_first_and_then_the_most_uncertain(tmp_path):
+    page = cohort_page(
+        tmp_path,
+        CohortEntry("calm", None, {"WT": 4.0}, {"WT": 0.1}),
+        CohortEntry("shaky", "shaky.html", {"WT": 3.0, "ET": 1.0}, {"WT": 0.2, "ET": 7.0}, None, ("look", "twice")),
+        CohortEntry("lost", error="no images"),
+        CohortEntry("middle", None, {"WT": 4.0}, {"WT": 5.0}),
+    )
+    assert [attrs["data-value"] for attrs in page.all("th", scope="row")] == ["lost", "shaky", "middle", "calm"]
+    assert "4 cases: 1 with warnings, 1 could not be predicted" in page.text
+    assert "ET uncertainty, %" in page.text
+    assert "Dice</button>" not in page.source
+    assert page.all("a") == [{"href": "shaky.html"}]
+    assert len(page.all("details")) == 1
+    assert re.search(r'<td class="words error"[^>]*>Error: no images</td>', page.source)
+    rows = re.findall(r"<tr>.*?</tr>", page.source)
+    assert {row.count("data-value") for row in rows[1:]} == {rows[0].count("<button")}
+
+
+def test_the_cohort_shows_dice_where_any_case_has_it(tmp_path):
+    page = cohort_page(
+        tmp_path,
+        CohortEntry("known", None, {"WT": 4.0}, {"WT": 0.1}, {"WT": 0.875}),
+        CohortEntry("unknown", None, {"WT": 4.0}, {"WT": 0.1}),
+    )
+    assert "WT Dice" in page.text
+    assert re.findall(r'<td data-value="([\d.]*)">([\d.]*)</td><td class="words"', page.source) == [
+        ("0.875", "0.875"),
+        ("", ""),
+    ]
+
+
+def test_an_empty_cohort_gives_a_page_too(tmp_path):
+    assert "0 cases" in cohort_page(tmp_path).text

@@ -1,0 +1,200 @@
+"""Studies: what is varied, that only what is missing is trained, and that the numbers are those of the predictions."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+
+from spuproj.training.data.case import load_case
+from spuproj.training.data.splits import Split, write_splits
+from spuproj.training.evaluation.metrics import dice
+from spuproj.training.inference.multi_view import predict_case
+from spuproj.training.models.method import Method, load_method
+from spuproj.training.models.run import load_run
+from spuproj.training.models.view_sets import Augmented, Spherical, Zoom
+from spuproj.training.runtime.files import InputError
+from spuproj.training.workflows import study as studies
+from spuproj.training.workflows.study import round_trip, seen, study
+from spuproj.training.workflows.study_settings import SPHERICAL, text, variations_named, varied
+from spuproj.training.workflows.study_tables import StudyResult, console_table, study_plot, table_csv
+
+pytest_plugins = ["training_fixtures"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+METHOD = replace(load_method("spu"), epochs=1, batch_size=4)
+VARY = {"radius": (1.0, 0.8), "grid": ((1, 2),)}
+
+
+@pytest.fixture(scope="module")
+def split(cohort, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("split") / "split.json"
+    names = [folder.name for folder in cohort]
+    write_splits(path, [Split((names[0], names[1]), (names[2],), ())], 0)
+    return path
+
+
+@pytest.fixture(scope="module")
+def studied(one_thread, cohort, split, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("study") / "out"
+    study(cohort[0].parent, ["WT"], split, out, method=METHOD, variations=VARY)
+    return out
+
+
+def results(out: Path) -> dict[str, dict]:
+    return {row["setting"]: row for row in json.loads((out / "table.json").read_text())["results"]}
+
+
+def test_a_study_writes_a_table_a_picture_and_its_runs(studied):
+    assert {path.name for path in studied.iterdir()} == {"cache", "runs", "table.csv", "table.json", "table.png"}
+    runs = {str(path.parent.relative_to(studied / "runs" / "WT")) for path in studied.rglob("model.safetensors")}
+    assert runs == {"default/0", "radius=0.8/0", "grid=1x2/0"}
+    with (studied / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["setting"] for row in rows] == ["default", "radius=0.8", "grid=1x2"]
+    assert [int(row["views"]) for row in rows] == [9, 9, 2]
+    assert matplotlib.image.imread(studied / "table.png").std() > 0.01
+
+
+def test_each_setting_differs_in_its_property_alone(studied):
+    methods = {name: load_run(studied / "runs" / "WT" / name / "0")[0].method for name in results(studied)}
+    assert methods["default"] == METHOD
+    assert methods["radius=0.8"] == replace(METHOD, views=replace(METHOD.views, radius=0.8))
+    assert methods["grid=1x2"] == replace(METHOD, views=replace(METHOD.views, grid=(1, 2)))
+
+
+def test_the_numbers_are_those_of_the_validation_cases(studied, cohort):
+    config, network = load_run(studied / "runs" / "WT" / "radius=0.8" / "0")
+    case = load_case(cohort[2], with_labels=True)
+    prediction = predict_case(config, network, case, lambda _: None)
+    found = results(studied)["radius=0.8"]
+    assert found["cases"] == 1
+    assert found["dice"] == pytest.approx(dice(case.target("WT"), prediction.segmentation))
+    assert found["baseline"] == pytest.approx((found["dice"] + 2) / 3)
+
+
+def test_a_study_that_was_interrupted_trains_only_what_is_missing(cohort, split, tmp_path, monkeypatch):
+    trained = []
+
+    def counting(data, target, run, **options):
+        trained.append(run.parent.name)
+        if trained[-1] == "grid=1x2" and len(trained) == 3:
+            raise KeyboardInterrupt
+        return original(data, target, run, **options)
+
+    original = studies.train
+    monkeypatch.setattr(studies, "train", counting)
+    with pytest.raises(KeyboardInterrupt):
+        study(cohort[0].parent, ["WT"], split, tmp_path / "out", method=METHOD, variations=VARY)
+    study(cohort[0].parent, ["WT"], split, tmp_path / "out", method=METHOD, variations=VARY)
+    assert trained == ["default", "radius=0.8", "grid=1x2", "grid=1x2"]
+
+
+def test_each_seed_is_a_training_of_its_own_and_the_table_has_their_means(studied, cohort, split, tmp_path):
+    shutil.copytree(studied / "runs", tmp_path / "out" / "runs")
+    study(cohort[0].parent, ["WT"], split, tmp_path / "out", method=METHOD, variations={}, seeds=(0, 1))
+    rows = json.loads((tmp_path / "out" / "table.json").read_text())["results"]
+    assert [(row["setting"], row["seed"]) for row in rows] == [("default", 0), ("default", 1)]
+    assert rows[0] == results(studied)["default"]
+    assert rows[1]["round_trip"] == rows[0]["round_trip"]
+    assert load_run(tmp_path / "out" / "runs" / "WT" / "default" / "1")[0].seed == 1
+
+
+def test_the_table_shows_means_and_deviations_over_seeds():
+    rows = [
+        StudyResult("default", "ET", seed, 2, 9, 8.5, 0.1, dice, 0.5, 0.4, 0.9, 0.2)
+        for seed, dice in ((0, 0.6), (1, 0.8))
+    ]
+    table = console_table(rows)
+    (cells,) = zip(*(column.cells for column in table.columns), strict=True)
+    assert cells[:6] == ("ET", "default", "9", "8.500", "0.100", "0.700 ± 0.141")
+    assert table.title == "2 validation cases: mean, ± deviation over 2 seeds"
+
+
+def test_runs_of_another_study_are_an_error(studied, cohort, split):
+    with pytest.raises(InputError, match="default/0 holds a run of another method; choose another folder"):
+        study(cohort[0].parent, ["WT"], split, studied, method=replace(METHOD, epochs=2), variations=VARY)
+
+
+def test_the_round_trip_of_the_slice_itself_loses_nothing_and_a_small_view_much(cohort):
+    case = load_case(cohort[1])
+    size = (case.image.shape[2], case.image.shape[3])
+    box = (5.0, 6.0, 26.0, 23.0)
+    assert round_trip(Augmented().views(size, size, box), case) == pytest.approx(0, abs=1e-6)
+    whole = Spherical(grid=(1, 1)).views(size, size, box)
+    small = Spherical(grid=(1, 1)).views(size, (10, 10), box)
+    assert 0 < 1.5 * round_trip(whole, case) < round_trip(small, case)
+
+
+def test_what_is_seen_is_counted_over_the_brain(cohort):
+    case = load_case(cohort[1])
+    size = (case.image.shape[2], case.image.shape[3])
+    views = Zoom(grid=(3, 3)).views(size, size, (0.0, 0.0, 1.0, 1.0))
+    count = (~views.view_coordinates()[0].isnan()).numpy().sum(axis=0)
+    assert seen(views, case) == pytest.approx(np.mean([count[y, x] for _, y, x in np.argwhere(case.brain)]))
+    assert 1 < seen(views, case) < 4
+
+
+def test_the_round_trip_is_the_root_mean_square_over_the_brain(cohort):
+    case = load_case(cohort[1])
+    size = (case.image.shape[2], case.image.shape[3])
+    views = Spherical(grid=(2, 2)).views(size, size, (5.0, 6.0, 26.0, 23.0))
+    image = torch.from_numpy(case.image)
+    back = views.unproject(views.project(image)).mean(dim=1)
+    lost = (back - image).numpy().transpose(1, 0, 2, 3)[:, case.brain]
+    assert round_trip(views, case) == pytest.approx(math.sqrt(np.mean(np.square(lost, dtype=np.float64))), rel=1e-5)
+
+
+def test_all_variations_of_the_default_are_views_of_the_whole_brain():
+    size, box = (60, 60), (12.0, 13.0, 52.0, 46.0)
+    for name, method in varied(load_method("spu"), SPHERICAL).items():
+        views = method.views.views(size, size, box)
+        seen = views.reduce(torch.ones(1, len(views), 1, *size))[2][0, 0]
+        assert seen[12:53, 13:47].min() >= 1, name
+
+
+def test_variations_are_read_from_words():
+    found = variations_named(["radius=0.3,1", "grid=2x2,3x4", "lift=gnomonic", "radius=2", "magnification=null"])
+    assert found == {"radius": (0.3, 1, 2), "grid": ((2, 2), (3, 4)), "lift": ("gnomonic",), "magnification": (None,)}
+
+
+@pytest.mark.parametrize("value", [None, 0.5, 2, "gnomonic", (3, 4)])
+def test_a_variation_s_name_reads_back(value):
+    assert variations_named([f"radius={text(value)}"]) == {"radius": (value,)}
+
+
+@pytest.mark.parametrize("entry", ["radius", "=3", "radius="])
+def test_words_of_another_form_are_an_error(entry):
+    with pytest.raises(InputError, match=rf"vary must be given as NAME=VALUE,VALUE, got '{entry}'"):
+        variations_named([entry])
+
+
+@pytest.mark.parametrize(
+    ("variations", "message"),
+    [
+        (
+            {"factor": (2,)},
+            "vary must name one of grid, cover, radius, lift, chart, pose, fit, magnification, got 'factor'",
+        ),
+        ({"radius": (-1,)}, "vary cannot set radius to -1: radius must be positive and finite, got -1"),
+        ({"grid": (3,)}, "vary cannot set grid to 3: grid must be two positive whole numbers"),
+    ],
+)
+def test_variations_that_views_cannot_take_are_an_error(variations, message):
+    with pytest.raises(InputError, match=message):
+        varied(Method("own", Spherical()), variations)
+
+
+def test_numbers_that_are_not_there_are_left_empty():
+    row = StudyResult("default", "ET", 0, 2, 9, 8.5, 0.1, math.nan, 0.5, 0.4, math.nan, 0.2)
+    assert json.loads(studies._json([row], {"default": METHOD}))["results"][0]["dice"] is None
+    assert "nan" in table_csv([row])
+    assert len(study_plot([row])) > 1000

@@ -1,0 +1,1 @@
+"""Data sets: their files, labels, cases, splits and slices."""

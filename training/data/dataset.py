@@ -1,0 +1,155 @@
+"""The slices of a cohort as a dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from spuproj.training.data.cache import CachedCase, cached_case, in_turn
+from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.splits import Split
+from spuproj.training.runtime.execution import Hardware
+from spuproj.training.runtime.files import InputError
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class SliceEntry:
+    """One slice: its case, its position in it, and whether it holds any of the target."""
+
+    case: CachedCase
+    position: int
+    positive: bool
+
+
+class SliceDataset(Dataset[Batch]):
+    """Batches of slices, by lists of (slice, view)."""
+
+    def __init__(self, entries: Sequence[SliceEntry], target: str) -> None:
+        self.entries = entries
+        cases = {entry.case.name: entry.case for entry in entries}
+        self._members = {name: _members(case, target) for name, case in cases.items()}
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, chosen: Sequence[tuple[int, int]]) -> Batch:
+        """Images ``[B, C, H, W]`` float16, labels ``[B, 1, H, W]`` uint8 (1 inside the target), views ``[B]``."""
+        entries = [self.entries[index] for index, _ in chosen]
+        images = np.stack([entry.case.image[entry.position] for entry in entries])
+        labels = np.stack([self._mask(entry) for entry in entries])
+        views = torch.tensor([view for _, view in chosen])
+        return torch.from_numpy(images), torch.from_numpy(labels[:, None]), views
+
+    def _mask(self, entry: SliceEntry) -> NDArray[np.uint8]:
+        return np.take(self._members[entry.case.name], entry.case.labels[entry.position])
+
+
+def _members(case: CachedCase, target: str) -> NDArray[np.uint8]:
+    """For each of the 256 label values, whether it belongs to the target: looked up, ten times faster than compared."""
+    return case.scheme.mask(np.arange(256, dtype=np.uint8), target).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The slices of every case (those that show brain), and what all cases have in common.
+
+    Attributes:
+        cases: by name.
+        entries: by case name.
+        size: (H, W) of every slice.
+        field: height and width of every slice, in mm.
+    """
+
+    cases: dict[str, CachedCase]
+    entries: dict[str, list[SliceEntry]]
+    size: tuple[int, int]
+    field: tuple[float, float]
+
+    def split(self, held_out: int, seed: int) -> tuple[list[str], list[str]]:
+        """Case names for training and for validation, drawn by the seed, the target on both sides.
+
+        Raises:
+            InputError: where too few cases hold any of the target.
+        """
+        names = sorted(self.entries)
+        random.Random(seed).shuffle(names)
+        positive = [name for name in names if any(entry.positive for entry in self.entries[name])]
+        if len(positive) < 2:
+            raise InputError(
+                f"at least two cases must hold some of the target, one to train and one to validate on, "
+                f"got {len(positive)} of {len(names)}"
+            )
+        validation = [positive[0], *(name for name in names if name not in positive[:2])][:held_out]
+        return [name for name in names if name not in validation], validation
+
+    def roles(self, split: Split) -> tuple[list[str], list[str]]:
+        """The same as a split names them. Raises InputError where a side holds none of the target."""
+        for role, names in (("train", split.train), ("validation", split.validation)):
+            if not any(entry.positive for name in names for entry in self.entries[name]):
+                raise InputError(f"the {role} cases of the split must hold some of the target, but hold none")
+        return list(split.train), list(split.validation)
+
+    def digest(self, names: Sequence[str]) -> str:
+        """SHA-256 of the arrays of the named cases, in hexadecimal, whatever order they are named in."""
+        lines = [f"{name} {self.cases[name].digest}\n" for name in sorted(names)]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def cache_cohort(
+    cases: Sequence[CaseFiles], modalities: Sequence[str], target: str, cache: Path, on_case: Callable[[str], None]
+) -> Cohort:
+    """Every case's brain slices, from the cache or read and put there. ``on_case`` is called for each.
+
+    Raises:
+        InputError: for a case that does not load, one whose slices differ from another's in size or field, or an
+            unknown target.
+    """
+    found: dict[str, CachedCase] = {}
+    for files in in_turn(cases):
+        case = cached_case(files, modalities, cache)
+        first = next(iter(found.values()), case)
+        if case.size != first.size or not np.allclose(case.field, first.field, rtol=0.01):
+            raise InputError(
+                f"{case.name} must have slices like {first.name}, {first.size} pixels over {first.field} mm, "
+                f"got {case.size} over {case.field}"
+            )
+        _members(case, target)
+        found[case.name] = case
+        on_case(case.name)
+    ordered = {files.name: found[files.name] for files in cases}
+    entries = {name: _entries(case, target) for name, case in ordered.items()}
+    first = found[cases[0].name]
+    return Cohort(ordered, entries, first.size, first.field)
+
+
+def _entries(case: CachedCase, target: str) -> list[SliceEntry]:
+    members = _members(case, target)
+    return [SliceEntry(case, position, bool(members[values].any())) for position, values in enumerate(case.values)]
+
+
+def make_loader(
+    entries: list[SliceEntry], target: str, sampler: Sampler[list[tuple[int, int]]], hardware: Hardware
+) -> DataLoader[Batch]:
+    """Batches of slices as the sampler lists them."""
+    workers = hardware.workers
+    return DataLoader(
+        SliceDataset(entries, target),
+        batch_size=None,
+        sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        # Forked workers share the mapped arrays; others would be sent copies.
+        multiprocessing_context="fork" if workers > 0 else None,
+        pin_memory=torch.cuda.is_available(),
+    )

@@ -1,0 +1,33 @@
+"""Data sets in nnU-Net's raw format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from spuproj.training.data.labels import scheme_of_names
+from spuproj.training.data.readers.case_files import CaseFiles, modality_named
+from spuproj.training.runtime.files import InputError, read_json_object
+
+
+def recognises(source: Path) -> bool:
+    """Whether the folder holds a ``dataset.json``."""
+    return (source / "dataset.json").is_file()
+
+
+def read(source: Path) -> Iterator[CaseFiles]:
+    """nnU-Net's raw format: ``imagesTr/<id>_0000.nii.gz`` by channel, ``labelsTr/<id>.nii.gz``, ``dataset.json``."""
+    description = read_json_object(source / "dataset.json")
+    channels, ending = description.get("channel_names"), description.get("file_ending", ".nii.gz")
+    if not isinstance(channels, dict) or not channels:
+        raise InputError(f"{source / 'dataset.json'} must name the channels (channel_names), but does not")
+    modalities = {int(number): modality_named(str(name)) for number, name in channels.items()}
+    named = description.get("labels", {})
+    plain = isinstance(named, dict) and all(isinstance(value, int) for value in named.values())
+    scheme = scheme_of_names({value: name for name, value in named.items()}) if plain else None
+    for path in sorted((source / "imagesTr").glob(f"*_0000{ending}")):
+        name = path.name.removesuffix(f"_0000{ending}")
+        images = {
+            modality: path.with_name(f"{name}_{number:04d}{ending}") for number, modality in sorted(modalities.items())
+        }
+        yield CaseFiles(name, images, source / "labelsTr" / f"{name}{ending}", None, scheme)

@@ -1,0 +1,1 @@
+"""Measures of predictions, statistics over cases, tables and plots."""

@@ -1,0 +1,103 @@
+"""The plots of an evaluation: filtering curves, box plots of the cases, and reliability diagrams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from spuproj.training.evaluation.results import CaseResult, EvaluationOptions, methods_of, targets_of
+
+_COLOURS = ("#1f5fa8", "#d9742b", "#3b8f5a", "#8a4fa3", "#8a8a8a")
+_DPI = 140
+_CURVES = {"dice": "Dice of what is left", "ftp": "true positives filtered", "ftn": "true negatives filtered"}
+_BOXED = {"dice": "Dice", "score": "QU-BraTS score"}
+
+
+def filtering_curves(rows: Sequence[CaseResult], options: EvaluationOptions) -> bytes:
+    """PNG: for each target the three curves of the score over the threshold, mean over patients, by method."""
+
+    def draw(axes: Axes, target: str, kind: str) -> None:
+        for colour, method in _coloured(rows):
+            curves = [row.curves.qu_brats for row in rows if (row.target, row.method) == (target, method)]
+            if curves:
+                axes.plot(curves[0].thresholds, np.mean([getattr(curve, kind) for curve in curves], axis=0),
+                          color=colour, label=method)  # fmt: skip
+        axes.set(xlabel="uncertainty threshold", ylabel=f"{target}: {_CURVES[kind]}", ylim=(-0.02, 1.02))
+
+    return _grid(rows, tuple(_CURVES), draw, f"What filtering by uncertainty leaves; {options.text}")
+
+
+def box_plots(rows: Sequence[CaseResult]) -> bytes:
+    """PNG: for each target the patients' Dice and score, by method; the dash is the mean score of a map of zeros."""
+
+    def draw(axes: Axes, target: str, kind: str) -> None:
+        for place, (colour, method) in enumerate(_coloured(rows)):
+            own = [row.metrics for row in rows if (row.target, row.method) == (target, method)]
+            values = np.array([getattr(metrics, kind) for metrics in own])
+            values = values[~np.isnan(values)]
+            if values.size == 0:
+                continue
+            axes.boxplot(values, positions=[place], widths=0.5, showfliers=False, medianprops={"color": colour})
+            spread = np.linspace(-0.12, 0.12, values.size) if values.size > 1 else np.zeros(1)
+            axes.plot(place + spread, values, "o", color=colour, markersize=3, alpha=0.6)
+            if kind == "score":
+                zeros = float(np.mean([metrics.baseline for metrics in own]))
+                axes.plot([place - 0.3, place + 0.3], [zeros, zeros], "--", color="#444444", linewidth=1)
+        methods = methods_of(rows)
+        axes.set_xticks(range(len(methods)), methods)
+        axes.set(ylabel=f"{target}: {_BOXED[kind]}", xlim=(-0.6, len(methods) - 0.4))
+
+    return _grid(rows, tuple(_BOXED), draw, "Patients; dashed: mean score of a map of zeros", legend=False)
+
+
+def reliability_diagram(rows: Sequence[CaseResult]) -> bytes:
+    """PNG: for each target how often voxels of a predicted probability are target, all patients together, by method."""
+
+    def draw(axes: Axes, target: str, _: str) -> None:
+        axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1)
+        for colour, method in _coloured(rows):
+            own = [row.curves for row in rows if (row.target, row.method) == (target, method)]
+            if not own:
+                continue
+            voxels, predicted, positive = (
+                np.sum([getattr(curves, name) for curves in own], axis=0)
+                for name in ("voxels", "predicted", "positive")
+            )
+            some = voxels > 0
+            axes.plot(predicted[some] / voxels[some], positive[some] / voxels[some], "o-", color=colour, markersize=3,
+                      label=method)  # fmt: skip
+        axes.set(xlabel="predicted probability", ylabel=f"{target}: share that is target", aspect="equal")
+
+    return _grid(rows, ("",), draw, "Reliability of the mean probability in the brain")
+
+
+def _coloured(rows: Sequence[CaseResult]) -> list[tuple[str, str]]:
+    return [(_COLOURS[place % len(_COLOURS)], method) for place, method in enumerate(methods_of(rows))]
+
+
+def _grid(
+    rows: Sequence[CaseResult],
+    kinds: Sequence[str],
+    draw: Callable[[Axes, str, str], None],
+    title: str,
+    legend: bool = True,
+) -> bytes:
+    """Targets down, kinds across; with one kind, targets across."""
+    targets = targets_of(rows)
+    down, across = (len(targets), len(kinds)) if len(kinds) > 1 else (1, len(targets))
+    figure = Figure(figsize=(1 + 3.6 * across, 0.8 + 3.0 * down), layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False)
+    places = [(target, kind) for target in targets for kind in kinds]
+    for panel, (target, kind) in zip(panels.flat, places, strict=True):
+        draw(panel, target, kind)
+        panel.spines[["top", "right"]].set_visible(False)
+    if legend:
+        panels.flat[0].legend(frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()

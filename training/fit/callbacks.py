@@ -1,0 +1,100 @@
+"""What happens beside a training: the learning curve, the progress bar and the last checkpoint."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from spuproj.training.data.sampler import BalancedSampler
+from spuproj.training.fit.resume import CHECKPOINT
+from spuproj.training.runtime.execution import summed
+from spuproj.training.runtime.progress import make_progress
+
+
+class LearningCurve(pl.Callback):
+    """What a training came to, epoch by epoch, of all processes together; a resumed one goes on with what was kept.
+
+    Attributes:
+        loss: mean over the steps of each epoch.
+        dice: of each validation, with its epoch, counted from 1.
+        seconds: that all steps took, without validation.
+        steps: how many these were.
+    """
+
+    def __init__(self) -> None:
+        self.loss: list[float] = []
+        self.dice: list[tuple[int, float]] = []
+        self.seconds, self.steps = 0.0, 0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._losses, self._start = torch.zeros(2, device=module.device), time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any) -> None:
+        loss = outputs["loss"].detach().float()
+        self._losses += torch.stack([loss, torch.ones_like(loss)])
+        self.steps += 1
+        if trainer.is_last_batch:
+            total, count = summed(self._losses).tolist()
+            self.loss.append(total / count)
+            self.seconds += time.monotonic() - self._start
+
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.dice.append((trainer.current_epoch + 1, float(trainer.callback_metrics["dice"])))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"loss": self.loss, "dice": self.dice, "seconds": self.seconds, "steps": self.steps}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.loss, self.dice = list(state_dict["loss"]), list(state_dict["dice"])
+        self.seconds, self.steps = state_dict["seconds"], state_dict["steps"]
+
+
+class TrainingProgressBar(pl.Callback):
+    """A bar over all training steps, with the epoch, the loss and the last validation's Dice."""
+
+    def __init__(self, description: str, total: int) -> None:
+        self.progress = make_progress()
+        self.task = self.progress.add_task(description, total=total, note="")
+
+    def on_fit_start(self, *_: Any) -> None:
+        self.progress.start()
+
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.progress.update(self.task, completed=trainer.global_step)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.progress.advance(self.task)
+        # To read a metric is to wait for the GPU.
+        if trainer.global_step % trainer.log_every_n_steps:
+            return
+        metrics = " ".join(f"{name} {float(value):.3f}" for name, value in trainer.callback_metrics.items())
+        note = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {metrics}"
+        self.progress.update(self.task, note=note)
+
+    def on_exception(self, *_: Any, **__: Any) -> None:
+        self.progress.stop()
+
+    def teardown(self, *_: Any, **__: Any) -> None:
+        self.progress.stop()
+
+
+class LastCheckpoint(pl.Callback):
+    """Keeps the state of a training after every epoch, the last one only, and has the draws go on where it ends."""
+
+    def __init__(self, run: Path, draws: BalancedSampler) -> None:
+        self.path, self.draws = run / CHECKPOINT, draws
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        new = self.path.with_suffix(".new")
+        trainer.save_checkpoint(new)
+        if trainer.is_global_zero:
+            os.replace(new, self.path)
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        # Workers begin to load batches before pytorch-lightning says which epoch it is.
+        self.draws.set_epoch(checkpoint["epoch"] + 1)

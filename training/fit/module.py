@@ -1,0 +1,68 @@
+"""The network in training, as a Lightning module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from monai.losses import DiceCELoss
+from torch import Tensor
+
+from spuproj.training.data.dataset import Batch
+from spuproj.training.inference.multi_view import reduce_views
+from spuproj.training.models.config import ModelConfig, make_views
+from spuproj.training.models.network import make_network
+from spuproj.training.runtime.execution import Hardware, summed
+
+
+class Segmenter(pl.LightningModule):
+    """A U-Net that sees each slice through one view per step, and in validation through all of them."""
+
+    def __init__(self, config: ModelConfig, size: tuple[int, int], total_steps: int, hardware: Hardware) -> None:
+        super().__init__()
+        self.config, self.total_steps, self.hardware = config, total_steps, hardware
+        self.network = make_network(config).to(memory_format=hardware.memory_format)
+        if hardware.compile:
+            self.network.compile()
+        self.views = make_views(config, size)
+        self.loss = DiceCELoss(sigmoid=True, batch=True)
+        self.overlap = torch.zeros(2)
+
+    def look(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What the network sees of a batch, ``[B, C, h, w]`` as it takes it, and the target there, uint8."""
+        image, label, seen = batch
+        views, hardware = self.views.pick(seen), self.hardware
+        view = views.project(image, out_dtype=hardware.dtype, memory_format=hardware.memory_format)
+        target = views.project(label, interpolation="nearest")
+        return view.squeeze(1), target.squeeze(1)
+
+    def learn(self, view: Tensor, target: Tensor) -> Tensor:
+        """The loss, in float32."""
+        loss: Tensor = self.loss(self.network(view).float(), target)
+        return loss
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        loss = self.learn(*self.look(batch))
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.overlap = torch.zeros(2, device=self.device)
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        image, label, _ = batch
+        mean, _, _ = reduce_views(self.network, self.views, image.float())
+        found = mean > 0.5
+        self.overlap += torch.stack([2.0 * (found & (label > 0)).sum(), found.sum() + label.sum()])
+
+    def on_validation_epoch_end(self) -> None:
+        both, each = summed(self.overlap)
+        self.log("dice", both / each if each > 0 else torch.ones_like(both), prog_bar=True, sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.config.method.learning_rate, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.config.method.learning_rate, total_steps=max(self.total_steps, 10), pct_start=0.2
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

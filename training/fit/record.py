@@ -1,0 +1,57 @@
+"""What a training leaves beside the model: what it learnt from, with which versions and on what, and how it went."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import monai
+import pytorch_lightning as pl
+import torch
+
+from spuproj import __version__
+from spuproj.training.data.dataset import Cohort
+from spuproj.training.fit.callbacks import LearningCurve
+from spuproj.training.models.run import RECORD
+from spuproj.training.runtime.execution import Hardware
+from spuproj.training.runtime.files import atomic_write
+
+
+def data_facts(cohort: Cohort, training: list[str], validation: list[str]) -> dict[str, Any]:
+    """The names of the cases in each role, and the SHA-256 of their slices."""
+    roles = {"train": training, "validation": validation}
+    return {role: {"cases": sorted(names), "sha256": cohort.digest(names)} for role, names in roles.items()}
+
+
+def machine_facts(hardware: Hardware) -> dict[str, Any]:
+    """Versions, the options of the hardware, and the kind of device."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    versions = {
+        "spuproj": __version__,
+        "torch": torch.__version__,
+        "monai": monai.__version__,
+        "pytorch_lightning": pl.__version__,
+        "python": platform.python_version(),
+    }
+    return {"versions": versions, "hardware": {**asdict(hardware), "device": device}}
+
+
+def course_facts(curve: LearningCurve, batch_size: int) -> dict[str, Any]:
+    """The last loss and Dice, both epoch by epoch, and the time that the steps took."""
+    return {
+        "metrics": {"loss": curve.loss[-1], "dice": curve.dice[-1][1] if curve.dice else None},
+        "loss": curve.loss,
+        "dice": [{"epoch": epoch, "dice": dice} for epoch, dice in curve.dice],
+        "seconds": curve.seconds,
+        "slices_per_second": curve.steps * batch_size / curve.seconds,
+    }
+
+
+def write_record(run: Path, facts: Mapping[str, Any]) -> None:
+    """Writes ``training.json`` of a run."""
+    with atomic_write(run / RECORD) as temporary:
+        temporary.write_text(json.dumps(facts, indent=2) + "\n")

@@ -1,0 +1,165 @@
+"""The network's maps of a case: every view of every slice, brought back and reduced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.filters import threshold_otsu
+from torch import Tensor, nn
+
+from spuproj import Views
+from spuproj.checks import choice
+from spuproj.training.data.case import Case
+from spuproj.training.models.config import ModelConfig, make_views
+from spuproj.training.runtime.execution import local_device
+from spuproj.training.runtime.files import InputError
+from spuproj.uncertainty import entropy, mutual_information
+
+SLICES_PER_BATCH = 4
+AGGREGATIONS = ("mean", "otsu")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One target's maps, ``[Z, H, W]`` each.
+
+    Attributes:
+        probability: float32 in [0, 1], the mean over views.
+        segmentation: bool, see ``segment``.
+        variance: float32 in [0, 1/4], the population variance over views.
+        entropy: float32 in nats, from 0 to ln 2.
+        mutual_information: likewise: what of the entropy the views' disagreement explains.
+        members: float32 in [0, 1], ``[Z, N, H, W]``, each view's probability, NaN where the view does not show a pixel;
+            None where it was not asked for.
+    """
+
+    probability: NDArray[np.float32]
+    segmentation: NDArray[np.bool_]
+    variance: NDArray[np.float32]
+    entropy: NDArray[np.float32]
+    mutual_information: NDArray[np.float32]
+    members: NDArray[np.float32] | None = None
+
+
+def view_probabilities(network: nn.Module, views: Views, image: Tensor, noise: Tensor | None = None) -> Tensor:
+    """The network's probability in every view of images ``[B, C, H, W]``: ``[B, N, 1, h, w]``.
+
+    ``noise``, ``[N, C, h, w]``, is added to each stack.
+    """
+    stack = views.project(image)
+    if noise is not None:
+        stack = stack + noise
+    return torch.sigmoid(network(stack.flatten(0, 1))).unflatten(0, stack.shape[:2])
+
+
+def reduce_views(
+    network: nn.Module, views: Views, image: Tensor, noise: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance over views of the network's probability for images ``[B, C, H, W]``, and its mean entropy.
+
+    All three are ``[B, 1, H, W]``, from one pass over the views. ``noise``, ``[N, C, h, w]``, is added to each stack.
+    """
+    return _reduced(views, view_probabilities(network, views, image, noise))
+
+
+def _reduced(views: Views, probability: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    mean, variance, _ = views.reduce(torch.cat([probability, entropy(probability)], dim=2))
+    return mean[:, :1], variance[:, :1], mean[:, 1:]
+
+
+def make_noise(config: ModelConfig, views: Views) -> Tensor | None:
+    """The noise ``[N, C, h, w]`` that the model's method adds to its views, the same for every slice; or None."""
+    if config.method.noise == 0:
+        return None
+    shape = (len(views), len(config.modalities), *views.view_size)
+    return config.method.noise * torch.randn(shape, generator=torch.Generator().manual_seed(config.seed))
+
+
+def predict_case(
+    config: ModelConfig,
+    network: nn.Module,
+    case: Case,
+    on_slice: Callable[[str], None],
+    *,
+    aggregation: str = "mean",
+    members: bool = False,
+    device: torch.device | None = None,
+) -> Prediction:
+    """A model's maps of a case; slices without brain are left at zero.
+
+    Args:
+        config, network: of the model.
+        case: with the model's modalities, in its order.
+        on_slice: called for each slice.
+        aggregation: see ``segment``.
+        members: keep each view's probability too, as many times the memory as there are views.
+        device: where to compute; that of ``local_device`` where None.
+
+    Raises:
+        InputError: where the case's field of view is not the one that the model was trained on.
+    """
+    _check_field(config, case)
+    device = local_device() if device is None else device
+    views = make_views(config, (case.image.shape[2], case.image.shape[3]))
+    noise = make_noise(config, views)
+    kept = _no_members(views, len(case.brain)) if members else None
+    views, network, noise = views.to(device), network.to(device), None if noise is None else noise.to(device)
+    mean, variance, expected = np.zeros((3, *case.brain.shape), dtype=np.float32)
+    shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
+    with torch.inference_mode():
+        for start in range(0, len(shown), SLICES_PER_BATCH):
+            chosen = shown[start : start + SLICES_PER_BATCH]
+            seen = view_probabilities(network, views, torch.from_numpy(case.image[chosen]).to(device), noise)
+            mean[chosen], variance[chosen], expected[chosen] = (
+                part[:, 0].cpu().numpy() for part in _reduced(views, seen)
+            )
+            if kept is not None:
+                kept[chosen] += views.unproject(seen)[:, :, 0].cpu().numpy() * case.brain[chosen, None]
+            for index in chosen:
+                on_slice(f"slice {index}")
+    # Outside the brain nothing is asked.
+    mean, variance, expected = mean * case.brain, variance * case.brain, expected * case.brain
+    whole, of_views = torch.from_numpy(mean), torch.from_numpy(expected)
+    shared = mutual_information(whole, of_views).numpy()
+    found = segment(mean, case.brain, aggregation)
+    return Prediction(mean, found, variance, entropy(whole).numpy(), shared, kept)
+
+
+def segment(probability: NDArray[np.float32], brain: NDArray[np.bool_], aggregation: str) -> NDArray[np.bool_]:
+    """Where a target is, inside the brain.
+
+    ``"mean"`` takes what is more probable than not. ``"otsu"`` takes what lies above the threshold that separates the
+    brain's probabilities best into two classes (Otsu 1979, over 256 bins between the smallest and the largest). It
+    adapts to a model that is too careful or too bold, but it always finds something: also in a patient without the
+    target, the most probable voxels are taken, however improbable they are. Only where all of the brain has one and
+    the same probability nothing is segmented.
+
+    Args:
+        probability: ``[Z, H, W]`` in [0, 1], the mean over views.
+        brain: of the same shape, with at least one voxel.
+        aggregation: a name in ``AGGREGATIONS``.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    choice(aggregation, AGGREGATIONS, "aggregation")
+    threshold = 0.5 if aggregation == "mean" else threshold_otsu(probability[brain])
+    return (probability > threshold) & brain
+
+
+def _check_field(config: ModelConfig, case: Case) -> None:
+    if not np.allclose(case.field, config.field, rtol=0.05):
+        raise InputError(
+            f"{case.name} must have slices of {config.field} mm (height, width), as the {config.target} model was "
+            f"trained on, got {case.field}; crop or pad the images first"
+        )
+
+
+def _no_members(views: Views, depth: int) -> NDArray[np.float32]:
+    """Members ``[Z, N, H, W]`` before any prediction: 0, and NaN where a view does not show a pixel."""
+    unseen = torch.isnan(views.view_coordinates()[0]).numpy()
+    return np.repeat(np.where(unseen, np.float32(np.nan), np.float32(0))[None], depth, axis=0)

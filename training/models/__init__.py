@@ -1,0 +1,1 @@
+"""Methods, networks and trained models on disk."""

@@ -1,0 +1,60 @@
+"""A trained model on disk: its configuration as JSON, its weights as safetensors."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from spuproj import __version__
+from spuproj.training.models.config import ModelConfig, config_values
+from spuproj.training.models.method import method_of
+from spuproj.training.models.network import make_network
+from spuproj.training.runtime.files import InputError, atomic_write
+
+CONFIG, WEIGHTS, RECORD = "config.json", "model.safetensors", "training.json"
+
+
+def write_config(directory: Path, config: ModelConfig) -> None:
+    """Writes the configuration of a run."""
+    with atomic_write(directory / CONFIG) as temporary:
+        temporary.write_text(json.dumps(config_values(config), indent=2) + "\n")
+
+
+def save_run(directory: Path, config: ModelConfig, network: nn.Module, data: str = "") -> None:
+    """Writes the configuration and then the weights: a folder with weights is a whole run.
+
+    The weights' header names the version of this package and ``data``, the hash of what was trained on.
+    """
+    (directory / WEIGHTS).unlink(missing_ok=True)
+    write_config(directory, config)
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    with atomic_write(directory / WEIGHTS) as temporary:
+        save_file(weights, temporary, metadata={"spuproj": __version__, "data": data})
+
+
+def load_run(directory: Path) -> tuple[ModelConfig, nn.Module]:
+    """The configuration and the network, in evaluation mode. Raises InputError where the folder holds no whole run."""
+    for name in (CONFIG, WEIGHTS):
+        if not (directory / name).is_file():
+            raise InputError(f"{directory} must be a finished run of 'spuproj train', but has no {name}")
+    try:
+        values = json.loads((directory / CONFIG).read_text())
+        values["method"] = method_of(values["method"])
+        names = {field.name for field in fields(ModelConfig)}
+        config = ModelConfig(**{key: _frozen(value) for key, value in values.items() if key in names})
+        network = make_network(config)
+        network.load_state_dict(load_file(directory / WEIGHTS))
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"{directory} must be a finished run of 'spuproj train', but it does not load: {error}"
+        ) from None
+    return config, network.eval()
+
+
+def _frozen(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,129 @@
+"""T1, T1ce, T2 and FLAIR intensities from tissue fractions: relaxation values and signal equations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spuproj.training.phantom.anatomy import Field, Grid, smooth_noise
+
+CONTRASTS = ("t1", "t1ce", "t2", "flair")
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """T1 and T2 in ms, proton density relative to water, contrast agent in mmol/L after injection."""
+
+    t1: float
+    t2: float
+    density: float
+    agent: float
+    spread: float  # relative standard deviation of T1 and T2 between patients
+
+
+# At 3 T. White matter, grey matter and blood: Stanisz et al., MRM 54:507, 2005, the blood's T2 shortened to stand for
+# the flow void. Tumour and oedema: chosen within the ranges of quantitative MRI of gliomas (Just and Thelen, Radiology
+# 169:779, 1988; Blystad et al., Sci Rep 2020, doi 10.1038/s41598-020-75105-6).
+TISSUES = {
+    "white": Relaxation(1084, 69, 0.70, 0.01, 0.03),
+    "grey": Relaxation(1820, 99, 0.82, 0.03, 0.03),
+    "csf": Relaxation(4200, 1500, 1.00, 0.0, 0.03),
+    "oedema": Relaxation(1600, 135, 0.84, 0.02, 0.08),
+    "solid": Relaxation(1900, 135, 0.86, 0.04, 0.10),
+    "necrosis": Relaxation(2600, 300, 0.94, 0.02, 0.15),
+    "enhancing": Relaxation(1700, 110, 0.85, 0.22, 0.08),
+    "vessel": Relaxation(1932, 30, 0.80, 0.6, 0.03),
+}
+RELAXIVITY = 4.5  # L/(mmol s), gadolinium chelates in plasma, about (Rohrer et al., Invest Radiol 40:715, 2005)
+AGENT_SPREAD = 0.35  # standard deviation of the logarithm of the enhancing tumour's concentration
+T1_TR, T1_FLIP = 10.0, 20.0  # ms, degrees
+T2_TR, T2_TE = 5000.0, 95.0  # ms
+FLAIR_TR, FLAIR_TE = 9000.0, 115.0  # ms
+PROTOCOL_SPREAD = 0.05  # relative standard deviation of TR, TE and the flip angle between patients
+INVERSION_SPREAD = 0.02  # of the inversion time, around the one that nulls CSF
+WHITE_INTENSITY = (150.0, 500.0)  # grey values; scanners have no common scale
+BIAS_LENGTH, BIAS = 90.0, 0.07  # mm, standard deviation of the logarithm
+TEXTURE = ((3.0, 0.03), (9.0, 0.02))  # correlation length in mm, standard deviation of the logarithm
+NOISE = (0.015, 0.04)  # standard deviation of each of the two channels over the white matter's intensity
+
+
+def spoiled_gradient_echo(tissue: Relaxation, tr: float, flip: float) -> float:
+    """Signal of a spoiled gradient echo at a short echo time; ``tr`` in ms, ``flip`` in degrees."""
+    recovery = np.exp(-tr / tissue.t1)
+    angle = np.deg2rad(flip)
+    return tissue.density * np.sin(angle) * (1 - recovery) / (1 - np.cos(angle) * recovery)
+
+
+def spin_echo(tissue: Relaxation, tr: float, te: float) -> float:
+    """Signal of a spin echo; times in ms."""
+    return tissue.density * (1 - np.exp(-tr / tissue.t1)) * np.exp(-te / tissue.t2)
+
+
+def inversion_recovery(tissue: Relaxation, tr: float, te: float, ti: float) -> float:
+    """Magnitude signal of an inversion recovery spin echo; times in ms."""
+    recovery = 1 - 2 * np.exp(-ti / tissue.t1) + np.exp(-tr / tissue.t1)
+    return tissue.density * abs(recovery) * np.exp(-te / tissue.t2)
+
+
+def nulling_time(t1: float, tr: float) -> float:
+    """The inversion time, in ms, at which a tissue of ``t1`` gives no signal."""
+    return t1 * np.log(2 / (1 + np.exp(-tr / t1)))
+
+
+def with_agent(tissue: Relaxation) -> Relaxation:
+    """The tissue after injection: 1/T1 rises by relaxivity times concentration."""
+    return replace(tissue, t1=1 / (1 / tissue.t1 + RELAXIVITY * tissue.agent / 1000))
+
+
+def draw_tissues(rng: np.random.Generator) -> list[Relaxation]:
+    """This patient's relaxation values, in the order of ``TISSUES``."""
+    drawn = []
+    for name, tissue in TISSUES.items():
+        t1, t2 = np.exp(rng.normal(0, tissue.spread, 2))
+        agent = tissue.agent * (np.exp(rng.normal(0, AGENT_SPREAD)) if name == "enhancing" else 1)
+        drawn.append(replace(tissue, t1=tissue.t1 * t1, t2=tissue.t2 * t2, agent=agent))
+    return drawn
+
+
+def draw_signals(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Signals ``[4, 8]`` of ``TISSUES`` in each of ``CONTRASTS``, relative to white matter's."""
+    tissues = draw_tissues(rng)
+    tr1, flip, tr2, te2, tr3, te3 = np.exp(rng.normal(0, PROTOCOL_SPREAD, 6)) * (
+        T1_TR, T1_FLIP, T2_TR, T2_TE, FLAIR_TR, FLAIR_TE,
+    )  # fmt: skip
+    ti = nulling_time(TISSUES["csf"].t1, tr3) * np.exp(rng.normal(0, INVERSION_SPREAD))
+    signals = np.array(
+        [
+            [spoiled_gradient_echo(tissue, tr1, flip) for tissue in tissues],
+            [spoiled_gradient_echo(with_agent(tissue), tr1, flip) for tissue in tissues],
+            [spin_echo(tissue, tr2, te2) for tissue in tissues],
+            [inversion_recovery(tissue, tr3, te3, ti) for tissue in tissues],
+        ]
+    )
+    return signals / signals[:, :1]
+
+
+def draw_images(rng: np.random.Generator, grid: Grid, fractions: Field, brain: NDArray[np.bool_]) -> dict[str, Field]:
+    """The four contrasts, each ``[N]`` over the voxels of ``brain [X, Y, Z]``, from tissue fractions ``[8, N]``.
+
+    Partial volume is the mixture of signals; then texture, the bias field and Rician noise. The noise does not depend
+    on the grid's spacing.
+    """
+    images = {}
+    for name, signals in zip(CONTRASTS, draw_signals(rng), strict=True):
+        signal = signals.astype(np.float32) @ fractions
+        logarithm = BIAS * smooth_noise(rng, BIAS_LENGTH).on(grid)
+        for length, amplitude in TEXTURE:
+            logarithm += amplitude * smooth_noise(rng, length).on(grid)
+        images[name] = signal * np.exp(logarithm[brain]) * rng.uniform(*WHITE_INTENSITY)
+    # Noise comes last: everything before it is the same at every spacing.
+    return {name: rician(rng, image) for name, image in images.items()}
+
+
+def rician(rng: np.random.Generator, image: Field) -> Field:
+    """The magnitude of the image with complex Gaussian noise."""
+    deviation = rng.uniform(*NOISE) * np.median(image)
+    real, imaginary = deviation * rng.standard_normal((2, image.size), dtype=np.float32)
+    return np.hypot(image + real, imaginary)

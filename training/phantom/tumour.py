@@ -1,0 +1,149 @@
+"""A glioma: Fisher-KPP growth on the tissue maps, mass effect, and its compartments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.special import expit, logit
+
+from spuproj.training.phantom.anatomy import COARSE, Field, Grid, Tissues, smooth_noise
+
+WHITE_DIFFUSIVITY = (0.25, 0.65)  # mm^2/day, up to the value of Swanson et al., Cell Prolif 33:317, 2000
+WHITE_OVER_GREY = (5.0, 10.0)  # ratio of diffusivities; 5 in the same source
+PROLIFERATION = (0.012, 0.03)  # 1/day, from the same source upwards
+STABILITY = 0.9  # of the explicit scheme's limit dt <= h^2 / (6 D)
+CORE_VOLUME = (3.0, 50.0)  # mL, log-uniform; about the range of BraTS 2020 tumour cores
+REACH = 70.0  # mm from the seed beyond which no cells are followed
+MAX_STEPS = 1000
+SEED_RADIUS = 5.0  # mm
+PUSH = (0.1, 0.35)  # largest displacement over the core's radius
+PUSH_LENGTH = 14.0  # mm over which the push decays
+SKULL_MARGIN = 12.0  # mm over which the push fades towards the rigid skull
+NON_ENHANCING = 0.2  # probability of a tumour without enhancement
+WHOLE_OVER_CORE = (1.4, 4.0)  # whole tumour volume over core volume, log-uniform
+GREY_RESISTANCE = 1.2  # decades of cell density; vasogenic oedema spares grey matter
+LOWEST_DENSITY = 1e-9
+
+
+@dataclass(frozen=True)
+class Tumour:
+    """Fractions ``[X, Y, Z]`` of the voxel's soft tissue that each compartment replaces, and the labels.
+
+    ``labels`` are those of BraTS 2020: 0 none, 1 necrotic and non-enhancing core, 2 oedema, 4 enhancing tumour.
+    """
+
+    oedema: Field
+    solid: Field
+    necrosis: Field
+    enhancing: Field
+    labels: NDArray[np.uint8]
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A draw whose logarithm is uniform between those of ``low`` and ``high``."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def grow(rng: np.random.Generator, tissues: Tissues, cerebrum: NDArray[np.bool_]) -> Field:
+    """Cell density ``[X, Y, Z]`` on ``COARSE``, 0 to 1, grown from a point of cerebral white matter.
+
+    Growth ends when the cells above half density fill a volume drawn from ``CORE_VOLUME``.
+    """
+    candidates = np.argwhere(cerebrum & tissues.brain & (tissues.white > 0.9))
+    seed = candidates[rng.integers(len(candidates))]
+    irregular = 2 * expit(smooth_noise(rng, 12.0).on(COARSE))
+    white = rng.uniform(*WHITE_DIFFUSIVITY)
+    grey = white / rng.uniform(*WHITE_OVER_GREY)
+    diffusivity = np.where(tissues.soft, (white * tissues.white + grey * tissues.grey) * irregular, 0)
+    voxels = log_uniform(rng, *CORE_VOLUME) * 1e3 / COARSE.spacing**3
+    reach = int(REACH / COARSE.spacing)
+    box = tuple(slice(max(centre - reach, 0), centre + reach) for centre in seed)
+    distance = np.linalg.norm(np.moveaxis(np.indices(diffusivity[box].shape), 0, -1) - np.minimum(seed, reach), axis=-1)
+    start = np.where(tissues.soft[box], np.exp(-((distance * COARSE.spacing / SEED_RADIUS) ** 2) / 2), 0)
+    density = np.zeros(COARSE.shape, np.float32)
+    density[box] = react_and_diffuse(start, diffusivity[box], rng.uniform(*PROLIFERATION), voxels)
+    return density
+
+
+def react_and_diffuse(density: Field, diffusivity: Field, proliferation: float, voxels: float) -> Field:
+    """Integrates du/dt = div(D grad u) + rho u (1 - u) until ``voxels`` voxels exceed one half.
+
+    Explicit in time, finite volumes in space; a face's diffusivity is the harmonic mean of its two voxels', so that
+    nothing flows into a voxel of diffusivity zero.
+    """
+    step = STABILITY * COARSE.spacing**2 / (6 * float(diffusivity.max()))
+    density, faces = density.astype(np.float32), []
+    for axis in range(3):
+        low, high = halves(diffusivity, axis)
+        mean = 2 * low * high / np.maximum(low + high, 1e-12)
+        faces.append((step / COARSE.spacing**2 * mean).astype(np.float32))
+    for _ in range(MAX_STEPS):
+        change = step * proliferation * density * (1 - density)
+        for axis, face in enumerate(faces):
+            low, high = halves(density, axis)
+            flow = face * (high - low)
+            into_low, into_high = halves(change, axis)
+            into_low += flow
+            into_high -= flow
+        density = density + change
+        if np.count_nonzero(density > 0.5) >= voxels:
+            break
+    return density
+
+
+def halves(values: Field, axis: int) -> tuple[Field, Field]:
+    """Views of the two voxels beside each inner face along ``axis``."""
+    moved = np.moveaxis(values, axis, 0)
+    return np.moveaxis(moved[:-1], 0, axis), np.moveaxis(moved[1:], 0, axis)
+
+
+def mass_effect(rng: np.random.Generator, density: Field, brain: NDArray[np.bool_]) -> Field:
+    """Displacement ``[3, X, Y, Z]`` of tissue on ``COARSE`` in mm: outward from the core, none at the skull."""
+    core = (density > 0.5).astype(np.float32)
+    pressure = gaussian_filter(core, PUSH_LENGTH / COARSE.spacing)
+    push = -np.stack(np.gradient(pressure)) * np.clip(
+        distance_transform_edt(brain) * COARSE.spacing / SKULL_MARGIN, 0, 1
+    )
+    radius = (3 / (4 * np.pi) * core.sum()) ** (1 / 3) * COARSE.spacing
+    largest = np.sqrt((push**2).sum(axis=0)).max()
+    return (push * (rng.uniform(*PUSH) * radius / largest)).astype(np.float32)
+
+
+def draw_compartments(rng: np.random.Generator, grid: Grid, density: Field, tissues: Tissues) -> Tumour:
+    """Splits the cell density ``[X, Y, Z]`` on ``grid`` into compartments, by thresholds drawn for this patient."""
+    density = np.clip(density, LOWEST_DENSITY, 1 - 1e-6)
+    depth = logit(density) + sum(
+        amplitude * smooth_noise(rng, length).on(grid) for length, amplitude in ((12.0, 0.6), (6.0, 0.4), (3.0, 0.25))
+    )
+    core = expit(depth / rng.uniform(0.25, 0.6))
+    inside = (core > 0.5) & tissues.soft
+
+    enhances = rng.uniform() > NON_ENHANCING
+    hollow = rng.uniform(0.15, 0.6) if enhances else rng.uniform(0.0, 0.2)
+    inner = depth + 0.5 * smooth_noise(rng, 8.0).on(grid)
+    necrotic = expit((inner - np.quantile(inner[inside], 1 - hollow)) / 0.35)
+    perfused = expit((smooth_noise(rng, 7.0).on(grid) + rng.uniform(1.0, 2.5)) / 0.4) * enhances
+
+    necrosis = core * necrotic
+    enhancing = core * (1 - necrotic) * perfused
+    solid = core * (1 - necrotic) * (1 - perfused)
+    oedema = draw_oedema(rng, grid, density, tissues, inside)
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[tissues.soft & (oedema > 0.5)] = 2
+    labels[inside] = np.where(enhancing > necrosis + solid, 4, 1)[inside]
+    return Tumour(oedema * rng.uniform(0.75, 1.0) * (1 - core), solid, necrosis, enhancing, labels)
+
+
+def draw_oedema(
+    rng: np.random.Generator, grid: Grid, density: Field, tissues: Tissues, core: NDArray[np.bool_]
+) -> Field:
+    """Oedema ``[X, Y, Z]``, 0 to 1, where the cell density exceeds a low threshold, higher in grey matter."""
+    score = np.log10(density) - GREY_RESISTANCE * tissues.grey + 0.3 * smooth_noise(rng, 10.0).on(grid)
+    score += 0.15 * smooth_noise(rng, 4.0).on(grid)
+    highest = np.sort(score[tissues.soft])[::-1]
+    count = int(np.count_nonzero(core) * log_uniform(rng, *WHOLE_OVER_CORE))
+    threshold = max(highest[min(count, len(highest)) - 1], np.log10(LOWEST_DENSITY) + 2)
+    return expit((score - threshold) / rng.uniform(0.1, 0.25))

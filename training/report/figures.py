@@ -1,0 +1,176 @@
+"""Pictures: the views of a slice, and the sheet of a predicted case."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from numpy.typing import NDArray
+
+from spuproj import Geometry, Views
+from spuproj.geometry import to_slice
+from spuproj.training.data.case import Case, brain_box
+from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.models.config import ModelConfig, make_views
+from spuproj.training.runtime.files import atomic_write
+
+COLOURS = {"WT": "#35c46a", "TC": "#ffb000", "ET": "#ff4f79"}
+_OTHER_COLOUR = "#4aa3ff"
+SHEET_ROWS = 3
+_GRID_LINES = 12
+# What lies beyond the slice is blue-black, unlike any grey of the image.
+_GREY = mpl.colormaps["gray"].with_extremes(bad="#0b1a2a")
+_DPI = 130
+Truth = dict[str, NDArray[np.bool_]]
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Writes a figure as PNG, whole or not at all."""
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI, facecolor="black", format="png")
+    return path
+
+
+def views_figure(plane: NDArray[np.float32], views: Views, columns: int, title: str, path: Path) -> Path:
+    """The slice ``[H, W]`` with the centres, and every view with the slice's own grid lines drawn on it."""
+    rows = math.ceil(len(views) / columns)
+    figure = Figure(figsize=(6.0 + 2.4 * columns, max(2.6 * rows, 5.6) + 0.4), layout="constrained", facecolor="black")
+    figure.suptitle(title, color="white", fontsize=11)
+    left, right = figure.subfigures(1, 2, width_ratios=(6.0, 2.4 * columns))
+    limits = _window(plane)
+    whole = left.subplots()
+    _show(whole, plane, "slice", limits)
+    for number, (y, x) in enumerate(_faced_points(views), start=1):
+        whole.text(x, y, str(number), color="#ffb000", ha="center", va="center", fontsize=11, fontweight="bold")
+    axes = list(right.subplots(rows, columns, squeeze=False).flat)
+    _show_views(axes, plane, views, limits)
+    for axis in axes[len(views) :]:
+        axis.set_axis_off()
+    return save_figure(figure, path)
+
+
+def case_figure(
+    case: Case, predictions: dict[str, Prediction], config: ModelConfig, path: Path, truth: Truth | None = None
+) -> Path:
+    """Slices with segmentation outlines (dashed: truth), the uncertainty of each target, and the views themselves."""
+    chosen = _sheet_slices(predictions)
+    columns = 2 + len(predictions)
+    y0, x0, y1, x1 = brain_box(case.brain)
+    margin = max(case.brain.shape[1:]) // 40
+    figure = Figure(figsize=(2.7 * columns + 6.2, 2.85 * SHEET_ROWS + 0.6), layout="constrained", facecolor="black")
+    maps, shown = figure.subfigures(1, 2, width_ratios=(2.7 * columns, 6.2))
+    axes = maps.subplots(SHEET_ROWS, columns, squeeze=False)
+    for row, index in zip(axes, chosen, strict=True):
+        _sheet_row(row, case, predictions, config, int(index), truth)
+    for axis in axes.flat:
+        axis.set(xlim=(x0 - margin, x1 + margin), ylim=(y1 + margin, y0 - margin))
+    _uncertainty_bar(maps, axes[:, 2:])
+    legend = ", ".join(predictions) + (" (dashed: truth)" if truth else "")
+    maps.suptitle(f"{case.name}: outlines of {legend}; standard deviation over views", color="white", fontsize=11)
+    middle = int(chosen[len(chosen) // 2])
+    views = make_views(config, (case.image.shape[2], case.image.shape[3]))
+    plane, limits = _brain_plane(case, middle, _channel(config, "flair"))
+    columns = math.ceil(math.sqrt(len(views)))
+    grid = shown.subplots(math.ceil(len(views) / columns), columns, squeeze=False)
+    shown.suptitle(f"what the network sees: the {len(views)} views of slice {middle}", color="white", fontsize=11)
+    _show_views(list(grid.flat), plane, views, limits)
+    for axis in list(grid.flat)[len(views) :]:
+        axis.set_axis_off()
+    return save_figure(figure, path)
+
+
+def _sheet_row(
+    row: NDArray[np.object_],
+    case: Case,
+    predictions: dict[str, Prediction],
+    config: ModelConfig,
+    index: int,
+    truth: Truth | None,
+) -> None:
+    colours = {target: COLOURS.get(target, _OTHER_COLOUR) for target in predictions}
+    for axis, channel in zip(row[:2], (_channel(config, "flair"), _channel(config, "t1ce")), strict=True):
+        plane, limits = _brain_plane(case, index, channel)
+        _show(axis, plane, f"{config.modalities[channel]}, slice {index}", limits)
+        for target, prediction in predictions.items():
+            _outline(axis, prediction.segmentation[index], colours[target], "solid")
+            if truth is not None:
+                _outline(axis, truth[target][index], colours[target], "dashed")
+    for axis, (target, prediction) in zip(row[2:], predictions.items(), strict=True):
+        axis.imshow(np.sqrt(prediction.variance[index]), cmap="magma", vmin=0, vmax=0.5)
+        axis.set_title(f"{target} uncertainty", color=colours[target], fontsize=9)
+        axis.set_axis_off()
+        _outline(axis, case.brain[index], "#666666", "solid")
+        if truth is not None:
+            _outline(axis, truth[target][index], "#ffffff", "dashed")
+
+
+def _uncertainty_bar(figure: SubFigure, axes: NDArray[np.object_]) -> None:
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 0.5), "magma")
+    bar = figure.colorbar(scale, ax=list(axes.flat), shrink=0.6, pad=0.01)
+    bar.ax.tick_params(colors="white", labelsize=8)
+
+
+def _show_views(axes: list[Axes], plane: NDArray[np.float32], views: Views, limits: tuple[float, float]) -> None:
+    stack = views.project(torch.from_numpy(np.ascontiguousarray(plane))[None, None])[0, :, 0].numpy()
+    y, x = (coordinate.numpy() for coordinate in views.slice_coordinates())
+    stack[np.isnan(y)] = np.nan
+    levels = [np.linspace(0, side - 1, _GRID_LINES) for side in views.size]
+    for number, axis in zip(range(len(views)), axes, strict=False):
+        _show(axis, stack[number], f"view {number + 1}", limits)
+        for coordinate, level in zip((y, x), levels, strict=True):
+            if np.isfinite(coordinate[number]).any():
+                axis.contour(coordinate[number], level, colors="#4aa3ff", linewidths=0.4, alpha=0.6)
+
+
+def _show(axis: Axes, plane: NDArray[np.float32], title: str, limits: tuple[float, float]) -> None:
+    axis.imshow(plane, cmap=_GREY, vmin=limits[0], vmax=limits[1])
+    axis.set_title(title, color="white", fontsize=9)
+    axis.set_axis_off()
+
+
+def _outline(axis: Axes, mask: NDArray[np.bool_], colour: str, style: str) -> None:
+    if mask.any() and not mask.all():
+        axis.contour(mask, [0.5], colors=colour, linewidths=0.9, linestyles=style)
+
+
+def _window(plane: NDArray[np.float32]) -> tuple[float, float]:
+    """Grey levels that show the slice's own contrast; the corner's value counts as background."""
+    background = plane.flat[0]
+    inside = plane[np.isfinite(plane) & (plane != background)]
+    if inside.size == 0:
+        return 0.0, 1.0
+    low, high = np.percentile(inside, (1, 99.5))
+    return float(np.fmin(low, background)), float(high)
+
+
+def _brain_plane(case: Case, index: int, channel: int) -> tuple[NDArray[np.float32], tuple[float, float]]:
+    """A slice's image with black around the brain, and the grey levels to show it at."""
+    plane, brain = case.image[index, channel], case.brain[index]
+    low, high = np.percentile(plane[brain], (0.5, 99.5)) if brain.any() else (0.0, 1.0)
+    return np.where(brain, plane, np.float32(low)), (float(low), float(high))
+
+
+def _channel(config: ModelConfig, modality: str) -> int:
+    """The channel of a modality, or the first where the model has none of that name."""
+    return config.modalities.index(modality) if modality in config.modalities else 0
+
+
+def _sheet_slices(predictions: dict[str, Prediction]) -> NDArray[np.int64]:
+    """Slices through the lower part, the middle and the upper part of what was found (or of the volume)."""
+    area = np.sum([prediction.segmentation.sum(axis=(1, 2)) for prediction in predictions.values()], axis=0)
+    if not area.any():
+        area = np.ones_like(area)
+    cumulated = np.cumsum(area) / area.sum()
+    return np.array([np.searchsorted(cumulated, part) for part in (0.2, 0.5, 0.8)])
+
+
+def _faced_points(views: Views) -> list[tuple[float, float]]:
+    """The slice point that each view shows at its pole."""
+    geometry = Geometry.from_table(views.geometry)
+    y, x = to_slice(geometry, geometry.pole[..., :1, None], geometry.pole[..., 1:, None])
+    return list(zip(y.flatten().tolist(), x.flatten().tolist(), strict=True))

@@ -1,0 +1,145 @@
+"""The slices of a report: images as JPEG, outlines as SVG paths, and areas by slice."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from itertools import cycle
+
+import matplotlib as mpl
+import numpy as np
+from contourpy import contour_generator
+from numpy.typing import NDArray
+from PIL import Image
+
+from spuproj.training.data.case import Case, brain_box
+from spuproj.training.data.nifti import lps_spacing
+from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.report.figures import COLOURS, Truth
+
+MODALITIES = ("flair", "t1ce")
+"""Shown where the case has them."""
+LARGEST_DEVIATION = 0.5
+"""Of probabilities over views; the end of the uncertainty's colours."""
+Areas = NDArray[np.float64]
+_OTHER_COLOURS = ("#4aa3ff", "#b58cff", "#3fd5d5", "#ff8a4a", "#e6e04a", "#ff9bd2")
+_QUALITY = 88
+
+
+def colours_of(targets: Mapping[str, object]) -> dict[str, str]:
+    """A colour for each target: the usual one, or one of those that are left."""
+    others = cycle(_OTHER_COLOURS)
+    return {target: COLOURS.get(target) or next(others) for target in targets}
+
+
+def shown_channels(case: Case) -> dict[int, str]:
+    """Channels to show and their names: those of ``MODALITIES`` that the case has, else its first ones."""
+    count = case.image.shape[1]
+    names = list(case.modalities) or [f"channel {number}" for number in range(1, count + 1)]
+    wanted = [names.index(name) for name in MODALITIES if name in names]
+    others = [channel for channel in range(count) if channel not in wanted]
+    return {channel: names[channel] for channel in (*wanted, *others)[: len(MODALITIES)]}
+
+
+def brain_slices(case: Case) -> NDArray[np.int64]:
+    """The slices that show brain, from below."""
+    return np.flatnonzero(case.brain.any(axis=(1, 2)))
+
+
+def first_position(case: Case, predictions: Mapping[str, Prediction]) -> int:
+    """Where among ``brain_slices`` most tumour lies, or most uncertainty where nothing was found."""
+    areas = np.sum([each.segmentation.sum(axis=(1, 2)) for each in predictions.values()], axis=0)
+    if not areas.any():
+        areas = np.sum([each.variance.sum(axis=(1, 2)) for each in predictions.values()], axis=0)
+    return int(areas[brain_slices(case)].argmax())
+
+
+def shown_box(case: Case) -> tuple[slice, slice]:
+    """Rows and columns around the brain, with a margin."""
+    (y0, x0, y1, x1), (height, width) = brain_box(case.brain), case.brain.shape[1:]
+    margin = max(height, width) // 40
+    rows = slice(max(y0 - margin, 0), min(y1 + margin + 1, height))
+    return rows, slice(max(x0 - margin, 0), min(x1 + margin + 1, width))
+
+
+def slice_contents(
+    case: Case, predictions: Mapping[str, Prediction], truth: Truth | None
+) -> list[dict[str, int | list[str] | dict[str, str]]]:
+    """What the viewer shows of each slice with brain.
+
+    ``index`` is the slice's; ``images`` are JPEG files in base64, one per panel: the channels, then the targets'
+    uncertainties; ``outlines`` are the SVG paths that are not empty: ``brain``, and for the target of each number
+    ``found0`` and, with truth, ``truth0``, in half pixels of ``shown_box``.
+    """
+    rows, columns = shown_box(case)
+    masks = {"brain": case.brain}
+    for number, (target, prediction) in enumerate(predictions.items()):
+        masks[f"found{number}"] = prediction.segmentation
+        if truth is not None:
+            masks[f"truth{number}"] = truth[target]
+    windows = {channel: _window(case, channel) for channel in shown_channels(case)}
+
+    def images(index: int) -> list[str]:
+        brain = case.brain[index, rows, columns]
+        grey = [_grey(case.image[index, channel, rows, columns], brain, limits) for channel, limits in windows.items()]
+        return [*grey, *(_heat(each.variance[index, rows, columns]) for each in predictions.values())]
+
+    def outlines(index: int) -> dict[str, str]:
+        paths = {name: outline(mask[index, rows, columns]) for name, mask in masks.items()}
+        return {name: path for name, path in paths.items() if path}
+
+    return [
+        {"index": index, "images": images(index), "outlines": outlines(index)} for index in brain_slices(case).tolist()
+    ]
+
+
+def outline(mask: NDArray[np.bool_]) -> str:
+    """The border of a mask ``[H, W]`` as an SVG path, in half pixels from its upper left corner; "" for none."""
+    if not mask.any():
+        return ""
+    lines = contour_generator(z=np.pad(mask, 1).astype(np.float64)).lines(0.5)
+    # Half a pixel lies between a pixel's corner and its centre, two between the corner of the padding and the mask's.
+    return "".join(_path(np.rint(2 * np.asarray(line) - 1).astype(np.int64)) for line in lines)
+
+
+def _path(points: NDArray[np.int64]) -> str:
+    """A closed line ``[points, (x, y)]`` whose last point is the first, straight parts in one piece."""
+    steps = np.diff(points, axis=0)
+    ends = np.flatnonzero(np.append((steps[1:] != steps[:-1]).any(axis=1), True))
+    corners = np.append(points[:1], points[ends + 1], axis=0)
+    moves = " ".join(f"{x} {y}" for x, y in np.diff(corners, axis=0)[:-1].tolist())
+    return f"M{corners[0, 0]} {corners[0, 1]}l{moves}z"
+
+
+def _window(case: Case, channel: int) -> tuple[float, float]:
+    """Grey levels for the whole volume, so that slices compare."""
+    low, high = np.percentile(case.image[:, channel][case.brain], (0.5, 99.5))
+    return float(low), float(max(high, low + 1e-6))
+
+
+def _grey(plane: NDArray[np.float32], brain: NDArray[np.bool_], limits: tuple[float, float]) -> str:
+    low, high = limits
+    levels = np.clip((plane - low) / (high - low), 0, 1) * 255
+    return _jpeg(np.where(brain, levels, 0).astype(np.uint8))
+
+
+def _heat(variance: NDArray[np.float32]) -> str:
+    return _jpeg(mpl.colormaps["magma"](np.sqrt(variance) / LARGEST_DEVIATION, bytes=True)[..., :3])
+
+
+def _jpeg(pixels: NDArray[np.uint8]) -> str:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=_QUALITY, subsampling=0)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def areas_by_slice(case: Case, predictions: Mapping[str, Prediction]) -> tuple[dict[str, Areas], dict[str, Areas]]:
+    """Of each target, over ``brain_slices``: its area in cm2, and that of the slice weighted by uncertainty, 0 to 1."""
+    x, y, _ = lps_spacing(case.like)
+    shown, pixel = brain_slices(case), x * y / 100
+    found = {name: each.segmentation[shown].sum(axis=(1, 2)) * pixel for name, each in predictions.items()}
+    weighted = {
+        name: each.variance[shown].sum(axis=(1, 2)) / LARGEST_DEVIATION**2 * pixel for name, each in predictions.items()
+    }
+    return found, weighted

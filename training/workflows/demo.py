@@ -1,0 +1,100 @@
+"""The whole job on an embedded default: a cohort, three models, one unseen patient, its maps, table and picture."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from rich.table import Table
+
+from spuproj.training.data.case import load_case, load_slices
+from spuproj.training.data.labels import TARGETS
+from spuproj.training.evaluation.error_uncertainty import Score, score
+from spuproj.training.fit.train import train
+from spuproj.training.models.method import load_method
+from spuproj.training.phantom.cohort import write_cohort
+from spuproj.training.runtime.files import InputError, atomic_write, nan_to_none
+from spuproj.training.runtime.progress import console, progress_bar
+from spuproj.training.workflows.predict import predict
+
+# Sized so that all of it takes less than six minutes on two cores.
+TRAINING_CASES = 14
+SPACING = 2.0
+EPOCHS = 12
+UNSEEN_SEED = 1005
+MARK = ".spuproj-demo"
+PARTS = ("cohort", "models", "patient", "prediction")
+
+
+def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
+    """Writes a phantom cohort, trains a model per target, predicts an unseen phantom and prints what came out.
+
+    Args:
+        out: folder for everything: ``cohort``, ``models``, ``patient`` and ``prediction``.
+        seed: of the cohort and the training.
+        force: remove an earlier demo in ``out`` first.
+
+    Returns:
+        The picture of the predicted patient.
+
+    Raises:
+        InputError: where ``out`` is not empty (without ``force``), or is no earlier demo (with it).
+    """
+    _prepare(out, force)
+    start = time.monotonic()
+    with progress_bar("Growing phantoms", TRAINING_CASES + 1) as advance:
+        write_cohort(out / "cohort", TRAINING_CASES, seed, SPACING, on_case=advance)
+        (patient,) = write_cohort(out / "patient", 1, seed + UNSEEN_SEED, SPACING, on_case=advance)
+    method = replace(load_method("spu"), epochs=EPOCHS, oversampling=1.0)
+    models = [train(out / "cohort", target, out / "models" / target, method=method, seed=seed) for target in TARGETS]
+    written = predict(models, patient, out / "prediction")
+    scores = _scores(patient, out / "prediction")
+    with atomic_write(out / "scores.json") as temporary:
+        temporary.write_text(
+            json.dumps(nan_to_none({target: asdict(value) for target, value in scores.items()}), indent=2) + "\n"
+        )
+    console.print(_table(patient.name, scores))
+    console.print(f"picture      {written[-1]}", soft_wrap=True)
+    console.print(f"NIfTI maps   {out / 'prediction'}", soft_wrap=True)
+    console.print(f"models       {out / 'models'}", soft_wrap=True)
+    console.print(f"cohort       {out / 'cohort'}", soft_wrap=True)
+    console.print(f"took {time.monotonic() - start:.0f} s")
+    return written[-1]
+
+
+def _prepare(out: Path, force: bool) -> None:
+    """An empty folder with the demo's mark, which is what allows a later one to replace it."""
+    if out.exists() and any(out.iterdir()):
+        if not force:
+            raise InputError(f"{out} exists already; pass --force to write over it")
+        if not (out / MARK).is_file():
+            raise InputError(f"{out} must be empty or hold an earlier demo to be replaced, but holds something else")
+        for part in PARTS:
+            shutil.rmtree(out / part, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).touch()
+
+
+def _scores(patient: Path, prediction: Path) -> dict[str, Score]:
+    """Each target's score, from the files that were written."""
+    case = load_case(patient, with_labels=True)
+    scores = {}
+    for target in TARGETS:
+        segmentation = load_slices(prediction / f"{patient.name}_{target}_seg.nii.gz") > 0
+        variance = load_slices(prediction / f"{patient.name}_{target}_var.nii.gz")
+        scores[target] = score(case.target(target), segmentation, variance, case.brain)
+    return scores
+
+
+def _table(name: str, scores: dict[str, Score]) -> Table:
+    table = Table(title=f"{name}, not seen in training: Dice, and mean variance over views")
+    for heading in ("target", "Dice", "correct", "correct, in target", "wrong", "wrong / correct"):
+        table.add_column(heading, justify="left" if heading == "target" else "right")
+    for target, value in scores.items():
+        means = (value.uncertainty_correct, value.uncertainty_inside, value.uncertainty_wrong)
+        ratio = value.uncertainty_wrong / value.uncertainty_correct if value.uncertainty_correct > 0 else float("nan")
+        table.add_row(target, f"{value.dice:.3f}", *(f"{mean:.5f}" for mean in means), f"{ratio:.0f}")
+    return table

@@ -1,0 +1,259 @@
+"""Prediction of patients: one of them, or a data set patient by patient, shared out among processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from spuproj.checks import choice
+from spuproj.training.data.case import Case, load_case
+from spuproj.training.data.labels import SCHEMES, LabelScheme
+from spuproj.training.data.readers.brats import case_in
+from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.readers.registry import cases_in
+from spuproj.training.data.splits import chosen, read_split
+from spuproj.training.inference.multi_view import AGGREGATIONS, Prediction, predict_case
+from spuproj.training.inference.outputs import map_names, mergeable, write_maps, write_merged
+from spuproj.training.models.config import ModelConfig
+from spuproj.training.models.run import CONFIG, WEIGHTS, load_run
+from spuproj.training.report.figures import case_figure
+from spuproj.training.report.pages import CohortEntry, entry_of, write_case_report, write_cohort_report
+from spuproj.training.report.warnings import case_warnings
+from spuproj.training.runtime.execution import Shard
+from spuproj.training.runtime.files import InputError, atomic_write, atomic_write_group, refuse_overwrite
+from spuproj.training.runtime.progress import MakeProgressBar, console, nested_progress_bar, progress_bar
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of every patient.
+
+    Attributes:
+        runs: configuration and network of each target's model.
+        recipe: what the outputs depend on beside the patient, as JSON: the aggregation, and each model's digest.
+        aggregation: see ``spuproj.training.inference.multi_view.segment``.
+        members: whether each view's probability is written too.
+        out: folder of the outputs.
+    """
+
+    runs: Sequence[tuple[ModelConfig, nn.Module]]
+    recipe: Mapping[str, Any]
+    aggregation: str
+    members: bool
+    out: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a data set's patients, by name; ``failed`` tells why."""
+
+    predicted: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def predict(
+    models: Sequence[Path],
+    folder: Path,
+    out: Path,
+    *,
+    labels: str | None = None,
+    aggregation: str = "mean",
+    members: bool = False,
+    force: bool = False,
+) -> list[Path]:
+    """Predicts a case with one model per target and writes maps and a picture, all of them or, on an error, none.
+
+    Args:
+        models: folders of finished runs, each of another target.
+        folder: BraTS case folder ``<id>``; a segmentation in it is drawn dashed on the picture.
+        out: folder of the outputs: ``<id>_<target>_prob``, ``_seg``, ``_var``, ``_entropy``, ``_mi`` (mutual
+            information) and, with all three targets, the label map ``<id>_labels`` and the files of a QU-BraTS
+            submission: the label map ``<id>`` and the uncertainties ``<id>_unc_whole``, ``_unc_core``, ``_unc_enhance``
+            (0 to 100, ``variance-1``); all as ``.nii.gz`` with the input's affine and header; ``<id>_report.html``, to
+            page through; ``<id>_summary.json``, what the maps were made with and what was found; and ``<id>.png``.
+        labels: name of the case's label scheme, where it is not the one that the file names tell; the merged label map
+            is in it.
+        aggregation: see ``spuproj.training.inference.multi_view.segment``.
+        members: write ``<id>_<target>_members`` too: float32 of the axes [X, Y, Z, N], each view's probability, NaN
+            where the view does not show a voxel.
+        force: write over existing outputs.
+
+    Returns:
+        The files written, the picture last.
+
+    Raises:
+        InputError: for a model or case that cannot be used, two models of one target, or existing outputs.
+        ValueError: for an unknown aggregation.
+    """
+    task = _task(models, out, aggregation, members)
+    files = case_in(folder, labels)
+    paths = [out / name for name in _names(task, files)]
+    refuse_overwrite(paths, force)
+    _predict_one(task, files, progress_bar)
+    return paths
+
+
+def predict_cohort(
+    models: Sequence[Path],
+    data: Path,
+    out: Path,
+    *,
+    labels: str | None = None,
+    split: Path | None = None,
+    fold: int = 0,
+    shard: Shard = (0, 1),
+    aggregation: str = "mean",
+    members: bool = False,
+    force: bool = False,
+) -> Outcome:
+    """Predicts a data set's cases one after another, each as ``predict`` does, with one case in memory at a time.
+
+    At the end ``report.html`` lists all of these cases, other shards' too, and those of the data set that were
+    predicted before, as by other folds' models: of several processes, the last one to end writes the whole list.
+
+    A case is finished, and skipped, where all of its files are in ``out``. They are moved there together when the case
+    is done, so that after a killed process the same call goes on where it was; what is there of a case that is not
+    finished is written over. A case that fails is reported, and the others are done.
+
+    Args:
+        data: as ``cases_in`` takes it.
+        split: file of ``spuproj split``, whose test cases alone are predicted.
+        fold: which of its splits.
+        shard: which of the cases this process takes; several processes may write into one folder.
+        force: predict finished cases too, and write over them.
+
+    The other arguments are those of ``predict``.
+
+    Raises:
+        InputError: for models or a data set that cannot be used, or where ``out`` holds cases that other models (also
+            those of other targets), or another aggregation, have made.
+        ValueError: for an unknown aggregation.
+    """
+    task = _task(models, out, aggregation, members)
+    index, count = shard
+    every = cases_in(data, labels)
+    cases = every if split is None else chosen(every, read_split(split, fold).test)
+    mine = cases[index::count]
+    finished = [] if force else [files.name for files in mine if _is_finished(task, files)]
+    todo = [files for files in mine if files.name not in finished]
+    outcome = Outcome(skipped=finished)
+    out.mkdir(parents=True, exist_ok=True)
+    part = f" ({index}/{count})" if count > 1 else ""
+    with nested_progress_bar(f"Predicting {data.name}{part}", len(todo)) as (advance, inner_steps):
+        for files in todo:
+            try:
+                _predict_one(task, files, inner_steps)
+                outcome.predicted.append(files.name)
+            # One patient must not stop the others, whatever is wrong with it.
+            except Exception as error:
+                outcome.failed[files.name] = _reason(error)
+                console.print(f"{files.name} failed: {_reason(error)}", markup=False, highlight=False, soft_wrap=True)
+            advance(files.name)
+    listed = [files for files in every if files in cases or _is_there(task, files)]
+    write_cohort_report(out / "report.html", [_entry(task, files, outcome.failed.get(files.name)) for files in listed])
+    return outcome
+
+
+def _task(models: Sequence[Path], out: Path, aggregation: str, members: bool) -> Task:
+    """Loads the models. Raises as ``predict`` does."""
+    choice(aggregation, AGGREGATIONS, "aggregation")
+    runs = [load_run(model) for model in models]
+    targets = [config.target for config, _ in runs]
+    if not targets or len(set(targets)) != len(targets):
+        raise InputError(f"models must be of different targets, got {', '.join(targets) or 'none'}")
+    if any(config.modalities != runs[0][0].modalities for config, _ in runs):
+        raise InputError("models must take the same modalities, got " + "; ".join(str(c.modalities) for c, _ in runs))
+    digests = {target: _digest(model) for target, model in zip(targets, models, strict=True)}
+    return Task(runs, {"aggregation": aggregation, "models": digests}, aggregation, members, out)
+
+
+def _digest(model: Path) -> str:
+    return hashlib.sha256((model / CONFIG).read_bytes() + (model / WEIGHTS).read_bytes()).hexdigest()
+
+
+def _names(task: Task, files: CaseFiles) -> list[str]:
+    """A case's files, the picture last."""
+    maps = map_names(files.name, [config.target for config, _ in task.runs], _scheme(files), task.members)
+    return [*maps, f"{files.name}_report.html", _summary_name(files), f"{files.name}.png"]
+
+
+def _summary_name(files: CaseFiles) -> str:
+    return f"{files.name}_summary.json"
+
+
+def _scheme(files: CaseFiles) -> LabelScheme:
+    return files.scheme or SCHEMES["brats2020"]
+
+
+def _is_there(task: Task, files: CaseFiles) -> bool:
+    return all((task.out / name).is_file() for name in _names(task, files))
+
+
+def _summary(task: Task, files: CaseFiles) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((task.out / _summary_name(files)).read_text())
+    return summary
+
+
+def _is_finished(task: Task, files: CaseFiles) -> bool:
+    """Whether all of a case's files are there. Raises InputError where there are some of another recipe."""
+    if (task.out / _summary_name(files)).is_file() and _summary(task, files)["recipe"] != task.recipe:
+        raise InputError(
+            f"{task.out} must hold no predictions by other models or with another aggregation, but holds those of "
+            f"{files.name}; choose another folder, or pass --force to write over them"
+        )
+    return _is_there(task, files)
+
+
+def _entry(task: Task, files: CaseFiles, reason: str | None) -> CohortEntry:
+    """A case's entry in the report of the data set; ``reason`` is why it failed, if it did."""
+    if reason is None and _is_there(task, files):
+        return CohortEntry(**_summary(task, files)["entry"])
+    return CohortEntry(files.name, error=reason or "it is not predicted yet, or failed in another process")
+
+
+def _predict_one(task: Task, files: CaseFiles, show: MakeProgressBar) -> None:
+    """Predicts a case and writes its files, all or none; ``show`` makes a bar over slices for each target."""
+    if Path(files.name).name != files.name:
+        raise InputError(f"the name of a case must do as a file's name, got {files.name!r}")
+    case = load_case(files, task.runs[0][0].modalities, with_labels=_truth_is_known(task, files))
+    predictions = {}
+    with atomic_write_group(task.out, files.name, _summary_name(files)) as folder:
+        for config, network in task.runs:
+            with show(f"Predicting {config.target} of {case.name}", int(case.brain.any(axis=(1, 2)).sum())) as advance:
+                prediction = predict_case(
+                    config, network, case, advance, aggregation=task.aggregation, members=task.members
+                )
+            write_maps(folder, case, config.target, prediction)
+            # One target's members are all that memory need hold.
+            predictions[config.target] = replace(prediction, members=None)
+        if mergeable(list(predictions), _scheme(files)):
+            write_merged(folder, case, predictions, _scheme(files))
+        _write_pages(folder, task, case, predictions)
+
+
+def _truth_is_known(task: Task, files: CaseFiles) -> bool:
+    """Whether there is a segmentation that tells where each of the models' targets is."""
+    scheme = files.scheme
+    return files.labelled and scheme is not None and all(config.target in scheme.targets for config, _ in task.runs)
+
+
+def _write_pages(folder: Path, task: Task, case: Case, predictions: dict[str, Prediction]) -> None:
+    """Writes what is there to be looked at, and the summary."""
+    truth = None if case.labels is None else {target: case.target(target) for target in predictions}
+    case_figure(case, predictions, task.runs[0][0], folder / f"{case.name}.png", truth)
+    warnings = case_warnings(case, predictions)
+    report = write_case_report(folder / f"{case.name}_report.html", case, predictions, warnings)
+    entry = asdict(entry_of(case, predictions, report.name, warnings))
+    with atomic_write(folder / f"{case.name}_summary.json") as path:
+        path.write_text(json.dumps({"recipe": task.recipe, "entry": entry}, indent=2) + "\n")
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, InputError | OSError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,181 @@
+"""Which views are best: a method and its variations, trained alike and measured on the split's validation cases."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from spuproj import Views
+from spuproj.training.data.case import Case, load_case
+from spuproj.training.data.nifti import lps_spacing
+from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.readers.registry import cases_in
+from spuproj.training.data.splits import chosen, read_split
+from spuproj.training.evaluation.metrics import Maps, measure
+from spuproj.training.fit.resume import stopped
+from spuproj.training.fit.train import train
+from spuproj.training.inference.multi_view import Prediction, predict_case
+from spuproj.training.models.config import ModelConfig, make_views
+from spuproj.training.models.method import Method, values_of
+from spuproj.training.models.run import WEIGHTS, load_run
+from spuproj.training.runtime.files import InputError, atomic_write, nan_to_none
+from spuproj.training.runtime.progress import console, progress_bar, show
+from spuproj.training.workflows.study_settings import SPHERICAL, Variations, varied
+from spuproj.training.workflows.study_tables import StudyResult, console_table, study_plot, table_csv
+from spuproj.uncertainty import to_percent
+
+SCALING = "variance-1"
+RESULT = "result.json"
+
+
+def study(
+    data: Path,
+    targets: Sequence[str],
+    split: Path,
+    out: Path,
+    *,
+    method: Method,
+    variations: Variations | None = None,
+    fold: int = 0,
+    seeds: Sequence[int] = (0,),
+    labels: str | None = None,
+) -> list[Path]:
+    """Trains and measures a method and its variations, prints the table and writes it.
+
+    Trainings that ``out`` holds already are not trained again: a study that was interrupted goes on.
+
+    Args:
+        data: cases with labels, as ``cases_in`` takes them.
+        targets: each is trained with every setting and seed.
+        split: file of ``spuproj split``; its test cases are not read.
+        out: folder of the runs, each with its ``result.json``, of their cache, and of ``table.csv``, ``table.json`` and
+            ``table.png``.
+        method: that is varied.
+        variations: values by property of its views; ``SPHERICAL`` where None.
+        fold: which of the file's splits.
+        seeds: of the trainings: how much they differ tells which differences between settings mean something.
+        labels: name of the label scheme, where it is not the one that the files tell.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: for data, a split or a variation that cannot be used, or a folder that holds another study's runs.
+    """
+    settings = varied(method, SPHERICAL if variations is None else variations)
+    watched = chosen(cases_in(data, labels), read_split(split, fold).validation)
+    results = []
+    for target, (name, each), seed in product(targets, settings.items(), seeds):
+        run = out / "runs" / target / name / str(seed)
+        if not (run / WEIGHTS).is_file():
+            number = list(settings).index(name) + 1
+            console.print(f"{target}, {name}, seed {seed}: setting {number} of {len(settings)}")
+            train(
+                data,
+                target,
+                run,
+                method=each,
+                split=split,
+                fold=fold,
+                seed=seed,
+                labels=labels,
+                resume=stopped(run),
+                cache=out / "cache",
+            )
+        results.append(_result(name, target, run, each, watched))
+    show(console_table(results))
+    contents = {
+        "table.csv": table_csv(results).encode(),
+        "table.json": _json(results, settings).encode(),
+        "table.png": study_plot(results),
+    }
+    for name, content in contents.items():
+        with atomic_write(out / name) as temporary:
+            temporary.write_bytes(content)
+    return [out / name for name in contents]
+
+
+def _result(name: str, target: str, run: Path, method: Method, watched: Sequence[CaseFiles]) -> StudyResult:
+    """That of a finished run, measured only once."""
+    config, network = load_run(run)
+    if config.method != method:
+        raise InputError(f"{run} holds a run of another method; choose another folder for this study")
+    if not (run / RESULT).is_file():
+        measured = measure_setting(name, config, network, watched)
+        with atomic_write(run / RESULT) as temporary:
+            temporary.write_text(json.dumps(nan_to_none(asdict(measured)), indent=1) + "\n")
+    values = json.loads((run / RESULT).read_text())
+    return StudyResult(**{key: math.nan if value is None else value for key, value in values.items()})
+
+
+def measure_setting(name: str, config: ModelConfig, network: nn.Module, watched: Sequence[CaseFiles]) -> StudyResult:
+    """Predicts the cases and averages what comes out."""
+    rows = []
+    with progress_bar(f"Measuring {config.target}, {name}, seed {config.seed}", len(watched)) as advance:
+        for files in watched:
+            case = load_case(files, config.modalities, with_labels=True)
+            rows.append(_case_row(config, network, case))
+            advance(case.name)
+    means = {key: _mean([row[key] for row in rows]) for key in rows[0]}
+    views = len(make_views(config, config.view_size))
+    return StudyResult(name, config.target, config.seed, len(rows), views, **means)
+
+
+def _case_row(config: ModelConfig, network: nn.Module, case: Case) -> dict[str, float]:
+    prediction = predict_case(config, network, case, lambda _: None)
+    metrics, _ = measure(maps_of(case, config.target, prediction))
+    views = make_views(config, (case.image.shape[2], case.image.shape[3]))
+    kinds = ("dice", "score", "baseline", "auroc", "error_dice")
+    return {
+        "seen": seen(views, case),
+        "round_trip": round_trip(views, case),
+        **{kind: getattr(metrics, kind) for kind in kinds},
+    }
+
+
+def maps_of(case: Case, target: str, prediction: Prediction) -> Maps:
+    """A prediction beside its truth, the variance scaled by ``SCALING``."""
+    x, y, z = lps_spacing(case.like)
+    percent = to_percent(prediction.variance, SCALING)
+    probability = prediction.probability.astype(float)
+    return Maps(case.target(target), prediction.segmentation, probability, percent, case.brain, (z, y, x))
+
+
+def seen(views: Views, case: Case) -> float:
+    """By how many views a pixel of the brain is shown, on average."""
+    _, _, count = views.reduce(torch.ones(1, len(views), 1, *views.view_size))
+    return float((count[0, 0].numpy() * case.brain).sum() / case.brain.sum())
+
+
+def round_trip(views: Views, case: Case) -> float:
+    """Root mean square, over the brain, of the views' mean brought back less the image."""
+    squares, count = 0.0, 0
+    for index in np.flatnonzero(case.brain.any(axis=(1, 2))):
+        image = torch.from_numpy(case.image[index])[None]
+        back, _, _ = views.reduce(views.project(image))
+        lost = (back - image)[0][:, torch.from_numpy(case.brain[index])]
+        squares, count = squares + float(lost.square().sum()), count + lost.numel()
+    return math.sqrt(squares / count)
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _json(results: Sequence[StudyResult], settings: dict[str, Method]) -> str:
+    methods = {name: values_of(method) for name, method in settings.items()}
+    content = {
+        "scaling": SCALING,
+        "settings": methods,
+        "results": [nan_to_none(asdict(each)) for each in results],
+    }
+    return json.dumps(content, indent=1) + "\n"

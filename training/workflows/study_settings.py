@@ -1,0 +1,73 @@
+"""Variations of a method: one property of its views at a time, all else as it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from spuproj.training.models.method import Method
+from spuproj.training.runtime.files import InputError
+
+Variations = Mapping[str, Sequence[Any]]
+SPHERICAL: Variations = {
+    "lift": ("gnomonic", "equidistant", "equal_area", "orthographic"),
+    "chart": ("gnomonic", "stereographic", "equidistant", "equal_area"),
+    "radius": (0.25, 0.5, 1.0, 2.0),
+    "grid": ((2, 2), (3, 3), (4, 4)),
+    "cover": ("brain", "slice"),
+    "pose": ("tangent", "turned"),
+    "magnification": (None, 1.5, 2.0),
+}
+"""What is varied of spherical views where nothing else is asked for. A lift that is the chart too makes them flat: the
+sphere cancels. With an equidistant chart a stereographic lift on a sphere of radius R is a gnomonic one on 2 R."""
+
+
+def varied(method: Method, variations: Variations) -> dict[str, Method]:
+    """The method itself, as ``default``, and one for each value, as ``radius=0.25``; the method's own value only once.
+
+    Raises:
+        InputError: for a property that the method's views do not have, or a value that it cannot take.
+    """
+    known = [field.name for field in fields(method.views)]
+    found = {"default": method}
+    for name, values in variations.items():
+        if name not in known:
+            raise InputError(f"vary must name one of {', '.join(known)}, got {name!r}")
+        for value in values:
+            try:
+                views = replace(method.views, **{name: value})
+            except (TypeError, ValueError) as error:
+                raise InputError(f"vary cannot set {name} to {text(value)}: {error}") from None
+            if views != method.views:
+                found[f"{name}={text(value)}"] = replace(method, views=views)
+    return found
+
+
+def variations_named(entries: Sequence[str]) -> Variations:
+    """``NAME=VALUE,VALUE`` entries: numbers, names, and grids as ``3x3``. Raises InputError for another form."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for entry in entries:
+        name, separator, values = entry.partition("=")
+        if not (name and separator and values):
+            raise InputError(f"vary must be given as NAME=VALUE,VALUE, got {entry!r}")
+        found[name] = (*found.get(name, ()), *(_value(value) for value in values.split(",")))
+    return found
+
+
+def text(value: Any) -> str:
+    """A value as ``variations_named`` reads it."""
+    if isinstance(value, tuple):
+        return "x".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _value(word: str) -> Any:
+    sides = word.split("x")
+    if len(sides) == 2 and all(side.isdecimal() for side in sides):
+        return int(sides[0]), int(sides[1])
+    try:
+        return json.loads(word)
+    except ValueError:
+        return word

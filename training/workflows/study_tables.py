@@ -1,0 +1,117 @@
+"""A study's table: for the console, as CSV and as a plot."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import mean, stdev
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a training of a setting reached on the validation cases, means over them; NaN where no case has a number.
+
+    Attributes:
+        setting: its name, see ``varied``.
+        target: that was segmented.
+        seed: of the training.
+        cases: how many were measured.
+        views: how many the setting has.
+        seen: by how many of them a pixel of the brain is shown.
+        round_trip: root mean square, over the brain, of what the views' mean loses of the slice, where 1 is the
+            standard deviation of the brain's values.
+        dice, score, baseline, auroc, error_dice: see ``spuproj.training.evaluation.metrics.measure``.
+    """
+
+    setting: str
+    target: str
+    seed: int
+    cases: int
+    views: int
+    seen: float
+    round_trip: float
+    dice: float
+    score: float
+    baseline: float
+    auroc: float
+    error_dice: float
+
+
+_HEADINGS = {
+    "views": "views",
+    "seen": "seen by",
+    "round_trip": "round trip",
+    "dice": "Dice",
+    "score": "score",
+    "baseline": "score of zeros",
+    "auroc": "AUROC",
+    "error_dice": "Dice with errors",
+}
+_DRAWN = {"dice": "Dice", "score": "QU-BraTS score", "error_dice": "Dice with errors", "round_trip": "round-trip error"}
+_COLOUR = "#1f5fa8"
+_DPI = 130
+
+
+def console_table(results: Sequence[StudyResult]) -> Table:
+    """One line for each setting of each target: means over the validation cases and the seeds."""
+    seeds = len({each.seed for each in results})
+    title = f"{results[0].cases} validation cases: mean" + (f", ± deviation over {seeds} seeds" if seeds > 1 else "")
+    table = Table("target", "setting", *_HEADINGS.values(), title=title)
+    for target, setting in dict.fromkeys((each.target, each.setting) for each in results):
+        cells = (_shown(_values(results, target, setting, name)) for name in _HEADINGS)
+        table.add_row(target, setting, *cells)
+    return table
+
+
+def _values(results: Sequence[StudyResult], target: str, setting: str, name: str) -> list[float]:
+    """One number of a setting, of every seed."""
+    return [getattr(each, name) for each in results if (each.target, each.setting) == (target, setting)]
+
+
+def _shown(values: Sequence[float]) -> str:
+    if isinstance(values[0], int):
+        return str(values[0])
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(set(values)) > 1 else "")
+
+
+def table_csv(results: Sequence[StudyResult]) -> str:
+    """All numbers of all results."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(asdict(results[0])), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(each) for each in results)
+    return buffer.getvalue()
+
+
+def study_plot(results: Sequence[StudyResult]) -> bytes:
+    """PNG: each measure of each setting, a row of panels for each target: seeds as small dots, their mean as a large
+    one, a line for the default's."""
+    settings = list(dict.fromkeys(each.setting for each in results))
+    targets = list(dict.fromkeys(each.target for each in results))
+    size = (3.4 * len(_DRAWN) + 1.6, len(targets) * (0.22 * len(settings) + 0.6))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(targets), len(_DRAWN), sharey=True, squeeze=False)
+    for row, target in zip(panels, targets, strict=True):
+        for panel, (name, heading) in zip(row, _DRAWN.items(), strict=True):
+            _draw_settings(panel, [_values(results, target, setting, name) for setting in settings])
+            panel.set(xlabel=f"{target}: {heading}")
+        row[0].set_yticks(range(len(settings)), settings)
+    panels[0][0].invert_yaxis()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=_DPI, format="png")
+    return buffer.getvalue()
+
+
+def _draw_settings(panel: Axes, values: Sequence[Sequence[float]]) -> None:
+    """The values of each setting, the default's first."""
+    for place, seeds in enumerate(values):
+        panel.plot(seeds, [place] * len(seeds), ".", color=_COLOUR, alpha=0.5)
+        panel.plot(mean(seeds), place, "o", color=_COLOUR)
+    panel.axvline(mean(values[0]), color=_COLOUR, linewidth=0.8, alpha=0.6)
+    panel.grid(axis="y", alpha=0.3)
