@@ -11,8 +11,6 @@ from spuproj.benchmarks.ops.cases import Case
 from spuproj.benchmarks.ops.contenders import BOTH_PASSES, BUFFERED, COPY, FRESH, KERNEL, LAST, ONE_CALL, OP, OURS
 from spuproj.benchmarks.timing import Row
 
-_ROWS_OF_SCRATCH = 4
-
 
 def ns_per_element(row: Row) -> float:
     """Nanoseconds for each element of the stack ``[B, N, C, H, W]``: the output of project and unproject."""
@@ -105,9 +103,11 @@ def cpu_goals(rows: Sequence[Row], memory: Sequence[Memory], all_threads: int) -
     found = [_ratio(rows, *goal) for goal in _ON_CPU]
     words = f"{{}}, {all_threads} threads, into a buffer: spuproj over copying as many bytes"
     found.append(_ratio(rows, words, cases.BATCH, _KEPT, (COPY, BUFFERED), 1.2, 1.7, threads=all_threads))
-    few_rows = 100 * _ROWS_OF_SCRATCH / MEMORY_CASE.size[0]
-    words = f"{_short(MEMORY_CASE)}: memory beyond input and outputs, of the stack"
-    found += [Goal(words, entry.percent, few_rows, 10, "%", True) for entry in memory if entry.case == MEMORY_CASE]
+    four_rows, words = 400 / MEMORY_CASE.size[0], ": memory beyond input and outputs, of the stack"
+    found += [
+        Goal(_short(MEMORY_CASE) + words, entry.percent, four_rows, 10, "%", True)
+        for entry in memory if entry.case == MEMORY_CASE
+    ]  # fmt: skip
     return [goal for goal in found if goal.measured is not None]
 
 

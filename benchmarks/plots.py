@@ -44,7 +44,7 @@ def ratios_picture(record: Record) -> bytes:
     lines = [cases[start : start + _COLUMNS] for start in range(0, len(cases), _COLUMNS)]
     bars = [max(len(_ratios(record.rows, case, 1)) for case in line) for line in lines]
     figure = Figure(figsize=(15, 1.6 + 0.4 * sum(bars) + 0.7 * len(lines)), layout="constrained")
-    figure.suptitle(_title("Time over spuproj's, on the same points in the same process", record), fontsize=12)
+    _entitle(figure, "Time over spuproj's, on the same points in the same process", record)
     panels = figure.subplots(len(lines), _COLUMNS, sharex=True, squeeze=False, height_ratios=bars)
     for case, panel, place in zip(cases, panels.flat, range(len(cases)), strict=False):
         _ratio_bars(panel, record.rows, case, bars[place // _COLUMNS])
@@ -59,9 +59,10 @@ def ratios_picture(record: Record) -> bytes:
     return _png(figure)
 
 
-def _title(words: str, record: Record) -> str:
+def _entitle(figure: Figure, words: str, record: Record) -> None:
     known = {**record.machine, **record.software, "simd": record.software["simd"].split()[0]}
-    return words + "\n{cpu}, {cores} cores, {simd}; torch {torch}, spuproj {spuproj}".format(**known)
+    words += "\n{cpu}, {cores} cores, {simd}; torch {torch}, spuproj {spuproj}".format(**known)
+    figure.suptitle(words, fontsize=12)
 
 
 def _ratios(rows: Sequence[Row], case: Case, threads: int) -> dict[str, float]:
@@ -101,8 +102,7 @@ def _ratio_bars(panel: Axes, rows: Sequence[Row], case: Case, room: int) -> None
 def scaling_picture(record: Record) -> bytes:
     """PNG: time for each element along the four axes, a row for each op, and memory against the number of views."""
     figure = Figure(figsize=(15.0, 6.8), layout="constrained")
-    title = _title("Time for each element of the stack [B, N, C, H, W], and memory of reduce", record)
-    figure.suptitle(title, fontsize=12)
+    _entitle(figure, "Time for each element of the stack [B, N, C, H, W], and memory of reduce", record)
     panels = figure.subplots(2, len(_AXES) + 1)
     for line, op in zip(panels, ("project", "reduce"), strict=True):
         for panel, axis in zip(line, _AXES, strict=False):

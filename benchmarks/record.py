@@ -22,8 +22,6 @@ from spuproj.benchmarks.memory import Memory
 from spuproj.benchmarks.ops.cases import Case
 from spuproj.benchmarks.timing import Row
 
-SCHEMA = 3
-
 _HEAD = ("date", "short", "machine", "software")
 _PEERS = ("scipy", "scikit-image", "opencv-python-headless", "kornia", "monai", "triton", "cupy-cuda13x", "matplotlib")
 
@@ -95,7 +93,7 @@ def to_json(record: Record) -> bytes:
         "scaling": [{"axis": axis, **_fields(row)} for axis, row in record.scaling],
         "memory": [_fields(entry) for entry in record.memory],
     }
-    head = {"schema": SCHEMA, **{name: getattr(record, name) for name in _HEAD}}
+    head = {"schema": 3, **{name: getattr(record, name) for name in _HEAD}}
     parts = [f' "{name}": {json.dumps(value)}' for name, value in head.items()]
     parts += [f' "{name}": [\n  ' + ",\n  ".join(map(json.dumps, entries)) + "\n ]" for name, entries in lists.items()]
     return ("{\n" + ",\n".join(parts) + "\n}\n").encode()

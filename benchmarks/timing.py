@@ -93,8 +93,7 @@ def measure(
 def checked(entry: Contender, truth: Truth) -> tuple[float | None, bool | None]:
     """A contender's error and, on a GPU, whether a second call gives the same bits; None where it has no results.
 
-    Raises:
-        RuntimeError: where the error is larger than rounding explains.
+    Raises RuntimeError where the error is larger than rounding explains.
     """
     case, returned = truth.problem.case, entry.call()
     if entry.results is None:

@@ -29,8 +29,7 @@ from spuproj.training.models.method import Method, load_method
 from spuproj.training.runtime.execution import Hardware
 from spuproj.training.workflows.predict import predict
 
-_ON_DISK = 128
-_STEPS = 5
+_ON_DISK, _STEPS = 128, 5
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -166,7 +165,7 @@ def step_share(device: str, batch: int = 64, side: int = 240) -> float:
 
 
 def predict_cost(models: Sequence[Path], folder: Path) -> tuple[float, float]:
-    """Seconds of a prediction, as ``predict`` makes it, and the percentage of ``Views.project`` and ``Views.reduce``.
+    """Seconds of a patient's prediction by these models, and the percentage of ``Views.project`` and ``Views.reduce``.
 
     From loading the models to the last file, first calls and all, but not the imports. A GPU is waited for around each
     of the timed calls, which counts against them more than overlapping would.

@@ -60,6 +60,12 @@ def project(
 
     Returns:
         ``[B, N, C, h, w]``.
+
+    Example:
+        >>> geometry = Views.rigid((8, 8), degrees=[0, 90]).geometry
+        >>> image = torch.arange(64.0).view(1, 1, 8, 8)
+        >>> torch.equal(project(image, geometry)[0, 1], image[0].rot90(1, (-2, -1)))
+        True
     """
     image, geometry = _source(image, "image"), _table(geometry)
     fill = fill if type(fill) is int else plain_number(fill, "fill")

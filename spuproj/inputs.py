@@ -151,3 +151,11 @@ def given_rank(result: Tensor, missing: int) -> Tensor:
     if missing:
         result = result.squeeze(0)
     return result.squeeze(-3) if missing == 2 else result
+
+
+def opened_out(out: Any, rank: int) -> Tensor:
+    """``out`` as a plain tensor of full rank, for an image of ``rank`` axes."""
+    target = plain_tensor(out, "out")
+    if target.dim() != rank + 1:
+        raise ValueError(f"out must have one axis more than image, {rank + 1}, got the shape {tuple(target.shape)}")
+    return full_rank(target, 4 - rank)

@@ -19,6 +19,7 @@ from spuproj.geometry.placement import (
     checked_centers,
     frame,
     grid_centers,
+    home_of,
     looking_at,
     on_cpu,
     plane_rotations,
@@ -26,7 +27,7 @@ from spuproj.geometry.placement import (
 )
 from spuproj.geometry.profiles import profile_code
 from spuproj.geometry.table import COLUMNS, Geometry, check_numbers, checked_table
-from spuproj.inputs import full_rank, opened, plain_tensor, whole_numbers
+from spuproj.inputs import opened, opened_out, plain_tensor, whole_numbers
 
 POSES = ("tangent", "turned")
 FITS = ("contain", "box")
@@ -102,6 +103,11 @@ class Views(nn.Module):
         Raises:
             ValueError: for centres outside the slice or not finite, an empty list, an unknown name, a radius,
                 magnification or spacing that is not positive and finite, or a chart that cannot show the whole slice.
+
+        Example:
+            >>> views = Views.spherical(size=(240, 240), grid=(3, 3), box=(40, 50, 200, 190))
+            >>> views
+            Views(9 views, size=(240, 240), view_size=(240, 240))
         """
         placed = frame(size, view_size, spacing)
         choice(pose, POSES, "pose")
@@ -114,7 +120,7 @@ class Views(nn.Module):
         if fit == "box" and box is None:
             raise ValueError("box must be given where fit='box', got None")
         sphere = positive(placed.half_side if radius is None else radius, "radius")
-        home = _home(centers)
+        home = home_of(centers)
         with on_cpu():
             points = checked_centers(centers if grid is None else grid_centers(placed.size, grid, box), placed.size)
             views = looking_at(points, placed, sphere, profile_code(lift, "lift"), profile_code(chart, "chart"))
@@ -151,7 +157,7 @@ class Views(nn.Module):
                 finite.
         """
         placed = frame(size, view_size, spacing)
-        home = _home(centers)
+        home = home_of(centers)
         with on_cpu():
             views = looking_at(checked_centers(centers, placed.size), placed, placed.half_side)
             scale = placed.scale_of(placed.half_side, positive(factor, "factor"))
@@ -183,7 +189,7 @@ class Views(nn.Module):
             ValueError: for an empty list, both kinds of angles, one that is not finite, or an unknown flip.
         """
         placed = frame(size, view_size, spacing)
-        home = _home(None)
+        home = home_of(None)
         with on_cpu():
             rotations = torch.stack(plane_rotations(angles, degrees, flips))
             points = torch.tensor(placed.middle, dtype=torch.float64).expand(len(rotations), 2)
@@ -222,9 +228,14 @@ class Views(nn.Module):
         Raises:
             ValueError, TypeError: as ``spuproj.functional.project``, and for an image of another size than these
                 views'.
+
+        Example:
+            >>> views = Views.spherical(size=(64, 48), grid=(3, 3))
+            >>> views.project(torch.rand(2, 4, 64, 48)).shape
+            torch.Size([2, 9, 4, 64, 48])
         """
         tensor, restore = opened(image, "image", 4, self.size)
-        target = None if out is None else _target(out, image.ndim)
+        target = None if out is None else opened_out(out, image.ndim)
         stack = functional.project(
             tensor,
             self.geometry,
@@ -241,8 +252,8 @@ class Views(nn.Module):
     def unproject(self, stack: Image, *, interpolation: str = "bilinear") -> Any:
         """Brings every view back onto the slice: ``[B, N, C, h, w]`` -> ``[B, N, C, H, W]``.
 
-        Also ``[N, C, h, w]`` and ``[N, h, w]``, tensors or arrays; see ``project`` and
-        ``spuproj.functional.unproject``.
+        Also ``[N, C, h, w]`` and ``[N, h, w]``, tensors or arrays. Arguments and errors as in
+        ``spuproj.functional.unproject``; zero where a view does not show a slice pixel.
         """
         tensor, restore = opened(stack, "stack", 5, self.view_size)
         return restore(functional.unproject(tensor, self.geometry, self.size, interpolation=interpolation))
@@ -253,6 +264,12 @@ class Views(nn.Module):
         Args:
             stack: ``[B, N, C, h, w]``, ``[N, C, h, w]`` or ``[N, h, w]``; the results then have no B, or no B and C.
             interpolation: see ``spuproj.functional.unproject_reduce``.
+
+        Example:
+            >>> views = Views.rigid(size=(64, 48), degrees=[-10, 0, 10], flips=["none", "horizontal"])
+            >>> mean, variance, count = views.reduce(torch.rand(6, 1, 64, 48))
+            >>> mean.shape, int(count.max())
+            (torch.Size([1, 64, 48]), 6)
         """
         tensor, restore = opened(stack, "stack", 5, self.view_size)
         mean, variance, count = functional.unproject_reduce(
@@ -367,19 +384,6 @@ class Views(nn.Module):
             # ``half()`` and the like are meant for activations: the geometry moves with the module but stays float64.
             self.geometry = exact.to(self.geometry.device)
         return self
-
-
-def _target(out: Any, rank: int) -> Tensor:
-    """``out`` as a plain tensor of full rank, for an image of ``rank`` axes."""
-    target = plain_tensor(out, "out")
-    if target.dim() != rank + 1:
-        raise ValueError(f"out must have one axis more than image, {rank + 1}, got the shape {tuple(target.shape)}")
-    return full_rank(target, 4 - rank)
-
-
-def _home(centers: Any) -> torch.device:
-    """The device of new views: that of their centres, else torch's default."""
-    return centers.device if isinstance(centers, Tensor) else torch.get_default_device()
 
 
 def _complete_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

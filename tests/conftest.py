@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from helpers import BACKENDS
 
-# The training layer and the CPU's benchmark have packages of their own, which a machine for GPU tests may lack.
+# The training layer has packages of its own, which a machine for GPU tests may lack.
 _NEEDS = {
     "training": ("monai", "nibabel", "nilearn"),
     "benchmarks/test_training.py": ("monai", "nibabel", "nilearn"),

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spuproj import Views, _cpu, backends
 from spuproj.backends import cpu
-from spuproj.backends.native import CODES
+from spuproj.backends.native import CODES, shape_of
 from spuproj.backends.taps import sampling_of
 from spuproj.benchmarks.ops.cases import AS_CALLED, CALL_COST, KERNEL_SHARE, ON_GPU, Case, copied_bytes, writes_stack
 from spuproj.benchmarks.ops.peers import EXACT, Peer, Sampler, as_it_is, serving
@@ -114,16 +114,18 @@ def _unseen(views: Views) -> Iterator[Views]:
 
 def _kernel(problem: Problem, ours: Contender) -> Contender:
     """The compiled kernel, called with everything prepared; checked before ours has filled the buffer of both."""
-    case, image, code = problem.case, problem.planes, CODES[torch.float32]
+    image, code = problem.planes, CODES[torch.float32]
     stack: Tensor = ours.call().fill_(math.nan)
     # The taps that a whole call finds, so that both read the same memory.
     sampling = sampling_of(stack, image, "bilinear", inverse=False)
     taps = backends.load("cpu").prepared.get(problem.views.geometry, sampling, cpu.flat_taps)
-    source = (image.data_ptr(), image.stride(0), 0, image.stride(1), image.stride(3))
-    target = (stack.data_ptr(), stack.stride(0), stack.stride(1), stack.stride(2), stack.stride(4))
+    planes = image[:, None].expand_as(stack)
+    source, target = ((each.stride(0), each.stride(1), each.stride(2), each.stride(4)) for each in (planes, stack))
+    kernel = _cpu.project(code, code, shape_of(stack), taps.native, source, target, 0.0)
+    addresses = [image.data_ptr(), stack.data_ptr()]
 
     def call() -> Tensor:
-        _cpu.project(code, code, (case.batch, case.views, case.channels), taps.native, source, target, 0.0, 1)
+        _cpu.run(kernel, addresses, 1)
         return stack
 
     return replace(ours, name=KERNEL, call=call)

@@ -14,7 +14,6 @@ from torch import Tensor
 from spuproj import Views, reference
 from spuproj.benchmarks.ops.cases import Case
 
-_MAGNIFICATION = 3.0
 # Views of their own for all samples of a GPU's batch would take long to prepare: after so many samples they repeat.
 _OWN_VIEWS = 4
 # Where peers are sent for a point that is not valid, in pixels: beyond the border, so that they fill in zero.
@@ -84,7 +83,7 @@ def make_views(case: Case) -> Views:
     height, width = case.size
     if case.geometry == "magnified":
         middle = (0.25 * (height - 1), 0.25 * (width - 1), 0.75 * (height - 1), 0.75 * (width - 1))
-        return Views.spherical(case.size, grid=(rows, rows), box=middle, magnification=_MAGNIFICATION)
+        return Views.spherical(case.size, grid=(rows, rows), box=middle, magnification=3.0)
     if not case.per_sample:
         return Views.spherical(case.size, grid=(rows, rows))
     cells = torch.cartesian_prod(torch.arange(rows), torch.arange(rows)).expand(_OWN_VIEWS, -1, -1)

@@ -68,6 +68,11 @@ def on_cpu() -> Iterator[None]:
             yield
 
 
+def home_of(centers: Any) -> torch.device:
+    """The device of new views: that of their centres, else torch's default."""
+    return centers.device if isinstance(centers, Tensor) else torch.get_default_device()
+
+
 def frame(size: Sequence[int], view_size: Sequence[int] | None, spacing: Sequence[float] | None) -> Frame:
     """The checked frame; without ``view_size`` that of the slice in square pixels. Raises ValueError."""
     slice_size = pixel_size(size, "size")
