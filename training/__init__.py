@@ -26,6 +26,7 @@ _ROOMS = {
     "predict_cohort": "workflows.predict",
     "evaluate": "workflows.evaluate",
     "study": "workflows.study",
+    "project_slice": "workflows.project",
     "run_demo": "workflows.demo",
 }
 __all__ = sorted(_ROOMS)

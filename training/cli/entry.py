@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from spuproj import info
-
 
 def main() -> None:
     """Runs the command line; where a command's extra is missing it says which. ``spuproj info`` works without."""
@@ -15,6 +13,8 @@ def main() -> None:
         run()
     except ImportError as error:
         if sys.argv[1:] == ["info"]:
+            from spuproj import info
+
             print(info.text())
             return
         extra = "bench" if sys.argv[1:2] == ["bench"] else "training"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spuproj.training.cli.options import Force, Labels, chosen_method
+from spuproj.training.cli.options import Force, Labels
 
 
 def evaluate(
@@ -49,6 +49,7 @@ def study(
     seed: Annotated[list[int] | None, typer.Option(help="Of the trainings; once per seed. Default 0.")] = None,
 ) -> None:
     """Find which views are best: train a method and its variations, and measure them on the validation cases."""
+    from spuproj.training.models.method import load_method
     from spuproj.training.workflows.study import study as run_study
     from spuproj.training.workflows.study_settings import variations_named
 
@@ -57,7 +58,7 @@ def study(
         target,
         split,
         out,
-        method=chosen_method(method, epochs, batch_size),
+        method=load_method(method, epochs=epochs, batch_size=batch_size),
         variations=variations_named(vary) if vary else None,
         fold=fold,
         seeds=seed or [0],

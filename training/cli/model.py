@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from spuproj.training.cli.options import Force, Labels, Seed, chosen_method
+from spuproj.training.cli.options import Force, Labels, Seed
 
 
 def train(
@@ -35,13 +35,14 @@ def train(
 ) -> None:
     """Train one target's U-Net on slices, each seen through one of the method's views at every step."""
     from spuproj.training.fit.train import train as run_training
+    from spuproj.training.models.method import load_method
     from spuproj.training.runtime.execution import Hardware, rank
 
     run_training(
         data,
         target,
         out,
-        method=chosen_method(method, epochs, batch_size),
+        method=load_method(method, epochs=epochs, batch_size=batch_size),
         validation=validation,
         split=split,
         fold=fold,

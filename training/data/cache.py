@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from spuproj.training.data.case import brain_box, image_path, load_case
 from spuproj.training.data.labels import LabelScheme, unclear
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.runtime.execution import rank
-from spuproj.training.runtime.files import atomic_write
+from spuproj.training.runtime.files import atomic_write, read_json, write_json
 
 _GOLDEN = 0.6180339887
 
@@ -73,7 +72,7 @@ def _kept(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedCa
     """The case as it lies in the folder, or None where it does not, or is not that of these files."""
     image, labels, facts = _paths(files, folder)
     try:
-        known = json.loads(facts.read_text())
+        known = read_json(facts)
         if files.scheme is None or known.pop("stamp") != _stamp(files, modalities):
             return None
         known["field"], known["box"] = tuple(known["field"]), tuple(known["box"])
@@ -102,8 +101,7 @@ def _added(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedC
         with atomic_write(path) as temporary:
             np.save(temporary, array)
     # The facts come last: where they lie, the arrays do.
-    with atomic_write(facts_file) as temporary:
-        temporary.write_text(json.dumps({"stamp": stamp, **known}))
+    write_json(facts_file, {"stamp": stamp, **known})
     return CachedCase(
         name=case.name, image=_mapped(image_file), labels=_mapped(labels_file), scheme=case.scheme, **known
     )

@@ -12,6 +12,7 @@ from spuproj.training.runtime.files import InputError
 
 TARGETS = ("ET", "TC", "WT")
 """Targets of glioma: enhancing tumour; tumour core, with the necrotic core; whole tumour, with the oedema."""
+
 _TISSUES = {"ET": ("ET",), "TC": ("NCR", "ET"), "WT": ("NCR", "ED", "ET")}
 # The inner targets are painted last.
 _PAINTED = {"WT": "ED", "TC": "NCR", "ET": "ET"}

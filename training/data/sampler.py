@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.utils.data import Sampler
 
-from spuproj.training.runtime.execution import place
+from spuproj.training.runtime.execution import rank_and_world_size
 
 Batch = list[tuple[int, int]]
 
@@ -46,7 +46,7 @@ class BalancedSampler(Sampler[Batch]):
         slices = torch.multinomial(weights.double(), count, replacement=True, generator=generator)
         rounds = -(-count // self.views)
         views = torch.rand(rounds, self.views, generator=generator).argsort(dim=1).flatten()[:count]
-        rank, world = place()
+        rank, world = rank_and_world_size()
         drawn = list(zip(slices.tolist(), views.tolist(), strict=True))
         for start in range(0, count, self.batch_size):
             yield drawn[start : start + self.batch_size][rank::world]
@@ -72,5 +72,5 @@ class ShardedSampler(Sampler[Batch]):
             yield [(index, 0) for index in part[start : start + self.batch_size]]
 
     def _part(self) -> range:
-        rank, world = place()
+        rank, world = rank_and_world_size()
         return range(rank, self.slices, world)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spuproj.training.data.readers.case_files import CaseFiles
-from spuproj.training.runtime.files import InputError, atomic_write, refuse_overwrite
+from spuproj.training.runtime.files import InputError, refuse_overwrite, write_json
 
 # BraTS-GLI-00008-103 is the third time that patient 00008 came.
 _VISIT = re.compile(r"^(BraTS-[A-Za-z]+-\d+)-\d{3}$")
@@ -88,9 +88,7 @@ def _role(patient: str, validation: Sequence[str], test: Sequence[str]) -> str:
 def write_splits(path: Path, splits: Sequence[Split], seed: int, *, force: bool = False) -> None:
     """Writes splits as JSON. Raises InputError where the file exists and ``force`` is not set."""
     refuse_overwrite([path], force)
-    content = {"seed": seed, "splits": [asdict(split) for split in splits]}
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    write_json(path, {"seed": seed, "splits": [asdict(split) for split in splits]})
 
 
 def read_split(path: Path, fold: int = 0) -> Split:

@@ -18,9 +18,11 @@ from spuproj.uncertainty import QuBrats, qu_brats
 
 Mask = NDArray[np.bool_]
 Values = NDArray[np.float64]
+
 EMPTY = ("brats", "nan")
 """Conventions for empty masks. ``brats``: both empty is a Dice and sensitivity of 1 and a distance of 0; one empty is a
 Dice of 0 and the volume's diagonal. ``nan``: what an empty mask leaves undefined is NaN."""
+
 BINS = 15
 """Equal bins of probability for calibration."""
 
@@ -83,6 +85,24 @@ class Curves:
     voxels: Values
     predicted: Values
     positive: Values
+
+
+@dataclass(frozen=True)
+class ErrorUncertainty:
+    """The uncertainty of correctly and of wrongly labelled voxels, for one target of one case.
+
+    Attributes:
+        dice: Dice coefficient of the segmentation; 1 where both masks are empty.
+        uncertainty_correct: mean uncertainty of the brain's correctly labelled voxels, NaN without any.
+        uncertainty_inside: mean uncertainty of the true positives, NaN without any. Unlike the background, these are as
+            close to a border as the wrong voxels.
+        uncertainty_wrong: mean uncertainty of the wrongly labelled voxels, NaN without any.
+    """
+
+    dice: float
+    uncertainty_correct: float
+    uncertainty_inside: float
+    uncertainty_wrong: float
 
 
 def measure(maps: Maps, empty: str = "brats") -> tuple[Metrics, Curves]:
@@ -197,3 +217,27 @@ def _bins(probability: Values, truth: Mask) -> tuple[Values, Values, Values]:
     sums = (np.bincount(index, weights=weights, minlength=BINS) for weights in (None, probability, truth))
     voxels, predicted, positive = (values.astype(np.float64) for values in sums)
     return voxels, predicted, positive
+
+
+def error_uncertainty(
+    truth: Mask, segmentation: Mask, uncertainty: NDArray[np.float32], brain: Mask
+) -> ErrorUncertainty:
+    """Compares the uncertainty of right and wrong voxels; arrays of one shape.
+
+    Raises:
+        ValueError: where the arrays differ in shape.
+    """
+    shapes = {array.shape for array in (truth, segmentation, uncertainty, brain)}
+    if len(shapes) > 1:
+        raise ValueError(f"truth, segmentation, uncertainty and brain must have one shape, got {sorted(shapes)}")
+    wrong = truth ^ segmentation
+    return ErrorUncertainty(
+        dice=dice(truth, segmentation),
+        uncertainty_correct=_mean(uncertainty[brain & ~wrong]),
+        uncertainty_inside=_mean(uncertainty[truth & segmentation]),
+        uncertainty_wrong=_mean(uncertainty[wrong]),
+    )
+
+
+def _mean(values: NDArray[np.float32]) -> float:
+    return float(values.mean(dtype=np.float64)) if values.size else math.nan

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from itertools import product
+from typing import Any
 
 from rich.table import Table
 
 from spuproj.training.evaluation.metrics import Metrics
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions, methods_of, targets_of
 from spuproj.training.evaluation.statistics import Difference, Summary, compare, rank_correlation, summarise
-from spuproj.training.runtime.files import nan_to_none
 from spuproj.uncertainty import SCALINGS
 
 MEASURES = tuple(field.name for field in fields(Metrics))
@@ -31,6 +30,7 @@ SHOWN = {
     "error_dice": "Dice with errors",
 }
 """Measures of the console's and LaTeX's table, and their headings."""
+
 COMPARED = ("score", "dice")
 """Measures on which methods are compared."""
 
@@ -115,9 +115,9 @@ def _csv(header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
     return buffer.getvalue()
 
 
-def summary_json(rows: Sequence[CaseResult], options: EvaluationOptions) -> str:
+def summary_values(rows: Sequence[CaseResult], options: EvaluationOptions) -> dict[str, Any]:
     """Everything: options, summaries, differences and correlations."""
-    content = {
+    return {
         "scaling": {"name": options.scaling, "meaning": SCALINGS[options.scaling]},
         "empty": options.empty,
         "patients": sorted({row.case for row in rows}),
@@ -137,7 +137,6 @@ def summary_json(rows: Sequence[CaseResult], options: EvaluationOptions) -> str:
             for target in targets_of(rows)
         },
     }
-    return json.dumps(nan_to_none(content), indent=1) + "\n"
 
 
 def latex(rows: Sequence[CaseResult], options: EvaluationOptions) -> str:

@@ -12,7 +12,7 @@ import torch
 
 from spuproj.training.data.sampler import BalancedSampler
 from spuproj.training.fit.resume import CHECKPOINT
-from spuproj.training.runtime.execution import summed
+from spuproj.training.runtime.execution import all_reduce_sum
 from spuproj.training.runtime.progress import make_progress
 
 
@@ -39,7 +39,7 @@ class LearningCurve(pl.Callback):
         self._losses += torch.stack([loss, torch.ones_like(loss)])
         self.steps += 1
         if trainer.is_last_batch:
-            total, count = summed(self._losses).tolist()
+            total, count = all_reduce_sum(self._losses).tolist()
             self.loss.append(total / count)
             self.seconds += time.monotonic() - self._start
 

@@ -13,7 +13,7 @@ from spuproj.training.data.dataset import Batch
 from spuproj.training.inference.multi_view import reduce_views
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.network import make_network
-from spuproj.training.runtime.execution import Hardware, summed
+from spuproj.training.runtime.execution import Hardware, all_reduce_sum
 
 
 class Segmenter(pl.LightningModule):
@@ -57,7 +57,7 @@ class Segmenter(pl.LightningModule):
         self.overlap += torch.stack([2.0 * (found & (label > 0)).sum(), found.sum() + label.sum()])
 
     def on_validation_epoch_end(self) -> None:
-        both, each = summed(self.overlap)
+        both, each = all_reduce_sum(self.overlap)
         self.log("dice", both / each if each > 0 else torch.ones_like(both), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from spuproj.training.data.dataset import Cohort
 from spuproj.training.fit.callbacks import LearningCurve
 from spuproj.training.models.run import RECORD
 from spuproj.training.runtime.execution import Hardware
-from spuproj.training.runtime.files import atomic_write
+from spuproj.training.runtime.files import write_json
 
 
 def data_facts(cohort: Cohort, training: list[str], validation: list[str]) -> dict[str, Any]:
@@ -53,5 +52,4 @@ def course_facts(curve: LearningCurve, batch_size: int) -> dict[str, Any]:
 
 def write_record(run: Path, facts: Mapping[str, Any]) -> None:
     """Writes ``training.json`` of a run."""
-    with atomic_write(run / RECORD) as temporary:
-        temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    write_json(run / RECORD, facts)

@@ -16,6 +16,7 @@ from spuproj.uncertainty import to_percent
 
 MAPS = ("prob", "seg", "var", "entropy", "mi")
 """Of each target: probability, segmentation, variance, entropy and mutual information."""
+
 SUBMISSION = {"WT": "unc_whole", "TC": "unc_core", "ET": "unc_enhance"}
 """QU-BraTS's names of the targets' uncertainty maps."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from spuproj.training.models.view_sets import VIEW_SETS, ViewSet
 from spuproj.training.runtime.files import InputError
 
 CONFIGS = Path(__file__).parent / "configs"
+
 TRAINING_VIEWS = ("all", "first")
 
 
@@ -64,19 +65,26 @@ def method_names() -> list[str]:
     return sorted(path.stem for path in CONFIGS.glob("*.json"))
 
 
-def load_method(name: str) -> Method:
+def load_method(name: str, *, epochs: int | None = None, batch_size: int | None = None) -> Method:
     """A method that comes with the package, or that of a file ``.json``.
 
+    Args:
+        name: one of ``method_names()``, or a path that ends in ``.json``.
+        epochs, batch_size: in place of the method's own, where not None.
+
     Raises:
-        InputError: where there is no such method or file, or the file says something that does not hold.
+        InputError: where there is no such method or file, or the file holds values that a method cannot have.
+        ValueError: for epochs or a batch size below 1.
     """
     path = Path(name) if name.endswith(".json") else CONFIGS / f"{name}.json"
     if not path.is_file():
         raise InputError(f"method must be one of {', '.join(method_names())} or a file .json, got {name!r}")
     try:
-        return method_of(json.loads(path.read_text()))
+        method = method_of(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path} must be the configuration of a method, but is not: {error}") from None
+    given = {"epochs": epochs, "batch_size": batch_size}
+    return replace(method, **{key: value for key, value in given.items() if value is not None})
 
 
 def method_of(values: Mapping[str, Any]) -> Method:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,15 +13,14 @@ from spuproj import __version__
 from spuproj.training.models.config import ModelConfig, config_values
 from spuproj.training.models.method import method_of
 from spuproj.training.models.network import make_network
-from spuproj.training.runtime.files import InputError, atomic_write
+from spuproj.training.runtime.files import InputError, atomic_write, read_json, write_json
 
 CONFIG, WEIGHTS, RECORD = "config.json", "model.safetensors", "training.json"
 
 
 def write_config(directory: Path, config: ModelConfig) -> None:
     """Writes the configuration of a run."""
-    with atomic_write(directory / CONFIG) as temporary:
-        temporary.write_text(json.dumps(config_values(config), indent=2) + "\n")
+    write_json(directory / CONFIG, config_values(config))
 
 
 def save_run(directory: Path, config: ModelConfig, network: nn.Module, data: str = "") -> None:
@@ -43,7 +41,7 @@ def load_run(directory: Path) -> tuple[ModelConfig, nn.Module]:
         if not (directory / name).is_file():
             raise InputError(f"{directory} must be a finished run of 'spuproj train', but has no {name}")
     try:
-        values = json.loads((directory / CONFIG).read_text())
+        values = read_json(directory / CONFIG)
         values["method"] = method_of(values["method"])
         names = {field.name for field in fields(ModelConfig)}
         config = ModelConfig(**{key: _frozen(value) for key, value in values.items() if key in names})

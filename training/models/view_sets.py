@@ -11,6 +11,7 @@ from spuproj.geometry.placement import FLIPS, grid_centers
 from spuproj.views import FITS, POSES
 
 COVERS = ("brain", "slice")
+
 Box = tuple[float, float, float, float]
 Size = tuple[int, int]
 

@@ -1,7 +1,8 @@
 """A patient's brain: the MNI152 atlas under a random affine map and a smooth random deformation.
 
 Points are in mm of the BraTS frame, where the voxel (i, j, k) of a 240 x 240 x 155 image is centred at (i, j, k):
-x towards the left, y towards the back, z upwards."""
+x towards the left, y towards the back, z upwards.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +16,13 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 Field = NDArray[np.float32]
+
 FIELD_OF_VIEW = (240, 240, 155)  # mm
 BRAIN_CENTRE = np.array([118.0, 130.0, 74.0])  # mm, about where BraTS brains (SRI24 atlas) lie
 ATLAS_CENTRE = np.array([98.0, 117.0, 77.0])  # voxels of 1 mm, the middle of the brain in nilearn's MNI152
 ATLAS_AXES = np.diag([-1.0, -1.0, 1.0])  # the atlas runs to the right and to the front
 ATLAS_CEREBRUM = 62  # atlas voxel z above which white matter is nearly all cerebral (MNI z = -10 mm)
+
 SIZE = (0.84, 0.93)  # brain over atlas; MNI152 is larger than an average brain (Lancaster et al., HBM 28:1194, 2007)
 STRETCH, SHEAR = 0.03, 0.02  # standard deviations, relative
 ROTATION, TRANSLATION = 3.0, 2.0  # standard deviations, degrees and mm

@@ -1,13 +1,11 @@
 """Synthetic glioma cases in the layout of BraTS 2020: real anatomy, grown tumours, simulated contrasts.
 
 The anatomy is the MNI152 atlas, the tumour a Fisher-KPP model (Swanson et al., Cell Prolif 33:317, 2000), the images
-come from relaxation values and signal equations. No patient data are used."""
+come from relaxation values and signal equations. No patient data are used.
+"""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +28,10 @@ from spuproj.training.phantom.anatomy import (
 )
 from spuproj.training.phantom.contrast import TISSUES, draw_images
 from spuproj.training.phantom.tumour import Tumour, draw_compartments, grow, mass_effect
-from spuproj.training.runtime.files import InputError, refuse_overwrite
+from spuproj.training.runtime.files import InputError, atomic_write_folder, refuse_overwrite
 
 Number = TypeVar("Number", bound=np.generic)
+
 SPACING = (1.0, 8.0)  # mm
 VESSEL_LENGTH, VESSEL_WIDTH = 9.0, 0.22  # mm, and relative to the noise whose zero lines are the vessels
 
@@ -163,22 +162,8 @@ def write_cohort(
 
 def write_case(folder: Path, phantom: Phantom) -> None:
     """Writes a case's five images into ``folder``, which appears whole; on an error it stays as it was."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".spuproj-", dir=folder.parent))
-    try:
-        case = temporary / folder.name
-        case.mkdir()
+    with atomic_write_folder(folder) as new:
         for name, voxels in {**phantom.images, "seg": phantom.labels}.items():
             image = nib.Nifti1Image(voxels, phantom.affine)
             image.header.set_xyzt_units("mm")
-            nib.save(image, case / f"{folder.name}_{name}.nii.gz")
-        if folder.exists():
-            os.replace(folder, temporary / "old")
-        try:
-            os.replace(case, folder)
-        except OSError:
-            if (temporary / "old").exists():
-                os.replace(temporary / "old", folder)
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            nib.save(image, new / f"{folder.name}_{name}.nii.gz")

@@ -17,15 +17,15 @@ from spuproj.geometry import to_slice
 from spuproj.training.data.case import Case, brain_box
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.models.config import ModelConfig, make_views
+from spuproj.training.report.colours import colours_of
 from spuproj.training.runtime.files import atomic_write
 
-COLOURS = {"WT": "#35c46a", "TC": "#ffb000", "ET": "#ff4f79"}
-_OTHER_COLOUR = "#4aa3ff"
 SHEET_ROWS = 3
 _GRID_LINES = 12
 # What lies beyond the slice is blue-black, unlike any grey of the image.
 _GREY = mpl.colormaps["gray"].with_extremes(bad="#0b1a2a")
 _DPI = 130
+
 Truth = dict[str, NDArray[np.bool_]]
 
 
@@ -92,7 +92,7 @@ def _sheet_row(
     index: int,
     truth: Truth | None,
 ) -> None:
-    colours = {target: COLOURS.get(target, _OTHER_COLOUR) for target in predictions}
+    colours = colours_of(predictions)
     for axis, channel in zip(row[:2], (_channel(config, "flair"), _channel(config, "t1ce")), strict=True):
         plane, limits = _brain_plane(case, index, channel)
         _show(axis, plane, f"{config.modalities[channel]}, slice {index}", limits)

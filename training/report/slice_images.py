@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from itertools import cycle
 
 import matplotlib as mpl
 import numpy as np
@@ -16,21 +15,17 @@ from PIL import Image
 from spuproj.training.data.case import Case, brain_box
 from spuproj.training.data.nifti import lps_spacing
 from spuproj.training.inference.multi_view import Prediction
-from spuproj.training.report.figures import COLOURS, Truth
+from spuproj.training.report.figures import Truth
 
 MODALITIES = ("flair", "t1ce")
 """Shown where the case has them."""
+
 LARGEST_DEVIATION = 0.5
 """Of probabilities over views; the end of the uncertainty's colours."""
+
 Areas = NDArray[np.float64]
-_OTHER_COLOURS = ("#4aa3ff", "#b58cff", "#3fd5d5", "#ff8a4a", "#e6e04a", "#ff9bd2")
+
 _QUALITY = 88
-
-
-def colours_of(targets: Mapping[str, object]) -> dict[str, str]:
-    """A colour for each target: the usual one, or one of those that are left."""
-    others = cycle(_OTHER_COLOURS)
-    return {target: COLOURS.get(target) or next(others) for target in targets}
 
 
 def shown_channels(case: Case) -> dict[int, str]:

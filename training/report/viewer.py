@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from spuproj.training.data.case import Case
 from spuproj.training.data.nifti import lps_spacing
 from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.report.colours import colours_of
 from spuproj.training.report.figures import Truth
-from spuproj.training.report.slice_images import Areas, areas_by_slice, colours_of, shown_box, shown_channels
+from spuproj.training.report.slice_images import Areas, areas_by_slice, shown_box, shown_channels
 
 
 def panels(case: Case, predictions: Mapping[str, Prediction], truth: Truth | None) -> str:

@@ -14,6 +14,7 @@ from spuproj.uncertainty import to_percent
 
 UNCERTAIN = 25.0
 """A voxel counts as uncertain above this, in percent of the largest variance (``variance-1``)."""
+
 LISTED = 3
 """As many uncertain regions are named for each target; the others are summed up."""
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are complete whenever they exist, JSON, and the error for input that cannot be used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,44 +20,72 @@ class InputError(ValueError):
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path``, of the same suffixes; on success it is renamed to ``path``.
+    """Yields a temporary path beside ``path``, with the same suffixes, which replaces ``path`` on success.
 
     On an error nothing is left behind and an older file stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    directory = Path(tempfile.mkdtemp(prefix=".spuproj-", dir=path.parent))
-    try:
-        temporary = directory / path.name
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with _temporary_folder(path.parent) as folder:
+        yield folder / path.name
+        os.replace(folder / path.name, path)
+
+
+@contextmanager
+def atomic_write_folder(path: Path) -> Iterator[Path]:
+    """The same for a whole folder: yields an empty folder of the same name, which replaces ``path`` on success."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary_folder(path.parent) as folder:
+        new, old = folder / path.name, folder / f"{path.name}.replaced"
+        new.mkdir()
+        yield new
+        if path.exists():
+            os.replace(path, old)
+        try:
+            os.replace(new, path)
+        except OSError:
+            if old.exists():
+                os.replace(old, path)
+            raise
 
 
 @contextmanager
 def atomic_write_group(out: Path, name: str, last: str) -> Iterator[Path]:
-    """Yields a temporary folder inside ``out``; on success its files are moved to ``out``.
+    """Yields a temporary folder inside ``out``, whose files are moved to ``out`` on success.
 
-    On an error nothing is left behind and older files stay as they were. The file ``last`` goes first where there is
-    an older one, and comes last: where it is there, all the others are, and of one recipe. A folder of the same
-    ``name`` that a killed process left is removed: only one process may work on it.
+    On an error nothing is left behind and older files stay as they were. The file ``last`` marks a complete group: an
+    older one is removed before the others are moved, and the new one is moved last.
+
+    Args:
+        out: the folder that receives the files.
+        name: of the group. Temporary folders that a killed process left for this name are removed, so only one
+            process at a time may write it.
+        last: name of the file that marks a complete group.
     """
     existed = out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    # As many characters as mkdtemp draws.
+    # mkdtemp draws 8 characters.
     for left in out.glob(f".spuproj-{'?' * 8}-{glob.escape(name)}"):
         shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=".spuproj-", suffix=f"-{name}", dir=out))
     try:
-        yield folder
-        (out / last).unlink(missing_ok=True)
-        for path in sorted(folder.iterdir(), key=lambda path: path.name == last):
-            os.replace(path, out / path.name)
+        with _temporary_folder(out, f"-{name}") as folder:
+            yield folder
+            (out / last).unlink(missing_ok=True)
+            for path in sorted(folder.iterdir(), key=lambda path: path.name == last):
+                os.replace(path, out / path.name)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         if not existed:
             with suppress(OSError):
                 out.rmdir()
+
+
+@contextmanager
+def _temporary_folder(parent: Path, suffix: str = "") -> Iterator[Path]:
+    """A folder in ``parent``, so that its files can be renamed into place; removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix=".spuproj-", suffix=suffix, dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def refuse_overwrite(paths: list[Path], force: bool) -> None:
@@ -67,17 +95,22 @@ def refuse_overwrite(paths: list[Path], force: bool) -> None:
         raise InputError(f"{existing[0]} exists already; pass --force to write over it")
 
 
-def nan_to_none(value: Any) -> Any:
-    """For JSON, which has no NaN."""
-    if isinstance(value, dict):
-        return {key: nan_to_none(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [nan_to_none(part) for part in value]
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file atomically. NaN, which JSON does not have, becomes null."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(_without_nan(value), indent=2) + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(part) for part in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """A JSON file's object. Raises InputError where the file is missing, damaged or holds something else."""
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises InputError where the file is missing, damaged or holds anything else."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from dataclasses import asdict, replace
@@ -12,11 +11,11 @@ from rich.table import Table
 
 from spuproj.training.data.case import load_case, load_slices
 from spuproj.training.data.labels import TARGETS
-from spuproj.training.evaluation.error_uncertainty import Score, score
+from spuproj.training.evaluation.metrics import ErrorUncertainty, error_uncertainty
 from spuproj.training.fit.train import train
 from spuproj.training.models.method import load_method
 from spuproj.training.phantom.cohort import write_cohort
-from spuproj.training.runtime.files import InputError, atomic_write, nan_to_none
+from spuproj.training.runtime.files import InputError, write_json
 from spuproj.training.runtime.progress import console, progress_bar
 from spuproj.training.workflows.predict import predict
 
@@ -52,10 +51,7 @@ def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
     models = [train(out / "cohort", target, out / "models" / target, method=method, seed=seed) for target in TARGETS]
     written = predict(models, patient, out / "prediction")
     scores = _scores(patient, out / "prediction")
-    with atomic_write(out / "scores.json") as temporary:
-        temporary.write_text(
-            json.dumps(nan_to_none({target: asdict(value) for target, value in scores.items()}), indent=2) + "\n"
-        )
+    write_json(out / "scores.json", {target: asdict(value) for target, value in scores.items()})
     console.print(_table(patient.name, scores))
     console.print(f"picture      {written[-1]}", soft_wrap=True)
     console.print(f"NIfTI maps   {out / 'prediction'}", soft_wrap=True)
@@ -78,18 +74,18 @@ def _prepare(out: Path, force: bool) -> None:
     (out / MARK).touch()
 
 
-def _scores(patient: Path, prediction: Path) -> dict[str, Score]:
+def _scores(patient: Path, prediction: Path) -> dict[str, ErrorUncertainty]:
     """Each target's score, from the files that were written."""
     case = load_case(patient, with_labels=True)
     scores = {}
     for target in TARGETS:
         segmentation = load_slices(prediction / f"{patient.name}_{target}_seg.nii.gz") > 0
         variance = load_slices(prediction / f"{patient.name}_{target}_var.nii.gz")
-        scores[target] = score(case.target(target), segmentation, variance, case.brain)
+        scores[target] = error_uncertainty(case.target(target), segmentation, variance, case.brain)
     return scores
 
 
-def _table(name: str, scores: dict[str, Score]) -> Table:
+def _table(name: str, scores: dict[str, ErrorUncertainty]) -> Table:
     table = Table(title=f"{name}, not seen in training: Dice, and mean variance over views")
     for heading in ("target", "Dice", "correct", "correct, in target", "wrong", "wrong / correct"):
         table.add_column(heading, justify="left" if heading == "target" else "right")

@@ -12,10 +12,12 @@ from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.evaluation.metrics import Maps, measure
 from spuproj.training.evaluation.plots import box_plots, filtering_curves, reliability_diagram
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions
-from spuproj.training.evaluation.tables import console_table, latex, per_case_csv, summary_csv, summary_json
-from spuproj.training.runtime.files import InputError, atomic_write, refuse_overwrite
+from spuproj.training.evaluation.tables import console_table, latex, per_case_csv, summary_csv, summary_values
+from spuproj.training.runtime.files import InputError, atomic_write, refuse_overwrite, write_json
 from spuproj.training.runtime.progress import progress_bar, show
 from spuproj.uncertainty import to_percent
+
+OUTPUTS = ("table.csv", "table.json", "table.tex", "per_case.csv", "score_curves.png", "boxes.png", "reliability.png")
 
 _MAPS = {"entropy-1": "entropy", "mutual-1": "mi"}
 
@@ -50,8 +52,7 @@ def evaluate(
         InputError: where no case is predicted by all methods, a map is missing or of another shape, or files exist.
         ValueError: for an unknown scaling or convention.
     """
-    names = ("table.csv", "table.json", "table.tex", "per_case.csv", "score_curves.png", "boxes.png", "reliability.png")
-    refuse_overwrite([out / name for name in names], force)
+    refuse_overwrite([out / name for name in OUTPUTS], force)
     options = EvaluationOptions(scaling, empty)
     cases = [files for files in cases_in(data, labels) if files.labelled]
     common = [files for files in cases if all(_targets(folder, files.name) for folder in methods.values())]
@@ -63,12 +64,19 @@ def evaluate(
     with progress_bar("Evaluating", len(common) * len(methods)) as advance:
         rows = [row for files in common for row in _case_rows(files, methods, options, advance)]
     show(console_table(rows, options))
-    contents = (summary_csv(rows), summary_json(rows, options), latex(rows, options), per_case_csv(rows))
-    pictures = (filtering_curves(rows, options), box_plots(rows), reliability_diagram(rows))
-    for name, content in zip(names, (*(text.encode() for text in contents), *pictures), strict=True):
+    contents = {
+        "table.csv": summary_csv(rows).encode(),
+        "table.tex": latex(rows, options).encode(),
+        "per_case.csv": per_case_csv(rows).encode(),
+        "score_curves.png": filtering_curves(rows, options),
+        "boxes.png": box_plots(rows),
+        "reliability.png": reliability_diagram(rows),
+    }
+    for name, content in contents.items():
         with atomic_write(out / name) as temporary:
             temporary.write_bytes(content)
-    return [out / name for name in names]
+    write_json(out / "table.json", summary_values(rows, options))
+    return [out / name for name in OUTPUTS]
 
 
 def _targets(folder: Path, case: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from spuproj.training.report.figures import case_figure
 from spuproj.training.report.pages import CohortEntry, entry_of, write_case_report, write_cohort_report
 from spuproj.training.report.warnings import case_warnings
 from spuproj.training.runtime.execution import Shard
-from spuproj.training.runtime.files import InputError, atomic_write, atomic_write_group, refuse_overwrite
+from spuproj.training.runtime.files import InputError, atomic_write_group, read_json, refuse_overwrite, write_json
 from spuproj.training.runtime.progress import MakeProgressBar, console, nested_progress_bar, progress_bar
 
 
@@ -197,8 +196,7 @@ def _is_there(task: Task, files: CaseFiles) -> bool:
 
 
 def _summary(task: Task, files: CaseFiles) -> dict[str, Any]:
-    summary: dict[str, Any] = json.loads((task.out / _summary_name(files)).read_text())
-    return summary
+    return read_json(task.out / _summary_name(files))
 
 
 def _is_finished(task: Task, files: CaseFiles) -> bool:
@@ -251,8 +249,7 @@ def _write_pages(folder: Path, task: Task, case: Case, predictions: dict[str, Pr
     warnings = case_warnings(case, predictions)
     report = write_case_report(folder / f"{case.name}_report.html", case, predictions, warnings)
     entry = asdict(entry_of(case, predictions, report.name, warnings))
-    with atomic_write(folder / f"{case.name}_summary.json") as path:
-        path.write_text(json.dumps({"recipe": task.recipe, "entry": entry}, indent=2) + "\n")
+    write_json(folder / f"{case.name}_summary.json", {"recipe": task.recipe, "entry": entry})
 
 
 def _reason(error: Exception) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from spuproj.training.inference.multi_view import Prediction, predict_case
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method, values_of
 from spuproj.training.models.run import WEIGHTS, load_run
-from spuproj.training.runtime.files import InputError, atomic_write, nan_to_none
+from spuproj.training.runtime.files import InputError, atomic_write, read_json, write_json
 from spuproj.training.runtime.progress import console, progress_bar, show
 from spuproj.training.workflows.study_settings import SPHERICAL, Variations, varied
 from spuproj.training.workflows.study_tables import StudyResult, console_table, study_plot, table_csv
@@ -92,15 +92,12 @@ def study(
             )
         results.append(_result(name, target, run, each, watched))
     show(console_table(results))
-    contents = {
-        "table.csv": table_csv(results).encode(),
-        "table.json": _json(results, settings).encode(),
-        "table.png": study_plot(results),
-    }
-    for name, content in contents.items():
-        with atomic_write(out / name) as temporary:
+    csv, values, plot = (out / f"table.{suffix}" for suffix in ("csv", "json", "png"))
+    for path, content in ((csv, table_csv(results).encode()), (plot, study_plot(results))):
+        with atomic_write(path) as temporary:
             temporary.write_bytes(content)
-    return [out / name for name in contents]
+    write_json(values, study_values(results, settings))
+    return [csv, values, plot]
 
 
 def _result(name: str, target: str, run: Path, method: Method, watched: Sequence[CaseFiles]) -> StudyResult:
@@ -110,9 +107,8 @@ def _result(name: str, target: str, run: Path, method: Method, watched: Sequence
         raise InputError(f"{run} holds a run of another method; choose another folder for this study")
     if not (run / RESULT).is_file():
         measured = measure_setting(name, config, network, watched)
-        with atomic_write(run / RESULT) as temporary:
-            temporary.write_text(json.dumps(nan_to_none(asdict(measured)), indent=1) + "\n")
-    values = json.loads((run / RESULT).read_text())
+        write_json(run / RESULT, asdict(measured))
+    values = read_json(run / RESULT)
     return StudyResult(**{key: math.nan if value is None else value for key, value in values.items()})
 
 
@@ -171,11 +167,10 @@ def _mean(values: Sequence[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def _json(results: Sequence[StudyResult], settings: dict[str, Method]) -> str:
-    methods = {name: values_of(method) for name, method in settings.items()}
-    content = {
+def study_values(results: Sequence[StudyResult], settings: Mapping[str, Method]) -> dict[str, Any]:
+    """Everything, as JSON holds it: the scaling of uncertainty, each setting's method, and the results."""
+    return {
         "scaling": SCALING,
-        "settings": methods,
-        "results": [nan_to_none(asdict(each)) for each in results],
+        "settings": {name: values_of(method) for name, method in settings.items()},
+        "results": [asdict(each) for each in results],
     }
-    return json.dumps(content, indent=1) + "\n"

@@ -11,6 +11,7 @@ from spuproj.training.models.method import Method
 from spuproj.training.runtime.files import InputError
 
 Variations = Mapping[str, Sequence[Any]]
+
 SPHERICAL: Variations = {
     "lift": ("gnomonic", "equidistant", "equal_area", "orthographic"),
     "chart": ("gnomonic", "stereographic", "equidistant", "equal_area"),

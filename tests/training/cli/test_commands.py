@@ -132,7 +132,7 @@ def test_the_grid_covers_the_foreground(volume, spuproj, tmp_path, monkeypatch):
         seen.append((plane, views, columns))
         return out
 
-    monkeypatch.setattr("spuproj.training.report.figures.views_figure", keep)
+    monkeypatch.setattr("spuproj.training.workflows.project.views_figure", keep)
     spuproj("project", "--input", volume, "--slice", 3, "--out", tmp_path / "views.png", "--grid", 1, 2)
     ((plane, views, columns),) = seen
     np.testing.assert_array_equal(plane, np.asarray(nib.load(volume).dataobj)[:, :, 3].T)

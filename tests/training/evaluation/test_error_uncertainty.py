@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from spuproj.training.evaluation.error_uncertainty import score
-from spuproj.training.evaluation.metrics import dice
+from spuproj.training.evaluation.metrics import dice, error_uncertainty
 
 
 def mask(*values):
@@ -42,7 +41,7 @@ def test_dice_counts_beyond_the_range_of_small_integers():
 def test_uncertainty_is_averaged_over_right_and_wrong_voxels_of_the_brain():
     truth, segmentation, brain = mask(1, 1, 1, 0, 0, 0), mask(1, 1, 0, 1, 0, 0), mask(1, 1, 1, 1, 1, 0)
     uncertainty = np.array([0.02, 0.04, 0.1, 0.2, 0.12, 9.0], np.float32)
-    result = score(truth, segmentation, uncertainty, brain)
+    result = error_uncertainty(truth, segmentation, uncertainty, brain)
     assert result.dice == pytest.approx(2 / 3)
     assert result.uncertainty_correct == pytest.approx(0.06)
     assert result.uncertainty_inside == pytest.approx(0.03)
@@ -50,14 +49,14 @@ def test_uncertainty_is_averaged_over_right_and_wrong_voxels_of_the_brain():
 
 
 def test_a_perfect_segmentation_has_no_wrong_voxels():
-    result = score(mask(1, 0), mask(1, 0), np.array([0.3, 0.1], np.float32), mask(1, 1))
+    result = error_uncertainty(mask(1, 0), mask(1, 0), np.array([0.3, 0.1], np.float32), mask(1, 1))
     assert (result.dice, result.uncertainty_correct) == (1, pytest.approx(0.2))
     assert result.uncertainty_inside == pytest.approx(0.3)
     assert math.isnan(result.uncertainty_wrong)
 
 
 def test_a_segmentation_beside_the_truth_has_no_correct_voxels():
-    result = score(mask(1, 0), mask(0, 1), np.array([0.1, 0.2], np.float32), mask(1, 1))
+    result = error_uncertainty(mask(1, 0), mask(0, 1), np.array([0.1, 0.2], np.float32), mask(1, 1))
     assert (result.dice, result.uncertainty_wrong) == (0, pytest.approx(0.15))
     assert math.isnan(result.uncertainty_correct)
     assert math.isnan(result.uncertainty_inside)
@@ -68,4 +67,4 @@ def test_maps_of_other_shapes_are_an_error_that_tells_them(odd):
     maps = [np.zeros((2, 3), bool), np.zeros((2, 3), bool), np.zeros((2, 3), np.float32), np.ones((2, 3), bool)]
     maps[odd] = maps[odd][:1]
     with pytest.raises(ValueError, match=r"must have one shape, got .*\(1, 3\)"):
-        score(*maps)
+        error_uncertainty(*maps)

@@ -21,6 +21,7 @@ from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.method import Method
 from spuproj.training.models.view_sets import Spherical
 from spuproj.training.report import figures
+from spuproj.training.report.colours import COLOURS
 from spuproj.training.report.figures import case_figure, save_figure, views_figure
 
 SHAPE = (9, 20, 24)
@@ -78,9 +79,9 @@ def sheet(case, tmp_path_factory) -> Callable[[tuple[str, ...], bool], np.ndarra
 def test_a_case_sheet_shows_every_target_in_its_colour(sheet, targets, with_truth):
     pixels = sheet(targets, with_truth)
     titles, rest = np.split(pixels, [pixels.shape[0] // 8])
-    assert all(share_of(titles, figures.COLOURS[target]) > 0 for target in targets)
+    assert all(share_of(titles, COLOURS[target]) > 0 for target in targets)
     # Of equal outlines the last one drawn is seen.
-    assert share_of(rest, figures.COLOURS[targets[-1]]) > 0
+    assert share_of(rest, COLOURS[targets[-1]]) > 0
 
 
 def test_a_sheet_is_wider_for_three_targets_than_for_one(sheet):

@@ -10,6 +10,7 @@ from spuproj.training.data.labels import LabelScheme
 
 MODALITIES = ("t1", "t1ce", "t2", "flair")
 SUFFIXES = (".nii.gz", ".nii")
+
 _ALIASES = {
     "t1": ("t1", "t1n", "t1w"),
     "t1ce": ("t1ce", "t1c", "t1gd", "t1-gd"),

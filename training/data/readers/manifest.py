@@ -9,7 +9,7 @@ from typing import Any
 
 from spuproj.training.data.labels import LabelScheme, own_scheme, scheme_named
 from spuproj.training.data.readers.case_files import CaseFiles, modality_named
-from spuproj.training.runtime.files import InputError, read_json_object
+from spuproj.training.runtime.files import InputError, read_json
 
 # Of a manifest in CSV, beside the modalities.
 _COLUMNS = ("name", "label", "mask", "labels", "patient")
@@ -43,7 +43,7 @@ def _json_manifest(path: Path) -> Iterator[CaseFiles]:
     """``labels``: a scheme, or values by target; ``cases``: ``name``, ``images`` by modality, ``label``, ``mask``,
     ``patient``.
     """
-    content = read_json_object(path)
+    content = read_json(path)
     scheme = _scheme_in(path, content.get("labels"))
     cases = content.get("cases")
     if not isinstance(cases, list):

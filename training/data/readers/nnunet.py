@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spuproj.training.data.labels import scheme_of_names
 from spuproj.training.data.readers.case_files import CaseFiles, modality_named
-from spuproj.training.runtime.files import InputError, read_json_object
+from spuproj.training.runtime.files import InputError, read_json
 
 
 def recognises(source: Path) -> bool:
@@ -17,7 +17,7 @@ def recognises(source: Path) -> bool:
 
 def read(source: Path) -> Iterator[CaseFiles]:
     """nnU-Net's raw format: ``imagesTr/<id>_0000.nii.gz`` by channel, ``labelsTr/<id>.nii.gz``, ``dataset.json``."""
-    description = read_json_object(source / "dataset.json")
+    description = read_json(source / "dataset.json")
     channels, ending = description.get("channel_names"), description.get("file_ending", ".nii.gz")
     if not isinstance(channels, dict) or not channels:
         raise InputError(f"{source / 'dataset.json'} must name the channels (channel_names), but does not")

@@ -1,4 +1,4 @@
-"""What a training runs on: what fits, what the command passes on, and that none of it changes what is saved."""
+"""Execution: settings that fit or do not, ranks and shards by launcher, and that none of it changes what is saved."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network
 from spuproj.training.models.run import load_run
 from spuproj.training.models.view_sets import Spherical
-from spuproj.training.runtime.execution import Hardware, check_hardware
+from spuproj.training.runtime.execution import Hardware, check_hardware, local_device, rank, shard_of
+from spuproj.training.runtime.files import InputError
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+NAMES = ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "LOCAL_RANK", "SLURM_LOCALID", "JSM_NAMESPACE_RANK")
 METHOD = Method("tiny", Spherical(grid=(2, 2)), channels=(4, 8), epochs=2, batch_size=4)
 
 
@@ -39,7 +41,7 @@ def test_hardware_that_cannot_be_is_an_error(options, message):
 
 
 @pytest.mark.parametrize(
-    ("gpus", "environment", "options", "message"),
+    ("gpus", "variables", "options", "message"),
     [
         (2, {}, {"devices": 3}, "devices must be at most the number of GPUs, 2, got 3"),
         (0, {}, {"precision": "16"}, "precision must be 32 or bf16 where there is no GPU, got '16'"),
@@ -54,16 +56,16 @@ def test_hardware_that_cannot_be_is_an_error(options, message):
         (2, {"SLURM_NTASKS": "4"}, {"devices": 2}, "devices times nodes must be .* started, 4, got 2"),
     ],
 )
-def test_hardware_that_does_not_fit_is_an_error(monkeypatch, gpus, environment, options, message):
+def test_hardware_that_does_not_fit_is_an_error(monkeypatch, gpus, variables, options, message):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    for name, value in environment.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=message):
         check_hardware(Hardware(**options), 16)
 
 
 @pytest.mark.parametrize(
-    ("gpus", "environment", "options"),
+    ("gpus", "variables", "options"),
     [
         (0, {}, {}),
         (0, {}, {"devices": "auto", "precision": "bf16"}),
@@ -72,9 +74,9 @@ def test_hardware_that_does_not_fit_is_an_error(monkeypatch, gpus, environment, 
         (1, {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "interactive"}, {}),
     ],
 )
-def test_hardware_that_fits_is_none(monkeypatch, gpus, environment, options):
+def test_hardware_that_fits_is_none(monkeypatch, gpus, variables, options):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    for name, value in environment.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     check_hardware(Hardware(**options), 16)
 
@@ -115,3 +117,69 @@ def test_memory_format_does_not_change_what_is_learnt(cohort, tmp_path):
         run = train(cohort[0].parent, "WT", tmp_path / str(last), method=METHOD, hardware=hardware)
         curves.append(json.loads((run / "training.json").read_text())["loss"])
     assert curves[1] == pytest.approx(curves[0], rel=1e-3)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """Nothing that a launcher of the tests may have set."""
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+
+    def fill(**values: str) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+
+    return fill
+
+
+def test_the_option_wins_over_the_environment(environment):
+    environment(RANK="1", WORLD_SIZE="2")
+    assert shard_of("2/5") == (2, 5)
+
+
+def test_one_process_takes_everything():
+    assert shard_of(None) == (0, 1)
+
+
+@pytest.mark.parametrize(("rank", "size"), [("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")])
+def test_a_launcher_tells_the_shard(environment, rank, size):
+    environment(**{rank: "3", size: "4"})
+    assert shard_of(None) == (3, 4)
+
+
+def test_half_of_what_a_launcher_sets_tells_nothing(environment):
+    environment(RANK="3", SLURM_PROCID="1", SLURM_NTASKS="2")
+    assert shard_of(None) == (1, 2)
+
+
+@pytest.mark.parametrize("text", ["3/2", "2/2", "0/0", "-1/2", "1", "1/2/3", "a/b", "", "1.0/2"])
+def test_wrong_shards_are_errors(text):
+    with pytest.raises(InputError, match="shard must be I/N with 0 <= I < N, got"):
+        shard_of(text)
+
+
+def test_a_wrong_environment_is_an_error(environment):
+    environment(RANK="2", WORLD_SIZE="2")
+    with pytest.raises(InputError, match="shard must be I/N with 0 <= I < N, got 2/2"):
+        shard_of(None)
+
+
+@pytest.mark.parametrize("name", ["LOCAL_RANK", "SLURM_LOCALID"])
+def test_processes_of_a_machine_share_out_its_gpus(environment, monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert local_device() == torch.device("cuda", 0)
+    environment(**{name: "3"})
+    assert local_device() == torch.device("cuda", 1)
+
+
+def test_without_a_gpu_it_is_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert local_device() == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"])
+def test_a_launcher_tells_the_rank(environment, name):
+    assert rank() == 0
+    environment(**{name: "3"})
+    assert rank() == 3
