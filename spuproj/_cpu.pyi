@@ -4,7 +4,6 @@ from typing import Any, TypeAlias, final
 from torch import Tensor
 
 TILE: tuple[int, int]
-PROFILES: tuple[str, ...]
 
 # (batch, views, channels)
 _Shape: TypeAlias = tuple[int, int, int]
@@ -35,9 +34,6 @@ def build_taps(
 ) -> None: ...  # fmt: skip
 def build_tiles(
     geometry: int, count: int, sampling: Sampling, double_precision: bool, tiles: Tiles, threads: int
-) -> None: ...
-def coordinates(
-    geometry: int, count: int, sampling: Sampling, height: int, width: int, y: int, x: int, threads: int
 ) -> None: ...
 
 @final

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
 def pixel_size(value: Sequence[int], argument: str, meaning: str = "height, width") -> tuple[int, int]:
@@ -38,7 +38,7 @@ def positive(value: float, argument: str) -> float:
     return number
 
 
-def choice(value: str, allowed: Sequence[str], argument: str) -> str:
+def choice(value: str, allowed: Collection[str], argument: str) -> str:
     """One of the allowed names. Raises ValueError otherwise."""
     if value not in allowed:
         raise ValueError(f"{argument} must be one of {', '.join(allowed)}, got {value!r}")

@@ -109,7 +109,7 @@ def source_shape(
 
 
 def target_size(op: str, size: tuple[int, int], view_size: tuple[int, int]) -> tuple[int, int]:
-    """The wanted that an op writes: its third argument."""
+    """(height, width) of an op's result: its third argument."""
     return view_size if op in ("project", "unproject_adjoint") else size
 
 

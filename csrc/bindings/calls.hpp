@@ -1,4 +1,4 @@
-// Calls of ops that are made again: found by their arguments and run without a return to Python in between.
+// Repeated calls of ops: found by their arguments, and run without returning to Python in between.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -15,22 +15,22 @@
 
 namespace spuproj::bindings {
 
-constexpr size_t kMostTensors = 8;  // that a kernel reads and writes
+constexpr size_t kMostTensors = 8;  // read and written by one kernel
 
-// A kernel with all its arguments but the number of threads and the addresses of the tensors that it reads and writes.
+// A kernel with all arguments but the addresses of its tensors and the number of threads.
 using Kernel = std::function<void(char* const* addresses, int64_t threads)>;
 
-// A call that has been made. Another one may be made like it where nothing differs but the values of the tensors.
+// A call that was made, and that is repeated for arguments which differ in the values of the tensors alone.
 struct Call {
     pybind11::object op;
-    std::vector<std::pair<size_t, Layout>> tensors;            // by position: those that the kernel reads
+    std::vector<std::pair<size_t, Layout>> tensors;            // by position: read by the kernel
     std::vector<std::pair<size_t, pybind11::object>> options;  // by position: the other arguments
-    std::vector<std::pair<Layout, pybind11::object>> results;  // with a tensor like it, where small
+    std::vector<std::pair<Layout, pybind11::object>> results;  // and for small results an example, else None
     Kernel kernel;
     int64_t most_threads;
-    pybind11::object taps;  // which the kernel reads
+    pybind11::object taps;  // keeps alive what the kernel reads
 
-    // Whether the call can be made with these arguments; `addresses` then hold those of the tensors.
+    // Whether these arguments fit the call; if so, `addresses` are those of the tensors.
     bool fits(pybind11::handle other_op, const pybind11::tuple& given, char** addresses) const {
         if (!op.is(other_op) || given.size() != tensors.size() + options.size() + 1) return false;
         for (const auto& [at, layout] : tensors) {
@@ -43,7 +43,7 @@ struct Call {
         });
     }
 
-    // Makes the results and fills them: None, a tensor or a tuple of tensors.
+    // Allocates the results, runs the kernel and returns them: None, a tensor or a tuple of tensors.
     pybind11::object make(char** addresses, pybind11::handle empty_like, pybind11::handle thread_count) const {
         pybind11::tuple made(results.size());
         for (size_t i = 0; i < results.size(); ++i) {
@@ -62,7 +62,7 @@ struct Call {
     }
 };
 
-// The calls of one geometry table, as long as it holds the numbers that it holds now.
+// The calls with one geometry table, valid until the table's numbers change.
 class TableCalls {
  public:
     using Tables = std::unordered_map<PyObject*, TableCalls*>;
@@ -79,14 +79,14 @@ class TableCalls {
         if (mine != tables_->end() && mine->second == this) tables_->erase(mine);
     }
 
-    // False also for a table whose numbers do not lie densely: they are not compared.
+    // Always false for a table that is not contiguous, which is not compared.
     bool unchanged() const {
         const dlpack::Tensor table = read(table_);
         return layout_ == table && !numbers_.empty() &&
                std::memcmp(table.address(), numbers_.data(), numbers_.size()) == 0;
     }
 
-    // Keeps a call with these arguments, those `tensors_at` being read by the kernel.
+    // Keeps a call with these arguments; `tensors_at` are the positions of those that the kernel reads.
     void keep(pybind11::object op, size_t table_at, const std::vector<size_t>& tensors_at, const pybind11::tuple& given,
               const std::vector<std::pair<pybind11::object, pybind11::object>>& results, const Kernel& kernel,
               int64_t most_threads, pybind11::object taps) {
@@ -114,7 +114,7 @@ class TableCalls {
     std::string numbers_;
 };
 
-// All calls that can be made again, by their geometry table.
+// All calls that can be repeated, by geometry table.
 class Calls {
  public:
     Calls(pybind11::object empty_like, pybind11::object thread_count)
@@ -124,13 +124,13 @@ class Calls {
         return std::make_unique<TableCalls>(tables_, table);
     }
 
-    // The op's results, from a call like one made before; NotImplemented where there is none.
+    // Repeats the call with these arguments and returns its results; NotImplemented if there is none.
     pybind11::object again(pybind11::handle op, size_t table_at, const pybind11::tuple& given) const {
         const auto found = tables_->find(PyTuple_GET_ITEM(given.ptr(), table_at));
         if (found != tables_->end() && found->second->unchanged()) {
             char* addresses[kMostTensors];
             for (const auto& each : found->second->calls)
-                // A copy of the pointer: the table's calls may be dropped while this one runs.
+                // The pointer is copied, as the table's calls may be dropped while this one runs.
                 if (auto call = each; call->fits(op, given, addresses))
                     return call->make(addresses, empty_like_, thread_count_);
         }

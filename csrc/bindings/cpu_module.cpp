@@ -6,18 +6,13 @@
 
 #include "bindings/arguments.hpp"
 #include "bindings/calls.hpp"
-#include "cpu/simd.hpp"
+#include "cpu/runtime/simd.hpp"
 #include "spuproj/cpu.hpp"
 
 namespace py = pybind11;
 using namespace spuproj;
 
 namespace {
-
-template <class... P>
-py::tuple names_of(ProfileList<P...>) {
-    return py::make_tuple(P::kName...);
-}
 
 using Strides = std::array<int64_t, 4>;  // batch, view, channel, pixel
 
@@ -100,7 +95,6 @@ PYBIND11_MODULE(_cpu, m) {
     static_assert(sizeof(ViewGeometry) == 19 * sizeof(double), "a geometry table has 19 columns");
     static_assert(sizeof(cpu::Window) == 3 * sizeof(int32_t), "a window has 3 columns");
     m.attr("TILE") = py::make_tuple(cpu::kTileRows, cpu::kTileColumns);
-    m.attr("PROFILES") = names_of(Profiles());
     bindings::define_sampling_and_taps(m);
     py::class_<cpu::Tiles>(m, "Tiles", py::module_local())
         .def(py::init(&bindings::made_of<cpu::Tiles, int32_t*, void*, void*, cpu::Window*, int64_t, int64_t, int64_t,
@@ -109,7 +103,6 @@ PYBIND11_MODULE(_cpu, m) {
              py::arg("width"), py::arg("source_width"), py::arg("sample_stride"));
     bindings::define(m, "build_taps", &cpu::build_taps);
     bindings::define(m, "build_tiles", &cpu::build_tiles);
-    bindings::define(m, "coordinates", &cpu::coordinates);
     define_kernels(m);
     define_calls(m);
     m.def("simd_level", &cpu::active_level, "The SIMD level in use.");

@@ -8,11 +8,11 @@
 #include <memory>
 #include <vector>
 
-#include "cpu/block_pool.hpp"
+#include "cpu/runtime/block_pool.hpp"
 
 namespace spuproj::bindings {
 
-// DLPack 1, as far as it is used here. The order of the members is the standard's.
+// The structs of DLPack 1, with its order of members, as far as they are used here.
 namespace dlpack {
 
 struct Tensor {
@@ -48,13 +48,13 @@ struct Exchange {
 
 }  // namespace dlpack
 
-// DLPack's table of functions for torch.Tensor; null where this torch has none, or one of another major version.
+// DLPack's function table of torch.Tensor; null if this torch has none, or one of another major version.
 inline const dlpack::Exchange*& exchange() {
     static const dlpack::Exchange* table = nullptr;
     return table;
 }
 
-// What a tensor object is, without owning it. Throws Python's error where it is no dense tensor.
+// Describes a tensor object without owning it; throws Python's error if it is no dense tensor.
 inline dlpack::Tensor read(PyObject* object) {
     dlpack::Tensor tensor;
     if (exchange()->read(object, &tensor) != 0) throw pybind11::error_already_set();
@@ -76,14 +76,14 @@ class Layout {
                std::memcmp(other.strides, sizes_.data() + axes(), nbytes) == 0;
     }
 
-    // Of the elements, which lie densely.
+    // Bytes of the elements, without gaps.
     size_t nbytes() const {
         size_t nbytes = tensor_.dtype_bits / 8;
         for (size_t axis = 0; axis < axes(); ++axis) nbytes *= static_cast<size_t>(sizes_[axis]);
         return nbytes;
     }
 
-    // Whether the elements fill their memory in the order of the axes.
+    // Whether the tensor is contiguous.
     bool dense() const {
         int64_t stride = 1;
         for (size_t axis = axes(); axis-- > 0; stride *= sizes_[axis])
@@ -91,7 +91,7 @@ class Layout {
         return true;
     }
 
-    // An uninitialised tensor of this layout in a block of the pool, which it gives back when it is freed.
+    // An uninitialised tensor of this layout in a block of the pool, which is given back when the tensor is freed.
     pybind11::object in_block(bool keep) const {
         struct Managed : dlpack::ManagedTensor {
             std::vector<int64_t> sizes;

@@ -1,9 +1,9 @@
 """Memory of large results on the CPU: kept when a result is freed, and given to the next one.
 
 New memory costs as much as the work: the system clears it page by page. So results of 1 MiB and more lie in blocks of
-large pages (``csrc/cpu/block_pool.hpp``). The blocks used last are kept, up to a limit; one that no tensor uses any
-more is given to the next result that fits. Where torch lacks DLPack's C interface, or the compiled module is missing,
-results are ordinary tensors.
+large pages (``csrc/cpu/runtime/block_pool.hpp``). The blocks used last are kept, up to a limit; one that no tensor uses
+any more is given to the next result that fits. Where torch lacks DLPack's C interface, or the compiled module is
+missing, results are ordinary tensors.
 """
 
 from __future__ import annotations

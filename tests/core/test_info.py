@@ -1,4 +1,4 @@
-"""The report of versions, backends and SIMD level, and what SPUPROJ_BACKEND makes of a process."""
+"""The report of versions, backends and SIMD level, and the choice of a backend by SPUPROJ_BACKEND."""
 
 import re
 

@@ -96,17 +96,27 @@ def predict(
     from spuproj.training.workflows.predict import predict as run_predict
     from spuproj.training.workflows.predict import predict_cohort
 
-    asked = {"labels": labels, "aggregation": aggregation, "members": members, "force": force}
-    if (data is None) == (case is None):
-        raise InputError(f"predict must be given either --data or --case, got {'neither' if data is None else 'both'}")
-    if case is not None:
+    if case is not None and data is None:
         for name, value in (("shard", shard), ("split", split)):
             if value is not None:
                 raise InputError(f"{name} must come with --data, got {value} with --case")
-        for path in run_predict(model, case, out, **asked):
+        for path in run_predict(model, case, out, labels=labels, aggregation=aggregation, members=members, force=force):
             print(path)
         return
-    outcome = predict_cohort(model, data, out, split=split, fold=fold, shard=shard_of(shard), **asked)
+    if data is None or case is not None:
+        raise InputError(f"predict must be given either --data or --case, got {'neither' if data is None else 'both'}")
+    outcome = predict_cohort(
+        model,
+        data,
+        out,
+        labels=labels,
+        split=split,
+        fold=fold,
+        shard=shard_of(shard),
+        aggregation=aggregation,
+        members=members,
+        force=force,
+    )
     predicted, skipped, failed = map(len, (outcome.predicted, outcome.skipped, outcome.failed))
     print(f"{predicted} predicted, {skipped} skipped (finished before), {failed} failed: {out}")
     if failed:

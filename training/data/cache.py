@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -52,6 +52,15 @@ class CachedCase:
         return self.labels.shape[1], self.labels.shape[2]
 
 
+class Facts(TypedDict):
+    """What is known of a case beside its arrays and its scheme; see ``CachedCase``."""
+
+    values: list[list[int]]
+    field: tuple[float, float]
+    box: tuple[float, float, float, float]
+    digest: str
+
+
 def cached_case(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedCase:
     """A case from ``folder``; where it does not lie there, or its files have changed since, it is read and put there.
 
@@ -90,7 +99,7 @@ def _added(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedC
     image, labels = case.image[shown].astype(np.float16), case.labels[shown]
     y0, x0, y1, x1 = brain_box(case.brain)
     height, width = max(labels.shape[1] - 1, 1), max(labels.shape[2] - 1, 1)
-    known = {
+    known: Facts = {
         "values": [np.unique(plane).tolist() for plane in labels],
         "field": case.field,
         "box": (y0 / height, x0 / width, y1 / height, x1 / width),
@@ -109,7 +118,8 @@ def _added(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedC
 
 def _paths(files: CaseFiles, folder: Path) -> tuple[Path, Path, Path]:
     """Where the image, the labels and the facts of a case lie."""
-    return tuple(folder / f"{files.name}_{kind}" for kind in ("image.npy", "labels.npy", "facts.json"))
+    image, labels, facts = (folder / f"{files.name}_{kind}" for kind in ("image.npy", "labels.npy", "facts.json"))
+    return image, labels, facts
 
 
 def _stamp(files: CaseFiles, modalities: Sequence[str]) -> dict[str, Any]:
@@ -134,7 +144,7 @@ def _digest(*arrays: NDArray[np.generic]) -> str:
     together = hashlib.sha256()
     for array in arrays:
         together.update(f"{array.dtype} {array.shape} ".encode())
-        together.update(np.ascontiguousarray(array))
+        together.update(np.ascontiguousarray(array).data)
     return together.hexdigest()
 
 
@@ -142,4 +152,5 @@ def _mapped(path: Path) -> NDArray[Any]:
     """The array of a file .npy, mapped into memory with no file held open: a cohort has more than a process may."""
     header = np.load(path, mmap_mode="r")
     voxels: NDArray[np.uint8] = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8).numpy()
-    return voxels[header.offset :].view(header.dtype).reshape(header.shape)
+    mapped: NDArray[Any] = voxels[header.offset :].view(header.dtype).reshape(header.shape)
+    return mapped

@@ -69,8 +69,8 @@ class TrainingProgressBar(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self.progress.advance(self.task)
-        # To read a metric is to wait for the GPU.
-        if trainer.global_step % trainer.log_every_n_steps:
+        # To read a metric is to wait for the GPU. The trainer has the attribute, but not in its types.
+        if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         metrics = " ".join(f"{name} {float(value):.3f}" for name, value in trainer.callback_metrics.items())
         note = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {metrics}"

@@ -95,7 +95,8 @@ def method_of(values: Mapping[str, Any]) -> Method:
     kind = views.pop("kind", None)
     if kind not in VIEW_SETS:
         raise ValueError(f"views must have a kind of {', '.join(VIEW_SETS)}, got {kind!r}")
-    return _made(Method, {**values, "views": _made(VIEW_SETS[kind], views)})
+    method: Method = _made(Method, {**values, "views": _made(VIEW_SETS[kind], views)})
+    return method
 
 
 def values_of(method: Method) -> dict[str, Any]:

@@ -89,7 +89,8 @@ def check_spacing(spacing: float) -> None:
 def draw_vessels(rng: np.random.Generator, grid: Grid, tissues: Tissues) -> Field:
     """Fractions ``[X, Y, Z]`` of thin winding vessels beside the CSF: where two random fields vanish together."""
     distance = smooth_noise(rng, VESSEL_LENGTH).on(grid) ** 2 + smooth_noise(rng, VESSEL_LENGTH).on(grid) ** 2
-    return np.exp(-distance / VESSEL_WIDTH**2) * 4 * tissues.csf * (1 - tissues.csf)
+    vessels: Field = np.exp(-distance / VESSEL_WIDTH**2) * 4 * tissues.csf * (1 - tissues.csf)
+    return vessels
 
 
 def tissue_fractions(tissues: Tissues, tumour: Tumour, vessels: Field) -> Field:

@@ -41,7 +41,7 @@ def views_figure(plane: NDArray[np.float32], views: Views, columns: int, title: 
     rows = math.ceil(len(views) / columns)
     figure = Figure(figsize=(6.0 + 2.4 * columns, max(2.6 * rows, 5.6) + 0.4), layout="constrained", facecolor="black")
     figure.suptitle(title, color="white", fontsize=11)
-    left, right = figure.subfigures(1, 2, width_ratios=(6.0, 2.4 * columns))
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(6.0, 2.4 * columns))[0]
     limits = _window(plane)
     whole = left.subplots()
     _show(whole, plane, "slice", limits)
@@ -63,7 +63,7 @@ def case_figure(
     y0, x0, y1, x1 = brain_box(case.brain)
     margin = max(case.brain.shape[1:]) // 40
     figure = Figure(figsize=(2.7 * columns + 6.2, 2.85 * SHEET_ROWS + 0.6), layout="constrained", facecolor="black")
-    maps, shown = figure.subfigures(1, 2, width_ratios=(2.7 * columns, 6.2))
+    maps, shown = figure.subfigures(1, 2, squeeze=False, width_ratios=(2.7 * columns, 6.2))[0]
     axes = maps.subplots(SHEET_ROWS, columns, squeeze=False)
     for row, index in zip(axes, chosen, strict=True):
         _sheet_row(row, case, predictions, config, int(index), truth)
@@ -111,7 +111,7 @@ def _sheet_row(
 
 def _uncertainty_bar(figure: SubFigure, axes: NDArray[np.object_]) -> None:
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 0.5), "magma")
-    bar = figure.colorbar(scale, ax=list(axes.flat), shrink=0.6, pad=0.01)
+    bar = figure.colorbar(scale, ax=list(axes.ravel()), shrink=0.6, pad=0.01)
     bar.ax.tick_params(colors="white", labelsize=8)
 
 

@@ -108,8 +108,9 @@ def _result(name: str, target: str, run: Path, method: Method, watched: Sequence
     if not (run / RESULT).is_file():
         measured = measure_setting(name, config, network, watched)
         write_json(run / RESULT, asdict(measured))
-    values = read_json(run / RESULT)
-    return StudyResult(**{key: math.nan if value is None else value for key, value in values.items()})
+    values: dict[str, Any] = read_json(run / RESULT)
+    known: dict[str, Any] = {key: math.nan if value is None else value for key, value in values.items()}
+    return StudyResult(**known)
 
 
 def measure_setting(name: str, config: ModelConfig, network: nn.Module, watched: Sequence[CaseFiles]) -> StudyResult:

@@ -1,4 +1,4 @@
-"""Which backend serves which tensors, and what is said where one cannot."""
+"""Which backend serves which tensors, and the messages where one is missing."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Results lie in memory that is used again: bounded, by one tensor at a time, and in every other way ordinary."""
+"""Memory of large results is reused, within a limit, by one tensor at a time; else they are ordinary tensors."""
 
 import io
 import os

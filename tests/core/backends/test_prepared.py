@@ -1,4 +1,4 @@
-"""What is prepared for a geometry is made once, found again, bounded, and never used for other numbers."""
+"""What is prepared for a geometry is made once, found again, bounded, and not used once the numbers change."""
 
 import gc
 

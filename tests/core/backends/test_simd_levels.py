@@ -14,7 +14,7 @@ SIZE, VIEW_SIZE = (37, 41), (33, 45)
 
 
 def digests():
-    """A hash of what each op gives, for plane counts that take every width of kernel."""
+    """Hashes of every op's results, for numbers of planes that use kernels of every width."""
     table = random_geometry(0, SIZE, VIEW_SIZE, "gnomonic", "equidistant", views=3).table()
     found = {}
     for batch, channels in ((1, 1), (1, 4), (2, 9)):
@@ -35,7 +35,7 @@ def every_half():
 
 
 def floats_around_halves():
-    """Every half as a float, what lies in the middle to the next one, and the floats on both sides of the middle."""
+    """Every half as a float, the midpoint to the next half, and the floats next to the midpoint."""
     halves = every_half().float()
     middle = (halves + halves.flatten().roll(-1).view_as(halves)) / 2
     ends = (torch.tensor(float("-inf")), torch.tensor(float("inf")))

@@ -25,7 +25,7 @@ def test_slice_to_view_to_slice_returns_within_1e_9_pixels(lift, chart, seed, sp
     y, x = pixel_grid(SIZE, torch.device("cpu"))
     v, u = geometry.to_view(g, y, x)
     back_y, back_x = geometry.to_slice(g, v, u)
-    # Where the map is singular (the horizon of a gnomonic or orthographic profile) no arithmetic can return.
+    # Near a singularity (the horizon of a gnomonic or orthographic profile) the round trip loses precision.
     step = 1e-3
     stretch = (geometry.to_view(g, y + step, x)[0] - v).abs() + (geometry.to_view(g, y, x + step)[1] - u).abs()
     regular = (v.abs() < 1e3) & (u.abs() < 1e3) & (stretch > 1e-2 * step) & ~torch.isnan(back_y)

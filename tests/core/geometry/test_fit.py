@@ -94,6 +94,6 @@ def test_contain_shows_the_whole_slice_and_no_smaller_than_it_must(spacing, pose
     assert not torch.isnan(v).any()
     last_v, last_u = views.view_size[0] - 1, views.view_size[1] - 1
     slack = torch.stack([v.amin((1, 2)), last_v - v.amax((1, 2)), u.amin((1, 2)), last_u - u.amax((1, 2))])
-    # Some point of the border touches the view's; the pixels' centres come near it.
+    # The slice's border touches the view's; pixel centres come close to it.
     assert (slack.amin(0) < 0.05 * max(views.view_size)).all()
     assert (slack > -1e-6).all()

@@ -42,7 +42,7 @@ def test_magnification_at_the_tangent_point_is_scale_over_radius_squared():
 def test_magnification_integrates_to_the_area_of_the_view_of_the_slice():
     """Over the slice it adds up to the area that the slice takes in the view, counted in view pixels."""
     views = Views.spherical(TALL, [(16, 49), (10, 30)], spacing=SPACING)
-    # Pixels as cells: the slice reaches half a pixel beyond its centres, for which its border pixels stand.
+    # Trapezoidal rule over the pixel centres: those on the border count half.
     inside = (~torch.isnan(views.slice_coordinates()[0])).sum((1, 2)).double()
     weight = torch.ones(TALL, dtype=torch.float64)
     weight[[0, -1]] /= 2

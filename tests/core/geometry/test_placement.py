@@ -58,7 +58,7 @@ def test_per_sample_turned_views_equal_those_of_each_sample():
 )
 @pytest.mark.parametrize("make", [Views.spherical, Views.zoom])
 def test_centres_may_come_as_any_array(make, arrange):
-    """np.argwhere(mask)[:, ::-1] and the like."""
+    """For example np.argwhere(mask)[:, ::-1], which has a negative stride."""
     points = np.array([[3.0, 4.0], [5.0, 6.0]])
     reversed_twice = arrange(points[::-1, ::-1])
     wanted = make(SIZE, points[::-1, ::-1].copy())
@@ -87,7 +87,7 @@ def test_the_mirror_is_a_reflection_of_the_sphere():
 
 @settings(max_examples=20, derandomize=True)
 @given(st.lists(st.floats(-720, 720), min_size=1, max_size=4))
-def test_degrees_are_angles(degrees):
+def test_degrees_give_the_views_of_the_same_angles(degrees):
     wanted = Views.rigid((9, 11), angles=[math.radians(angle) for angle in degrees], flips=("none", "both"))
     assert torch.equal(Views.rigid((9, 11), degrees=degrees, flips=("none", "both")).geometry, wanted.geometry)
     wrapped = np.array(degrees)

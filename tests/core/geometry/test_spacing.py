@@ -29,7 +29,7 @@ def disc(size, spacing, centre=(0.0, 0.0), radius=20.0, softness=3.0):
 
 
 def same_point(point):
-    """A pixel of the tall slice, in the round one: the middle of three rows."""
+    """A pixel of the tall slice in the square one: the middle of three rows."""
     return [3 * point[0] + 1, point[1]]
 
 
@@ -89,7 +89,7 @@ def test_a_disc_on_tall_pixels_is_seen_as_on_square_ones(options, point):
 
 
 def test_without_spacing_the_disc_would_be_squashed():
-    """The tests above can fail: the same slices, taken for square, are seen otherwise."""
+    """Shows that the tests above can fail: without spacing the views differ."""
     tall = Views.spherical(TALL, [(16, 49)], view_size=ROUND)
     square = Views.spherical(ROUND, [(49, 49)])
     assert (tall.project(disc(TALL, SPACING)) - square.project(disc(ROUND, (1, 1)))).abs().max() > 0.5
@@ -175,7 +175,7 @@ def test_the_view_has_square_pixels_as_large_as_the_smaller_side(size, spacing, 
 
 @pytest.mark.parametrize("size", [(240, 240), (512, 400)])
 @pytest.mark.parametrize("spacing", [(0.9375, 0.93750006), (0.4882810116, 0.48828125), (1.0, 0.9999999)])
-def test_what_a_header_rounds_off_adds_no_pixel(size, spacing):
+def test_rounding_in_a_header_adds_no_pixel(size, spacing):
     """Sides taken from float32 headers, or from columns of an affine, differ in their last digits."""
     assert Views.rigid(size, spacing=spacing).view_size == size
 
@@ -225,7 +225,7 @@ def test_a_factor_counts_view_pixels_per_smaller_side(spacing, factor):
 
 @each_kind
 def test_a_slice_comes_back_from_its_views(kind):
-    """Two interpolations of a smooth slice: what comes back is the slice, where a view shows it."""
+    """project, then unproject or reduce, gives a smooth slice back where a view shows it."""
     views = views_of(kind, TALL, SPACING)
     image = disc(TALL, SPACING, (5.0, -10.0), radius=25.0, softness=6.0)
     slices = views.unproject(views.project(image))

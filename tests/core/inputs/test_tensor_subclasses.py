@@ -120,7 +120,7 @@ def test_a_subclass_that_takes_part_in_dispatch_is_passed_on():
 )
 @pytest.mark.parametrize("name", ["metatensor", "tagged"])
 def test_views_made_from_subclasses_give_plain_tensors(make, name):
-    """The affine of centres says nothing of a slice, let alone of a view of it."""
+    """Metadata of centres, such as an affine, does not hold for results."""
     views = make(SUBCLASSES[name])
     assert type(views.geometry) is torch.Tensor
     assert type(views.project(IMAGE)) is torch.Tensor

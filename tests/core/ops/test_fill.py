@@ -20,7 +20,7 @@ OWN = per_sample()
 
 
 FILLS = [1, -2.5, 0.1, 30000, float("nan"), float("inf"), float("-inf"), True, -0.0]
-# A chart of half the sphere, smaller than its view: what lies beyond it shows no point of the plane.
+# The chart shows half the sphere and is smaller than the view: pixels beyond it have no point on the slice's plane.
 DISK = Views.spherical(SIZE, [(2, 3)], radius=4, chart="orthographic", magnification=1.0, view_size=VIEW_SIZE)
 
 
@@ -71,7 +71,7 @@ LABEL_FILLS = [
 
 @pytest.mark.parametrize(("dtype", "fill"), LABEL_FILLS, ids=str)
 @pytest.mark.parametrize("memory_format", [None, torch.channels_last])
-def test_labels_get_a_fill_of_their_own_kind(backend, dtype, fill, memory_format):
+def test_labels_are_filled_in_their_own_dtype(backend, dtype, fill, memory_format):
     labels = (IMAGE * 2).abs().to(dtype)
     beyond = torch.isnan(VIEWS.slice_coordinates()[0])[None, :, None].expand(2, 4, 3, *VIEW_SIZE)
     stack = backend.project(labels, VIEWS.geometry, VIEW_SIZE, "nearest", "constant", fill, None, memory_format)
@@ -104,7 +104,7 @@ def test_a_fill_that_labels_cannot_hold_is_refused(dtype, fill, out):
     ids=["float32", "float64", "int64", "tensor", "array"],
 )
 def test_a_fill_may_be_a_number_of_numpy_or_torch(fill):
-    """views.project(image, fill=image.min()) is what one writes."""
+    """For example views.project(image, fill=image.min())."""
     assert torch.equal(VIEWS.project(IMAGE, fill=fill), VIEWS.project(IMAGE, fill=-3.0))
     assert torch.equal(
         functional.project(IMAGE, VIEWS.geometry, fill=fill), functional.project(IMAGE, VIEWS.geometry, fill=-3)
@@ -142,7 +142,7 @@ def test_per_sample_views_fill_each_sample_as_their_own_do():
 @pytest.mark.parametrize("fill", [5.0, float("nan"), float("inf")])
 @pytest.mark.parametrize("padding", ["constant", "border"])
 @pytest.mark.parametrize("views", [VIEWS, OWN], ids=["shared", "per_sample"])
-def test_the_gradient_does_not_know_of_the_fill(views, padding, fill):
+def test_the_gradient_does_not_depend_on_the_fill(views, padding, fill):
     image, weights = IMAGE.clone().requires_grad_(), noise(2, 4, 3, *VIEW_SIZE, seed=2)
     (wanted,) = torch.autograd.grad(views.project(image, padding=padding), image, weights)
     (found,) = torch.autograd.grad(views.project(image, padding=padding, fill=fill), image, weights)

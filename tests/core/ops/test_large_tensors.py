@@ -9,7 +9,7 @@ from spuproj import Views, functional
 
 
 def test_large_results_are_streamed_and_the_same():
-    """Beyond the caches, and beyond what an allocator keeps, rows are written another way."""
+    """Results larger than the caches are written with streaming stores."""
     views = Views.spherical((64, 64), grid=(3, 3), view_size=(128, 128))
     image = noise(64, 1, 64, 64)
     stack = views.project(image)

@@ -58,7 +58,7 @@ def test_strides_make_no_difference_to_the_backward_of_reduce(backend, layout):
         layout(dense(part)) for part in backend.unproject_reduce(dense(views), TABLE, SIZE, "bilinear")
     )
     grads = layout(noise(*mean.shape, seed=1)), layout(variance)
-    # A layout may repeat one pixel's count over pixels that more views show; no view divides by zero then.
+    # Expanded layouts repeat one pixel's count, perhaps 0, for pixels that views show: do not divide by it.
     count = count.clamp(min=1)
     expected = backend.unproject_reduce_backward(
         *map(dense, grads), dense(views), TABLE, dense(mean), dense(count), "bilinear"

@@ -75,7 +75,7 @@ def test_a_network_is_built_on_the_meta_device():
 
 
 def test_views_with_numbers_work_while_the_default_device_is_another():
-    """A default device is for new tensors: what there is stays where it is."""
+    """The default device is that of new tensors; views with numbers stay on theirs."""
     views, image = four_views(), IMAGE
     wanted = views.project(image, fill=2.0), views.pick([0, 3]).project(image)
     moments = views.reduce(STACK)

@@ -1,4 +1,4 @@
-"""What a round trip through the views costs a real slice."""
+"""The error of projecting a real slice and bringing its views back."""
 
 import pytest
 import torch

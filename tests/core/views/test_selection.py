@@ -69,7 +69,7 @@ def test_one_number_of_any_kind_gives_a_set_of_one(number):
     [4, -5, np.int64(4), torch.tensor(-5), [0, 4], [-5], torch.tensor([0, 4]), [True, False], torch.ones(5).bool()],
     ids=str,
 )  # fmt: skip
-def test_what_lies_beyond_the_end_is_an_index_error(index):
+def test_an_index_out_of_range_is_an_index_error(index):
     with pytest.raises(IndexError, match="index must choose among 4 views, got"):
         four_views()[index]
 
@@ -77,7 +77,7 @@ def test_what_lies_beyond_the_end_is_an_index_error(index):
 @pytest.mark.parametrize(
     "index", [[], torch.tensor([], dtype=torch.int64), torch.zeros(4, dtype=torch.bool), slice(2, 2)]
 )
-def test_nothing_left_is_an_error(index):
+def test_an_empty_selection_is_an_error(index):
     with pytest.raises(ValueError, match="index must leave at least one of 4 views, got"):
         four_views()[index]
 
@@ -153,7 +153,7 @@ def test_gradients_pass_through_a_pick():
     ids=str,
 )  # fmt: skip
 @pytest.mark.parametrize("make", [four_views, per_sample])
-def test_a_pick_that_cannot_be_is_refused(index, make):
+def test_a_bad_index_for_pick_is_refused(index, make):
     with pytest.raises((TypeError, ValueError), match="index must"):
         make().pick(index)
 

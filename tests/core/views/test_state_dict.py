@@ -71,7 +71,7 @@ def test_a_state_dict_goes_through_a_plain_file_of_tensors(tmp_path):
 
 
 @pytest.mark.parametrize("average", [None, get_ema_multi_avg_fn(0.9)], ids=["mean", "ema"])
-# Of a module without parameters torch averages nothing unless it averages the buffers: it raises for nn.ReLU too.
+# AveragedModel raises for modules without parameters, such as nn.ReLU, unless it averages buffers.
 @pytest.mark.parametrize(("alone", "use_buffers"), [(True, True), (False, True), (False, False)])
 def test_averaged_models_keep_the_geometry(use_buffers, average, alone):
     model = four_views() if alone else NetworkOfViews()
@@ -139,14 +139,14 @@ def test_older_state_dicts_load(columns, sizes, prefix, assign, make):
     assert {key: value.shape for key, value in state.items() if key.endswith("geometry")} == kept
 
 
-def test_sizes_that_are_none_are_refused_when_they_are_loaded():
+def test_bad_sizes_are_refused_when_they_are_loaded():
     for bad in (torch.tensor([0, 1, 2, 3]), {"size": (0, 5), "view_size": (1, 1)}):
         state = {**four_views().state_dict(), "_extra_state": bad}
         with pytest.raises(ValueError, match="size must be two positive whole numbers"):
             four_views().load_state_dict(state)
 
 
-def test_a_state_without_geometry_is_told():
+def test_a_state_without_geometry_is_refused():
     with pytest.raises(RuntimeError, match=r'Missing key.*"geometry"'):
         four_views().load_state_dict({})
     assert four_views().load_state_dict({}, strict=False).missing_keys == ["geometry"]

@@ -1,4 +1,4 @@
-"""What only a GPU can show: streams, graphs, large tensors, memory, and that nothing waits for the device."""
+"""Behaviour that only a GPU shows: streams, CUDA graphs, large tensors, memory, calls that do not synchronise."""
 
 import gc
 
@@ -23,7 +23,7 @@ OPS = torch.ops.spuproj
 
 
 def keep_the_stream_busy():
-    """Work of some ten milliseconds, which is still running when the host has gone on."""
+    """Queues work of some ten milliseconds, longer than the host needs to go on."""
     large = torch.ones(8192, 8192, device="cuda")
     return large @ large
 
@@ -39,7 +39,7 @@ def served_by(request, monkeypatch):
 
 
 def use_backend(name, monkeypatch):
-    """From here on the ops run on this backend, which a process otherwise chooses once."""
+    """Selects a backend again, which a process otherwise does once."""
     monkeypatch.setenv("SPUPROJ_BACKEND", name)
     backends.backend_for.cache_clear()
 

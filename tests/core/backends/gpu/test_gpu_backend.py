@@ -1,4 +1,4 @@
-"""What the GPU backends share, on the CPU: taps that are kept, batches in parts, and orders of adding."""
+"""Code that the GPU backends share, run on the CPU: cached taps, batches in parts, order of summation."""
 
 import gc
 import math
@@ -19,7 +19,7 @@ TABLES = torch.stack(
 
 
 class Counted:
-    """Kernels that write down what they are asked for."""
+    """Kernels that record the names of their calls."""
 
     def __init__(self, kernels):
         self.kernels, self.calls = kernels, []
@@ -75,7 +75,7 @@ def test_a_table_that_changes_in_place_gets_new_taps(backend, op):
     assert same_bits(run(backend, op, tensor, table), run(OpsOn(host_twin()), op, tensor, TABLES[1].clone()))
 
 
-def test_an_inference_table_whose_changes_nobody_counts_gets_new_taps(backend):
+def test_an_inference_tensor_that_changes_gets_new_taps(backend):
     image = noise(2, 3, *SIZE)
     with torch.inference_mode():
         table = TABLES[0].clone()
@@ -152,7 +152,7 @@ def test_the_backward_of_reduce_in_parts_gives_the_bits_of_the_whole(backend, mo
 
 
 @pytest.mark.parametrize("op", [op for op in READS if op.endswith("adjoint")])
-def test_samples_of_their_own_are_added_in_one_order_where_that_is_asked_for(backend, kernels, monkeypatch, op):
+def test_per_sample_adjoints_add_in_a_fixed_order_with_deterministic_algorithms(backend, kernels, monkeypatch, op):
     tensor = noise(*source_shape(op, 3, SIZE, VIEW_SIZE, batch=5))
     (atomic,) = run(backend, op, tensor, TABLES)
     assert kernels.calls == ["taps", "gather_adjoint_atomic"]
@@ -198,7 +198,7 @@ def test_a_transpose_of_more_entries_than_32_bits_count_is_refused(monkeypatch):
         taps.transpose_of(given)
 
 
-def test_pixels_that_lie_too_far_apart_are_brought_together(backend, monkeypatch):
+def test_planes_that_span_too_many_bytes_are_copied(backend, monkeypatch):
     image = noise(1, 3, *SIZE).movedim(1, -1).contiguous().movedim(-1, 1)
     direct = backend.project(image, TABLES[0], VIEW_SIZE, "bilinear", "constant")
     monkeypatch.setattr(gpu, "PLANE_BYTES", 2 * 4 * math.prod(SIZE))

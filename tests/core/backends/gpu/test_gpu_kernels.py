@@ -1,4 +1,4 @@
-"""Every CUDA kernel once, on small tensors whose ends are not multiples of anything: what a memory checker runs on."""
+"""Every GPU kernel once, on small tensors of odd sizes: short enough to run under compute-sanitizer."""
 
 import pytest
 import torch

@@ -32,7 +32,7 @@ from spuproj.backends.triton import backend as triton_backend
 
 backend = OpsOn(triton_backend)
 
-# More than one program's pixels, and views that differ from the slice.
+# More pixels than one program handles, and views of another size than the slice.
 SIZE, VIEW_SIZE = (15, 19), (14, 20)
 SHARED = random_geometry(1, SIZE, VIEW_SIZE, "gnomonic", "equidistant", views=3).table()
 PER_SAMPLE = torch.stack(
@@ -41,7 +41,7 @@ PER_SAMPLE = torch.stack(
         for seed, pair in enumerate([("gnomonic", "equidistant"), ("equal_area", "orthographic")])
     ]
 )
-# The interpreter cuts bfloat16 off where the GPU rounds.
+# The interpreter truncates to bfloat16 where the GPU rounds.
 TOLERANCES = {
     torch.float64: {"rtol": 0, "atol": 1e-7},
     torch.float32: {"rtol": 1e-5, "atol": 1e-5},

@@ -1,4 +1,4 @@
-"""Triton's compiler takes every kernel, of every dtype, to machine code: its interpreter forgives what it does not."""
+"""Every Triton kernel compiles for every dtype: the interpreter accepts code that the compiler rejects."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-// Which SIMD level runs.
+// Chooses the SIMD level at run time.
 #pragma once
 
 #include <string>

@@ -10,14 +10,14 @@ namespace spuproj::cpu {
 // Blocks of large pages. New memory costs as much as a kernel, since the system clears every page of it.
 class BlockPool {
  public:
-    // At least so much memory, uninitialised, at the start of a large page: the unused block that was used last and is
-    // filled by half at least, else a new one. A block that is not to be kept is freed by give_back.
+    // Returns at least nbytes of uninitialised memory, aligned to a large page: the free block used last of which they
+    // fill at least half, else a new block. Unless `keep`, the block is freed when it is given back.
     void* take(size_t nbytes, bool keep);
 
-    // Takes back what take() has given. Any thread may call it.
+    // Takes back what take() has returned, from any thread.
     void give_back(void* address);
 
-    // Keeps at most so many bytes, used or not; the blocks used longest ago go first. Blocks in use are freed later.
+    // Limits the bytes of all blocks, used or not. Blocks used longest ago are dropped first, those in use once unused.
     void set_limit(size_t nbytes);
 
     // Frees the blocks that are not in use.
@@ -26,7 +26,7 @@ class BlockPool {
     // Bytes of the blocks that are kept, used or not.
     size_t kept();
 
-    // Held while the process forks, so that the child finds the pool whole.
+    // Held while the process forks, so that the child gets the pool in a consistent state.
     std::mutex lock;
 
  private:

@@ -1,4 +1,4 @@
-// Work sharing, without a thread pool or an OpenMP runtime of our own.
+// Parallel loops on the threads of torch's OpenMP pool, or on threads started for the call.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 
 namespace spuproj::cpu {
 
-// A worker's memory, kept from unit to unit and aligned to cache lines; what it holds at first is not defined.
+// Uninitialised memory of one thread, reused from unit to unit and aligned to cache lines.
 class Scratch {
  public:
     template <class T>

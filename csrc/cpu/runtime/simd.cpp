@@ -1,4 +1,4 @@
-#include "cpu/simd.hpp"
+#include "cpu/runtime/simd.hpp"
 
 #include <algorithm>
 #include <cstdlib>
@@ -12,7 +12,7 @@ namespace spuproj::cpu {
 namespace {
 
 #if defined(SPUPROJ_X86)
-// Not every compiler's __builtin_cpu_supports knows this name.
+// Not every compiler's __builtin_cpu_supports knows f16c.
 bool converts_halves() {
     unsigned a = 0, b = 0, c = 0, d = 0;
     return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;

@@ -1,4 +1,4 @@
-#include "cpu/block_pool.hpp"
+#include "cpu/runtime/block_pool.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -20,7 +20,7 @@ constexpr size_t kLargePage = size_t{1} << 21;
 char* allocate(size_t nbytes) { return static_cast<char*>(_aligned_malloc(nbytes, kLargePage)); }
 void release(char* address, size_t) { _aligned_free(address); }
 #else
-// A page more is mapped, so that the block may start at a large page; what lies around the block is given back.
+// Maps one large page more than needed, so that the block can start at a large page, and unmaps what is around it.
 char* allocate(size_t nbytes) {
     const size_t mapped = nbytes + kLargePage;
     void* mapping = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -92,7 +92,7 @@ size_t BlockPool::kept() {
 
 void BlockPool::drop_beyond(size_t nbytes) {
     size_t total = 0;
-    // From the last one used on, so that what is beyond the limit was used longest ago.
+    // From the most recently used block on: those beyond the limit were used longest ago.
     for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) {
         total += block->keep ? block->nbytes : 0;
         block->keep = block->keep && total <= nbytes;

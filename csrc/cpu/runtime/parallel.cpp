@@ -1,4 +1,4 @@
-#include "cpu/parallel.hpp"
+#include "cpu/runtime/parallel.hpp"
 
 #include <thread>
 
@@ -14,11 +14,11 @@ using Pool = void (*)(void (*)(void*), void*, unsigned, unsigned);
 
 #if defined(__linux__)
 std::atomic<bool> forked{false};
-// Registered when the library is loaded: the host may have started its pool, and forked, before our first call.
+// Registered when the library is loaded: the process may start its OpenMP pool, and fork, before our first call.
 [[maybe_unused]] const int watching_forks = pthread_atfork(nullptr, nullptr, [] { forked = true; });
 
-// The host's own OpenMP pool where the process has one: its idle threads spin, and ours would fight them for the cores.
-// A forked child has inherited the pool without its threads, and waits for ever if it uses it.
+// The OpenMP pool that the process has, through torch: a second one would compete with its idle threads, which spin.
+// A forked child has the pool without its threads, and would wait for ever if it used it.
 Pool host_pool() {
     static const Pool pool = reinterpret_cast<Pool>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
     return forked ? nullptr : pool;
@@ -36,7 +36,7 @@ void run_on_threads(int64_t threads, void (*work)(void*), void* data) {
     try {
         for (int64_t i = 1; i < threads; ++i) helpers.emplace_back(work, data);
     } catch (...) {
-        // The system gives no more threads or memory: the ones there are do the work.
+        // The system has no more threads or memory: those that were started do the work.
     }
     work(data);
     for (std::thread& helper : helpers) helper.join();
