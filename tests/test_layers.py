@@ -14,7 +14,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-PACKAGES = {"spuproj": "spuproj", "training": "spuproj.training", "benchmarks": "spuproj.benchmarks"}
+PACKAGES = {
+    "spuproj": "spuproj",
+    "training": "spuproj.training",
+    "benchmarks": "spuproj.benchmarks",
+    "cli": "spuproj_cli",
+}
 """Folders of the repository, and the packages that they are installed as."""
 
 LAYERS = (
@@ -27,7 +32,7 @@ LAYERS = (
     ("spuproj.training.workflows",),
     ("spuproj.training",),
     ("spuproj.benchmarks",),
-    ("spuproj.training.cli",),
+    ("spuproj_cli",),
     ("spuproj.__main__",),
 )
 """From the lowest to the highest. A package imports itself and lower layers, but no other package of its own layer."""
@@ -35,7 +40,7 @@ LAYERS = (
 CIRCULAR = ("spuproj.benchmarks",)
 """Packages whose modules may still import each other in a circle."""
 
-MEASURED = ("training", "tests/training")
+MEASURED = ("cli", "tests/cli", "training", "tests/training")
 """Folders whose sizes are limited."""
 
 MOST_FILES = 12

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spuproj.training.cli import entry
+from spuproj_cli import entry
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network

@@ -43,7 +43,7 @@ WITHOUT = """
 import sys
 sys.modules["cv2"] = None
 sys.argv = ["spuproj", "bench", "--out", "nowhere"]
-from spuproj.training.cli import entry
+from spuproj_cli import entry
 entry.main()
 """
 

@@ -22,7 +22,7 @@ from spuproj.training.data.readers.case_files import CaseFiles, modalities_of
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.sampler import BalancedSampler, ShardedSampler
 from spuproj.training.data.splits import Split, chosen, read_split
-from spuproj.training.fit.callbacks import LastCheckpoint, LearningCurve, TrainingProgressBar
+from spuproj.training.fit.callbacks import LastCheckpoint, LearningCurve, training_progress
 from spuproj.training.fit.module import Segmenter
 from spuproj.training.fit.record import course_facts, data_facts, machine_facts, write_record
 from spuproj.training.fit.resume import CHECKPOINT, clear, readable, refuse_another, stopped
@@ -31,7 +31,7 @@ from spuproj.training.models.method import Method, load_method, values_of
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, save_run, write_config
 from spuproj.training.runtime.execution import PRECISIONS, Hardware, check_hardware, rank
 from spuproj.training.runtime.files import InputError, refuse_overwrite
-from spuproj.training.runtime.progress import console, progress_bar
+from spuproj.training.runtime.progress import print_status, progress_bar
 
 
 def train(
@@ -88,7 +88,7 @@ def train(
     modalities = modalities_of(cases)
     asked = {"target": target, "method": values_of(method), "seed": seed, "modalities": modalities}
     if resume and _finished(out, asked):
-        console.print(f"{out} has finished: there is nothing to resume", markup=False, soft_wrap=True)
+        print_status(f"{out} has finished: there is nothing to resume")
         return out
     pl.seed_everything(seed, workers=True, verbose=False)
     with _cache_folder(out, cache) as folder:
@@ -152,7 +152,7 @@ def _begin(out: Path, config: ModelConfig, facts: dict[str, Any], resume: bool) 
         refuse_another(out / RECORD, {"data": facts["data"]})
         return readable(out / CHECKPOINT)
     if resume:
-        console.print(f"{out} has no epoch to resume from: starting from the beginning", markup=False, soft_wrap=True)
+        print_status(f"{out} has no epoch to resume from: starting from the beginning")
     if rank() == 0:
         clear(out)
         write_config(out, config)
@@ -199,7 +199,7 @@ def _fit(
     loader = make_loader(entries, config.target, draws, hardware)
     watched = make_loader(positive, config.target, ShardedSampler(len(positive), method.batch_size), hardware)
     total_steps = method.epochs * len(draws)
-    curve, bar = LearningCurve(), TrainingProgressBar(f"Training {config.target}", total_steps)
+    curve, bar = LearningCurve(), training_progress(f"Training {config.target}", total_steps)
     trainer = _trainer(config, out, hardware, len(draws), [curve, LastCheckpoint(out, draws), bar])
     model = Segmenter(config, cohort.size, total_steps, hardware)
     with warnings.catch_warnings():

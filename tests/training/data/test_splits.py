@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spuproj.training.cli.app import app
+from spuproj_cli.app import app
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.splits import Split, chosen, fixed_split, folds, patient_of, read_split, write_splits

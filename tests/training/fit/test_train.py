@@ -21,6 +21,7 @@ from spuproj.training.data.dataset import SliceDataset, cache_cohort
 from spuproj.training.data.readers.brats import case_in
 from spuproj.training.data.readers.case_files import MODALITIES
 from spuproj.training.fit import train as trainer
+from spuproj.training.fit.callbacks import TrainingProgressBar
 from spuproj.training.fit.module import Segmenter
 from spuproj.training.fit.train import train
 from spuproj.training.models.config import ModelConfig
@@ -257,11 +258,11 @@ def test_a_forced_run_that_cannot_start_keeps_the_older_one(cohort, tmp_path):
 
 
 @pytest.fixture
-def broken(cohort, tmp_path, monkeypatch) -> list[trainer.TrainingProgressBar]:
+def broken(cohort, tmp_path, monkeypatch) -> list[TrainingProgressBar]:
     """A training that failed at its first step; the progress bars that it made."""
     bars = []
 
-    class Recorded(trainer.TrainingProgressBar):
+    class Recorded(TrainingProgressBar):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             bars.append(self)
@@ -269,7 +270,7 @@ def broken(cohort, tmp_path, monkeypatch) -> list[trainer.TrainingProgressBar]:
     def fail(*_):
         raise RuntimeError("broken step")
 
-    monkeypatch.setattr(trainer, "TrainingProgressBar", Recorded)
+    monkeypatch.setattr(trainer, "training_progress", Recorded)
     monkeypatch.setattr(Segmenter, "training_step", fail)
     with pytest.raises(RuntimeError, match="broken step"):
         train(cohort[0].parent, "WT", tmp_path / "run", **QUICK)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from spuproj.training.cli import entry
+from spuproj_cli import entry
 from spuproj.training.fit.train import train
 from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network

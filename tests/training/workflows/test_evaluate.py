@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from spuproj.training.cli.app import app
+from spuproj_cli.app import app
 from spuproj.training.data.case import load_case, load_slices
 from spuproj.training.evaluation.metrics import Maps, measure
 from spuproj.training.evaluation.results import EvaluationOptions

@@ -1,4 +1,4 @@
-"""The ``spuproj`` command, also where its extras are not installed."""
+"""Entry point of the ``spuproj`` command, which also works where its extras are not installed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 
 
 def main() -> None:
-    """Runs the command line; where a command's extra is missing it says which. ``spuproj info`` works without."""
+    """Runs the command line. Where packages of an extra are missing, it says which extra; ``info`` needs none."""
     try:
-        from spuproj.training.cli.app import run
+        from spuproj_cli.app import run
 
         run()
     except ImportError as error:

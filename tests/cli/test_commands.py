@@ -199,7 +199,7 @@ def test_demo_makes_everything_and_replaces_only_a_demo(spuproj, tmp_path, monke
 WITHOUT = """
 import sys
 sys.modules[{missing!r}] = None
-from spuproj.training.cli import entry
+from spuproj_cli import entry
 for arguments in {arguments!r}:
     sys.argv = ["spuproj", *arguments]
     try:
