@@ -1,4 +1,4 @@
-"""What the commands show as they run: progress bars with time left, and tables."""
+"""Output of the commands on the terminal: progress bars and tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from spuproj.training.runtime.execution import rank
 
-# One of the processes that train together speaks for all.
+# Only rank 0 prints.
 console = Console(quiet=rank() > 0)
 _TABLE_WIDTH = 130
 MakeProgressBar = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]
@@ -19,12 +19,12 @@ MakeProgressBar = Callable[[str, int], AbstractContextManager[Callable[[str], No
 
 
 def show(table: Table) -> None:
-    """Prints a table with all of its digits; on a narrower terminal its lines wrap."""
+    """Prints a table at full width; on a narrower terminal its lines wrap."""
     Console(quiet=console.quiet, width=max(console.width, _TABLE_WIDTH)).print(table)
 
 
 def make_progress() -> Progress:
-    """A bar with its description, count, times and a note."""
+    """Columns of a bar: description, count, elapsed and remaining time, and a note."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -38,7 +38,7 @@ def make_progress() -> Progress:
 
 @contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Callable[[str], None]]:
-    """A bar of ``total`` steps; the yielded function advances it by one and shows a note behind it."""
+    """A bar of ``total`` steps. The yielded function advances it by one and shows a note."""
     with make_progress() as progress:
         task = progress.add_task(description, total=total, note="")
         yield lambda note: progress.update(task, advance=1, note=note)
@@ -46,7 +46,7 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[str], None]
 
 @contextmanager
 def nested_progress_bar(description: str, total: int) -> Iterator[tuple[Callable[[str], None], MakeProgressBar]]:
-    """The same, and what shows a further bar below it, gone when its own steps are done."""
+    """The same, and a function that shows a second bar below the first for as long as its context lasts."""
     with make_progress() as progress:
         outer = progress.add_task(description, total=total, note="")
 
