@@ -8,6 +8,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from spuproj.training.fit.callbacks import LastCheckpoint, LearningCurve, Traini
 from spuproj.training.fit.module import Segmenter
 from spuproj.training.fit.record import course_facts, data_facts, machine_facts, write_record
 from spuproj.training.fit.resume import CHECKPOINT, clear, readable, refuse_another, stopped
-from spuproj.training.models.config import ModelConfig, config_values, make_views
-from spuproj.training.models.method import Method, load_method, values_of
+from spuproj.training.models.config import ModelConfig, make_views
+from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, save_run, write_config
+from spuproj.training.models.settings import plain_errors
 from spuproj.training.runtime.execution import PRECISIONS, Hardware, check_hardware, rank
 from spuproj.training.runtime.files import InputError, refuse_overwrite
 from spuproj.training.runtime.progress import console, progress_bar
@@ -86,7 +88,7 @@ def train(
     if roles is None and not 1 <= held_out < len(cases):
         raise ValueError(f"validation must leave cases on both sides of {len(cases)}, got {held_out}")
     modalities = modalities_of(cases)
-    asked = {"target": target, "method": values_of(method), "seed": seed, "modalities": modalities}
+    asked = {"target": target, "method": asdict(method), "seed": seed, "modalities": modalities}
     if resume and _finished(out, asked):
         console.print(f"{out} has finished: there is nothing to resume", markup=False, soft_wrap=True)
         return out
@@ -97,7 +99,8 @@ def train(
         training, validating = cohort.split(held_out, seed) if roles is None else cohort.roles(roles)
         box = _mean_box([cohort.cases[name].box for name in training])
         view_size = _network_size(cohort.size, method)
-        config = ModelConfig(target, cohort.field, view_size, box, method, modalities, seed)
+        with plain_errors(ModelConfig):
+            config = ModelConfig(target, cohort.field, view_size, box, method, modalities, seed)
         facts = {"data": data_facts(cohort, training, validating), **machine_facts(hardware)}
         checkpoint = _begin(out, config, facts, resume)
         network, curve = _fit(config, cohort, training, validating, out, hardware, checkpoint)
@@ -148,7 +151,7 @@ def _cache_folder(out: Path, cache: Path | None) -> Iterator[Path]:
 def _begin(out: Path, config: ModelConfig, facts: dict[str, Any], resume: bool) -> Path | None:
     """The checkpoint to go on from; or None, and the folder is that of a training which begins."""
     if resume and stopped(out):
-        refuse_another(out / CONFIG, config_values(config))
+        refuse_another(out / CONFIG, asdict(config))
         refuse_another(out / RECORD, {"data": facts["data"]})
         return readable(out / CHECKPOINT)
     if resume:
