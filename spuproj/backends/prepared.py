@@ -83,7 +83,7 @@ class PreparedStore:
         return kept
 
     def _keep(self, table: Tensor, prepared: Prepared | None, key: Hashable, value: Any) -> None:
-        """Keeps a value that is within the limit by itself, and drops the tables that were used longest ago."""
+        """Keeps a value that is within the limit by itself, and drops the tables that were prepared longest ago."""
         nbytes = sum(part.nbytes for part in _tensors(value))
         if nbytes > self.limit:
             return
