@@ -78,7 +78,7 @@ def project(
 
 
 def _source(value: Tensor, argument: str) -> Tensor:
-    """The tensor that an op reads. Raises RuntimeError where it carries a tangent, for which the ops have no rule."""
+    """The source as a plain tensor. Raises RuntimeError for a forward-mode dual tensor: the ops have no such rule."""
     tensor = value if type(value) is Tensor else plain_tensor(value, argument)
     if not torch.compiler.is_compiling() and forward_ad.unpack_dual(tensor).tangent is not None:
         raise RuntimeError("forward-mode differentiation does not reach spuproj's ops; use reverse mode (backward)")
@@ -86,7 +86,7 @@ def _source(value: Tensor, argument: str) -> Tensor:
 
 
 def _table(value: Tensor) -> Tensor:
-    """The geometry that an op reads."""
+    """The geometry table as a plain tensor."""
     return value if type(value) is Tensor else plain_tensor(value, "geometry")
 
 
@@ -100,7 +100,7 @@ def _project_into(out: Tensor, image: Tensor, geometry: Tensor, interpolation: s
         check_apart(image, out)
     _PROJECT_OUT(image, geometry, out, interpolation, padding, fill)
     if eager and not out.is_inference():
-        # A backward pass that has kept the former contents must find out.
+        # So that autograd notices if the old contents were saved for a backward pass.
         torch.autograd.graph.increment_version(out)
 
 

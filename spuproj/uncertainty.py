@@ -1,4 +1,4 @@
-"""Pixel-wise uncertainty of a probability map, and how well it tells where a segmentation is wrong.
+"""Pixel-wise uncertainty of a probability map, and scores of how well it locates errors of a segmentation.
 
 The score is that of QU-BraTS (Mehta et al., MELBA 2022:026).
 """
@@ -60,7 +60,7 @@ def entropy(probability: Tensor) -> Tensor:
 
 
 def mutual_information(mean: Tensor, expected_entropy: Tensor) -> Tensor:
-    """What the views disagree about: the entropy of the mean less the mean of the entropies (Houlsby et al. 2011).
+    """Disagreement of the views: entropy of the mean minus mean of the entropies (Houlsby et al. 2011).
 
     Args:
         mean: any shape, floating, values in [0, 1]: the mean probability over views.

@@ -1,4 +1,4 @@
-"""Views: a set of projections of a slice, as a module."""
+"""``Views``: a set of projections of a slice, as a torch module."""
 
 from __future__ import annotations
 
@@ -352,7 +352,7 @@ class Views(nn.Module):
         self.view_size = pixel_size((h, w), "view_size")
 
     def _like(self, table: Tensor) -> Views:
-        """Views of the same sizes, of a table made of checked ones."""
+        """Views of the same sizes with a table that needs no check."""
         views = Views.__new__(Views)
         nn.Module.__init__(views)
         views.size, views.view_size = self.size, self.view_size
@@ -364,13 +364,13 @@ class Views(nn.Module):
         exact = self.geometry
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.geometry.dtype != torch.float64:
-            # A cast of the module's tensors is for its activations: the geometry moves but keeps its digits.
+            # ``half()`` and the like are meant for activations: the geometry moves with the module but stays float64.
             self.geometry = exact.to(self.geometry.device)
         return self
 
 
 def _target(out: Any, rank: int) -> Tensor:
-    """What an image of that rank is projected into, of full rank."""
+    """``out`` as a plain tensor of full rank, for an image of ``rank`` axes."""
     target = plain_tensor(out, "out")
     if target.dim() != rank + 1:
         raise ValueError(f"out must have one axis more than image, {rank + 1}, got the shape {tuple(target.shape)}")
@@ -378,12 +378,12 @@ def _target(out: Any, rank: int) -> Tensor:
 
 
 def _home(centers: Any) -> torch.device:
-    """Where new views go: to the device of their centres, or to torch's default one."""
+    """The device of new views: that of their centres, else torch's default."""
     return centers.device if isinstance(centers, Tensor) else torch.get_default_device()
 
 
 def _complete_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """What a state dict of these views may lack: the sizes, and the columns of the spacing."""
+    """Adds to an older state dict what it lacks: the sizes, and the columns of the spacing."""
     if isinstance(module, Views):
         state.setdefault(f"{prefix}_extra_state", module.get_extra_state())
     if isinstance(table := state.get(f"{prefix}geometry"), Tensor):

@@ -125,7 +125,7 @@ class Calls {
     }
 
     // Repeats the call with these arguments and returns its results; NotImplemented if there is none.
-    pybind11::object again(pybind11::handle op, size_t table_at, const pybind11::tuple& given) const {
+    pybind11::object repeat(pybind11::handle op, size_t table_at, const pybind11::tuple& given) const {
         const auto found = tables_->find(PyTuple_GET_ITEM(given.ptr(), table_at));
         if (found != tables_->end() && found->second->unchanged()) {
             char* addresses[kMostTensors];

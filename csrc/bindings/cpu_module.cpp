@@ -85,7 +85,7 @@ void define_calls(py::module_& m) {
     py::class_<Calls>(m, "Calls", py::module_local())
         .def(py::init<py::object, py::object>())
         .def("of_table", &Calls::of_table)
-        .def("again", &Calls::again);
+        .def("repeat", &Calls::repeat);
 }
 
 }  // namespace

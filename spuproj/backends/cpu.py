@@ -28,7 +28,7 @@ LIMIT = 256 * 2**20
 CALLS = 64
 """Calls that are kept for a geometry."""
 
-# Below this many elements, or taps, a thread costs more than it brings.
+# Below this many elements, or taps, another thread costs more time than it saves.
 _ELEMENTS_PER_THREAD = 32768
 _TAPS_PER_THREAD = 4096
 
@@ -45,7 +45,7 @@ def simd_levels() -> list[str]:
 
 @dataclass(frozen=True)
 class CpuTaps:
-    """Taps, flat or in tiles with the window of the source that each reads, and the same for the kernels."""
+    """Taps as tensors, which own the memory, and as the compiled kernels take them; ``window`` for tiles only."""
 
     index: Tensor
     fraction_y: Tensor
@@ -55,7 +55,7 @@ class CpuTaps:
 
 
 def flat_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
-    """Taps of every pixel, one view after the other."""
+    """Taps of every pixel, view by view."""
     table = geometry.contiguous()
     taps = _empty_taps((*table.shape[:-1], sampling.pixels), sampling)
     source = math.prod(sampling.source), sampling.source[1]
@@ -66,7 +66,7 @@ def flat_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
 
 
 def tiled_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
-    """The same in tiles of ``_cpu.TILE`` pixels."""
+    """Taps in tiles of ``_cpu.TILE`` pixels, each with the window of the source that it reads."""
     table = geometry.contiguous()
     (height, width), tile = sampling.size, _cpu.TILE
     tiles = -(-height // tile[0]) * -(-width // tile[1])
@@ -80,7 +80,7 @@ def tiled_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
 
 
 def _empty_taps(shape: tuple[int, ...], sampling: Sampling) -> Taps:
-    """Memory for taps: index and fractions side by side, so that many of them fill large pages."""
+    """Uninitialised taps in one allocation, so that they share large pages."""
     parts = (sampling.precision, sampling.precision, torch.int32)
     sizes = [math.prod(shape) * part.itemsize for part in parts]
     pieces = in_block(torch.empty(sum(sizes), dtype=torch.uint8, device="cpu"), keep=False).split(sizes)
@@ -89,7 +89,7 @@ def _empty_taps(shape: tuple[int, ...], sampling: Sampling) -> Taps:
 
 
 def _sample_stride(table: Tensor, per_view: int) -> int:
-    """From one sample's taps to the next one's; zero where the batch shares them."""
+    """Taps from one sample to the next; zero where the batch shares them."""
     return 0 if table.dim() == 2 else table.shape[1] * per_view
 
 
@@ -112,18 +112,18 @@ def _dense(tensor: Tensor) -> Tensor:
 
 
 def _strides(tensor: Tensor) -> tuple[int, int, int, int]:
-    """Of a ``[B, N, C, ., .]`` tensor, or of a ``[B, C, ., .]`` one whose planes serve every view."""
+    """Strides of batch, view, channel and pixel; a view stride of zero for ``[B, C, ., .]``, shared by all views."""
     strides = tensor.stride()
     return strides[0], strides[1] if len(strides) == 5 else 0, strides[-3], strides[-1]
 
 
 class Launch(NamedTuple):
-    """A kernel and what it needs to run again.
+    """A kernel with everything but its tensors' addresses.
 
     Attributes:
-        kernel: compiled, with all its arguments but addresses and threads.
-        most_threads: more would cost more than they bring.
-        taps: which the kernel reads.
+        kernel: compiled kernel with all other arguments bound.
+        most_threads: useful number of threads for this amount of work.
+        taps: keeps alive the taps that the kernel reads.
     """
 
     kernel: Any
@@ -131,7 +131,7 @@ class Launch(NamedTuple):
     taps: CpuTaps
 
     def run(self, sources: Sequence[Tensor], dense: Sequence[Tensor], results: Sequence[Tensor]) -> Launch | None:
-        """Runs it; returns itself where it has read the sources themselves and no copies, else None."""
+        """Runs the kernel. Returns itself if it can be repeated: not where a source had to be copied first."""
         threads = min(torch.get_num_threads(), self.most_threads)
         _cpu.run(self.kernel, [tensor.data_ptr() for tensor in (*dense, *results)], threads)
         return self if all(a is b for a, b in zip(sources, dense, strict=True)) else None
@@ -146,7 +146,7 @@ class CpuBackend(Backend):
             return
         calls = _cpu.Calls(torch.empty_like, torch.get_num_threads)
         super().__init__(limit=LIMIT, calls_of=calls.of_table)
-        self.again = calls.again  # type: ignore[method-assign]
+        self.repeat = calls.repeat  # type: ignore[method-assign]
 
     def empty(self, result: Result, device: torch.device) -> Tensor:
         return in_block(result.empty(device))
@@ -163,7 +163,7 @@ class CpuBackend(Backend):
     def gather(
         self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor, fill: float
     ) -> Launch | None:
-        # An image that all views read is interleaved once; of a stack each tile interleaves what it reads.
+        # An image is interleaved once for all views; of a stack each tile interleaves only the window that it reads.
         copies = sampling.nearest and source.dtype == result.dtype
         tiled = source.dim() == 5 and not copies
         taps, dense = self.prepared.get(geometry, sampling, tiled_taps if tiled else flat_taps), _dense(source)

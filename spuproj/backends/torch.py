@@ -1,4 +1,4 @@
-"""The ``torch`` backend: pure PyTorch on any device, the fallback and the second opinion."""
+"""The ``torch`` backend: plain PyTorch on any device; the fallback, and an independent check of the others."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _arithmetic(dtype: torch.dtype) -> torch.dtype:
 
 
 def _mix(first: Tensor, second: Tensor, fraction: Tensor) -> Tensor:
-    """A fraction of zero keeps the first value, whatever the second one is."""
+    """Linear interpolation; a fraction of zero ignores the second value even if it is NaN or Inf."""
     return torch.where(fraction > 0, first - fraction * (first - second), first)
 
 
@@ -88,7 +88,7 @@ class TorchBackend(Backend):
         result.copy_(_gather(planes, taps_of(geometry, sampling), fill).reshape(result.shape))
 
     def gather_adjoint(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor) -> None:
-        # One view after the other: all corners of all views at once would take as much memory again.
+        # View by view: the corners of all views at once would double the memory.
         taps, sum_views = taps_of(geometry, sampling), result.dim() == 4
         total = torch.zeros_like(result, dtype=_arithmetic(result.dtype)).flatten(-2)
         for n in range(source.shape[1]):

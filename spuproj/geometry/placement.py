@@ -1,4 +1,4 @@
-"""How the constructors of ``Views`` place spheres on a slice: centres, poses, rotations, spacing."""
+"""Places spheres on a slice for the constructors of ``Views``: centres, poses, rotations, spacing."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Frame:
 
 @contextmanager
 def on_cpu() -> Iterator[None]:
-    """Where views are worked out: new tensors are CPU tensors, whatever torch's default device is."""
+    """Makes new tensors on the CPU, whatever torch's default device is."""
     if torch.get_default_device().type == "cpu":
         yield
     else:
@@ -74,7 +74,7 @@ def frame(size: Sequence[int], view_size: Sequence[int] | None, spacing: Sequenc
     dy, dx = _checked_spacing((1.0, 1.0) if spacing is None else spacing)
     if view_size is not None:
         return Frame(slice_size, pixel_size(view_size, "view_size"), (dy, dx))
-    # A thousandth of a pixel is what rounding in a file's header makes.
+    # Header rounding can shift the size by a thousandth of a pixel.
     height, width = (math.ceil(n * unit / min(dy, dx) - 1e-3) for n, unit in zip(slice_size, (dy, dx), strict=True))
     return Frame(slice_size, (height, width), (dy, dx))
 
@@ -214,5 +214,5 @@ def _plane_rotation(angle: float, flip: str) -> Tensor:
 
 
 def _exact(value: float) -> float:
-    """Quarter turns have entries 0 and 1: what rounding left of them is put right."""
+    """Replaces rounding errors of quarter turns by exact 0 and 1."""
     return float(round(value)) if abs(value - round(value)) < 1e-15 else value

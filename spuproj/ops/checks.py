@@ -19,13 +19,13 @@ INTEGRAL = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torc
 
 
 def refuse_gradient(geometry: Tensor) -> None:
-    """Raises ValueError for a geometry that wants a gradient, which it would wait for in vain."""
+    """Raises ValueError for a geometry that requires a gradient, since the ops would give it none."""
     if geometry.requires_grad:
         raise ValueError("geometry must not require a gradient: the ops have none with respect to it")
 
 
 def check_apart(image: Tensor, out: Tensor) -> None:
-    """Raises ValueError where a result would be written over what is read."""
+    """Raises ValueError where ``out`` shares memory with the image."""
     if out.untyped_storage().data_ptr() == image.untyped_storage().data_ptr() and out.numel() > 0:
         raise ValueError("out must not share its memory with image")
 
@@ -40,7 +40,7 @@ def _check_axes(tensor: Tensor, axes: str, argument: str) -> None:
 
 
 def check_source(call: Call, argument: str, axes: str, *, integral: bool) -> None:
-    """Of the tensor that is sampled, with the geometry and the options that all ops share."""
+    """Checks the sampled tensor, the geometry and the interpolation."""
     tensor: Tensor = getattr(call, argument)
     _check_axes(tensor, axes, argument)
     choice(call.interpolation, INTERPOLATIONS, "interpolation")
@@ -77,7 +77,7 @@ def _check_geometry(geometry: Tensor, tensor: Tensor, argument: str) -> None:
 
 
 def _check_fill(fill: float, dtype: torch.dtype) -> None:
-    """A fill that the dtype of labels holds exactly."""
+    """Raises ValueError for a fill that the dtype of labels cannot represent."""
     if dtype in FLOATING:
         return
     low, high = (0, 1) if dtype == torch.bool else (torch.iinfo(dtype).min, torch.iinfo(dtype).max)

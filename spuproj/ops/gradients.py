@@ -23,10 +23,10 @@ def reduce_backward(ctx: Any, grad_mean: Tensor, grad_variance: Tensor, _: Tenso
     stack, geometry, mean, count = ctx.saved_tensors
     dtype, ops = stack.dtype, torch.ops.spuproj
     if dtype in (torch.float16, torch.bfloat16):
-        # A mean rounded to half precision would leave deviations that do not sum to zero.
+        # With a mean rounded to half precision the deviations would not sum to zero.
         stack, grad_mean, grad_variance = stack.float(), grad_mean.float(), grad_variance.float()
         mean, _, _ = ops.unproject_reduce(stack, geometry, mean.shape[-2:], ctx.interpolation)
-    # The mean enters only through the deviations, whose sum is zero: its own gradient vanishes.
+    # The mean only enters through deviations, which sum to zero, so it contributes no gradient of its own.
     grad = ops.unproject_reduce_backward(grad_mean, grad_variance, stack, geometry, mean, count, ctx.interpolation)
     return grad.to(dtype), None, None, None
 

@@ -1,4 +1,4 @@
-"""What there is to know of an op: the record from which its registration follows."""
+"""The record that defines an op. Kernel, fake, autograd, vmap and autocast are registered from it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ Call = Any
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """What is to be known of an op.
+    """Definition of an op.
 
     Attributes:
-        schema: without the name. The first argument is a tensor, whose device serves the call.
-        check: raises ValueError or TypeError, naming the argument, for what no backend could serve.
-        allocate: the results of a call that has passed the check.
-        run: calls the backend's kernel, which writes into the results.
-        adjoint: of a linear op, the name of its transpose; else ``(setup_context, backward)`` as
-            ``torch.library.register_autograd`` takes them. None has no gradient.
+        schema: as ``torch.library`` takes it, without the name. The first argument is a tensor; its device decides
+            which backend runs the call.
+        check: validates the arguments. Raises ValueError or TypeError that names the argument.
+        allocate: shapes and dtypes of the results of a valid call.
+        run: calls the backend's kernel, which fills the results. Returns what the backend needs to repeat the call, or
+            None where it cannot be repeated.
+        adjoint: for a linear op, the name of its transpose; else ``(setup_context, backward)`` as for
+            ``torch.library.register_autograd``; None for an op without a gradient.
     """
 
     schema: str
@@ -37,7 +39,7 @@ class Op:
 
     @cached_property
     def arguments(self) -> dict[str, tuple[bool, Any]]:
-        """Names of the arguments, whether each is a tensor, and its default."""
+        """For each argument by name: whether it is a tensor, and its default."""
         found = re.findall(r"(\w+)\S* (\w+)(?:=([^,)]+))?[,)]", self.schema.split(" -> ")[0])
         return {name: (kind == "Tensor", ast.literal_eval(given or "None")) for kind, name, given in found}
 
@@ -48,11 +50,11 @@ class Op:
 
     @cached_property
     def tensors(self) -> tuple[int, ...]:
-        """Positions of the other tensors."""
+        """Positions of the tensor arguments other than the geometry."""
         is_tensor = [tensor for tensor, _ in self.arguments.values()]
         return tuple(at for at, tensor in enumerate(is_tensor) if tensor and at != self.geometry_at)
 
     def call(self, given: Sequence[Any]) -> Call:
-        """Arguments by name; those that are left out have their defaults."""
+        """The arguments by name, with defaults for those that are left out."""
         left_out = [default for _, default in list(self.arguments.values())[len(given) :]]
         return SimpleNamespace(**dict(zip(self.arguments, (*given, *left_out), strict=True)))

@@ -18,14 +18,14 @@ LIBRARY = torch.library.Library("spuproj", "DEF")
 
 
 def _kernel(op: Op, device_type: str | None) -> Callable[..., Any]:
-    """The op on the backend that serves a type of device, or that of its first tensor."""
+    """The op's kernel for a device type, or for the device of the first tensor."""
     if device_type is not None:
         return lambda *given: run(op, backend_for(device_type), given)
     return lambda *given: run(op, backend_for(given[0].device.type), given)
 
 
 def _fake(op: Op) -> Callable[..., Any]:
-    """The results without their values."""
+    """The op's fake: checks, shapes and dtypes, no values."""
 
     def fake(*given: Any) -> Any:
         call = op.call(given)
@@ -36,7 +36,7 @@ def _fake(op: Op) -> Callable[..., Any]:
 
 
 def _transposed(op: Op, partner: str) -> tuple[Callable[..., None], Callable[..., Any]]:
-    """A linear op's gradient is its transpose, applied to the gradient with the options that both take."""
+    """Autograd functions of a linear op: its gradient is the transposed op, with the options that both take."""
     shared = [name for name in list(OPS[partner].arguments)[3:] if name in op.arguments]
 
     def setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -55,12 +55,12 @@ def _transposed(op: Op, partner: str) -> tuple[Callable[..., None], Callable[...
 
 
 def _to_front(tensor: Tensor, dim: int | None, batch: int) -> Tensor:
-    """The vmapped axis first, made where the tensor has none."""
+    """Moves the vmapped axis to the front; expands a tensor that has none."""
     return tensor.unsqueeze(0).expand(batch, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
 def _fold_geometry(geometry: Tensor, dim: int | None, mapped: int, samples: int) -> Tensor:
-    """The table for a batch into which the vmapped axis is folded."""
+    """The geometry table of a batch with the vmapped axis folded in."""
     if dim is None and geometry.dim() == 2:
         return geometry
     tables = _to_front(geometry, dim, mapped)
@@ -70,7 +70,7 @@ def _fold_geometry(geometry: Tensor, dim: int | None, mapped: int, samples: int)
 
 
 def _vmap_rule(name: str, op: Op) -> Callable[..., tuple[Any, Any]]:
-    """Folds the vmapped axis into the batch axis of the tensors, and of the geometry where it differs by sample."""
+    """vmap by folding the mapped axis into the batch axis of tensors and per-sample geometry."""
     tensors, geometry_at = op.tensors, op.geometry_at
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:

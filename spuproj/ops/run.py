@@ -1,4 +1,4 @@
-"""How an op runs: as a call like one before, or checked, allocated and handed to its backend."""
+"""Runs an op: repeats an earlier call where only values differ, else checks, allocates and calls the backend."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from spuproj.ops.record import Op
 
 
 def run(op: Op, backend: Backend, given: tuple[Any, ...]) -> Any:
-    """Makes a call of an op on a backend."""
-    results = backend.again(op, op.geometry_at, given)
+    """The results of one call of an op on a backend."""
+    results = backend.repeat(op, op.geometry_at, given)
     return _run_first(op, backend, given) if results is NotImplemented else results
 
 
 def _run_first(op: Op, backend: Backend, given: tuple[Any, ...]) -> Any:
-    """Checks a call, makes it, and lets the backend keep it for calls like it."""
+    """Checks the arguments, allocates the results, runs the kernel, and has the backend keep the call."""
     call, source = op.call(given), given[0]
     op.check(call)
     results = [backend.empty(result, source.device) for result in op.allocate(call)]
@@ -33,5 +33,5 @@ def _run_first(op: Op, backend: Backend, given: tuple[Any, ...]) -> Any:
 
 
 def returned(results: list[Tensor]) -> Any:
-    """What an op returns: nothing, its only result, or all of them."""
+    """Results in the form that the op returns: None, one tensor, or a tuple."""
     return tuple(results) if len(results) > 1 else results[0] if results else None
