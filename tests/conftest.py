@@ -14,6 +14,7 @@ from helpers import BACKENDS
 
 # The training layer and the CPU's benchmark have packages of their own, which a machine for GPU tests may lack.
 _NEEDS = {
+    "cli": ("monai", "nibabel", "nilearn"),
     "training": ("monai", "nibabel", "nilearn"),
     "test_training_layer.py": ("monai", "nibabel", "nilearn"),
     "test_bench.py": ("kornia", "monai"),

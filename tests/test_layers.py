@@ -14,7 +14,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-PACKAGES = {"spuproj": "spuproj", "training": "spuproj.training", "benchmarks": "spuproj.benchmarks", "cli": "spuproj_cli"}
+PACKAGES = {
+    "spuproj": "spuproj",
+    "training": "spuproj.training",
+    "benchmarks": "spuproj.benchmarks",
+    "cli": "spuproj_cli",
+}
 """Folders of the repository, and the packages that they are installed as."""
 
 LAYERS = (
