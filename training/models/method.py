@@ -83,8 +83,11 @@ def load_method(name: str, *, epochs: int | None = None, batch_size: int | None 
         method = method_of(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path} must be the configuration of a method, but is not: {error}") from None
-    given = {"epochs": epochs, "batch_size": batch_size}
-    return replace(method, **{key: value for key, value in given.items() if value is not None})
+    return replace(
+        method,
+        epochs=method.epochs if epochs is None else epochs,
+        batch_size=method.batch_size if batch_size is None else batch_size,
+    )
 
 
 def method_of(values: Mapping[str, Any]) -> Method:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ def pair(cohort, tmp_path_factory) -> Path:
     return folder / "run"
 
 
-def record(run: Path) -> dict:
+def record(run: Path) -> dict[str, Any]:
     return json.loads((run / "training.json").read_text())
 
 
