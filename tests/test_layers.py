@@ -18,7 +18,7 @@ PACKAGES = {
     "spuproj": "spuproj",
     "training": "spuproj.training",
     "benchmarks": "spuproj.benchmarks",
-    "cli": "spuproj_cli",
+    "spuproj_cli": "spuproj_cli",
 }
 """Folders of the repository, and the packages that they are installed as."""
 
@@ -40,7 +40,7 @@ LAYERS = (
 CIRCULAR = ("spuproj.benchmarks",)
 """Packages whose modules may still import each other in a circle."""
 
-MEASURED = ("cli", "tests/cli", "training", "tests/training")
+MEASURED = ("spuproj_cli", "tests/cli", "training", "tests/training")
 """Folders whose sizes are limited."""
 
 MOST_FILES = 12
