@@ -187,8 +187,8 @@ def test_words_of_another_form_are_an_error(entry):
             {"factor": (2,)},
             "vary must name one of grid, cover, radius, lift, chart, pose, fit, magnification, got 'factor'",
         ),
-        ({"radius": (-1,)}, "vary cannot set radius to -1: radius must be positive and finite, got -1"),
-        ({"grid": (3,)}, "vary cannot set grid to 3: grid must be two positive whole numbers"),
+        ({"radius": (-1,)}, "vary cannot set radius to -1: radius must be above 0, got -1"),
+        ({"grid": (3,)}, "vary cannot set grid to 3: grid must be a list, got 3"),
     ],
 )
 def test_variations_that_views_cannot_take_are_an_error(variations, message):
