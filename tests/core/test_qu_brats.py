@@ -17,7 +17,7 @@ EPS = np.finfo(np.float32).eps
 
 def by_definition(truth, prediction, values, mask, points):
     """The curves as the paper writes them: filter, then count."""
-    curves = {"dice": [], "ftp": [], "ftn": []}
+    curves: dict[str, list[float]] = {"dice": [], "ftp": [], "ftn": []}
     whole_tp = np.sum(truth & prediction)
     whole_tn = np.sum(~truth & ~prediction & mask)
     for threshold in np.linspace(0, 100, points):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def pair(cohort, tmp_path_factory) -> Path:
     return folder / "run"
 
 
-def record(run: Path) -> dict:
+def record(run: Path) -> dict[str, Any]:
     return json.loads((run / "training.json").read_text())
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -77,7 +78,7 @@ def stopped(killed, tmp_path) -> Path:
     return shutil.copytree(killed, tmp_path / "stopped")
 
 
-def record(run: Path) -> dict:
+def record(run: Path) -> dict[str, Any]:
     return json.loads((run / "training.json").read_text())
 
 

@@ -139,7 +139,7 @@ def test_what_cannot_be_evaluated_is_refused_and_nothing_is_written(cohort, pred
     empty.mkdir()
     shutil.copytree(predictions["straight"], broken)
     path = broken / f"{cohort[1].name}_TC_var.nii.gz"
-    voxels = nib.load(path)
+    voxels = nib.Nifti1Image.from_filename(path)
 
     def refused(folder, message, **options):
         with pytest.raises(ValueError, match=message):
