@@ -130,11 +130,11 @@ def test_a_wrong_setting_is_an_error_that_names_the_file_and_the_setting(run, ch
 
 
 def test_configurations_of_earlier_trainings_still_hold_and_are_written_the_same():
-    for name, entry in json.loads((ROOT / "docs" / "study" / "models.json").read_text()).items():
+    for name, entry in json.loads((ROOT / "docs" / "study" / "evaluation" / "models.json").read_text()).items():
         config = ModelConfig(**entry["config"])
         assert config.target == name.split("/")[1]
         assert json.loads(json.dumps(asdict(config))) == entry["config"]
-    assert load_method(str(ROOT / "docs" / "study" / "before-the-sweep.json")).views.fit == "box"
+    assert load_method(str(ROOT / "docs" / "study" / "evaluation" / "before-the-sweep.json")).views.fit == "box"
 
 
 def test_a_configuration_is_written_in_the_order_of_its_settings(run):
