@@ -15,6 +15,7 @@ from backends_under_test import BACKENDS, OpsOn
 
 # The training layer has packages of its own, which a machine for GPU tests may lack.
 _NEEDS = {
+    "cli": ("monai", "nibabel", "nilearn"),
     "training": ("monai", "nibabel", "nilearn"),
     "benchmarks/test_training.py": ("monai", "nibabel", "nilearn"),
 }

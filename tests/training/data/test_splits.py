@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,5 +139,5 @@ def test_the_command_writes_folds_or_one_split(cohort, tmp_path, capsys):
     app(["split", data, *options, "--out", str(tmp_path / "one.json")], standalone_mode=False)
     assert read_split(tmp_path / "one.json") == fixed_split(cases_in(cohort[0].parent), 1, 1, 3)
     for wrong in ([], ["--test", "1"], ["--folds", "3", "--test", "1"]):
-        with pytest.raises(InputError, match="split must be given either --folds, or --validation and --test"):
+        with pytest.raises(typer.BadParameter, match="either --folds, or both --validation and --test"):
             app(["split", data, *wrong, "--out", str(tmp_path / "no.json")], standalone_mode=False)
