@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import version
 
 import pytest
-from typer.main import get_command
+from typer.main import get_group
 
 from helpers import ROOT, run_python
 from spuproj import PROFILES
@@ -39,7 +39,7 @@ print("heavy:", [name for name in {HEAVY!r} if name in sys.modules])
 def test_help_and_version_import_nothing_heavy():
     """The time of ``spuproj --help`` is that of its imports."""
     options = [["--help"], ["-h"], ["--version"], ["predict", "--nonsense"]]
-    options += [[name, flag] for name in get_command(app).commands for flag in ("--help", "-h")]
+    options += [[name, flag] for name in get_group(app).commands for flag in ("--help", "-h")]
     run = run_python(RUN.format(commands=[["spuproj", *option] for option in options]))
     assert run.stdout.splitlines()[-1] == "heavy: []", run.stderr
     assert run.stdout.count("Usage: spuproj ") == len(options) - 2
@@ -92,7 +92,7 @@ def test_an_option_offers_what_the_library_knows(spuproj, command, option, choic
 
 
 def test_every_option_has_a_help_text():
-    commands = get_command(app).commands
+    commands = get_group(app).commands
     assert {"train", "predict"} <= set(commands)
     options = [(name, each) for name, command in commands.items() for each in command.params]
     assert [(name, each.name) for name, each in options if not each.help] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import FrozenInstanceError, asdict, replace
+from typing import Any
 
 import pytest
 import torch
@@ -94,7 +95,7 @@ def test_an_unknown_method_is_an_error_that_lists_them(name):
         load_method(name)
 
 
-WRONG = [
+WRONG: list[tuple[dict[str, Any], str]] = [
     ({"views": {"kind": "cubic"}}, "views.kind must be one of 'spherical', 'zoom', 'augmented', got 'cubic'"),
     ({"views": {}}, "views.kind must be given"),
     ({"views": None}, "views must be an object, got None"),
@@ -175,9 +176,9 @@ def test_settings_from_python_are_checked_and_cannot_be_changed():
     with pytest.raises(ValueError, match="radius"):
         Spherical(radius=-1)
     with pytest.raises(ValueError, match="factor"):
-        replace(Zoom(), factor="2")
+        replace(Zoom(), factor="2")  # type: ignore[arg-type]
     with pytest.raises(FrozenInstanceError):
-        load_method("spu").epochs = 3
+        load_method("spu").epochs = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("views", [Spherical(grid=(2, 4)), Zoom(grid=(1, 3)), Augmented((0.0, 9.0), ("both",), (0.5,))])

@@ -134,7 +134,9 @@ def test_configurations_of_earlier_trainings_still_hold_and_are_written_the_same
         config = ModelConfig(**entry["config"])
         assert config.target == name.split("/")[1]
         assert json.loads(json.dumps(asdict(config))) == entry["config"]
-    assert load_method(str(ROOT / "docs" / "study" / "evaluation" / "before-the-sweep.json")).views.fit == "box"
+    views = load_method(str(ROOT / "docs" / "study" / "evaluation" / "before-the-sweep.json")).views
+    assert isinstance(views, Spherical)
+    assert views.fit == "box"
 
 
 def test_a_configuration_is_written_in_the_order_of_its_settings(run):
