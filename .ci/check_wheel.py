@@ -27,6 +27,7 @@ def main(path: Path) -> None:
         "training/models/configs/spu.json",
         "training/report/templates/case.html",
         "training/report/templates/style.css",
+        "benchmarks/notes/cpu.txt",
     )
     assert {"spuproj_cli/app.py", *(f"spuproj/{name}" for name in (*modules, *data))} <= set(names), names
     assert {name.split(">")[0] for name in required} == {"torch", "numpy"}, required

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from spuproj_cli import entry
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network
 from spuproj.training.models.run import save_run
 from spuproj.training.models.view_sets import Spherical
 from spuproj.training.phantom.cohort import write_cohort
+from spuproj_cli import entry
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def spuproj(monkeypatch, capsys):
+def spuproj(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, str]]:
     """Runs the command in this process; returns its exit status (or its message) and what it printed."""
 
     def run(*arguments: object) -> tuple[object, str]:

@@ -1,4 +1,4 @@
-"""Cases on disk as arrays: read and normalised once, then mapped into memory by every training that wants them."""
+"""Cache of normalised cases on disk, memory-mapped, so that every training after the first starts at once."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class CachedCase:
 
     Attributes:
         name: of the case.
-        image: ``[S, C, H, W]`` float16, z-scored inside the brain, 0 outside; mapped from the disk.
-        labels: ``[S, H, W]`` uint8, values of the scheme; mapped likewise.
-        values: of each slice, the label values that occur in it.
-        scheme: what the labels mean.
+        image: ``[S, C, H, W]`` float16, z-scored inside the brain, 0 outside; memory-mapped.
+        labels: ``[S, H, W]`` uint8, values of the scheme; memory-mapped.
+        values: for each slice, the label values that occur in it.
+        scheme: the meaning of the labels.
         field: height and width of a slice, in mm.
         box: (y0, x0, y1, x1) around the brain, as fractions of the slice.
         digest: SHA-256 of both arrays, in hexadecimal.
@@ -62,36 +62,38 @@ class Facts(TypedDict):
 
 
 def cached_case(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedCase:
-    """A case from ``folder``; where it does not lie there, or its files have changed since, it is read and put there.
+    """A case from the cache; one that is missing, or whose files have changed, is read and added.
 
     Raises:
         InputError: for a case that does not load, see ``load_case``.
     """
-    return _kept(files, modalities, folder) or _added(files, modalities, folder)
+    return _from_cache(files, modalities, folder) or _into_cache(files, modalities, folder)
 
 
 def in_turn(cases: Sequence[CaseFiles]) -> list[CaseFiles]:
-    """The cases in the order for this process: several that start together each begin elsewhere and share the work."""
-    # Multiples of the golden ratio lie apart however many processes there are.
+    """The cases in another order for each process, so that processes that start together fill the cache together."""
+    # Multiples of the golden ratio are well spread for any number of processes.
     start = int(len(cases) * (rank() * _GOLDEN % 1))
     return [*cases[start:], *cases[:start]]
 
 
-def _kept(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedCase | None:
-    """The case as it lies in the folder, or None where it does not, or is not that of these files."""
-    image, labels, facts = _paths(files, folder)
+def _from_cache(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedCase | None:
+    """The case from the cache, or None where it is missing, damaged or outdated."""
+    image, labels, metadata = _paths(files, folder)
     try:
-        known = read_json(facts)
-        if files.scheme is None or known.pop("stamp") != _stamp(files, modalities):
+        known = read_json(metadata)
+        if files.scheme is None or known.pop("fingerprint") != _fingerprint(files, modalities):
             return None
         known["field"], known["box"] = tuple(known["field"]), tuple(known["box"])
-        return CachedCase(name=files.name, image=_mapped(image), labels=_mapped(labels), scheme=files.scheme, **known)
+        return CachedCase(
+            name=files.name, image=_memory_mapped(image), labels=_memory_mapped(labels), scheme=files.scheme, **known
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _added(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedCase:
-    stamp = _stamp(files, modalities)
+def _into_cache(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedCase:
+    fingerprint = _fingerprint(files, modalities)
     case = load_case(files, modalities, with_labels=True)
     if case.labels is None or case.scheme is None:
         raise unclear(files.name)
@@ -105,35 +107,39 @@ def _added(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedC
         "box": (y0 / height, x0 / width, y1 / height, x1 / width),
         "digest": _digest(image, labels),
     }
-    image_file, labels_file, facts_file = _paths(files, folder)
+    image_file, labels_file, metadata_file = _paths(files, folder)
     for path, array in ((image_file, image), (labels_file, labels)):
         with atomic_write(path) as temporary:
             np.save(temporary, array)
-    # The facts come last: where they lie, the arrays do.
-    write_json(facts_file, {"stamp": stamp, **known})
+    # Metadata is written last; where it exists both arrays are complete.
+    write_json(metadata_file, {"fingerprint": fingerprint, **known})
     return CachedCase(
-        name=case.name, image=_mapped(image_file), labels=_mapped(labels_file), scheme=case.scheme, **known
+        name=case.name,
+        image=_memory_mapped(image_file),
+        labels=_memory_mapped(labels_file),
+        scheme=case.scheme,
+        **known,
     )
 
 
 def _paths(files: CaseFiles, folder: Path) -> tuple[Path, Path, Path]:
-    """Where the image, the labels and the facts of a case lie."""
-    image, labels, facts = (folder / f"{files.name}_{kind}" for kind in ("image.npy", "labels.npy", "facts.json"))
-    return image, labels, facts
+    """The cache files of a case: image, labels and metadata."""
+    image, labels, metadata = (folder / f"{files.name}_{kind}" for kind in ("image.npy", "labels.npy", "metadata.json"))
+    return image, labels, metadata
 
 
-def _stamp(files: CaseFiles, modalities: Sequence[str]) -> dict[str, Any]:
-    """What the arrays follow from; when any of it changes they are made anew."""
+def _fingerprint(files: CaseFiles, modalities: Sequence[str]) -> dict[str, Any]:
+    """Everything that the arrays depend on; a case with another fingerprint is read again."""
     sources = [*(image_path(files, name) for name in modalities), files.label, files.mask]
     return {
         "version": __version__,
         "modalities": list(modalities),
-        "files": [None if path is None else _state(path) for path in sources],
+        "files": [None if path is None else _file_state(path) for path in sources],
         "labels": None if files.scheme is None else list(files.scheme.known),
     }
 
 
-def _state(path: Path) -> list[str | int]:
+def _file_state(path: Path) -> list[str | int]:
     if not path.is_file():
         return [str(path)]
     found = path.stat()
@@ -148,8 +154,8 @@ def _digest(*arrays: NDArray[np.generic]) -> str:
     return together.hexdigest()
 
 
-def _mapped(path: Path) -> NDArray[Any]:
-    """The array of a file .npy, mapped into memory with no file held open: a cohort has more than a process may."""
+def _memory_mapped(path: Path) -> NDArray[Any]:
+    """A memory-mapped .npy file. Unlike ``np.load``, no file stays open, and so their number is not limited."""
     header = np.load(path, mmap_mode="r")
     voxels: NDArray[np.uint8] = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8).numpy()
     mapped: NDArray[Any] = voxels[header.offset :].view(header.dtype).reshape(header.shape)

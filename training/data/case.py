@@ -1,4 +1,4 @@
-"""Patients: volumes of any reader's files, as normalised slices."""
+"""A patient's volumes, read and normalised, as slices."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 @dataclass(frozen=True)
 class Case:
-    """One patient. Slices run along Z; on a slice y runs to the back and x to the left, as radiologists look at it.
+    """One patient. Slices are axial, from the feet up; on a slice y runs to the back and x to the left (LPS).
 
     Attributes:
         name: of the case.
         image: ``[Z, C, H, W]`` float32, z-scored inside the brain, 0 outside.
         brain: ``[Z, H, W]`` bool.
-        labels: ``[Z, H, W]`` uint8, values of the scheme, or None where they were not asked for.
-        scheme: what the labels mean; None where they were not asked for and nothing tells.
-        like: the first modality's NIfTI image, whose affine and header outputs keep.
-        modalities: names of the channels; empty where they have none.
+        labels: ``[Z, H, W]`` uint8, values of the scheme, or None where they were not read.
+        scheme: the meaning of the labels, or None where it is unknown.
+        like: the first modality's NIfTI image; outputs get its affine and header.
+        modalities: names of the channels, or empty.
     """
 
     name: str
@@ -51,11 +51,11 @@ class Case:
 
     @property
     def voxel_volume(self) -> float:
-        """Of a voxel, in ml."""
+        """Volume of a voxel, in ml."""
         return math.prod(lps_spacing(self.like)) / 1000
 
     def target(self, name: str) -> NDArray[np.bool_]:
-        """Where the labels belong to a target, ``[Z, H, W]``. Raises InputError for an unknown one."""
+        """Mask ``[Z, H, W]`` of a target. Raises InputError for an unknown one."""
         assert self.labels is not None
         assert self.scheme is not None
         return self.scheme.mask(self.labels, name)
@@ -66,12 +66,12 @@ def load_case(source: CaseFiles | Path, modalities: Sequence[str] | None = None,
 
     Args:
         source: its files, or a BraTS case folder.
-        modalities: the channels, in order; all that the files have where None.
+        modalities: the channels, in order; all modalities of the case where None.
         with_labels: whether to read the segmentation.
 
     Raises:
         InputError: for a missing or unreadable file, modalities of different shape or affine, values that are not
-            finite, an image without brain, or labels that are not named or outside their scheme.
+            finite, an image without brain, or labels whose scheme is unknown or does not have them.
     """
     files = source if isinstance(source, CaseFiles) else case_in(source)
     names = tuple(files.images if modalities is None else modalities)
@@ -95,14 +95,14 @@ def load_case(source: CaseFiles | Path, modalities: Sequence[str] | None = None,
 
 
 def image_path(files: CaseFiles, modality: str) -> Path:
-    """The file of a modality. Raises InputError where the case names none."""
+    """The file of a modality. Raises InputError where the case has none."""
     if modality not in files.images:
         raise InputError(f"{files.name} must have the modality {modality}, but has {', '.join(files.images)}")
     return files.images[modality]
 
 
 def read_image(path: Path) -> tuple[nib.Nifti1Image, NDArray[np.float32]]:
-    """A modality and its voxels in LPS axes. Raises InputError where it is missing, damaged or not finite."""
+    """A modality's image, and its voxels in LPS axes. Raises InputError for a missing, damaged or non-finite one."""
     image = load_nifti(_present(path))
     volume = to_lps(read_volume(image, path), image)
     if not np.isfinite(volume).all():
@@ -111,10 +111,10 @@ def read_image(path: Path) -> tuple[nib.Nifti1Image, NDArray[np.float32]]:
 
 
 def read_brain(files: CaseFiles, first: Path, like: nib.Nifti1Image, volumes: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The mask ``[X, Y, Z]`` that the files name, or where any modality is not zero.
+    """The brain mask ``[X, Y, Z]``: the case's mask file, or else the voxels where any modality is not zero.
 
     Raises:
-        InputError: for a mask that cannot be read or lies on another grid, or where there is no brain.
+        InputError: for a mask that cannot be read or is on another grid, or an empty one.
     """
     brain: NDArray[np.bool_]
     if files.mask is None:
@@ -137,7 +137,7 @@ def load_slices(path: Path) -> NDArray[np.float32]:
 
 
 def brain_box(brain: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """First and last row and column (y0, x0, y1, x1) that any slice of ``[Z, H, W]`` shows brain in."""
+    """Bounding box (y0, x0, y1, x1) of the brain ``[Z, H, W]`` over all slices; the last row and column are inside."""
     rows, columns = np.flatnonzero(brain.any(axis=(0, 2))), np.flatnonzero(brain.any(axis=(0, 1)))
     return int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1])
 
@@ -153,7 +153,7 @@ def _as_slices(volumes: NDArray[Scalar]) -> NDArray[Scalar]:
 
 
 def _present(path: Path) -> Path:
-    """The path itself. Raises InputError, saying what lies beside it, where there is no such file."""
+    """The path itself. Raises InputError, which lists the folder's files, where there is no such file."""
     if not path.is_file():
         others = sorted(other.name for other in path.parent.glob("*.nii*"))
         raise InputError(
@@ -163,7 +163,7 @@ def _present(path: Path) -> Path:
 
 
 def check_same_grid(first: Path, like: nib.Nifti1Image, path: Path, image: nib.Nifti1Image) -> None:
-    """Raises InputError where an image's voxels are not those of the first one."""
+    """Raises InputError where an image differs from the first one in shape or affine."""
     if image.shape[:3] != like.shape[:3]:
         raise InputError(f"{path} must have the shape of {first.name}, {like.shape}, got {image.shape}")
     if not np.allclose(image.affine, like.affine, atol=1e-3):
@@ -174,10 +174,10 @@ def check_same_grid(first: Path, like: nib.Nifti1Image, path: Path, image: nib.N
 
 
 def read_labels(files: CaseFiles, first: Path, like: nib.Nifti1Image) -> NDArray[np.uint8]:
-    """The segmentation ``[X, Y, Z]``, also of a floating-point file that holds whole numbers.
+    """The segmentation ``[X, Y, Z]``; its file may hold integers or floats that are whole numbers.
 
     Raises:
-        InputError: where it is missing, damaged, on another grid, not named, or holds values outside its scheme.
+        InputError: where it is missing, damaged, on another grid, of unknown scheme, or has values outside the scheme.
     """
     if files.label is None:
         raise InputError(f"{files.name} must have a segmentation, but none is named")

@@ -1,4 +1,4 @@
-"""Everything that is wrong, or worth knowing, about a data set, found before any training."""
+"""Check of a data set before training: errors, and what is unusual."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Problem:
 
     Attributes:
         case: name of the case.
-        fatal: whether the case cannot be used as it is; else it is worth knowing only.
-        message: what, and what to do.
+        fatal: whether the case cannot be used; otherwise the finding is a note.
+        message: the finding, and what to do about it.
     """
 
     case: str
@@ -37,7 +37,7 @@ class Problem:
 
 
 def check_data(cases: Sequence[CaseFiles], on_case: Callable[[str], None]) -> list[Problem]:
-    """All problems of all cases, one case in memory at a time. ``on_case`` is called for each."""
+    """All findings of all cases, with one case in memory at a time. ``on_case`` is called with each case's name."""
     problems: list[Problem] = []
     first: tuple[str, tuple[int, ...], tuple[float, ...]] | None = None
     for files in cases:
@@ -54,7 +54,7 @@ def check_data(cases: Sequence[CaseFiles], on_case: Callable[[str], None]) -> li
 
 
 def text(cases: int, problems: Sequence[Problem]) -> str:
-    """The problems as lines, and what they come to."""
+    """One line for each finding, and a summary."""
     width = max((len(problem.case) for problem in problems), default=0)
     lines = [
         f"{problem.case:<{width}}  {'error' if problem.fatal else 'note '}  {problem.message}" for problem in problems
@@ -111,7 +111,7 @@ def _unlike(
     grid: tuple[tuple[int, ...], tuple[float, ...]],
     first: tuple[str, tuple[int, ...], tuple[float, ...]],
 ) -> list[Problem]:
-    """A case whose slices differ from the first one's in size or in millimetres."""
+    """A finding where a case's slices differ from those of the first case in pixels or millimetres."""
     (height, width), (mm_y, mm_x) = grid[0][1::-1], grid[1][1::-1]
     (first_height, first_width), (first_y, first_x) = first[1][1::-1], first[2][1::-1]
     if (height, width) == (first_height, first_width) and np.allclose((mm_y, mm_x), (first_y, first_x), rtol=0.01):

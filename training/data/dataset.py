@@ -25,7 +25,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class SliceEntry:
-    """One slice: its case, its position in it, and whether it holds any of the target."""
+    """One slice: its case, its index among the case's cached slices, and whether it shows the target."""
 
     case: CachedCase
     position: int
@@ -33,12 +33,12 @@ class SliceEntry:
 
 
 class SliceDataset(Dataset[Batch]):
-    """Batches of slices, by lists of (slice, view)."""
+    """Slices of all cases. An item is a whole batch, indexed by a list of (slice, view) pairs."""
 
     def __init__(self, entries: Sequence[SliceEntry], target: str) -> None:
         self.entries = entries
         cases = {entry.case.name: entry.case for entry in entries}
-        self._members = {name: _members(case, target) for name, case in cases.items()}
+        self._lookups = {name: _target_lookup(case, target) for name, case in cases.items()}
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -52,22 +52,22 @@ class SliceDataset(Dataset[Batch]):
         return torch.from_numpy(images), torch.from_numpy(labels[:, None]), views
 
     def _mask(self, entry: SliceEntry) -> NDArray[np.uint8]:
-        mask: NDArray[np.uint8] = np.take(self._members[entry.case.name], entry.case.labels[entry.position])
+        mask: NDArray[np.uint8] = np.take(self._lookups[entry.case.name], entry.case.labels[entry.position])
         return mask
 
 
-def _members(case: CachedCase, target: str) -> NDArray[np.uint8]:
-    """For each of the 256 label values, whether it belongs to the target: looked up, ten times faster than compared."""
+def _target_lookup(case: CachedCase, target: str) -> NDArray[np.uint8]:
+    """Lookup table ``[256]``: whether a label value belongs to the target. Ten times faster than comparing."""
     return case.scheme.mask(np.arange(256, dtype=np.uint8), target).astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """The slices of every case (those that show brain), and what all cases have in common.
+    """The slices with brain of every case, and the size that all slices share.
 
     Attributes:
-        cases: by name.
-        entries: by case name.
+        cases: by case name.
+        entries: slices by case name.
         size: (H, W) of every slice.
         field: height and width of every slice, in mm.
     """
@@ -78,10 +78,10 @@ class Cohort:
     field: tuple[float, float]
 
     def split(self, held_out: int, seed: int) -> tuple[list[str], list[str]]:
-        """Case names for training and for validation, drawn by the seed, the target on both sides.
+        """Names of training and of validation cases, drawn at random; both groups have cases with the target.
 
         Raises:
-            InputError: where too few cases hold any of the target.
+            InputError: where fewer than two cases have the target.
         """
         names = sorted(self.entries)
         random.Random(seed).shuffle(names)
@@ -95,14 +95,14 @@ class Cohort:
         return [name for name in names if name not in validation], validation
 
     def roles(self, split: Split) -> tuple[list[str], list[str]]:
-        """The same as a split names them. Raises InputError where a side holds none of the target."""
+        """The same, from a split. Raises InputError where the cases of a role do not have the target."""
         for role, names in (("train", split.train), ("validation", split.validation)):
             if not any(entry.positive for name in names for entry in self.entries[name]):
                 raise InputError(f"the {role} cases of the split must hold some of the target, but hold none")
         return list(split.train), list(split.validation)
 
     def digest(self, names: Sequence[str]) -> str:
-        """SHA-256 of the arrays of the named cases, in hexadecimal, whatever order they are named in."""
+        """SHA-256 of the arrays of the named cases, in hexadecimal; their order does not matter."""
         lines = [f"{name} {self.cases[name].digest}\n" for name in sorted(names)]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -110,7 +110,7 @@ class Cohort:
 def cache_cohort(
     cases: Sequence[CaseFiles], modalities: Sequence[str], target: str, cache: Path, on_case: Callable[[str], None]
 ) -> Cohort:
-    """Every case's brain slices, from the cache or read and put there. ``on_case`` is called for each.
+    """The slices of every case, through the cache. ``on_case`` is called with each case's name.
 
     Raises:
         InputError: for a case that does not load, one whose slices differ from another's in size or field, or an
@@ -125,7 +125,7 @@ def cache_cohort(
                 f"{case.name} must have slices like {first.name}, {first.size} pixels over {first.field} mm, "
                 f"got {case.size} over {case.field}"
             )
-        _members(case, target)
+        _target_lookup(case, target)
         found[case.name] = case
         on_case(case.name)
     ordered = {files.name: found[files.name] for files in cases}
@@ -135,14 +135,14 @@ def cache_cohort(
 
 
 def _entries(case: CachedCase, target: str) -> list[SliceEntry]:
-    members = _members(case, target)
-    return [SliceEntry(case, position, bool(members[values].any())) for position, values in enumerate(case.values)]
+    lookup = _target_lookup(case, target)
+    return [SliceEntry(case, position, bool(lookup[values].any())) for position, values in enumerate(case.values)]
 
 
 def make_loader(
     entries: list[SliceEntry], target: str, sampler: Sampler[list[tuple[int, int]]], hardware: Hardware
 ) -> DataLoader[Batch]:
-    """Batches of slices as the sampler lists them."""
+    """Batches of slices, in the sampler's order."""
     workers = hardware.workers
     return DataLoader(
         SliceDataset(entries, target),
@@ -150,7 +150,7 @@ def make_loader(
         sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
-        # Forked workers share the mapped arrays; others would be sent copies.
+        # Forked workers share the memory-mapped arrays; spawned ones would get copies.
         multiprocessing_context="fork" if workers > 0 else None,
         pin_memory=torch.cuda.is_available(),
     )

@@ -1,4 +1,4 @@
-"""What the numbers of a label map mean: named schemes, and the targets that they make up."""
+"""The meaning of label values: published schemes, and the targets that are made up of labels."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class LabelScheme:
     """The meaning of label values.
 
     Attributes:
-        name: what it is called in options and reports.
-        known: all values that a map may hold beside 0.
-        targets: for each target the values that make it up.
-        paint: for each target, in this order, the value that it gives a merged label map; empty where none is made.
+        name: in options and messages.
+        known: all values that a label map may have besides 0.
+        targets: the label values of each target.
+        paint: for a merged label map, the value of each target in the order of painting; empty where none can be made.
     """
 
     name: str
@@ -35,7 +35,7 @@ class LabelScheme:
     paint: Mapping[str, int]
 
     def mask(self, labels: NDArray[np.uint8], target: str) -> NDArray[np.bool_]:
-        """Where the labels belong to a target, any shape. Raises InputError for an unknown target."""
+        """Mask of a target, in the shape of the labels. Raises InputError for an unknown target."""
         if target not in self.targets:
             raise InputError(f"target must be one of {', '.join(self.targets)} ({self.name}), got {target!r}")
         return np.isin(labels, self.targets[target])
@@ -52,7 +52,7 @@ def glioma_scheme(name: str, values: Mapping[int, str]) -> LabelScheme:
 
 
 def own_scheme(targets: Mapping[str, tuple[int, ...]]) -> LabelScheme:
-    """A study's own targets, each with its label values."""
+    """A custom scheme: targets with their label values."""
     known = tuple(sorted({value for values in targets.values() for value in values}))
     return LabelScheme("own targets", known, dict(targets), {})
 
@@ -76,7 +76,7 @@ def scheme_named(name: str) -> LabelScheme:
 
 
 def unclear(where: object) -> InputError:
-    """What to say where nothing tells the scheme."""
+    """The error for labels of unknown scheme."""
     return InputError(
         f"the labels of {where} must be named, since their values do not tell: 4 is enhancing tumour in brats2020 and "
         f"a resection cavity in brats2024, and 1 and 2 swap in nnunet and msd; pass one of {', '.join(SCHEMES)}"
@@ -84,7 +84,7 @@ def unclear(where: object) -> InputError:
 
 
 def scheme_of_names(names: Mapping[int, str]) -> LabelScheme | None:
-    """The published scheme that the words for each label value tell (those of nnU-Net's dataset.json), else None."""
+    """The published scheme with these names of label values (as in nnU-Net's dataset.json), or None."""
     tissues = {value: _tissue(name) for value, name in names.items() if value != 0}
     for name, values in _VALUES.items():
         if values == tissues:

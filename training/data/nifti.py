@@ -1,4 +1,4 @@
-"""NIfTI volumes, in axes that run to the left, to the back and up (LPS)."""
+"""NIfTI volumes in LPS axes: x to the left, y to the back (posterior), z up (superior)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spuproj.training.runtime.files import InputError, atomic_write
 
 
 def load_nifti(path: Path) -> nib.Nifti1Image:
-    """A NIfTI image, data not yet read. Raises InputError where the file is missing or is no NIfTI."""
+    """Opens a NIfTI image; voxels are read later. Raises InputError where the file is missing or not NIfTI."""
     if not path.is_file():
         raise InputError(f"{path} must be a NIfTI file, but there is no such file")
     try:
@@ -41,13 +41,13 @@ def read_volume(image: nib.Nifti1Image, path: Path) -> NDArray[np.float32]:
 
 
 def to_lps(voxels: NDArray[np.float32], image: nib.Nifti1Image) -> NDArray[np.float32]:
-    """Voxels ``[X, Y, Z]`` of ``image`` turned so that the axes run to the left, to the back and up."""
+    """Reorients voxels ``[X, Y, Z]`` of ``image`` to LPS axes, by flips and transposes."""
     turned: NDArray[np.float32] = nib.apply_orientation(voxels, _to_lps_orientation(image))
     return turned
 
 
 def from_lps(voxels: NDArray[np.generic], image: nib.Nifti1Image) -> NDArray[np.generic]:
-    """The inverse of ``to_lps``: voxels in the axes of ``image`` again."""
+    """Inverse of ``to_lps``: back to the axes of ``image``."""
     back = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("LPS"), nib.io_orientation(image.affine))
     turned: NDArray[np.generic] = nib.apply_orientation(voxels, back)
     return turned
@@ -60,7 +60,7 @@ def _to_lps_orientation(image: nib.Nifti1Image) -> NDArray[np.float64]:
 
 
 def lps_spacing(image: nib.Nifti1Image) -> tuple[float, float, float]:
-    """Voxel size in mm along the axes that ``to_lps`` makes."""
+    """Voxel size (x, y, z) in mm, in LPS axes."""
     axes = nib.io_orientation(image.affine)[:, 0].astype(int)
     sizes = nib.affines.voxel_sizes(image.affine)
     x, y, z = (float(sizes[np.flatnonzero(axes == axis)[0]]) for axis in range(3))

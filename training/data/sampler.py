@@ -1,4 +1,4 @@
-"""Which slices a training step sees, and through which views."""
+"""Samplers: which slices a step sees, and through which views."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Batch = list[tuple[int, int]]
 
 
 class BalancedSampler(Sampler[Batch]):
-    """Batches of (slice, view): as many slices with the target as without, every view as often as any other.
+    """Random batches of (slice, view): on average half of the slices show the target; all views are equally frequent.
 
-    What is drawn depends on the seed and the epoch alone, so that an interrupted training goes on as it would have, and
-    several processes share each batch: every one takes its part.
+    Batches depend on the seed and the epoch alone, so that a resumed training sees what it would have seen. Several
+    processes share each batch.
 
     Args:
-        positive: of each slice, whether it shows the target.
-        views: how many views there are to draw from.
-        batch_size: slices per step, of all processes together.
-        seed: of the draws.
+        positive: for each slice, whether it shows the target.
+        views: number of views.
+        batch_size: slices per step, over all processes.
+        seed: of the random numbers.
     """
 
     def __init__(self, positive: Sequence[bool], views: int, batch_size: int, seed: int) -> None:
@@ -30,11 +30,11 @@ class BalancedSampler(Sampler[Batch]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch whose batches come next."""
+        """Sets the epoch of the next batches."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Steps of an epoch: about as many slices as twice those with the target, at least one batch."""
+        """Steps per epoch: twice as many slices as show the target, at least one batch."""
         return max(2 * sum(self.positive) // self.batch_size, 1)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -53,11 +53,11 @@ class BalancedSampler(Sampler[Batch]):
 
 
 class ShardedSampler(Sampler[Batch]):
-    """Each slice once, in batches; every process takes its part. What view is named with a slice has no meaning.
+    """Every slice once, in batches, shared among processes. The view is always 0, for validation uses all views.
 
     Args:
-        slices: how many there are.
-        batch_size: slices at a time, of each process.
+        slices: number of slices.
+        batch_size: slices per batch and process.
     """
 
     def __init__(self, slices: int, batch_size: int) -> None:

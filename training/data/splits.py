@@ -1,4 +1,4 @@
-"""Who trains, who validates and who tests: seeded, by patient, and kept in a file."""
+"""Splits of a data set into training, validation and test cases, by patient, in a JSON file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.runtime.files import InputError, refuse_overwrite, write_json
 
-# BraTS-GLI-00008-103 is the third time that patient 00008 came.
+# BraTS-GLI-00008-103 is a follow-up scan of patient 00008.
 _VISIT = re.compile(r"^(BraTS-[A-Za-z]+-\d+)-\d{3}$")
 
 
 @dataclass(frozen=True)
 class Split:
-    """Names of cases; no patient is in two of them."""
+    """Names of cases by role; a patient has one role."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -26,16 +26,16 @@ class Split:
 
 
 def patient_of(case: CaseFiles) -> str:
-    """The patient of a case: what the data says, or the name without the visit that BraTS appends."""
+    """The patient of a case: as the data set says, or else the case's name without the number of the visit (BraTS)."""
     found = _VISIT.match(case.name)
     return case.patient or (found[1] if found else case.name)
 
 
 def fixed_split(cases: Sequence[CaseFiles], validation: int, test: int, seed: int) -> Split:
-    """One split with so many patients for validation and for the test.
+    """One random split with given numbers of validation and test patients.
 
     Raises:
-        InputError: where no patient is left to train on, or one of the numbers is below 1.
+        InputError: where a number is below 1 or no patient is left for training.
     """
     patients = _shuffled(cases, seed)
     if validation < 1 or test < 1 or validation + test >= len(patients):
@@ -47,10 +47,10 @@ def fixed_split(cases: Sequence[CaseFiles], validation: int, test: int, seed: in
 
 
 def folds(cases: Sequence[CaseFiles], count: int, seed: int) -> list[Split]:
-    """Cross-validation: each patient is tested once; an eighth of the others, at least one, validates.
+    """Cross-validation: every patient is in one fold's test set; an eighth of the others, at least one, validates.
 
     Raises:
-        InputError: for fewer than two folds, or too few patients for one in each role of every fold.
+        InputError: for fewer than two folds, or too few patients.
     """
     patients = _shuffled(cases, seed)
     if not 2 <= count <= len(patients) or len(patients) < 3:
@@ -95,7 +95,7 @@ def read_split(path: Path, fold: int = 0) -> Split:
     """One split of a file.
 
     Raises:
-        InputError: where the file holds no splits, not so many, or a case in two roles.
+        InputError: where the file is not one of splits, does not have this fold, or a case has two roles.
     """
     try:
         entries = json.loads(path.read_text())["splits"]
@@ -114,7 +114,7 @@ def read_split(path: Path, fold: int = 0) -> Split:
 
 
 def chosen(cases: Sequence[CaseFiles], names: Sequence[str]) -> list[CaseFiles]:
-    """The cases of these names. Raises InputError where one is not there."""
+    """The cases of these names. Raises InputError where the data set lacks one."""
     known = {case.name: case for case in cases}
     missing = [name for name in names if name not in known]
     if missing:

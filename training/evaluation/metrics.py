@@ -1,4 +1,4 @@
-"""How good one case's segmentation of one target is, and what its uncertainty is worth."""
+"""Metrics of one target of one case: segmentation, calibration and uncertainty."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Maps:
-    """One target of one case, arrays of one shape.
+    """Input of the metrics, for one target of one case: arrays of one shape.
 
     Attributes:
-        truth: the target.
-        segmentation: what was found.
+        truth: ground truth mask.
+        segmentation: predicted mask.
         probability: in [0, 1].
         percent: uncertainty in [0, 100].
-        brain: where anything is asked.
+        brain: mask of the voxels that count.
         spacing: size of a voxel along each axis, in mm.
     """
 
@@ -50,7 +50,7 @@ class Maps:
 
 @dataclass(frozen=True)
 class Metrics:
-    """The numbers of one target of one case; see ``measure``."""
+    """All metrics of one target of one case; see ``measure``."""
 
     dice: float
     sensitivity: float
@@ -72,13 +72,13 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Curves:
-    """What is drawn of one target of one case.
+    """Data for the plots of one target of one case.
 
     Attributes:
         qu_brats: the score's curves.
         voxels: ``[BINS]``, voxels of the brain in each bin of probability.
         predicted: ``[BINS]``, sum of their probabilities.
-        positive: ``[BINS]``, how many of them are target.
+        positive: ``[BINS]``, number of target voxels among them.
     """
 
     qu_brats: QuBrats
@@ -106,13 +106,14 @@ class ErrorUncertainty:
 
 
 def measure(maps: Maps, empty: str = "brats") -> tuple[Metrics, Curves]:
-    """All measures of one target of one case.
+    """All metrics of one target of one case.
 
-    Dice, sensitivity and the distance are of the whole volume; all else is of the brain. ``score`` and its areas are
-    those of QU-BraTS, ``baseline`` the score of a map of zeros, (Dice + 2) / 3. ``auroc`` and ``average_precision``
-    take the uncertainty as a detector of wrong voxels (NaN where all are right or all wrong), ``aurc`` is the area
-    under the risk-coverage curve (Geifman and El-Yaniv 2017), ``ece`` the expected calibration error of the probability
-    (Naeini et al. 2015), ``error_dice`` the Dice of the uncertainty, as a weight from 0 to 1, with the wrong voxels.
+    Dice, sensitivity and HD95 are of the whole volume, all others of the brain. ``score`` and its areas are those of
+    QU-BraTS; ``baseline`` is the score of an uncertainty of zero everywhere, (Dice + 2) / 3. ``auroc`` and
+    ``average_precision`` are those of the uncertainty as a detector of wrong voxels (NaN where all are right or all
+    wrong). ``aurc`` is the area under the risk-coverage curve (Geifman and El-Yaniv 2017), ``ece`` the expected
+    calibration error of the probability (Naeini et al. 2015), and ``error_dice`` the soft Dice of the uncertainty, in
+    [0, 1], with the wrong voxels.
 
     Args:
         maps: of the target.
@@ -154,7 +155,7 @@ def _share(part: int, whole: int) -> float:
 
 
 def dice(truth: Mask, found: Mask, empty: str = "brats") -> float:
-    """The Dice coefficient of two masks of one shape (Dice 1945); both empty is 1, or NaN, by convention."""
+    """Dice coefficient of two masks of one shape (Dice 1945). Where both are empty: 1, or NaN by convention."""
     total = int(truth.sum()) + int(found.sum())
     if total == 0:
         return 1.0 if empty == "brats" else math.nan
@@ -162,14 +163,14 @@ def dice(truth: Mask, found: Mask, empty: str = "brats") -> float:
 
 
 def sensitivity(truth: Mask, found: Mask, empty: str = "brats") -> float:
-    """The share of the truth that was found; without truth 1 where nothing was found, else 0; or NaN, by convention."""
+    """True positive rate. Where the truth is empty: 1 for an empty prediction, else 0; or NaN by convention."""
     if not truth.any():
         return math.nan if empty == "nan" else float(not found.any())
     return _share((truth & found).sum(), truth.sum())
 
 
 def hd95(maps: Maps, empty: str = "brats") -> float:
-    """95th percentile of the distances between the surfaces, in mm (MONAI); of an empty mask by convention."""
+    """95th percentile of the Hausdorff distance in mm (MONAI); for empty masks see ``EMPTY``."""
     if not (maps.truth.any() and maps.segmentation.any()):
         if empty == "nan":
             return math.nan
@@ -177,7 +178,7 @@ def hd95(maps: Maps, empty: str = "brats") -> float:
         return 0.0 if both else math.hypot(*(n * mm for n, mm in zip(maps.truth.shape, maps.spacing, strict=True)))
     found, truth = (torch.from_numpy(mask)[None, None].float() for mask in (maps.segmentation, maps.truth))
     with warnings.catch_warnings():
-        # MONAI warns of an argument that it passes to itself.
+        # MONAI itself triggers this warning.
         warnings.simplefilter("ignore", FutureWarning)
         distance = compute_hausdorff_distance(
             found, truth, include_background=True, percentile=95, spacing=list(maps.spacing)
@@ -188,7 +189,7 @@ def hd95(maps: Maps, empty: str = "brats") -> float:
 def _detection(percent: Values, wrong: Mask) -> dict[str, float]:
     if wrong.all() or not wrong.any():
         return {"auroc": math.nan, "average_precision": math.nan}
-    # torchmetrics takes what lies in [0, 1] as it is.
+    # torchmetrics applies a sigmoid to values outside [0, 1].
     detector, target = torch.from_numpy(percent / 100), torch.from_numpy(wrong).int()
     return {
         "auroc": float(binary_auroc(detector, target)),
@@ -197,7 +198,10 @@ def _detection(percent: Values, wrong: Mask) -> dict[str, float]:
 
 
 def aurc(uncertainty: Values, wrong: Mask) -> float:
-    """Mean share of wrong voxels among the k most certain ones, over all k; among equals, wrong ones lie evenly."""
+    """Area under the risk-coverage curve: error rate among the k most certain voxels, averaged over k.
+
+    Wrong voxels are spread evenly among voxels of equal uncertainty.
+    """
     order = np.argsort(uncertainty, kind="stable")
     ordered = uncertainty[order]
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) + 1

@@ -18,7 +18,7 @@ _BOXED = {"dice": "Dice", "score": "QU-BraTS score"}
 
 
 def filtering_curves(rows: Sequence[CaseResult], options: EvaluationOptions) -> bytes:
-    """PNG: for each target the three curves of the score over the threshold, mean over patients, by method."""
+    """PNG: for each target the three curves of the score over the threshold, averaged over patients, by method."""
 
     def draw(axes: Axes, target: str, kind: str) -> None:
         for colour, method in _coloured(rows):
@@ -55,7 +55,7 @@ def box_plots(rows: Sequence[CaseResult]) -> bytes:
 
 
 def reliability_diagram(rows: Sequence[CaseResult]) -> bytes:
-    """PNG: for each target how often voxels of a predicted probability are target, all patients together, by method."""
+    """PNG: for each target the observed frequency over the predicted probability, all patients pooled, by method."""
 
     def draw(axes: Axes, target: str, _: str) -> None:
         axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1)

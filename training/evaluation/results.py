@@ -1,4 +1,4 @@
-"""What an evaluation measured, case by case."""
+"""Results of an evaluation, case by case."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spuproj.uncertainty import SCALINGS
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One target of one patient, as one method segmented it."""
+    """Metrics of one method for one target of one case."""
 
     method: str
     target: str
@@ -23,7 +23,7 @@ class CaseResult:
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """How uncertainty was scaled and empty masks were counted; part of every table."""
+    """Scaling of uncertainty and convention for empty masks; noted in every table."""
 
     scaling: str
     empty: str
@@ -34,15 +34,15 @@ class EvaluationOptions:
 
     @property
     def text(self) -> str:
-        """In words."""
+        """For captions."""
         return f"uncertainty scaled by {self.scaling} ({SCALINGS[self.scaling]}), empty masks by {self.empty}"
 
 
 def targets_of(rows: Sequence[CaseResult]) -> list[str]:
-    """In the order of their first rows."""
+    """Targets, in order of appearance."""
     return list(dict.fromkeys(row.target for row in rows))
 
 
 def methods_of(rows: Sequence[CaseResult]) -> list[str]:
-    """In the order of their first rows."""
+    """Methods, in order of appearance."""
     return list(dict.fromkeys(row.method for row in rows))

@@ -48,13 +48,13 @@ def _differences(rows: Sequence[CaseResult], target: str, measure: str) -> list[
 
 
 def _correlation(rows: Sequence[CaseResult], target: str, method: str) -> float:
-    """Of the patients' mean uncertainty with their Dice: -1 where uncertainty tells which patients went wrong."""
+    """Rank correlation of mean uncertainty and Dice over patients; -1 if uncertainty ranks patients by failure."""
     uncertainty, dice = (_values(rows, target, method, name) for name in ("mean_uncertainty", "dice"))
     return rank_correlation(list(uncertainty.values()), list(dice.values()))
 
 
 def _pairs(rows: Sequence[CaseResult]) -> list[tuple[str, str]]:
-    """Targets with their methods."""
+    """Pairs (target, method) that have results."""
     found = {(row.target, row.method) for row in rows}
     return [pair for pair in product(targets_of(rows), methods_of(rows)) if pair in found]
 
@@ -78,7 +78,7 @@ def _with_interval(summary: Summary) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits."""
+    """With three significant digits."""
     return f"{value:#.3g}".removesuffix(".")
 
 

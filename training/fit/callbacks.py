@@ -1,4 +1,4 @@
-"""What happens beside a training: the learning curve, the progress bar and the last checkpoint."""
+"""Callbacks of a training: learning curve, progress bar and last checkpoint."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from spuproj.training.runtime.progress import draws_bars, make_progress, print_s
 
 
 class LearningCurve(pl.Callback):
-    """What a training came to, epoch by epoch, of all processes together; a resumed one goes on with what was kept.
+    """Loss, Dice and time by epoch, over all processes. Part of the checkpoint, so a resumed training continues it.
 
     Attributes:
         loss: mean over the steps of each epoch.
-        dice: of each validation, with its epoch, counted from 1.
-        seconds: that all steps took, without validation.
-        steps: how many these were.
+        dice: (epoch, Dice) of each validation; epochs count from 1.
+        seconds: total time of the training steps.
+        steps: their number.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class TrainingProgressBar(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self.progress.advance(self.task)
-        # To read a metric is to wait for the GPU. The trainer has the attribute, but not in its types.
+        # Reading a metric synchronises with the GPU. The trainer has this attribute, though not in its types.
         if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         self.progress.update(self.task, note=_state_of(trainer))
@@ -102,7 +102,7 @@ def _state_of(trainer: pl.Trainer) -> str:
 
 
 class LastCheckpoint(pl.Callback):
-    """Keeps the state of a training after every epoch, the last one only, and has the draws go on where it ends."""
+    """Saves a checkpoint after every epoch, replacing the one before, and sets the sampler's epoch on resume."""
 
     def __init__(self, run: Path, draws: BalancedSampler) -> None:
         self.path, self.draws = run / CHECKPOINT, draws
@@ -114,5 +114,5 @@ class LastCheckpoint(pl.Callback):
             os.replace(new, self.path)
 
     def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        # Workers begin to load batches before pytorch-lightning says which epoch it is.
+        # Loader workers start before pytorch-lightning sets the epoch.
         self.draws.set_epoch(checkpoint["epoch"] + 1)

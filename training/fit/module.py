@@ -1,4 +1,4 @@
-"""The network in training, as a Lightning module."""
+"""The LightningModule of the U-Net: loss, validation and optimiser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spuproj.training.runtime.execution import Hardware, all_reduce_sum
 
 
 class Segmenter(pl.LightningModule):
-    """A U-Net that sees each slice through one view per step, and in validation through all of them."""
+    """A U-Net trained on one view of each slice per step, and validated on all views."""
 
     def __init__(self, config: ModelConfig, size: tuple[int, int], total_steps: int, hardware: Hardware) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Segmenter(pl.LightningModule):
         self.overlap = torch.zeros(2)
 
     def look(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What the network sees of a batch, ``[B, C, h, w]`` as it takes it, and the target there, uint8."""
+        """Projects a batch: the network's input ``[B, C, h, w]``, and the target mask in the same views, uint8."""
         image, label, seen = batch
         views, hardware = self.views.pick(seen), self.hardware
         view = views.project(image, out_dtype=hardware.dtype, memory_format=hardware.memory_format)
@@ -40,7 +40,7 @@ class Segmenter(pl.LightningModule):
         return view.squeeze(1), target.squeeze(1)
 
     def learn(self, view: Tensor, target: Tensor) -> Tensor:
-        """The loss, in float32."""
+        """The loss (Dice and cross-entropy), in float32."""
         loss: Tensor = self.loss(self.network(view).float(), target)
         return loss
 

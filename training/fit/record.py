@@ -1,4 +1,4 @@
-"""What a training leaves beside the model: what it learnt from, with which versions and on what, and how it went."""
+"""The record of a training: data, versions, hardware, learning curve."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from spuproj.training.runtime.execution import Hardware
 from spuproj.training.runtime.files import write_json
 
 
-def data_facts(cohort: Cohort, training: list[str], validation: list[str]) -> dict[str, Any]:
+def data_record(cohort: Cohort, training: list[str], validation: list[str]) -> dict[str, Any]:
     """The names of the cases in each role, and the SHA-256 of their slices."""
     roles = {"train": training, "validation": validation}
     return {role: {"cases": sorted(names), "sha256": cohort.digest(names)} for role, names in roles.items()}
 
 
-def machine_facts(hardware: Hardware) -> dict[str, Any]:
-    """Versions, the options of the hardware, and the kind of device."""
+def environment_record(hardware: Hardware) -> dict[str, Any]:
+    """Versions of packages, execution settings and the device's name."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     versions = {
         "spuproj": __version__,
@@ -39,8 +39,8 @@ def machine_facts(hardware: Hardware) -> dict[str, Any]:
     return {"versions": versions, "hardware": {**asdict(hardware), "device": device}}
 
 
-def course_facts(curve: LearningCurve, batch_size: int) -> dict[str, Any]:
-    """The last loss and Dice, both epoch by epoch, and the time that the steps took."""
+def curve_record(curve: LearningCurve, batch_size: int) -> dict[str, Any]:
+    """Final loss and Dice, the learning curve, and the speed."""
     return {
         "metrics": {"loss": curve.loss[-1], "dice": curve.dice[-1][1] if curve.dice else None},
         "loss": curve.loss,
@@ -50,6 +50,6 @@ def course_facts(curve: LearningCurve, batch_size: int) -> dict[str, Any]:
     }
 
 
-def write_record(run: Path, facts: Mapping[str, Any]) -> None:
+def write_record(run: Path, record: Mapping[str, Any]) -> None:
     """Writes ``training.json`` of a run."""
-    write_json(run / RECORD, facts)
+    write_json(run / RECORD, record)

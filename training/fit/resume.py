@@ -1,4 +1,4 @@
-"""Going on with a training that was stopped: its state on disk, and whether it is still the same training."""
+"""Resuming a training: its files, and whether it is still the same training."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from spuproj.training.runtime.files import InputError
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 
 
-def stopped(run: Path) -> bool:
+def can_resume(run: Path) -> bool:
     """Whether the folder holds a training that can be resumed."""
     return (run / CHECKPOINT).is_file() and (run / CONFIG).is_file() and (run / RECORD).is_file()
 
 
-def clear(run: Path) -> None:
-    """Removes what an earlier training left, its weights first: a folder with weights is a whole run."""
+def remove_previous_run(run: Path) -> None:
+    """Removes an earlier run. Weights go first, because a folder with weights is a complete run."""
     (run / WEIGHTS).unlink(missing_ok=True)
     for older in (CHECKPOINT.parent, "logs"):
         shutil.rmtree(run / older, ignore_errors=True)
 
 
-def readable(checkpoint: Path) -> Path:
-    """The path itself. Raises InputError where it is damaged, or holds more than tensors and plain values."""
+def checked_checkpoint(checkpoint: Path) -> Path:
+    """The path itself. Raises InputError for a checkpoint that is damaged or needs arbitrary unpickling."""
     try:
         torch.load(checkpoint, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -43,12 +43,12 @@ def readable(checkpoint: Path) -> Path:
     return checkpoint
 
 
-def refuse_another(path: Path, wanted: Mapping[str, Any]) -> None:
-    """Raises InputError where the training that wrote the JSON file is not the one that is wanted.
+def require_same_training(path: Path, wanted: Mapping[str, Any]) -> None:
+    """Raises InputError where the values in a JSON file of the training to resume are not those of this training.
 
     Args:
-        path: of the file.
-        wanted: those of its values that must be the same, as JSON holds them.
+        path: of the JSON file.
+        wanted: the values that must be equal.
     """
     try:
         found = json.loads(path.read_text())
@@ -62,7 +62,7 @@ def refuse_another(path: Path, wanted: Mapping[str, Any]) -> None:
 
 
 def _differences(found: Any, wanted: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The name, the old and the new value of each that differs."""
+    """Name, old and new value of each difference."""
     if not (isinstance(found, dict) and isinstance(wanted, dict)):
         if found != wanted:
             yield name, found, wanted

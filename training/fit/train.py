@@ -8,6 +8,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,18 @@ from spuproj.training.data.sampler import BalancedSampler, ShardedSampler
 from spuproj.training.data.splits import Split, chosen, read_split
 from spuproj.training.fit.callbacks import LastCheckpoint, LearningCurve, training_progress
 from spuproj.training.fit.module import Segmenter
-from spuproj.training.fit.record import course_facts, data_facts, machine_facts, write_record
-from spuproj.training.fit.resume import CHECKPOINT, clear, readable, refuse_another, stopped
-from spuproj.training.models.config import ModelConfig, config_values, make_views
-from spuproj.training.models.method import Method, load_method, values_of
+from spuproj.training.fit.record import curve_record, data_record, environment_record, write_record
+from spuproj.training.fit.resume import (
+    CHECKPOINT,
+    can_resume,
+    checked_checkpoint,
+    remove_previous_run,
+    require_same_training,
+)
+from spuproj.training.models.config import ModelConfig, make_views
+from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, save_run, write_config
+from spuproj.training.models.settings import plain_errors
 from spuproj.training.runtime.execution import PRECISIONS, Hardware, check_hardware, rank
 from spuproj.training.runtime.files import InputError, refuse_overwrite
 from spuproj.training.runtime.progress import print_status, progress_bar
@@ -54,40 +62,40 @@ def train(
 
     Args:
         data: cases with labels, as ``cases_in`` takes them; all modalities that they have in common are used.
-        target: ET, TC or WT, or one of the data's own.
+        target: ET, TC, WT, or a custom target of the data set.
         out: folder of the run: configuration, weights, record, the last checkpoint and TensorBoard logs.
         method: the views, the network and its training; ``spu`` where None.
-        validation: cases held out to watch the Dice of their slices with the target; one in five where None.
-        split: file of ``spuproj split`` that names the cases instead; those that test are not read.
-        fold: which of its splits.
-        seed: of the split, the weights, the sampling and the views; on one machine it fixes the result.
-        labels: name of the label scheme, where it is not the one that the files tell.
-        force: write over an existing run, or start a stopped one over.
-        resume: go on with a training that was stopped, from the end of its last whole epoch; one that did not get so
-            far starts over, and one that has finished is left as it is.
-        cache: folder that keeps the cases' slices for other trainings; one in ``out``, removed at the end, where None.
-        hardware: what to train on, and how; one device in 32 bits where None.
+        validation: number of validation cases, one in five where None; Dice is of their slices with the target.
+        split: file of ``spuproj split`` that names the cases instead; test cases are not read.
+        fold: index of the split in the file.
+        seed: of the split, weights, sampling and views; it fixes the result on one machine.
+        labels: name of the label scheme, in place of the one that the files imply.
+        force: write over an existing run, or restart an interrupted one.
+        resume: continue an interrupted training after its last complete epoch; without one it starts over. A finished
+            training is left as it is.
+        cache: folder of cached slices, for other trainings to use; where None one in ``out``, removed at the end.
+        hardware: execution settings; one device and float32 where None.
 
     Returns:
         ``out``.
 
     Raises:
         InputError: for data that cannot be used (see ``load_case``), fewer than two cases with the target, an existing
-            or a stopped run, or a resumed one that is not the same training.
-        ValueError: for fewer than two cases, a number of cases to validate that leaves none, ``force`` together with
-            ``resume``, or hardware that does not fit (see ``check_hardware``).
+            or interrupted run, or resuming with other data or options.
+        ValueError: for fewer than two cases, no training or no validation cases, ``force`` with ``resume``, or settings
+            that do not fit the machine (see ``check_hardware``).
     """
     method = load_method("spu") if method is None else method
     hardware = Hardware() if hardware is None else hardware
     check_hardware(hardware, method.batch_size)
-    _refuse_to_lose(out, force, resume)
+    _refuse_overwrite_of_run(out, force, resume)
     cases, roles = _cases(data, labels, split, fold, validation)
     held_out = validation if validation is not None else max(1, len(cases) // 5)
     if roles is None and not 1 <= held_out < len(cases):
         raise ValueError(f"validation must leave cases on both sides of {len(cases)}, got {held_out}")
     modalities = modalities_of(cases)
-    asked = {"target": target, "method": values_of(method), "seed": seed, "modalities": modalities}
-    if resume and _finished(out, asked):
+    asked = {"target": target, "method": asdict(method), "seed": seed, "modalities": modalities}
+    if resume and _is_finished(out, asked):
         print_status(f"{out} has finished: there is nothing to resume")
         return out
     pl.seed_everything(seed, workers=True, verbose=False)
@@ -97,38 +105,39 @@ def train(
         training, validating = cohort.split(held_out, seed) if roles is None else cohort.roles(roles)
         box = _mean_box([cohort.cases[name].box for name in training])
         view_size = _network_size(cohort.size, method)
-        config = ModelConfig(target, cohort.field, view_size, box, method, modalities, seed)
-        facts = {"data": data_facts(cohort, training, validating), **machine_facts(hardware)}
-        checkpoint = _begin(out, config, facts, resume)
+        with plain_errors(ModelConfig):
+            config = ModelConfig(target, cohort.field, view_size, box, method, modalities, seed)
+        record = {"data": data_record(cohort, training, validating), **environment_record(hardware)}
+        checkpoint = _prepare_run(out, config, record, resume)
         network, curve = _fit(config, cohort, training, validating, out, hardware, checkpoint)
         if rank() == 0:
-            write_record(out, {**course_facts(curve, method.batch_size), **facts})
-            save_run(out, config, network, facts["data"]["train"]["sha256"])
+            write_record(out, {**curve_record(curve, method.batch_size), **record})
+            save_run(out, config, network, record["data"]["train"]["sha256"])
     return out
 
 
-def _refuse_to_lose(out: Path, force: bool, resume: bool) -> None:
-    """Raises where a run, or a training that was stopped, would be lost unasked."""
+def _refuse_overwrite_of_run(out: Path, force: bool, resume: bool) -> None:
+    """Raises where an existing or interrupted run would be lost without ``force``."""
     if force and resume:
         raise ValueError("force must be left out where a training is resumed: it starts over")
     refuse_overwrite([out / WEIGHTS], force or resume)
-    if stopped(out) and not force and not resume:
+    if can_resume(out) and not force and not resume:
         raise InputError(
             f"{out} holds a training that has not finished; pass --resume to go on with it, or --force to start over"
         )
 
 
-def _finished(out: Path, asked: dict[str, Any]) -> bool:
-    """Whether the run is whole. Raises InputError, before any data is read, where it was asked for something else."""
+def _is_finished(out: Path, asked: dict[str, Any]) -> bool:
+    """Whether the run is complete. Raises InputError, before data is read, where its options were others."""
     if (out / CONFIG).is_file():
-        refuse_another(out / CONFIG, asked)
+        require_same_training(out / CONFIG, asked)
     return (out / WEIGHTS).exists()
 
 
 def _cases(
     data: Path, labels: str | None, split: Path | None, fold: int, validation: int | None
 ) -> tuple[list[CaseFiles], Split | None]:
-    """The cases to read, and their roles where a split gives them."""
+    """The cases to read, and their roles from the split, if there is one."""
     cases = cases_in(data, labels)
     roles = _roles_given(split, fold, validation)
     return (cases, None) if roles is None else (chosen(cases, [*roles.train, *roles.validation]), roles)
@@ -136,7 +145,7 @@ def _cases(
 
 @contextmanager
 def _cache_folder(out: Path, cache: Path | None) -> Iterator[Path]:
-    """The folder of the cached cases. One of the run's own is removed at the end; a killed training leaves it."""
+    """The cache folder. The run's own one is removed at the end, except by a killed process."""
     out.mkdir(parents=True, exist_ok=True)
     own = out / ".cache"
     try:
@@ -145,18 +154,18 @@ def _cache_folder(out: Path, cache: Path | None) -> Iterator[Path]:
         shutil.rmtree(own, ignore_errors=True)
 
 
-def _begin(out: Path, config: ModelConfig, facts: dict[str, Any], resume: bool) -> Path | None:
-    """The checkpoint to go on from; or None, and the folder is that of a training which begins."""
-    if resume and stopped(out):
-        refuse_another(out / CONFIG, config_values(config))
-        refuse_another(out / RECORD, {"data": facts["data"]})
-        return readable(out / CHECKPOINT)
+def _prepare_run(out: Path, config: ModelConfig, record: dict[str, Any], resume: bool) -> Path | None:
+    """The checkpoint to resume from; or None, after preparing the folder for a new run."""
+    if resume and can_resume(out):
+        require_same_training(out / CONFIG, asdict(config))
+        require_same_training(out / RECORD, {"data": record["data"]})
+        return checked_checkpoint(out / CHECKPOINT)
     if resume:
         print_status(f"{out} has no epoch to resume from: starting from the beginning")
     if rank() == 0:
-        clear(out)
+        remove_previous_run(out)
         write_config(out, config)
-        write_record(out, facts)
+        write_record(out, record)
     return None
 
 
@@ -174,7 +183,7 @@ def _mean_box(boxes: list[tuple[float, float, float, float]]) -> tuple[float, fl
 
 
 def _network_size(size: tuple[int, int], method: Method) -> tuple[int, int]:
-    """The views' size, rounded up to what the U-Net's levels divide."""
+    """The views' size, rounded up to a multiple that the U-Net's levels need."""
     multiple = 2 ** (len(method.channels) - 1)
     height, width = (math.ceil(round(side * method.oversampling) / multiple) * multiple for side in size)
     return height, width
@@ -189,7 +198,7 @@ def _fit(
     hardware: Hardware,
     checkpoint: Path | None,
 ) -> tuple[torch.nn.Module, LearningCurve]:
-    """The network after the last epoch, where the learning rate has run out, and how it got there."""
+    """Trains; returns the network after the last epoch, and the learning curve."""
     method = config.method
     entries = [entry for name in training for entry in cohort.entries[name]]
     positive = [entry for name in validation for entry in cohort.entries[name] if entry.positive]
@@ -225,7 +234,7 @@ def _trainer(config: ModelConfig, out: Path, hardware: Hardware, steps: int, cal
         num_nodes=hardware.nodes,
         precision=PRECISIONS[hardware.precision],
         sync_batchnorm=gpu,
-        # SLURM's signals would have pytorch-lightning keep a state amid an epoch, which cannot be resumed exactly.
+        # On Slurm's signals pytorch-lightning would checkpoint within an epoch, which cannot be resumed exactly.
         plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
         callbacks=callbacks,
         default_root_dir=out,

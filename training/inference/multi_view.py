@@ -1,4 +1,4 @@
-"""The network's maps of a case: every view of every slice, brought back and reduced."""
+"""Inference through views: predictions for every view are brought back to the slice and reduced to maps."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Prediction:
         segmentation: bool, see ``segment``.
         variance: float32 in [0, 1/4], the population variance over views.
         entropy: float32 in nats, from 0 to ln 2.
-        mutual_information: likewise: what of the entropy the views' disagreement explains.
+        mutual_information: float32 in nats, from 0 to ln 2: the part of the entropy that is disagreement between views.
         members: float32 in [0, 1], ``[Z, N, H, W]``, each view's probability, NaN where the view does not show a pixel;
-            None where it was not asked for.
+            None where not requested.
     """
 
     probability: NDArray[np.float32]
@@ -48,7 +48,7 @@ class Prediction:
 def view_probabilities(network: nn.Module, views: Views, image: Tensor, noise: Tensor | None = None) -> Tensor:
     """The network's probability in every view of images ``[B, C, H, W]``: ``[B, N, 1, h, w]``.
 
-    ``noise``, ``[N, C, h, w]``, is added to each stack.
+    ``noise``, ``[N, C, h, w]``, is added to the views of every image.
     """
     stack = views.project(image)
     if noise is not None:
@@ -90,15 +90,15 @@ def predict_case(
     members: bool = False,
     device: torch.device | None = None,
 ) -> Prediction:
-    """A model's maps of a case; slices without brain are left at zero.
+    """A model's maps of a case. Slices without brain are skipped and zero.
 
     Args:
         config, network: of the model.
         case: with the model's modalities, in its order.
-        on_slice: called for each slice.
+        on_slice: called with a note for each slice.
         aggregation: see ``segment``.
-        members: keep each view's probability too, as many times the memory as there are views.
-        device: where to compute; that of ``local_device`` where None.
+        members: also keep each view's probability, which takes N times the memory of a map.
+        device: to compute on; ``local_device()`` where None.
 
     Raises:
         InputError: where the case's field of view is not the one that the model was trained on.
@@ -122,7 +122,7 @@ def predict_case(
                 kept[chosen] += views.unproject(seen)[:, :, 0].cpu().numpy() * case.brain[chosen, None]
             for index in chosen:
                 on_slice(f"slice {index}")
-    # Outside the brain nothing is asked.
+    # Everything outside the brain is set to zero.
     mean, variance, expected = mean * case.brain, variance * case.brain, expected * case.brain
     whole, of_views = torch.from_numpy(mean), torch.from_numpy(expected)
     shared = mutual_information(whole, of_views).numpy()
@@ -131,13 +131,12 @@ def predict_case(
 
 
 def segment(probability: NDArray[np.float32], brain: NDArray[np.bool_], aggregation: str) -> NDArray[np.bool_]:
-    """Where a target is, inside the brain.
+    """Thresholds the mean probability inside the brain.
 
-    ``"mean"`` takes what is more probable than not. ``"otsu"`` takes what lies above the threshold that separates the
-    brain's probabilities best into two classes (Otsu 1979, over 256 bins between the smallest and the largest). It
-    adapts to a model that is too careful or too bold, but it always finds something: also in a patient without the
-    target, the most probable voxels are taken, however improbable they are. Only where all of the brain has one and
-    the same probability nothing is segmented.
+    ``"mean"`` segments voxels with a probability above 1/2. ``"otsu"`` segments voxels above Otsu's threshold of the
+    brain's probabilities (Otsu 1979, 256 bins between the smallest and the largest). That adapts to a model with too
+    low or too high probabilities, but it also segments the most probable voxels of a patient without the target. Where
+    the probability is constant, nothing is segmented.
 
     Args:
         probability: ``[Z, H, W]`` in [0, 1], the mean over views.
@@ -161,6 +160,6 @@ def _check_field(config: ModelConfig, case: Case) -> None:
 
 
 def _no_members(views: Views, depth: int) -> NDArray[np.float32]:
-    """Members ``[Z, N, H, W]`` before any prediction: 0, and NaN where a view does not show a pixel."""
+    """Initial members ``[Z, N, H, W]``: 0, and NaN where a view does not show a pixel."""
     unseen = torch.isnan(views.view_coordinates()[0]).numpy()
     return np.repeat(np.where(unseen, np.float32(np.nan), np.float32(0))[None], depth, axis=0)

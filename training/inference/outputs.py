@@ -1,4 +1,4 @@
-"""The NIfTI files of a predicted case: their names, and what is in them."""
+"""The NIfTI files of a predicted case."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SUBMISSION = {"WT": "unc_whole", "TC": "unc_core", "ET": "unc_enhance"}
 
 
 def map_names(case: str, targets: Sequence[str], scheme: LabelScheme, members: bool) -> list[str]:
-    """The files that ``write_maps`` and, where the targets are all that the scheme paints, ``write_merged`` write."""
+    """Names of the files that ``write_maps`` and, for mergeable targets, ``write_merged`` write."""
     kinds = (*MAPS, "members") if members else MAPS
     endings = [f"_{target}_{kind}" for target in targets for kind in kinds]
     if mergeable(targets, scheme):
@@ -31,7 +31,7 @@ def map_names(case: str, targets: Sequence[str], scheme: LabelScheme, members: b
 
 
 def mergeable(targets: Sequence[str], scheme: LabelScheme) -> bool:
-    """Whether the targets are all that make up a label map of the scheme."""
+    """Whether the targets are exactly those of a merged label map in this scheme."""
     return set(targets) == set(scheme.paint)
 
 
@@ -62,7 +62,7 @@ def write_merged(folder: Path, case: Case, predictions: Mapping[str, Prediction]
 
 
 def merged_labels(predictions: Mapping[str, Prediction], scheme: LabelScheme) -> NDArray[np.uint8]:
-    """The label map ``[Z, H, W]`` of all targets' segmentations in a scheme, the inner ones painted last."""
+    """The label map ``[Z, H, W]`` of all targets' segmentations; inner targets overwrite outer ones."""
     labels = np.zeros(next(iter(predictions.values())).segmentation.shape, dtype=np.uint8)
     for target, label in scheme.paint.items():
         labels[predictions[target].segmentation] = label

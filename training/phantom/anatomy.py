@@ -152,7 +152,7 @@ class Tissues:
 
     @property
     def soft(self) -> NDArray[np.bool_]:
-        """Where the brain is mostly not CSF, so that a tumour may be there."""
+        """Where the brain is less than half CSF, so that a tumour can grow."""
         return self.brain & (self.csf < 0.5)
 
 
@@ -171,7 +171,7 @@ class Patient:
         """The patient's tissues at the atlas voxels ``index [3, X, Y, Z]``."""
         atlas = load_atlas()
         white, grey, brain = (interpolate(part, index) for part in (atlas.white, atlas.grey, atlas.brain))
-        # The atlas averages many brains, whose borders it blurs: squares make them steep again.
+        # The atlas is an average of many brains with blurred borders; squaring sharpens them.
         white, grey, csf = white**2, grey**2, (self.atrophy * np.clip(1 - white - grey, 0, 1)) ** 2
         total = white + grey + csf
         return Tissues(white / total, grey / total, csf / total, brain > 0.5)
@@ -197,7 +197,7 @@ def draw_linear(rng: np.random.Generator) -> Field:
 
 
 def widen_ventricles(index: Field, widening: float) -> Field:
-    """Draws atlas voxels ``[3, X, Y, Z]`` towards the ventricles, which magnifies these in the patient."""
+    """Moves atlas voxels ``[3, X, Y, Z]`` towards the ventricles, which widens the patient's ventricles."""
     offset = index - column(VENTRICLES)
     near: Field = np.exp(-((offset / column(VENTRICLE_REACH)) ** 2).sum(axis=0) / 2)
     return index - widening * near * offset

@@ -87,7 +87,7 @@ def check_spacing(spacing: float) -> None:
 
 
 def draw_vessels(rng: np.random.Generator, grid: Grid, tissues: Tissues) -> Field:
-    """Fractions ``[X, Y, Z]`` of thin winding vessels beside the CSF: where two random fields vanish together."""
+    """Fractions ``[X, Y, Z]`` of thin winding vessels near the CSF, where two random fields are both close to zero."""
     distance = smooth_noise(rng, VESSEL_LENGTH).on(grid) ** 2 + smooth_noise(rng, VESSEL_LENGTH).on(grid) ** 2
     vessels: Field = np.exp(-distance / VESSEL_WIDTH**2) * 4 * tissues.csf * (1 - tissues.csf)
     return vessels
@@ -173,7 +173,7 @@ def case_folders(directory: Path, cases: int) -> list[Path]:
 
 
 def write_case(folder: Path, phantom: Phantom) -> None:
-    """Writes a case's five images into ``folder``, which appears whole; on an error it stays as it was."""
+    """Writes a case's five images into ``folder``, atomically."""
     with atomic_write_folder(folder) as new:
         for name, voxels in {**phantom.images, "seg": phantom.labels}.items():
             image = nib.Nifti1Image(voxels, phantom.affine)

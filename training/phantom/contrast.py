@@ -108,8 +108,8 @@ def draw_signals(rng: np.random.Generator) -> NDArray[np.float64]:
 def draw_images(rng: np.random.Generator, grid: Grid, fractions: Field, brain: NDArray[np.bool_]) -> dict[str, Field]:
     """The four contrasts, each ``[N]`` over the voxels of ``brain [X, Y, Z]``, from tissue fractions ``[8, N]``.
 
-    Partial volume is the mixture of signals; then texture, the bias field and Rician noise. The noise does not depend
-    on the grid's spacing.
+    Signals are mixed by the fractions (partial volume) and multiplied by texture and bias field; then Rician noise is
+    added. The noise level does not depend on the grid's spacing.
     """
     images = {}
     for name, signals in zip(CONTRASTS, draw_signals(rng), strict=True):

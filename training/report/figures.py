@@ -1,4 +1,4 @@
-"""Pictures: the views of a slice, and the sheet of a predicted case."""
+"""Figures (PNG): the views of a slice, and the overview of a predicted case."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from spuproj.training.runtime.files import atomic_write
 
 SHEET_ROWS = 3
 _GRID_LINES = 12
-# What lies beyond the slice is blue-black, unlike any grey of the image.
+# Pixels outside the slice are dark blue, to differ from the image's greys.
 _GREY = mpl.colormaps["gray"].with_extremes(bad="#0b1a2a")
 _DPI = 130
 
@@ -30,14 +30,14 @@ Truth = dict[str, NDArray[np.bool_]]
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Writes a figure as PNG, whole or not at all."""
+    """Writes a figure as PNG, atomically."""
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=_DPI, facecolor="black", format="png")
     return path
 
 
 def views_figure(plane: NDArray[np.float32], views: Views, columns: int, title: str, path: Path) -> Path:
-    """The slice ``[H, W]`` with the centres, and every view with the slice's own grid lines drawn on it."""
+    """The slice ``[H, W]`` with the views' centres, and every view with the grid lines of the slice."""
     rows = math.ceil(len(views) / columns)
     figure = Figure(figsize=(6.0 + 2.4 * columns, max(2.6 * rows, 5.6) + 0.4), layout="constrained", facecolor="black")
     figure.suptitle(title, color="white", fontsize=11)
@@ -57,7 +57,7 @@ def views_figure(plane: NDArray[np.float32], views: Views, columns: int, title: 
 def case_figure(
     case: Case, predictions: dict[str, Prediction], config: ModelConfig, path: Path, truth: Truth | None = None
 ) -> Path:
-    """Slices with segmentation outlines (dashed: truth), the uncertainty of each target, and the views themselves."""
+    """Slices with segmentation outlines (dashed: truth), the uncertainty of each target, and the views of one slice."""
     chosen = _sheet_slices(predictions)
     columns = 2 + len(predictions)
     y0, x0, y1, x1 = brain_box(case.brain)
@@ -139,7 +139,7 @@ def _outline(axis: Axes, mask: NDArray[np.bool_], colour: str, style: str) -> No
 
 
 def _window(plane: NDArray[np.float32]) -> tuple[float, float]:
-    """Grey levels that show the slice's own contrast; the corner's value counts as background."""
+    """Grey value range of a slice; the corner's value counts as background."""
     background = plane.flat[0]
     inside = plane[np.isfinite(plane) & (plane != background)]
     if inside.size == 0:
@@ -149,7 +149,7 @@ def _window(plane: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def _brain_plane(case: Case, index: int, channel: int) -> tuple[NDArray[np.float32], tuple[float, float]]:
-    """A slice's image with black around the brain, and the grey levels to show it at."""
+    """A slice with black around the brain, and its grey value range."""
     plane, brain = case.image[index, channel], case.brain[index]
     low, high = np.percentile(plane[brain], (0.5, 99.5)) if brain.any() else (0.0, 1.0)
     return np.where(brain, plane, np.float32(low)), (float(low), float(high))
@@ -161,7 +161,7 @@ def _channel(config: ModelConfig, modality: str) -> int:
 
 
 def _sheet_slices(predictions: dict[str, Prediction]) -> NDArray[np.int64]:
-    """Slices through the lower part, the middle and the upper part of what was found (or of the volume)."""
+    """Slices at 20, 50 and 80 percent of the segmented volume, or of the image where nothing is segmented."""
     area = np.sum([prediction.segmentation.sum(axis=(1, 2)) for prediction in predictions.values()], axis=0)
     if not area.any():
         area = np.ones_like(area)
@@ -170,7 +170,7 @@ def _sheet_slices(predictions: dict[str, Prediction]) -> NDArray[np.int64]:
 
 
 def _faced_points(views: Views) -> list[tuple[float, float]]:
-    """The slice point that each view shows at its pole."""
+    """The slice point at each view's pole."""
     geometry = Geometry.from_table(views.geometry)
     y, x = to_slice(geometry, geometry.pole[..., :1, None], geometry.pole[..., 1:, None])
     return list(zip(y.flatten().tolist(), x.flatten().tolist(), strict=True))

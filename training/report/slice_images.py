@@ -29,7 +29,7 @@ _QUALITY = 88
 
 
 def shown_channels(case: Case) -> dict[int, str]:
-    """Channels to show and their names: those of ``MODALITIES`` that the case has, else its first ones."""
+    """Channels to show with their names: those of ``MODALITIES`` where the case has them, else the first ones."""
     count = case.image.shape[1]
     names = list(case.modalities) or [f"channel {number}" for number in range(1, count + 1)]
     wanted = [names.index(name) for name in MODALITIES if name in names]
@@ -38,12 +38,12 @@ def shown_channels(case: Case) -> dict[int, str]:
 
 
 def brain_slices(case: Case) -> NDArray[np.int64]:
-    """The slices that show brain, from below."""
+    """Indices of the slices with brain, from the feet up."""
     return np.flatnonzero(case.brain.any(axis=(1, 2)))
 
 
 def first_position(case: Case, predictions: Mapping[str, Prediction]) -> int:
-    """Where among ``brain_slices`` most tumour lies, or most uncertainty where nothing was found."""
+    """Position in ``brain_slices`` with the largest segmented area, or else with the most uncertainty."""
     areas = np.sum([each.segmentation.sum(axis=(1, 2)) for each in predictions.values()], axis=0)
     if not areas.any():
         areas = np.sum([each.variance.sum(axis=(1, 2)) for each in predictions.values()], axis=0)
@@ -61,11 +61,11 @@ def shown_box(case: Case) -> tuple[slice, slice]:
 def slice_contents(
     case: Case, predictions: Mapping[str, Prediction], truth: Truth | None
 ) -> list[dict[str, int | list[str] | dict[str, str]]]:
-    """What the viewer shows of each slice with brain.
+    """The viewer's data for each slice with brain.
 
-    ``index`` is the slice's; ``images`` are JPEG files in base64, one per panel: the channels, then the targets'
-    uncertainties; ``outlines`` are the SVG paths that are not empty: ``brain``, and for the target of each number
-    ``found0`` and, with truth, ``truth0``, in half pixels of ``shown_box``.
+    ``index`` is the slice's index. ``images`` are JPEG files in base64, one per panel: the channels, then each
+    target's uncertainty. ``outlines`` are the SVG paths that are not empty, in half pixels of ``shown_box``: ``brain``,
+    ``found0``, ``found1``, ... for each target and, with a ground truth, ``truth0``, ``truth1``, ...
     """
     rows, columns = shown_box(case)
     masks = {"brain": case.brain}
@@ -94,12 +94,12 @@ def outline(mask: NDArray[np.bool_]) -> str:
     if not mask.any():
         return ""
     lines = contour_generator(z=np.pad(mask, 1).astype(np.float64)).lines(0.5)
-    # Half a pixel lies between a pixel's corner and its centre, two between the corner of the padding and the mask's.
+    # Contour points count from pixel centres of the padded mask: minus a pixel of padding, plus half to the corner.
     return "".join(_path(np.rint(2 * np.asarray(line) - 1).astype(np.int64)) for line in lines)
 
 
 def _path(points: NDArray[np.int64]) -> str:
-    """A closed line ``[points, (x, y)]`` whose last point is the first, straight parts in one piece."""
+    """SVG path of a closed line ``[points, (x, y)]`` whose last point is the first; collinear points are dropped."""
     steps = np.diff(points, axis=0)
     ends = np.flatnonzero(np.append((steps[1:] != steps[:-1]).any(axis=1), True))
     corners = np.append(points[:1], points[ends + 1], axis=0)
@@ -108,7 +108,7 @@ def _path(points: NDArray[np.int64]) -> str:
 
 
 def _window(case: Case, channel: int) -> tuple[float, float]:
-    """Grey levels for the whole volume, so that slices compare."""
+    """Grey value range of the whole volume, the same for all slices."""
     low, high = np.percentile(case.image[:, channel][case.brain], (0.5, 99.5))
     return float(low), float(max(high, low + 1e-6))
 
@@ -130,7 +130,7 @@ def _jpeg(pixels: NDArray[np.uint8]) -> str:
 
 
 def areas_by_slice(case: Case, predictions: Mapping[str, Prediction]) -> tuple[dict[str, Areas], dict[str, Areas]]:
-    """Of each target, over ``brain_slices``: its area in cm2, and that of the slice weighted by uncertainty, 0 to 1."""
+    """Segmented area, and area weighted by uncertainty (0 to 1), in cm2 for each target and slice with brain."""
     x, y, _ = lps_spacing(case.like)
     shown, pixel = brain_slices(case), x * y / 100
     found = {name: each.segmentation[shown].sum(axis=(1, 2)) * pixel for name, each in predictions.items()}

@@ -1,4 +1,4 @@
-"""What a reader of a prediction should not trust."""
+"""Warnings about a prediction: unusual images and doubtful results."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ UNCERTAIN = 25.0
 """A voxel counts as uncertain above this, in percent of the largest variance (``variance-1``)."""
 
 LISTED = 3
-"""As many uncertain regions are named for each target; the others are summed up."""
+"""Number of uncertain regions that are listed for each target; the others are counted."""
 
 
 def case_warnings(case: Case, predictions: Mapping[str, Prediction]) -> list[str]:
-    """One sentence for each thing to look at, those of the images first; slices are counted as in the arrays.
+    """One sentence for each warning, those about the images first. Slices count from 0.
 
-    Of the images: constant modalities, and slices without brain between slices with brain. Of each target: that nothing
-    was found, that what was found reaches the end of what was imaged, and its uncertain regions (of voxels that share
-    faces and lie above ``UNCERTAIN``), the largest ones with volume and place.
+    Images: constant modalities, and slices without brain between slices with brain. Each target: an empty segmentation,
+    a segmentation that reaches the border of the image, and uncertain regions (connected voxels above ``UNCERTAIN``),
+    the largest ones with volume and place.
 
     Raises:
         ValueError: for variances that are not in [0, 1/4].
@@ -38,7 +38,7 @@ def case_warnings(case: Case, predictions: Mapping[str, Prediction]) -> list[str
 
 def _constant_modalities(case: Case) -> list[str]:
     names = case.modalities or [f"channel {number}" for number in range(1, case.image.shape[1] + 1)]
-    # The image is 0 outside the brain, and that of a constant modality inside too.
+    # A constant modality is 0 everywhere after z-scoring.
     constant = [name for channel, name in enumerate(names) if not case.image[:, channel].any()]
     return [f"{name} is constant inside the brain: it tells nothing" for name in constant]
 
@@ -56,7 +56,7 @@ def _listed(slices: list[int]) -> str:
 
 
 def _reaches(case: Case, target: str, segmentation: NDArray[np.bool_]) -> list[str]:
-    """Whether a target was found at all, and whether it reaches the first or last slice with brain or the border."""
+    """Warnings for an empty segmentation, and for one that reaches the first or last slice with brain or the border."""
     if not segmentation.any():
         return [f"{target} was not found"]
     brain, found = (np.flatnonzero(mask.any(axis=(1, 2))) for mask in (case.brain, segmentation))
@@ -89,7 +89,7 @@ def _uncertain_regions(case: Case, target: str, uncertain: NDArray[np.bool_]) ->
 
 
 def _place(region: NDArray[np.bool_], first: int) -> str:
-    """Where a region ``[Z, H, W]`` lies, whose first slice is ``first``."""
+    """The slices of a region ``[Z, H, W]`` whose first slice has index ``first``."""
     areas = region.sum(axis=(1, 2))
     last, centre = first + len(areas) - 1, first + round(float(np.average(np.arange(len(areas)), weights=areas)))
     return f"on slice {centre}" if first == last else f"around slice {centre} (slices {first} to {last})"

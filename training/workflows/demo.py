@@ -1,4 +1,4 @@
-"""The whole job on an embedded default: a cohort, three models, one unseen patient, its maps, table and picture."""
+"""Demo: a phantom cohort, three models, and the maps, table and figure of an unseen phantom."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spuproj.training.runtime.files import InputError, write_json
 from spuproj.training.runtime.progress import progress_bar, show
 from spuproj.training.workflows.predict import predict
 
-# Sized so that all of it takes less than six minutes on two cores.
+# Chosen so that the demo takes less than six minutes on two cores.
 TRAINING_CASES = 14
 SPACING = 2.0
 EPOCHS = 12
@@ -29,7 +29,7 @@ PARTS = ("cohort", "models", "patient", "prediction")
 
 
 def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
-    """Writes a phantom cohort, trains a model per target, predicts an unseen phantom and prints what came out.
+    """Writes a phantom cohort, trains a model per target, predicts an unseen phantom and prints a table.
 
     Args:
         out: folder for everything: ``cohort``, ``models``, ``patient`` and ``prediction``.
@@ -37,10 +37,10 @@ def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
         force: remove an earlier demo in ``out`` first.
 
     Returns:
-        The picture of the predicted patient.
+        The figure of the predicted phantom.
 
     Raises:
-        InputError: where ``out`` is not empty (without ``force``), or is no earlier demo (with it).
+        InputError: where ``out`` is not empty and ``force`` is not set, or it is not an earlier demo.
     """
     _prepare(out, force)
     start = time.monotonic()
@@ -62,7 +62,7 @@ def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
 
 
 def _prepare(out: Path, force: bool) -> None:
-    """An empty folder with the demo's mark, which is what allows a later one to replace it."""
+    """Makes an empty folder with a marker file, without which ``force`` removes nothing."""
     if out.exists() and any(out.iterdir()):
         if not force:
             raise InputError(f"{out} exists already; pass --force to write over it")
@@ -75,7 +75,7 @@ def _prepare(out: Path, force: bool) -> None:
 
 
 def _scores(patient: Path, prediction: Path) -> dict[str, ErrorUncertainty]:
-    """Each target's score, from the files that were written."""
+    """Metrics of each target, from the written files."""
     case = load_case(patient, with_labels=True)
     scores = {}
     for target in TARGETS:

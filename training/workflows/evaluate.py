@@ -1,4 +1,4 @@
-"""Evaluation of written predictions against the truth, patient by patient."""
+"""Evaluation of written predictions against the ground truth, case by case."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def evaluate(
     empty: str = "brats",
     force: bool = False,
 ) -> list[Path]:
-    """Measures predictions, prints the table and writes it, the patients' numbers and three pictures.
+    """Measures predictions; prints a table and writes tables, metrics of every case and three plots.
 
     Args:
         methods: for each method's name the folder that ``spuproj predict`` wrote.
         data: cases with labels, as ``cases_in`` takes them; those that every method has predicted are evaluated.
         out: folder of ``table.csv``, ``table.json``, ``table.tex``, ``per_case.csv``, ``score_curves.png``,
             ``boxes.png`` and ``reliability.png``.
-        labels: name of the label scheme, where it is not the one that the files tell.
+        labels: name of the label scheme, in place of the one that the files imply.
         scaling: from the maps to [0, 100], see ``spuproj.uncertainty.SCALINGS``; ``entropy-1`` takes the entropy maps,
             ``mutual-1`` those of mutual information, all others the variance maps.
         empty: convention for empty masks, see ``spuproj.training.evaluation.metrics.EMPTY``.
@@ -80,7 +80,7 @@ def evaluate(
 
 
 def _targets(folder: Path, case: str) -> list[str]:
-    """The targets that a folder has a segmentation of."""
+    """The targets with a segmentation of the case in a folder."""
     prefix, suffix = f"{case}_", "_seg.nii.gz"
     return sorted(path.name[len(prefix) : -len(suffix)] for path in folder.glob(f"{prefix}*{suffix}"))
 
@@ -115,7 +115,7 @@ def _maps(case: Case, target: str, folder: Path, options: EvaluationOptions) -> 
 
 
 def methods_named(entries: Sequence[str]) -> dict[str, Path]:
-    """``NAME=FOLDER`` entries. Raises InputError for another form, a name that occurs twice or a missing folder."""
+    """Parses entries ``NAME=FOLDER``. Raises InputError for other text, a repeated name or a missing folder."""
     methods: dict[str, Path] = {}
     for entry in entries:
         name, separator, folder = entry.partition("=")

@@ -1,4 +1,4 @@
-"""Prediction of patients: one of them, or a data set patient by patient, shared out among processes."""
+"""Prediction of one case, or of a data set case by case, optionally shared among processes."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from spuproj.training.runtime.progress import MakeProgressBar, nested_progress_b
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of every patient.
+    """What is the same for every case of a prediction.
 
     Attributes:
         runs: configuration and network of each target's model.
-        recipe: what the outputs depend on beside the patient, as JSON: the aggregation, and each model's digest.
+        recipe: the aggregation and each model's SHA-256, as JSON; outputs of another recipe are not mixed with these.
         aggregation: see ``spuproj.training.inference.multi_view.segment``.
-        members: whether each view's probability is written too.
+        members: whether each view's probability is written.
         out: folder of the outputs.
     """
 
@@ -50,7 +50,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a data set's patients, by name; ``failed`` tells why."""
+    """Names of the cases that were predicted, skipped and failed, the latter with the reason."""
 
     predicted: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -67,25 +67,25 @@ def predict(
     members: bool = False,
     force: bool = False,
 ) -> list[Path]:
-    """Predicts a case with one model per target and writes maps and a picture, all of them or, on an error, none.
+    """Predicts a case with one model per target and writes maps, figure and report; on an error nothing is written.
 
     Args:
-        models: folders of finished runs, each of another target.
-        folder: BraTS case folder ``<id>``; a segmentation in it is drawn dashed on the picture.
+        models: folders of finished runs, one per target.
+        folder: BraTS case folder ``<id>``; its segmentation, if there is one, is drawn dashed in the figure.
         out: folder of the outputs: ``<id>_<target>_prob``, ``_seg``, ``_var``, ``_entropy``, ``_mi`` (mutual
             information) and, with all three targets, the label map ``<id>_labels`` and the files of a QU-BraTS
             submission: the label map ``<id>`` and the uncertainties ``<id>_unc_whole``, ``_unc_core``, ``_unc_enhance``
-            (0 to 100, ``variance-1``); all as ``.nii.gz`` with the input's affine and header; ``<id>_report.html``, to
-            page through; ``<id>_summary.json``, what the maps were made with and what was found; and ``<id>.png``.
-        labels: name of the case's label scheme, where it is not the one that the file names tell; the merged label map
-            is in it.
+            (0 to 100, ``variance-1``); all as ``.nii.gz`` with the input's affine and header; the report
+            ``<id>_report.html``; ``<id>_summary.json`` with recipe and results; and the figure ``<id>.png``.
+        labels: name of the label scheme of the case and of the merged label map, in place of the one that the files
+            imply.
         aggregation: see ``spuproj.training.inference.multi_view.segment``.
-        members: write ``<id>_<target>_members`` too: float32 of the axes [X, Y, Z, N], each view's probability, NaN
-            where the view does not show a voxel.
+        members: also write ``<id>_<target>_members``: each view's probability, float32 [X, Y, Z, N], NaN where the view
+            does not show a voxel.
         force: write over existing outputs.
 
     Returns:
-        The files written, the picture last.
+        The files written, the figure last.
 
     Raises:
         InputError: for a model or case that cannot be used, two models of one target, or existing outputs.
@@ -114,27 +114,26 @@ def predict_cohort(
     members: bool = False,
     force: bool = False,
 ) -> Outcome:
-    """Predicts a data set's cases one after another, each as ``predict`` does, with one case in memory at a time.
+    """Predicts a data set's cases one after another, as ``predict`` does, with one case in memory at a time.
 
-    At the end ``report.html`` lists all of these cases, other shards' too, and those of the data set that were
-    predicted before, as by other folds' models: of several processes, the last one to end writes the whole list.
+    A case is finished, and skipped, where all of its files are in ``out``. They are moved there together, so that the
+    same call continues after a killed process; files of an unfinished case are overwritten. A case that fails is
+    reported, and the others are still predicted.
 
-    A case is finished, and skipped, where all of its files are in ``out``. They are moved there together when the case
-    is done, so that after a killed process the same call goes on where it was; what is there of a case that is not
-    finished is written over. A case that fails is reported, and the others are done.
+    At the end ``report.html`` lists the cases of all shards and those that were predicted before, for example with
+    models of other folds. The last of several processes to end writes the complete list.
 
     Args:
         data: as ``cases_in`` takes it.
-        split: file of ``spuproj split``, whose test cases alone are predicted.
-        fold: which of its splits.
-        shard: which of the cases this process takes; several processes may write into one folder.
-        force: predict finished cases too, and write over them.
+        split: file of ``spuproj split``; only its test cases are predicted.
+        fold: index of the split in the file.
+        shard: the part of the cases that this process predicts; several processes may write into one folder.
+        force: also predict finished cases, and write over them.
 
     The other arguments are those of ``predict``.
 
     Raises:
-        InputError: for models or a data set that cannot be used, or where ``out`` holds cases that other models (also
-            those of other targets), or another aggregation, have made.
+        InputError: for models or a data set that cannot be used, or where ``out`` has predictions of another recipe.
         ValueError: for an unknown aggregation.
     """
     task = _task(models, out, aggregation, members)
@@ -152,7 +151,7 @@ def predict_cohort(
             try:
                 _predict_one(task, files, inner_steps)
                 outcome.predicted.append(files.name)
-            # One patient must not stop the others, whatever is wrong with it.
+            # No error of one case may stop the others.
             except Exception as error:
                 outcome.failed[files.name] = _reason(error)
                 print_status(f"{files.name} failed: {_reason(error)}")
@@ -180,7 +179,7 @@ def _digest(model: Path) -> str:
 
 
 def _names(task: Task, files: CaseFiles) -> list[str]:
-    """A case's files, the picture last."""
+    """Names of a case's files, the figure last."""
     maps = map_names(files.name, [config.target for config, _ in task.runs], _scheme(files), task.members)
     return [*maps, f"{files.name}_report.html", _summary_name(files), f"{files.name}.png"]
 
@@ -202,7 +201,7 @@ def _summary(task: Task, files: CaseFiles) -> dict[str, Any]:
 
 
 def _is_finished(task: Task, files: CaseFiles) -> bool:
-    """Whether all of a case's files are there. Raises InputError where there are some of another recipe."""
+    """Whether all of a case's files are there. Raises InputError for files of another recipe."""
     if (task.out / _summary_name(files)).is_file() and _summary(task, files)["recipe"] != task.recipe:
         raise InputError(
             f"{task.out} must hold no predictions by other models or with another aggregation, but holds those of "
@@ -231,7 +230,7 @@ def _predict_one(task: Task, files: CaseFiles, show: MakeProgressBar) -> None:
                     config, network, case, advance, aggregation=task.aggregation, members=task.members
                 )
             write_maps(folder, case, config.target, prediction)
-            # One target's members are all that memory need hold.
+            # Members are large: only one target's are kept in memory.
             predictions[config.target] = replace(prediction, members=None)
         if mergeable(list(predictions), _scheme(files)):
             write_merged(folder, case, predictions, _scheme(files))
@@ -239,13 +238,13 @@ def _predict_one(task: Task, files: CaseFiles, show: MakeProgressBar) -> None:
 
 
 def _truth_is_known(task: Task, files: CaseFiles) -> bool:
-    """Whether there is a segmentation that tells where each of the models' targets is."""
+    """Whether the case has a segmentation with all of the models' targets."""
     scheme = files.scheme
     return files.labelled and scheme is not None and all(config.target in scheme.targets for config, _ in task.runs)
 
 
 def _write_pages(folder: Path, task: Task, case: Case, predictions: dict[str, Prediction]) -> None:
-    """Writes what is there to be looked at, and the summary."""
+    """Writes figure, report and summary."""
     truth = None if case.labels is None else {target: case.target(target) for target in predictions}
     case_figure(case, predictions, task.runs[0][0], folder / f"{case.name}.png", truth)
     warnings = case_warnings(case, predictions)

@@ -1,4 +1,4 @@
-"""Which views are best: a method and its variations, trained alike and measured on the split's validation cases."""
+"""Study of view settings: a method and its variations, trained alike and measured on validation cases."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.splits import chosen, read_split
 from spuproj.training.evaluation.metrics import Maps, measure
-from spuproj.training.fit.resume import stopped
+from spuproj.training.fit.resume import can_resume
 from spuproj.training.fit.train import train
 from spuproj.training.inference.multi_view import Prediction, predict_case
 from spuproj.training.models.config import ModelConfig, make_views
-from spuproj.training.models.method import Method, values_of
+from spuproj.training.models.method import Method
 from spuproj.training.models.run import WEIGHTS, load_run
 from spuproj.training.runtime.files import InputError, atomic_write, read_json, write_json
 from spuproj.training.runtime.progress import print_status, progress_bar, show
@@ -50,7 +50,7 @@ def study(
 ) -> list[Path]:
     """Trains and measures a method and its variations, prints the table and writes it.
 
-    Trainings that ``out`` holds already are not trained again: a study that was interrupted goes on.
+    Finished trainings in ``out`` are not repeated, so that an interrupted study continues.
 
     Args:
         data: cases with labels, as ``cases_in`` takes them.
@@ -58,11 +58,11 @@ def study(
         split: file of ``spuproj split``; its test cases are not read.
         out: folder of the runs, each with its ``result.json``, of their cache, and of ``table.csv``, ``table.json`` and
             ``table.png``.
-        method: that is varied.
-        variations: values by property of its views; ``SPHERICAL`` where None.
-        fold: which of the file's splits.
-        seeds: of the trainings: how much they differ tells which differences between settings mean something.
-        labels: name of the label scheme, where it is not the one that the files tell.
+        method: the default setting.
+        variations: values by property of the method's views; ``SPHERICAL`` where None.
+        fold: index of the split in the file.
+        seeds: of the trainings. Their spread shows which differences between settings are meaningful.
+        labels: name of the label scheme, in place of the one that the files imply.
 
     Returns:
         The files written.
@@ -87,7 +87,7 @@ def study(
                 fold=fold,
                 seed=seed,
                 labels=labels,
-                resume=stopped(run),
+                resume=can_resume(run),
                 cache=out / "cache",
             )
         results.append(_result(name, target, run, each, watched))
@@ -101,7 +101,7 @@ def study(
 
 
 def _result(name: str, target: str, run: Path, method: Method, watched: Sequence[CaseFiles]) -> StudyResult:
-    """That of a finished run, measured only once."""
+    """The result of a finished run, from its file or measured."""
     config, network = load_run(run)
     if config.method != method:
         raise InputError(f"{run} holds a run of another method; choose another folder for this study")
@@ -114,7 +114,7 @@ def _result(name: str, target: str, run: Path, method: Method, watched: Sequence
 
 
 def measure_setting(name: str, config: ModelConfig, network: nn.Module, watched: Sequence[CaseFiles]) -> StudyResult:
-    """Predicts the cases and averages what comes out."""
+    """Predicts the cases and averages their metrics."""
     rows = []
     with progress_bar(f"Measuring {config.target}, {name}, seed {config.seed}", len(watched)) as advance:
         for files in watched:
@@ -139,7 +139,7 @@ def _case_row(config: ModelConfig, network: nn.Module, case: Case) -> dict[str, 
 
 
 def maps_of(case: Case, target: str, prediction: Prediction) -> Maps:
-    """A prediction beside its truth, the variance scaled by ``SCALING``."""
+    """Input of the metrics for a prediction, with the variance scaled by ``SCALING``."""
     x, y, z = lps_spacing(case.like)
     percent = to_percent(prediction.variance, SCALING)
     probability = prediction.probability.astype(float)
@@ -147,13 +147,13 @@ def maps_of(case: Case, target: str, prediction: Prediction) -> Maps:
 
 
 def seen(views: Views, case: Case) -> float:
-    """By how many views a pixel of the brain is shown, on average."""
+    """Mean number of views that show a pixel of the brain."""
     _, _, count = views.reduce(torch.ones(1, len(views), 1, *views.view_size))
     return float((count[0, 0].numpy() * case.brain).sum() / case.brain.sum())
 
 
 def round_trip(views: Views, case: Case) -> float:
-    """Root mean square, over the brain, of the views' mean brought back less the image."""
+    """Root mean square error, over the brain, of projecting the image and averaging the views back on the slice."""
     squares, count = 0.0, 0
     for index in np.flatnonzero(case.brain.any(axis=(1, 2))):
         image = torch.from_numpy(case.image[index])[None]
@@ -169,9 +169,9 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def study_values(results: Sequence[StudyResult], settings: Mapping[str, Method]) -> dict[str, Any]:
-    """Everything, as JSON holds it: the scaling of uncertainty, each setting's method, and the results."""
+    """Contents of ``table.json``: scaling of uncertainty, method of each setting, results."""
     return {
         "scaling": SCALING,
-        "settings": {name: values_of(method) for name, method in settings.items()},
+        "settings": {name: asdict(method) for name, method in settings.items()},
         "results": [asdict(each) for each in results],
     }

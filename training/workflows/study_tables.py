@@ -15,17 +15,17 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a training of a setting reached on the validation cases, means over them; NaN where no case has a number.
+    """Means over the validation cases for one training; NaN where no case has a value.
 
     Attributes:
-        setting: its name, see ``varied``.
-        target: that was segmented.
+        setting: name, see ``varied``.
+        target: segmented target.
         seed: of the training.
-        cases: how many were measured.
-        views: how many the setting has.
-        seen: by how many of them a pixel of the brain is shown.
-        round_trip: root mean square, over the brain, of what the views' mean loses of the slice, where 1 is the
-            standard deviation of the brain's values.
+        cases: number of validation cases.
+        views: number of views.
+        seen: mean number of views that show a pixel of the brain.
+        round_trip: root mean square error of projecting and averaging back, where the image inside the brain has
+            standard deviation 1.
         dice, score, baseline, auroc, error_dice: see ``spuproj.training.evaluation.metrics.measure``.
     """
 
@@ -70,7 +70,7 @@ def console_table(results: Sequence[StudyResult]) -> Table:
 
 
 def _values(results: Sequence[StudyResult], target: str, setting: str, name: str) -> list[float]:
-    """One number of a setting, of every seed."""
+    """A setting's value for every seed."""
     return [getattr(each, name) for each in results if (each.target, each.setting) == (target, setting)]
 
 
@@ -81,7 +81,7 @@ def _shown(values: Sequence[float]) -> str:
 
 
 def table_csv(results: Sequence[StudyResult]) -> str:
-    """All numbers of all results."""
+    """All results, one line each."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(asdict(results[0])), lineterminator="\n")
     writer.writeheader()
@@ -90,8 +90,9 @@ def table_csv(results: Sequence[StudyResult]) -> str:
 
 
 def study_plot(results: Sequence[StudyResult]) -> bytes:
-    """PNG: each measure of each setting, a row of panels for each target: seeds as small dots, their mean as a large
-    one, a line for the default's."""
+    """PNG: a row of panels per target, one per measure. Small dots are seeds, large dots their means, and the line is
+    the mean of the default setting.
+    """
     settings = list(dict.fromkeys(each.setting for each in results))
     targets = list(dict.fromkeys(each.target for each in results))
     size = (3.4 * len(_DRAWN) + 1.6, len(targets) * (0.22 * len(settings) + 0.6))
@@ -109,7 +110,7 @@ def study_plot(results: Sequence[StudyResult]) -> bytes:
 
 
 def _draw_settings(panel: Axes, values: Sequence[Sequence[float]]) -> None:
-    """The values of each setting, the default's first."""
+    """Draws the values of each setting; the default comes first."""
     for place, seeds in enumerate(values):
         panel.plot(seeds, [place] * len(seeds), ".", color=_COLOUR, alpha=0.5)
         panel.plot(mean(seeds), place, "o", color=_COLOUR)

@@ -18,7 +18,11 @@ IMAGE = noise(2, 3, *SIZE)
 @pytest.fixture
 def backend(monkeypatch):
     """A CPU backend of its own that counts how often taps are built."""
-    fresh, made = cpu.CpuBackend(), []
+
+    class Counted(cpu.CpuBackend):
+        made: list[int]
+
+    fresh, made = Counted(), []
     monkeypatch.setattr(registration, "backend_for", lambda _: fresh)
     build = cpu.flat_taps
     monkeypatch.setattr(cpu, "flat_taps", lambda *given: made.append(1) or build(*given))

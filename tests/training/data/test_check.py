@@ -6,10 +6,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from spuproj_cli.app import app
 from spuproj.training.data.check import check_data, text
 from spuproj.training.data.readers.brats import case_in
 from spuproj.training.data.readers.registry import cases_in
+from spuproj_cli.app import app
 from tiny_datasets import AFFINE, OLD, SHAPE, brats, save, seg, volume
 
 
@@ -139,6 +139,6 @@ def test_the_command_exits_with_1_where_a_case_cannot_be_used(folder, capsys):
 
 
 def test_each_case_is_told_of(folder):
-    seen = []
+    seen: list[str] = []
     check_data([case_in(folder)], seen.append)
     assert seen == ["one"]

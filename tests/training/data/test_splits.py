@@ -7,10 +7,10 @@ import re
 from dataclasses import replace
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spuproj_cli.app import app
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.splits import Split, chosen, fixed_split, folds, patient_of, read_split, write_splits
@@ -18,6 +18,7 @@ from spuproj.training.fit.train import train
 from spuproj.training.models.method import load_method
 from spuproj.training.models.run import load_run
 from spuproj.training.runtime.files import InputError
+from spuproj_cli.app import app
 
 pytest_plugins = ["training_fixtures"]
 BRIEF = replace(load_method("spu"), epochs=1)
@@ -138,5 +139,5 @@ def test_the_command_writes_folds_or_one_split(cohort, tmp_path, capsys):
     app(["split", data, *options, "--out", str(tmp_path / "one.json")], standalone_mode=False)
     assert read_split(tmp_path / "one.json") == fixed_split(cases_in(cohort[0].parent), 1, 1, 3)
     for wrong in ([], ["--test", "1"], ["--folds", "3", "--test", "1"]):
-        with pytest.raises(InputError, match="split must be given either --folds, or --validation and --test"):
+        with pytest.raises(typer.BadParameter, match="either --folds, or both --validation and --test"):
             app(["split", data, *wrong, "--out", str(tmp_path / "no.json")], standalone_mode=False)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -43,7 +44,11 @@ class Page(HTMLParser):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.source, self.tags, self.words, self.scripts, self.open = path.read_text(encoding="utf-8"), [], [], [], []
+        self.source = path.read_text(encoding="utf-8")
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.words: list[str] = []
+        self.scripts: list[str] = []
+        self.open: list[str] = []
         self.feed(self.source)
         self.close()
         assert self.open == []
@@ -67,7 +72,7 @@ class Page(HTMLParser):
     def all(self, tag: str, **wanted: str) -> list[dict[str, str]]:
         return [attrs for name, attrs in self.tags if name == tag and wanted.items() <= attrs.items()]
 
-    def slices(self) -> list[dict]:
+    def slices(self) -> list[dict[str, Any]]:
         return json.loads(next(text for text in self.scripts if text.startswith("[")))
 
 
@@ -292,8 +297,8 @@ def test_an_entry_holds_what_was_found(case):
     assert entry == CohortEntry(
         "made_up",
         "cases/made_up.html",
-        {"ET": pytest.approx(144 * VOXEL)},
-        {"ET": pytest.approx(mean)},
+        {"ET": pytest.approx(144 * VOXEL)},  # type: ignore[dict-item]
+        {"ET": pytest.approx(mean)},  # type: ignore[dict-item]
         {"ET": dice(case.target("ET"), made.segmentation)},
         ("doubt",),
     )

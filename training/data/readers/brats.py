@@ -10,7 +10,7 @@ from spuproj.training.data.labels import SCHEMES, scheme_named
 from spuproj.training.data.readers.case_files import SUFFIXES, CaseFiles
 from spuproj.training.runtime.files import InputError
 
-# BraTS 2020's and 2021's folders, and those from 2023 on.
+# File names of BraTS 2020 and 2021, and of BraTS 2023 and later.
 _CONVENTIONS = {
     "brats2020": ("_", {"t1": "t1", "t1ce": "t1ce", "t2": "t2", "flair": "flair"}),
     "brats2023": ("-", {"t1": "t1n", "t1ce": "t1c", "t2": "t2w", "flair": "t2f"}),
@@ -22,7 +22,7 @@ def case_in(folder: Path, labels: str | None = None) -> CaseFiles:
 
     Args:
         folder: of the case.
-        labels: name of the label scheme, where the file names' own is not the right one.
+        labels: name of the label scheme, in place of the one that the file names imply.
 
     Raises:
         InputError: where there is no such folder, or for an unknown scheme.
@@ -39,7 +39,7 @@ def case_in(folder: Path, labels: str | None = None) -> CaseFiles:
 
 
 def recognises(source: Path) -> bool:
-    """Anything: case folders have no mark of their own."""
+    """Always: case folders have no file that identifies them, and so this reader comes last."""
     return True
 
 
@@ -59,13 +59,13 @@ def _case_folders(source: Path) -> list[Path]:
 
 
 def _file(stem: Path) -> Path:
-    """The file of a stem, with the ending that is there, or the usual one where none is."""
+    """The stem with ``.nii.gz`` or ``.nii``, whichever exists; ``.nii.gz`` where neither does."""
     paths = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
     return next((path for path in paths if path.is_file()), paths[0])
 
 
 def _convention(folder: Path) -> str:
-    """Whose file names most of the folder's files have; the older ones' where none has any."""
+    """The naming convention that fits most files; the older one where none fits."""
 
     def present(convention: str) -> int:
         separator, endings = _CONVENTIONS[convention]
@@ -75,7 +75,7 @@ def _convention(folder: Path) -> str:
 
 
 def _segmentation(folder: Path, usual: Path) -> tuple[Path, tuple[str, ...]]:
-    """The segmentation, also under another name: BraTS 2020's case 355 has ``W39_1998.09.19_Segm.nii``."""
+    """The segmentation, and a note on an unusual name: case 355 of BraTS 2020 has ``W39_1998.09.19_Segm.nii``."""
     if usual.is_file():
         return usual, ()
     others = [path for path in sorted(folder.glob("*.nii*")) if re.search(r"segm?\.nii", path.name, re.IGNORECASE)]

@@ -24,13 +24,13 @@ class CaseFiles:
     """The files of one patient.
 
     Attributes:
-        name: what outputs are named after.
-        images: the file of each modality; files that should be there are named whether they are or not.
-        label: the segmentation, named whether it is there or not, or None where nothing names it.
-        mask: the brain, or None where it is what is not zero.
-        scheme: of the segmentation, or None where nothing tells it.
-        notes: what is unusual, in words.
-        patient: who it is, where the data says so; empty where the name tells.
+        name: of the case and its outputs.
+        images: the file of each modality, whether it exists or not.
+        label: the segmentation's file, whether it exists or not; None where the format names none.
+        mask: the brain mask's file; None where the brain is what is not zero.
+        scheme: the meaning of the labels; None where it is unknown.
+        notes: what is unusual about the files, for the data check.
+        patient: the patient's name; empty where it follows from the case's name.
     """
 
     name: str
@@ -43,16 +43,16 @@ class CaseFiles:
 
     @property
     def labelled(self) -> bool:
-        """Whether there is a segmentation."""
+        """Whether the segmentation's file exists."""
         return self.label is not None and self.label.is_file()
 
 
 def modality_named(name: str) -> str:
-    """The usual name of a modality; names that are not known stay as they are, in small letters."""
+    """The name in ``MODALITIES`` for any spelling of it; other names in lower case."""
     word = name.strip().lower()
     return next((usual for usual, others in _ALIASES.items() if word in others), word)
 
 
 def modalities_of(cases: Sequence[CaseFiles]) -> tuple[str, ...]:
-    """The modalities that all cases have in common, in the first one's order."""
+    """The modalities that all cases have, in the first case's order."""
     return tuple(name for name in cases[0].images if all(name in case.images for case in cases))

@@ -11,7 +11,7 @@ from spuproj.training.data.labels import LabelScheme, own_scheme, scheme_named
 from spuproj.training.data.readers.case_files import CaseFiles, modality_named
 from spuproj.training.runtime.files import InputError, read_json
 
-# Of a manifest in CSV, beside the modalities.
+# Columns of a CSV manifest that are no modalities.
 _COLUMNS = ("name", "label", "mask", "labels", "patient")
 
 
@@ -28,7 +28,7 @@ def read(source: Path) -> Iterator[CaseFiles]:
 
 
 def _csv_manifest(path: Path) -> Iterator[CaseFiles]:
-    """Columns ``name``, and where wanted those of ``_COLUMNS``; every other one is a modality."""
+    """Column ``name``, optionally others of ``_COLUMNS``; every other column is a modality."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     for number, row in enumerate(rows, start=2):
@@ -40,8 +40,8 @@ def _csv_manifest(path: Path) -> Iterator[CaseFiles]:
 
 
 def _json_manifest(path: Path) -> Iterator[CaseFiles]:
-    """``labels``: a scheme, or values by target; ``cases``: ``name``, ``images`` by modality, ``label``, ``mask``,
-    ``patient``.
+    """``labels``: a scheme, or label values by target. ``cases``: objects with ``name``, ``images`` by modality and
+    optionally ``label``, ``mask`` and ``patient``.
     """
     content = read_json(path)
     scheme = _scheme_in(path, content.get("labels"))
@@ -66,7 +66,7 @@ def _scheme_in(path: Path, labels: Any) -> LabelScheme | None:
 
 
 def _listed(path: Path, entry: Mapping[str, Any], images: Mapping[str, Any], scheme: LabelScheme | None) -> CaseFiles:
-    """A case of a manifest, whose paths are relative to it."""
+    """A case of a manifest; paths are relative to the manifest."""
     name, label, mask = str(entry["name"]), entry.get("label"), entry.get("mask")
     missing = [column for column, value in images.items() if not value]
     if not images or missing:

@@ -23,7 +23,7 @@ class Reader(Protocol):
         """The cases of a data set. Raises InputError for one that cannot be read."""
 
 
-# The first that recognises a data set reads it; BraTS folders have no mark of their own and come last.
+# The first reader that recognises a data set reads it. brats accepts anything and comes last.
 READERS: tuple[Reader, ...] = (manifest, nnunet, brats)
 
 
@@ -33,7 +33,7 @@ def cases_in(source: Path, labels: str | None = None) -> list[CaseFiles]:
     Args:
         source: a folder of BraTS case folders; a folder in nnU-Net's raw format, with ``dataset.json``; or a manifest,
             ``.csv`` or ``.json`` (see ``docs/data.md``).
-        labels: name of the label scheme, where it is not to be the one that the files tell.
+        labels: name of the label scheme, in place of the one that the files imply.
 
     Raises:
         InputError: where there are no cases, a name occurs twice, or a file cannot be read.
