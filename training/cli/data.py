@@ -49,21 +49,31 @@ def split(
     folds: Annotated[int | None, typer.Option(help="Cross-validation with so many folds.")] = None,
     validation: Annotated[int | None, typer.Option(help="Patients that validate, in one split.")] = None,
     test: Annotated[int | None, typer.Option(help="Patients that test, in one split.")] = None,
+    labels: Labels = None,
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
-    """Write who trains, validates and tests, by patient: either folds, or one split."""
+    """Write who trains, validates and tests, by patient: either folds, stratified by targets, or one split."""
     from spuproj.training.data import splits
     from spuproj.training.data.readers.registry import cases_in
-    from spuproj.training.runtime.files import InputError
+    from spuproj.training.runtime.files import InputError, refuse_overwrite
+    from spuproj.training.runtime.progress import progress_bar
 
-    cases = cases_in(data)
+    refuse_overwrite([out], force)
+    cases = cases_in(data, labels)
+    targets: dict[str, frozenset[str]] = {}
     if folds is not None and validation is None and test is None:
-        made = splits.folds(cases, folds, seed)
+        with progress_bar(f"Reading the labels of {data.name}", len(cases)) as advance:
+            for case in cases:
+                targets[case.name] = splits.targets_of(case)
+                advance(case.name)
+        made = splits.folds(cases, folds, seed, targets)
     elif folds is None and validation is not None and test is not None:
         made = [splits.fixed_split(cases, validation, test, seed)]
     else:
         raise InputError("split must be given either --folds, or --validation and --test")
     splits.write_splits(out, made, seed, force=force)
     for number, one in enumerate(made):
-        print(f"fold {number}: {len(one.train)} train, {len(one.validation)} validate, {len(one.test)} test")
+        missing = splits.missing_targets(one.validation, targets) if targets else []
+        note = f"; none who validates has {', '.join(missing)}" if missing else ""
+        print(f"fold {number}: {len(one.train)} train, {len(one.validation)} validate, {len(one.test)} test{note}")
