@@ -64,8 +64,8 @@ def split(
 ) -> None:
     """Divide a data set into training, validation and test.
 
-    No patient is in two of them. Give either --folds, stratified by the targets that patients have, or both --validation
-    and --test.
+    No patient is in two of them. Give either --folds, stratified by the targets that patients have, or both
+    --validation and --test.
     """
     from spuproj.training.data import splits
     from spuproj.training.data.readers.registry import cases_in

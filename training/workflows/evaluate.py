@@ -12,7 +12,14 @@ from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.evaluation.metrics import Maps, measure
 from spuproj.training.evaluation.plots import box_plots, filtering_curves, reliability_diagram
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions
-from spuproj.training.evaluation.tables import console_table, latex, per_case_csv, summary_csv, summary_values
+from spuproj.training.evaluation.tables import (
+    console_table,
+    latex,
+    per_case_csv,
+    summaries_of,
+    summary_csv,
+    summary_values,
+)
 from spuproj.training.runtime.files import InputError, atomic_write, refuse_overwrite, write_json
 from spuproj.training.runtime.progress import progress_bar, show
 from spuproj.uncertainty import to_percent
@@ -63,10 +70,11 @@ def evaluate(
         )
     with progress_bar("Evaluating", len(common) * len(methods)) as advance:
         rows = [row for files in common for row in _case_rows(files, methods, options, advance)]
-    show(console_table(rows, options))
+    summaries = summaries_of(rows)
+    show(console_table(rows, summaries, options))
     contents = {
-        "table.csv": summary_csv(rows).encode(),
-        "table.tex": latex(rows, options).encode(),
+        "table.csv": summary_csv(summaries).encode(),
+        "table.tex": latex(rows, summaries, options).encode(),
         "per_case.csv": per_case_csv(rows).encode(),
         "score_curves.png": filtering_curves(rows, options),
         "boxes.png": box_plots(rows),
@@ -75,7 +83,7 @@ def evaluate(
     for name, content in contents.items():
         with atomic_write(out / name) as temporary:
             temporary.write_bytes(content)
-    write_json(out / "table.json", summary_values(rows, options))
+    write_json(out / "table.json", summary_values(rows, summaries, options))
     return [out / name for name in OUTPUTS]
 
 

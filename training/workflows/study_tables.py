@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import mean, stdev
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from rich.markup import escape
 from rich.table import Table
+
+from spuproj.training.evaluation.tables import csv_text
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def console_table(results: Sequence[StudyResult]) -> Table:
     table = Table("target", "setting", *_HEADINGS.values(), title=title)
     for target, setting in dict.fromkeys((each.target, each.setting) for each in results):
         cells = (_shown(_values(results, target, setting, name)) for name in _HEADINGS)
-        table.add_row(target, setting, *cells)
+        table.add_row(escape(target), escape(setting), *cells)
     return table
 
 
@@ -81,12 +84,8 @@ def _shown(values: Sequence[float]) -> str:
 
 
 def table_csv(results: Sequence[StudyResult]) -> str:
-    """All results, one line each."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(asdict(results[0])), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(each) for each in results)
-    return buffer.getvalue()
+    """CSV: one line for each result, with all its numbers."""
+    return csv_text(pd.DataFrame([asdict(each) for each in results]))
 
 
 def study_plot(results: Sequence[StudyResult]) -> bytes:
