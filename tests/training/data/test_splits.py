@@ -49,7 +49,12 @@ def unlabelled(cases):
     return {one.name: frozenset() for one in cases}
 
 
-KINDS = (frozenset(), frozenset({"WT"}), frozenset({"WT", "TC"}), frozenset({"WT", "TC", "ET"}))
+KINDS: tuple[frozenset[str], ...] = (
+    frozenset(),
+    frozenset({"WT"}),
+    frozenset({"WT", "TC"}),
+    frozenset({"WT", "TC", "ET"}),
+)
 """Targets that a glioma patient may have."""
 
 
