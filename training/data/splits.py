@@ -60,8 +60,8 @@ def fixed_split(cases: Sequence[CaseFiles], validation: int, test: int, seed: in
 def folds(cases: Sequence[CaseFiles], count: int, seed: int, targets: Targets) -> list[Split]:
     """Cross-validation: each patient is tested once; an eighth of the others, at least one, validates.
 
-    Folds are stratified by the targets that a patient has (scikit-learn's ``StratifiedGroupKFold``). Those who validate
-    have every target that two of the patients not tested have, and so have those who train.
+    Folds are stratified by the targets that a patient has (scikit-learn's ``StratifiedGroupKFold``). Who validates is
+    drawn up to 20 times, until both they and those who train have every target that two of the patients have.
 
     Args:
         cases: of all patients; a patient may have several.
