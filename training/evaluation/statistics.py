@@ -1,4 +1,4 @@
-"""Numbers of many patients: their middle, how sure of it one can be, and whether methods differ."""
+"""Per-patient summaries: mean, median, bootstrap interval, paired tests."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ RESAMPLES = 9999
 
 @dataclass(frozen=True)
 class Summary:
-    """One measure over patients; NaN left out.
+    """One measure over patients; NaN is left out.
 
     Attributes:
-        patients: how many had a number.
-        mean, median: of theirs.
+        patients: number of patients with a value.
+        mean, median: of their values.
         low, high: 95 percent bootstrap interval of the mean (percentile); NaN for fewer than two patients.
     """
 
@@ -37,7 +37,7 @@ class Difference:
 
     Attributes:
         first, second: their names.
-        patients: that have both numbers.
+        patients: number of patients with values of both methods.
         median: of the differences, first less second.
         p: of the paired Wilcoxon signed-rank test, two-sided.
         adjusted: the same after Holm's correction for all pairs that were compared.
@@ -52,7 +52,12 @@ class Difference:
 
 
 def summarise(values: Sequence[float], seed: int = 0) -> Summary:
-    """The summary of one measure; the seed is the bootstrap's."""
+    """Summarises one measure.
+
+    Args:
+        values: one for each patient; NaN is left out.
+        seed: of the bootstrap, which draws ``RESAMPLES`` times (percentile method, Efron and Tibshirani 1993).
+    """
     known = np.array([value for value in values if not math.isnan(value)])
     if known.size == 0:
         return Summary(0, math.nan, math.nan, math.nan, math.nan)
@@ -68,7 +73,7 @@ def summarise(values: Sequence[float], seed: int = 0) -> Summary:
 
 
 def compare(values: Mapping[str, Mapping[str, float]]) -> list[Difference]:
-    """Every pair of methods, by their numbers ``{method: {patient: number}}``."""
+    """Compares every pair of methods, given ``{method: {patient: value}}``, on the patients that both have."""
     pairs = [(first, second, _paired(values[first], values[second])) for first, second in combinations(values, 2)]
     p = [_wilcoxon(difference) for _, _, difference in pairs]
     return [
@@ -87,12 +92,12 @@ def _median(difference: NDArray[np.float64]) -> float:
 
 
 def _wilcoxon(difference: NDArray[np.float64]) -> float:
-    """1 where no patient differs."""
+    """The p value of the two-sided Wilcoxon signed-rank test; 1 where no patient differs."""
     return float(stats.wilcoxon(difference).pvalue) if np.any(difference != 0) else 1.0
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p values adjusted for as many tests (Holm 1979)."""
+    """p values adjusted for multiple tests, in the same order (Holm 1979)."""
     adjusted, largest = [0.0] * len(p), 0.0
     for rank, index in enumerate(sorted(range(len(p)), key=lambda index: p[index])):
         largest = max(largest, min(1.0, (len(p) - rank) * p[index]))
@@ -101,7 +106,10 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Spearman's, of the patients that have both numbers; NaN for fewer than three or where either never changes."""
+    """Spearman's rank correlation, from -1 to 1, over the patients that have both values.
+
+    NaN for fewer than three such patients, or where one of the two measures is constant.
+    """
     pairs = np.array([pair for pair in zip(first, second, strict=True) if not any(map(math.isnan, pair))])
     if len(pairs) < 3 or np.ptp(pairs[:, 0]) == 0 or np.ptp(pairs[:, 1]) == 0:
         return math.nan

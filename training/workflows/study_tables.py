@@ -18,17 +18,17 @@ from spuproj.training.evaluation.tables import csv_text
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a training of a setting reached on the validation cases, means over them; NaN where no case has a number.
+    """The measures of one trained setting: means over the validation cases, NaN where no case has a value.
 
     Attributes:
         setting: its name, see ``varied``.
-        target: that was segmented.
+        target: that the model segments.
         seed: of the training.
-        cases: how many were measured.
-        views: how many the setting has.
-        seen: by how many of them a pixel of the brain is shown.
-        round_trip: root mean square, over the brain, of what the views' mean loses of the slice, where 1 is the
-            standard deviation of the brain's values.
+        cases: number of validation cases.
+        views: number of views.
+        seen: number of views that show a pixel of the brain, mean over pixels.
+        round_trip: root mean square over the brain of the difference between the slice and the mean of its views,
+            unprojected; 1 is the standard deviation of the brain's values.
         dice, score, baseline, auroc, error_dice: see ``spuproj.training.evaluation.metrics.measure``.
     """
 
@@ -73,7 +73,7 @@ def console_table(results: Sequence[StudyResult]) -> Table:
 
 
 def _values(results: Sequence[StudyResult], target: str, setting: str, name: str) -> list[float]:
-    """One number of a setting, of every seed."""
+    """One measure of a setting, for each seed."""
     return [getattr(each, name) for each in results if (each.target, each.setting) == (target, setting)]
 
 
@@ -89,8 +89,10 @@ def table_csv(results: Sequence[StudyResult]) -> str:
 
 
 def study_plot(results: Sequence[StudyResult]) -> bytes:
-    """PNG: each measure of each setting, a row of panels for each target: seeds as small dots, their mean as a large
-    one, a line for the default's."""
+    """PNG: a row of panels for each target, a panel for each measure, a line for each setting.
+
+    Small dots are seeds, the large one is their mean; the vertical line is the mean of the default setting.
+    """
     settings = list(dict.fromkeys(each.setting for each in results))
     targets = list(dict.fromkeys(each.target for each in results))
     size = (3.4 * len(_DRAWN) + 1.6, len(targets) * (0.22 * len(settings) + 0.6))
@@ -108,7 +110,7 @@ def study_plot(results: Sequence[StudyResult]) -> bytes:
 
 
 def _draw_settings(panel: Axes, values: Sequence[Sequence[float]]) -> None:
-    """The values of each setting, the default's first."""
+    """Draws the values of each setting; the first is the default."""
     for place, seeds in enumerate(values):
         panel.plot(seeds, [place] * len(seeds), ".", color=_COLOUR, alpha=0.5)
         panel.plot(mean(seeds), place, "o", color=_COLOUR)
