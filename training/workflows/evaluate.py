@@ -39,14 +39,13 @@ def evaluate(
     empty: str = "brats",
     force: bool = False,
 ) -> list[Path]:
-    """Measures predictions; prints a table and writes tables, metrics of every case and three plots.
+    """Measures predictions; prints the table, and writes it with the measures of each patient and three plots.
 
     Args:
         methods: for each method's name the folder that ``spuproj predict`` wrote.
         data: cases with labels, as ``cases_in`` takes them; those that every method has predicted are evaluated.
-        out: folder of ``table.csv``, ``table.json``, ``table.tex``, ``per_case.csv``, ``score_curves.png``,
-            ``boxes.png`` and ``reliability.png``.
-        labels: name of the label scheme, in place of the one that the files imply.
+        out: folder for the files named in ``OUTPUTS``.
+        labels: name of the label scheme, where it is not the one that the files tell.
         scaling: from the maps to [0, 100], see ``spuproj.uncertainty.SCALINGS``; ``entropy-1`` takes the entropy maps,
             ``mutual-1`` those of mutual information, all others the variance maps.
         empty: convention for empty masks, see ``spuproj.training.evaluation.metrics.EMPTY``.

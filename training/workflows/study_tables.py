@@ -18,17 +18,17 @@ from spuproj.training.evaluation.tables import csv_text
 
 @dataclass(frozen=True)
 class StudyResult:
-    """Means over the validation cases for one training; NaN where no case has a value.
+    """The measures of one trained setting: means over the validation cases, NaN where no case has a value.
 
     Attributes:
-        setting: name, see ``varied``.
-        target: segmented target.
+        setting: its name, see ``varied``.
+        target: that the model segments.
         seed: of the training.
         cases: number of validation cases.
         views: number of views.
-        seen: mean number of views that show a pixel of the brain.
-        round_trip: root mean square error of projecting and averaging back, where the image inside the brain has
-            standard deviation 1.
+        seen: number of views that show a pixel of the brain, mean over pixels.
+        round_trip: root mean square over the brain of the difference between the slice and the mean of its views,
+            unprojected; 1 is the standard deviation of the brain's values.
         dice, score, baseline, auroc, error_dice: see ``spuproj.training.evaluation.metrics.measure``.
     """
 
@@ -73,7 +73,7 @@ def console_table(results: Sequence[StudyResult]) -> Table:
 
 
 def _values(results: Sequence[StudyResult], target: str, setting: str, name: str) -> list[float]:
-    """A setting's value for every seed."""
+    """One measure of a setting, for each seed."""
     return [getattr(each, name) for each in results if (each.target, each.setting) == (target, setting)]
 
 
@@ -89,8 +89,9 @@ def table_csv(results: Sequence[StudyResult]) -> str:
 
 
 def study_plot(results: Sequence[StudyResult]) -> bytes:
-    """PNG: a row of panels per target, one per measure. Small dots are seeds, large dots their means, and the line is
-    the mean of the default setting.
+    """PNG: a row of panels for each target, a panel for each measure, a line for each setting.
+
+    Small dots are seeds, the large one is their mean; the vertical line is the mean of the default setting.
     """
     settings = list(dict.fromkeys(each.setting for each in results))
     targets = list(dict.fromkeys(each.target for each in results))
@@ -109,7 +110,7 @@ def study_plot(results: Sequence[StudyResult]) -> bytes:
 
 
 def _draw_settings(panel: Axes, values: Sequence[Sequence[float]]) -> None:
-    """Draws the values of each setting; the default comes first."""
+    """Draws the values of each setting; the first is the default."""
     for place, seeds in enumerate(values):
         panel.plot(seeds, [place] * len(seeds), ".", color=_COLOUR, alpha=0.5)
         panel.plot(mean(seeds), place, "o", color=_COLOUR)
