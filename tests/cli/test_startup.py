@@ -95,4 +95,4 @@ def test_every_option_has_a_help_text():
     commands = get_group(app).commands
     assert {"train", "predict"} <= set(commands)
     options = [(name, each) for name, command in commands.items() for each in command.params]
-    assert [(name, each.name) for name, each in options if not each.help] == []
+    assert [(name, each.name) for name, each in options if not getattr(each, "help", None)] == []

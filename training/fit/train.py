@@ -104,7 +104,7 @@ def train(
             cohort = cache_cohort(cases, modalities, target, folder, advance)
         training, validating = cohort.split(held_out, seed) if roles is None else cohort.roles(roles)
         box = _mean_box([cohort.cases[name].box for name in training])
-        view_size = _network_size(cohort.size, method)
+        view_size = network_size(cohort.size, method)
         with plain_errors(ModelConfig):
             config = ModelConfig(target, cohort.field, view_size, box, method, modalities, seed)
         record = {"data": data_record(cohort, training, validating), **environment_record(hardware)}
@@ -182,7 +182,7 @@ def _mean_box(boxes: list[tuple[float, float, float, float]]) -> tuple[float, fl
     return y0, x0, y1, x1
 
 
-def _network_size(size: tuple[int, int], method: Method) -> tuple[int, int]:
+def network_size(size: tuple[int, int], method: Method) -> tuple[int, int]:
     """The views' size, rounded up to a multiple that the U-Net's levels need."""
     multiple = 2 ** (len(method.channels) - 1)
     height, width = (math.ceil(round(side * method.oversampling) / multiple) * multiple for side in size)

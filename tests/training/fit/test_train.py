@@ -111,7 +111,7 @@ def test_the_configuration_tells_what_was_trained(trained):
 
 @pytest.mark.parametrize(("oversampling", "side"), [(1.0, 32), (1.5, 48), (0.5, 16)])
 def test_views_are_of_the_methods_oversampling_and_what_the_network_divides(oversampling, side):
-    assert trainer._network_size((30, 26), replace(METHOD, oversampling=oversampling))[0] == side
+    assert trainer.network_size((30, 26), replace(METHOD, oversampling=oversampling))[0] == side
 
 
 def test_the_record_tells_the_data_the_versions_and_how_it_went(trained, cohort):
