@@ -59,18 +59,18 @@ def study_rows() -> list[CaseResult]:
             line["case"],
             **{name: float(line[name]) for name in MEASURES if name in line},
         )
-        for line in published("per_case.csv")
+        for line in published("evaluation/per_case.csv")
     ]
 
 
 def test_the_published_tables_come_out_to_the_last_digit() -> None:
     rows = study_rows()
     summaries = summaries_of(rows)
-    per_case, table = published("per_case.csv"), published("table.csv")
+    per_case, table = published("evaluation/per_case.csv"), published("evaluation/table.csv")
     assert [{name: line[name] for name in per_case[0]} for line in read(per_case_csv(rows))] == per_case
     measures = {line["measure"] for line in table}
     assert [line for line in read(summary_csv(summaries)) if line["measure"] in measures] == table
-    expected = latex_cells((STUDY / "table.tex").read_text())
+    expected = latex_cells((STUDY / "evaluation" / "table.tex").read_text())
     found = latex_cells(latex(rows, summaries, OPTIONS))
     assert [{name: line[name] for name in expected[0]} for line in found] == expected
 
@@ -79,9 +79,9 @@ def test_the_published_table_of_a_study_comes_out_to_the_last_digit() -> None:
     kinds = {"str": str, "int": int, "float": float}
     results = [
         StudyResult(**{field.name: kinds[str(field.type)](line[field.name]) for field in fields(StudyResult)})
-        for line in published("sweep.csv")
+        for line in published("variations/sweep.csv")
     ]
-    assert table_csv(results) == (STUDY / "sweep.csv").read_text()
+    assert table_csv(results) == (STUDY / "variations" / "sweep.csv").read_text()
 
 
 def test_a_csv_is_that_of_the_csv_module() -> None:

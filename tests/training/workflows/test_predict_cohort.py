@@ -120,7 +120,8 @@ def test_of_a_split_the_test_cases_alone_are_predicted(spuproj, data, model, tmp
     common = ("predict", "--model", model[0], "--split", split, "--out", tmp_path / "command")
     assert spuproj(*common, "--data", data)[0] == 0
     assert predicted_names(tmp_path / "command") == [NAMES[2]]
-    assert "split must come with --data" in spuproj(*common, "--case", data / NAMES[0])[0]
+    status, printed = spuproj(*common, "--case", data / NAMES[0])
+    assert (status, "--split needs --data, got --case" in printed) == (2, True)
 
 
 def test_shards_take_turns_and_fill_one_folder(data, model, tmp_path):
@@ -248,7 +249,7 @@ def test_finished_cases_of_another_model_or_aggregation_are_refused(data, model,
 
 def rows(out: Path) -> dict[str, str]:
     """The rows of the data set's report, by case."""
-    found = re.findall(r"<tr>(.*?)</tr>", (out / "report.html").read_text())
+    found = re.findall(r"<tr>(.*?)</tr>", (out / "report.html").read_text(), re.DOTALL)
     return {name: row for name in NAMES for row in found if f">{name}<" in row}
 
 
@@ -354,15 +355,26 @@ def test_the_command_takes_its_shard_from_the_option_or_the_launcher(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "predict must be given either --data or --case, got neither"),
-        (("--data", "set", "--case", "case"), "predict must be given either --data or --case, got both"),
         (("--data", "set", "--shard", "3/2"), "shard must be I/N with 0 <= I < N, got 3/2"),
-        (("--case", "case", "--shard", "0/2"), "shard must come with --data, got 0/2 with --case"),
-        (("--case", "case", "--aggregation", "max"), "aggregation must be one of mean, otsu, got 'max'"),
         (("--data", "nowhere"), "nowhere must be a folder of case folders, but there is no such folder"),
     ],
 )
 def test_the_command_says_what_cannot_be(spuproj, model, tmp_path, options, message):
     status, _ = spuproj("predict", "--model", model[0], "--out", tmp_path / "out", *options)
     assert status == f"error: {message}"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "predict needs either --data or --case, got neither"),
+        (("--data", "set", "--case", "case"), "predict needs either --data or --case, got both"),
+        (("--case", "case", "--shard", "0/2"), "--shard needs --data, got --case"),
+        (("--case", "case", "--aggregation", "max"), "'max' is not one of 'mean', 'otsu'"),
+    ],
+)
+def test_options_that_do_not_go_together_are_a_wrong_use_of_the_command(spuproj, model, tmp_path, options, message):
+    status, printed = spuproj("predict", "--model", model[0], "--out", tmp_path / "out", *options)
+    assert (status, message in printed) == (2, True), printed
     assert not (tmp_path / "out").exists()
