@@ -1,1 +1,1 @@
-"""What the numbers in the documentation come from: spuproj against its peers and against copying as many bytes."""
+"""Benchmarks behind the documented numbers: spuproj against other libraries (peers) and against copying memory."""

@@ -22,7 +22,7 @@ from spuproj.benchmarks.record import Record, refuse_overwrite, slug, to_json, w
 from spuproj.benchmarks.text import text
 from spuproj.benchmarks.timing import measure
 
-# Seconds for all contenders of a case at one number of threads, by the case's way; at least five rounds are timed.
+# Seconds for all contenders of a case at one thread count, by the case's ``way``; at least five rounds are timed.
 _BUDGETS = {"": 1.5, AS_CALLED: 6.0, "scaling": 0.3}
 _SHORT_BUDGETS = {"": 0.05, "scaling": 0.0}
 _GPU_ROUNDS = 7
@@ -33,8 +33,8 @@ def run_bench(out: Path, *, short: bool, force: bool) -> list[Path]:
 
     Args:
         out: folder of the three files, whose paths are returned.
-        short: small shapes, which check every peer's result in about a minute; their times mean nothing.
-        force: write over existing files; without it, they are a ValueError.
+        short: use small shapes, to check every peer's result in about a minute; the times are meaningless.
+        force: overwrite existing files; without it, they raise ValueError.
 
     Raises:
         ImportError: where a peer's package is missing.
@@ -51,7 +51,7 @@ def run_bench(out: Path, *, short: bool, force: bool) -> list[Path]:
 
 
 def collect(short: bool) -> Record:
-    """Measures everything on the CPU, at one thread and at all."""
+    """Measures everything on the CPU, with one thread and with all threads."""
     all_threads = torch.get_num_threads()
     numbers, budgets = sorted({1, all_threads}), _SHORT_BUDGETS if short else _BUDGETS
     rows = [
@@ -73,12 +73,12 @@ def collect(short: bool) -> Record:
 
 
 def _watched(items: Sequence[Any], description: str) -> Iterable[Any]:
-    """The items, with a bar on standard error that is drawn between two of them and never during one."""
+    """The items, with a progress bar on standard error that is redrawn only between items."""
     return track(items, description, auto_refresh=False, console=Console(file=sys.stderr))
 
 
 def run_gpu(out: Path, cases: Sequence[Case], device: str, share: float | None = None, *, force: bool) -> list[Path]:
-    """Like ``run_bench`` on a device, with the share of projecting within a training step, which is known before."""
+    """Like ``run_bench`` on a device; ``share``: percent of a training step for projecting, measured separately."""
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
     paths = [out / f"{slug(name)}{ending}" for ending in (".json", ".png")]
     refuse_overwrite(paths, force)

@@ -1,4 +1,4 @@
-"""What follows from the measured times: ratios, and the goals that are set for them."""
+"""Ratios of the measured times, and the goals for them."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from spuproj.benchmarks.timing import Row
 
 
 def ns_per_element(row: Row) -> float:
-    """Nanoseconds for each element of the stack ``[B, N, C, H, W]``: the output of project and unproject."""
+    """Nanoseconds per element of the stack ``[B, N, C, H, W]``, the output of project and unproject."""
     return 1e9 * row.median_s / row.case.stack_shape.numel()
 
 
 def select(rows: Iterable[Row], case: Case, threads: int, name: str, form: str | None = None) -> Row | None:
-    """The fastest of a contender's forms, or one form; None where it was not measured."""
+    """The row of a contender's fastest form, or of the given form; None if it was not measured."""
     wanted = (case, threads, name)
     found = [row for row in rows if (row.case, row.threads, row.name) == wanted and form in (None, row.form)]
     return min(found, key=lambda row: row.median_s, default=None)
 
 
 def best_forms(rows: Sequence[Row]) -> list[Row]:
-    """The rows with only the fastest form of each peer; all forms of ours and of copying, and all on a GPU."""
+    """The rows to show: the fastest form of each peer, and all forms of spuproj, of copying, and on a GPU."""
     kept = [row.name in (OURS, COPY) or row.case.way == cases.ON_GPU for row in rows]
     best = [row is select(rows, row.case, row.threads, row.name) for row in rows]
     return [row for row, *wanted in zip(rows, kept, best, strict=True) if any(wanted)]
 
 
 def over(row: Row | None, other: Row | None) -> float | None:
-    """The time of one row over that of another; None where one was not measured."""
+    """The time of one row divided by that of another; None if one was not measured."""
     return None if row is None or other is None else row.median_s / other.median_s
 
 
 def over_limit(rows: Sequence[Row], row: Row) -> float | None:
-    """The row's time over that of copying as many bytes, likewise into a buffer or into a new tensor.
+    """The row's time divided by that of copying as many bytes, also into a buffer or into a new tensor.
 
-    An op that writes no stack is compared with the copy into a buffer. None where copying was not measured.
+    An op that writes no stack is compared with the copy into a buffer. None if copying was not measured.
     """
     forms = (BUFFERED,) if row.form in (BUFFERED, LAST) else (FRESH, BUFFERED)
     copies = (select(rows, row.case, row.threads, COPY, form) for form in forms)
@@ -53,10 +53,10 @@ class Goal:
     Attributes:
         row: what was measured.
         measured: the ratio, or the percentage; None where it could not be measured.
-        goal: what is aimed at.
-        floor: short of this it is not done.
+        goal: the value to reach.
+        floor: the least acceptable value; a worse one is ``"not done"``.
         unit: ``"x"`` or ``"%"``.
-        smaller_is_better: whether the measured number must stay below goal and floor, or reach them.
+        smaller_is_better: whether goal and floor are upper limits instead of lower ones.
     """
 
     row: str
@@ -68,7 +68,7 @@ class Goal:
 
     @property
     def outcome(self) -> str:
-        """``"met"``; ``"not met"``, but not short of the floor; ``"not done"``, short of it; or ``"not measured"``."""
+        """``"met"``, ``"not met"`` (between floor and goal), ``"not done"`` (below the floor) or ``"not measured"``."""
         if self.measured is None:
             return "not measured"
         sign = -1 if self.smaller_is_better else 1
@@ -78,7 +78,7 @@ class Goal:
 
 
 _NEW, _KEPT = (OURS, FRESH), (OURS, BUFFERED)
-# What is measured, on which case, the name and form of who is compared with whom, goal and floor.
+# Text, case, (name, form) of the numerator and of the denominator, goal, floor.
 _ON_CPU: tuple[tuple[str, Case, tuple[str, ...], tuple[str, ...], float, float], ...] = (
     ("{}, as called: scipy over spuproj", cases.BATCH_AS_CALLED, ("scipy",), _NEW, 80, 45),
     ("{}, as called: grid_sample over spuproj", cases.BATCH_AS_CALLED, ("grid_sample",), _NEW, 14, 9),
@@ -99,7 +99,7 @@ _GPU_PEERS = (("grid_sample", 4), ("torch.compile", 3), ("cupyx", 10), ("scipy, 
 
 
 def cpu_goals(rows: Sequence[Row], memory: Sequence[Memory], all_threads: int) -> list[Goal]:
-    """The goals on the CPU whose rows were measured; those of calls as users make them come first."""
+    """The goals on the CPU whose rows were measured; those measured as called come first."""
     found = [_ratio(rows, *goal) for goal in _ON_CPU]
     words = f"{{}}, {all_threads} threads, into a buffer: spuproj over copying as many bytes"
     found.append(_ratio(rows, words, cases.BATCH, _KEPT, (COPY, BUFFERED), 1.2, 1.7, threads=all_threads))
@@ -112,7 +112,7 @@ def cpu_goals(rows: Sequence[Row], memory: Sequence[Memory], all_threads: int) -
 
 
 def gpu_goals(rows: Sequence[Row], training_share: float | None) -> list[Goal]:
-    """The goals on a GPU, also those that could not be measured; projecting's share of a training step in percent."""
+    """The goals on a GPU, also those not measured; ``share`` is projecting's percentage of a training step."""
     ours, batch, backward = rows[0].name if rows else OURS, cases.GPU_BATCH, cases.GPU_BACKWARD
     both = f"{backward.label}, {BOTH_PASSES}: grid_sample over {ours}"
     verbs = {True: "written", False: "read"}
@@ -133,7 +133,7 @@ def _ratio(
     rows: Sequence[Row], words: str, case: Case, of: Sequence[str], to: Sequence[str], goal: float, floor: float,
     unit: str = "x", threads: int = 1,
 ) -> Goal:  # fmt: skip
-    """The time of one contender over another's; where it is that of one of ours, less is better."""
+    """The time of ``of`` divided by that of ``to``; if ``of`` is one of ours, smaller is better."""
     measured = over(select(rows, case, threads, *of), select(rows, case, threads, *to))
     in_unit = None if measured is None else measured * (100 if unit == "%" else 1)
     return Goal(words.format(_short(case)), in_unit, goal, floor, unit, of[0] in (OURS, "triton"))

@@ -1,4 +1,4 @@
-"""Peak memory of reduce beyond its input and outputs, each number of views in a process of its own. Linux only."""
+"""Peak memory of reduce in addition to its input and outputs, each case in its own process. Linux only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VIEWS = (1, 4, 9, 16, 25)
 
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
-# Freed blocks of any size go back to the system at once, so that none hides what a call takes.
+# Freed memory is returned to the system immediately, so that reuse does not hide what a call allocates.
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0", "SPUPROJ_CACHE_LIMIT": "0"}
 
 
@@ -28,7 +28,7 @@ _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0", 
 class Memory:
     """Peak memory of one reduce call, in percent of its input ``[B, N, C, h, w]``, without input and outputs.
 
-    The first call also computes and keeps where each pixel lies in each view; ``percent`` is that of a later call.
+    The first call also computes and caches the taps; ``percent`` is measured on a later call.
     """
 
     case: Case
@@ -37,7 +37,7 @@ class Memory:
 
 
 def measure_memory(case: Case) -> list[Memory]:
-    """Memory of a reduce case, in a process of its own; empty where the system does not tell a process's peak."""
+    """Memory of a reduce case, measured in a new process; empty if the system does not report peak memory."""
     if not (_STATUS.exists() and _RESET.exists()):
         return []
     with patch.dict(os.environ, _ALLOCATOR), ProcessPoolExecutor(1, get_context("spawn")) as pool:
@@ -46,10 +46,10 @@ def measure_memory(case: Case) -> list[Memory]:
 
 
 def _percentages(case: Case) -> list[float]:
-    """Of the first and the second call in this process."""
+    """Percentages of the first and the second call in this process."""
     views = make_views(case)
     stack = torch.empty(case.stack_shape).normal_()
-    # Loads code and starts threads, on another size.
+    # Warm-up on another size: loads code and starts threads.
     Views.from_table(views.geometry, (64, 64)).reduce(torch.zeros(64, len(views), 1, 64, 64))
     return [100 * _extra_bytes(stack, views) / stack.nbytes for _ in range(2)]
 

@@ -38,7 +38,7 @@ _LINES: tuple[tuple[str, str | None, str, dict[str, Any]], ...] = (
 
 
 def ratios_picture(record: Record) -> bytes:
-    """PNG: on each of eight cases, calls as users make them first, each peer's time over ours on a logarithmic axis."""
+    """PNG: for each of eight cases, as-called ones first, each peer's time over ours on a logarithmic axis."""
     measured = list(dict.fromkeys(row.case for row in record.rows))
     cases = [case for case in _SHOWN if case in measured] or measured[: len(_SHOWN)]
     lines = [cases[start : start + _COLUMNS] for start in range(0, len(cases), _COLUMNS)]
@@ -66,7 +66,7 @@ def _entitle(figure: Figure, words: str, record: Record) -> None:
 
 
 def _ratios(rows: Sequence[Row], case: Case, threads: int) -> dict[str, float]:
-    """The time of each peer, and of copying, over ours, all with new results where the op makes a stack."""
+    """The times of each peer and of copying over ours, all into new tensors if the op makes a stack."""
     ours = select(rows, case, threads, OURS, FRESH)
     found = {name: over(select(rows, case, threads, name), ours) for name in PEERS}
     limit = over_limit(rows, ours) if ours else None
@@ -74,7 +74,7 @@ def _ratios(rows: Sequence[Row], case: Case, threads: int) -> dict[str, float]:
 
 
 def _ratio_bars(panel: Axes, rows: Sequence[Row], case: Case, room: int) -> None:
-    """Bars from the top, in a panel with room for a number of them."""
+    """Horizontal bars from the top of a panel, which has room for a fixed number of bars."""
     numbers, at_one = sorted({row.threads for row in rows if row.case == case}), _ratios(rows, case, 1)
     names = sorted(at_one, key=lambda name: at_one[name])
     offsets = (0.0,) if len(numbers) == 1 else (_BAR / 2, -_BAR / 2)

@@ -1,4 +1,4 @@
-"""All that one run measured, the machine and software that the numbers belong to, and its JSON file."""
+"""The record of one run: what was measured, the machine and software, and its JSON file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PEERS = ("scipy", "scikit-image", "opencv-python-headless", "kornia", "monai", 
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, caches, memory, system and GPU. What the system does not tell is left empty."""
+    """Processor, cores, caches, memory, system and GPU. Unknown values are left empty."""
     folders = sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"))
     caches = [[(folder / part).read_text().strip() for part in ("level", "type", "size")] for folder in folders]
     pages = {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(getattr(os, "sysconf_names", ()))
@@ -43,13 +43,13 @@ def machine() -> dict[str, Any]:
 
 
 def software() -> dict[str, str]:
-    """Versions of Python and of all that is compared, and what spuproj runs on here."""
+    """Versions of Python and of all compared libraries, and spuproj's backends here."""
     installed = {package.name: package.version for package in distributions()}
     return {**info.report(), **{package: installed.get(package, "not installed") for package in _PEERS}}
 
 
 def slug(name: str = "") -> str:
-    """A name, or that of the processor with its number of cores, as a file name."""
+    """The name, or else the processor's name and number of cores, as a file name."""
     return re.sub(r"[^a-z0-9]+", "-", (name or f"{_cpu()} {os.cpu_count()} cores").lower()).strip("-")
 
 
@@ -64,12 +64,12 @@ class Record:
     """One run.
 
     Attributes:
-        rows: of all cases.
+        rows: rows of all cases.
         scaling: an axis, and the row of a contender at one point of it.
-        memory: of reduce.
-        goals: what is aimed at, beside what was measured.
-        short: whether the shapes were small, and the times mean nothing.
-        date, machine, software: when (in UTC) and on what it ran.
+        memory: peak memory of reduce.
+        goals: the goals with the measured values.
+        short: whether shapes were small, so that the times are meaningless.
+        date, machine, software: date (UTC), machine and software of the run.
     """
 
     rows: Sequence[Row]
@@ -100,7 +100,7 @@ def to_json(record: Record) -> bytes:
 
 
 def _fields(item: Any) -> dict[str, Any]:
-    """By name: numbers to six digits, without what is empty and without the peers that were to take part."""
+    """Fields by name: numbers to six digits, without empty fields and without the case's list of peers."""
     return {
         name: value.label if name == "case" else float(f"{value:.6g}") if isinstance(value, float) else value
         for name, value in vars(item).items()

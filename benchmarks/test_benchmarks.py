@@ -19,7 +19,7 @@ from spuproj.benchmarks.timing import FEWEST_ROUNDS, checked
 
 @lru_cache(maxsize=1)
 def prepared(case: Case) -> tuple[Truth, dict[tuple[str, str], Contender]]:
-    """A case's right results, and its contenders by name and form. One case is kept at a time."""
+    """A case's reference results, and its contenders by name and form. Only one case is cached."""
     problem = make_problem(case)
     return make_truth(problem), {(entry.name, entry.form): entry for entry in contenders(problem)}
 

@@ -1,4 +1,4 @@
-"""What was measured, as text."""
+"""The measurements as text tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MEMORY_HEADER = ("memory beyond input and outputs, of the stack", "views met be
 
 
 def text(record: Record) -> str:
-    """The tables of a run and how to read them."""
+    """The tables of a run, with notes on how to read them."""
     notes = "gpu.txt" if any(row.case.way == ON_GPU for row in record.rows) else "cpu.txt"
     parts = [
         main_table(record.rows),
@@ -31,7 +31,7 @@ def text(record: Record) -> str:
 
 
 def main_table(rows: Sequence[Row]) -> str:
-    """A group of lines for each case and number of threads, with the fastest form of each peer."""
+    """One group of lines per case and thread count, with the fastest form of each peer."""
     shown = best_forms(rows)
     header, *lines = aligned([_HEADER, *(_cells(rows, row) for row in shown)])
     found = [header]
@@ -42,7 +42,7 @@ def main_table(rows: Sequence[Row]) -> str:
 
 
 def _title(rows: Sequence[Row]) -> str:
-    """Of rows on one case and one number of threads."""
+    """The title of the rows of one case and thread count."""
     case, threads = rows[0].case, rows[0].threads
     missing = [name for name in PEERS if name not in {row.name for row in rows}]
     left_out = f"; without {', '.join(missing)}" if missing and case.way == "" else ""
@@ -75,13 +75,13 @@ def goals_table(goals: Sequence[Goal]) -> str:
 
 
 def memory_table(memory: Sequence[Memory]) -> str:
-    """A line for each number of views."""
+    """One line per number of views."""
     lines = [(entry.case.label, f"{entry.percent:.2f} %", f"{entry.first_percent:.2f} %") for entry in memory]
     return "\n".join(aligned([_MEMORY_HEADER, *lines]))
 
 
 def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of columns of equal width, the first to the left, the others to the right; empty columns are left out."""
+    """Aligned lines: the first column left-aligned, the others right-aligned; empty columns are left out."""
     first, *others = [column for column in zip(*cells, strict=True) if any(column[1:])]
     columns = [[cell.ljust(max(map(len, first))) for cell in first]]
     columns += [[cell.rjust(max(map(len, column))) for cell in column] for column in others]

@@ -1,4 +1,4 @@
-"""Checking, then timing, all contenders of a case in turns: by the CPU's clock, or on a GPU by the device's events."""
+"""Checks, then times, all contenders of a case in turns: with the CPU's clock, or with events on a GPU."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from spuproj.benchmarks.ops.contenders import Call, Contender, contenders
 from spuproj.benchmarks.ops.truth import Truth, difference, make_problem, make_truth
 
 FEWEST_ROUNDS, _MOST_ROUNDS = 5, 99
-# Shorter calls are repeated within their turn.
+# Calls shorter than this are repeated within a turn.
 _TURN_SECONDS = 0.005
-# Quicker calls are made once before they are timed: caches are warm, and memory that was freed is at hand again.
+# Calls quicker than this are made once before timing, to warm caches and to have freed memory available.
 _SLOW_SECONDS = 0.5
-# After an op, torch's OpenMP workers spin on their cores for about ten milliseconds; whose turn is next needs them.
+# After an op, torch's OpenMP threads spin for about 10 ms; without this pause they would slow the next turn.
 _PAUSE_SECONDS = 0.012
-# 96 MB, more than a core's caches hold.
+# Elements of other memory (96 MB), more than a core's caches hold.
 _OTHER_ELEMENTS = 24_000_000
-# Contenders that always use one thread are timed on larger stacks at one thread only.
+# With larger stacks, contenders that always use one thread are timed only at one thread.
 _SLOW_ELEMENTS = 8_000_000
 
 Turn = Callable[[], float]
@@ -35,14 +35,14 @@ Turn = Callable[[], float]
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one contender on one case.
+    """The measurements of one contender on one case.
 
     Attributes:
-        case, valid: what was done, and the share of the points that are valid.
-        name, form: who did it, and in which way.
-        threads: number of threads that torch and OpenCV had.
-        median_s, min_s, max_s, rounds: seconds of a call, over so many rounds in which all contenders take their turn.
-        error: largest difference from the reference over the largest value; None where the work was not the op's.
+        case, valid: the case, and the share of its points that are valid.
+        name, form: the contender, and how it was called.
+        threads: number of threads of torch and OpenCV.
+        median_s, min_s, max_s, rounds: seconds of a call, over the given number of rounds.
+        error: largest difference from the reference over the largest value; None if it does not compute the op.
         same_bits: on a GPU, whether a second call gave the same bits.
     """
 
@@ -66,13 +66,13 @@ def measure(
 
     Args:
         case: what to measure.
-        thread_counts: numbers of threads.
-        budget: seconds for each of them.
-        device: where.
-        rounds: how many are timed whatever the budget.
+        thread_counts: numbers of threads to measure with.
+        budget: seconds of timing for each of them.
+        device: device of the tensors.
+        rounds: least number of rounds, whatever the budget.
 
     Raises:
-        RuntimeError: where a result differs from the reference by more than rounding.
+        RuntimeError: if a result differs from the reference by more than rounding.
     """
     problem = make_problem(case, device)
     truth, entries, valid, rows = make_truth(problem), contenders(problem), problem.valid.double().mean().item(), []
@@ -91,16 +91,16 @@ def measure(
 
 
 def checked(entry: Contender, truth: Truth) -> tuple[float | None, bool | None]:
-    """A contender's error and, on a GPU, whether a second call gives the same bits; None where it has no results.
+    """A contender's error and, on a GPU, whether a second call gives the same bits; None if it has no results.
 
-    Raises RuntimeError where the error is larger than rounding explains.
+    Raises RuntimeError if the error is larger than rounding can explain.
     """
     case, returned = truth.problem.case, entry.call()
     if entry.results is None:
         return None, None
     results = entry.results(returned)
     error = difference(results, truth, entry.near, case.batch / entry.parts)
-    # Points off by ``near`` pixels, between neighbours that differ by up to twice the largest value, and rounding.
+    # Coordinates may be off by ``near`` pixels; neighbours differ by up to twice the largest value; plus rounding.
     tolerance = 0.0 if case.interpolation == "nearest" else 16 * (entry.near + torch.finfo(case.torch_dtype).eps)
     if not error <= tolerance:
         raise RuntimeError(
@@ -130,7 +130,7 @@ def threads(number: int) -> Iterator[None]:
 
 
 def in_turns(turns: Sequence[Turn], budget: float, rounds: int = FEWEST_ROUNDS) -> list[tuple[float, ...]]:
-    """Of each turn its seconds in all rounds: for about ``budget`` seconds, but at least ``rounds`` of them."""
+    """Seconds of each turn in all rounds: rounds for about ``budget`` seconds, but at least ``rounds``."""
     start = time.perf_counter()
     first = [turn() for turn in turns]
     one_round = time.perf_counter() - start
@@ -140,7 +140,7 @@ def in_turns(turns: Sequence[Turn], budget: float, rounds: int = FEWEST_ROUNDS) 
 
 
 def as_called(other_memory: torch.Tensor, entry: Contender) -> Turn:
-    """A turn of one call, made after other memory was read and written."""
+    """A turn of one call, after reading and writing other memory."""
 
     def turn() -> float:
         other_memory.add_(1)
@@ -150,7 +150,7 @@ def as_called(other_memory: torch.Tensor, entry: Contender) -> Turn:
 
 
 def over_and_over(device: str, entry: Contender) -> Turn:
-    """A turn of as many calls as fill it, after one that is not timed; of slow ones, as long as all samples take."""
+    """A turn of repeated calls, after one untimed call unless slow; scaled to all samples of the batch."""
     call, clock = entry.call, "cpu" if entry.on_host else device
     estimate = _seconds(call, 1, clock)
 
@@ -164,7 +164,7 @@ def over_and_over(device: str, entry: Contender) -> Turn:
 
 
 def _seconds(call: Call, repeat: int, device: str = "cpu") -> float:
-    """Mean seconds of a call and of dropping its result, without garbage collection."""
+    """Mean seconds of a call, including freeing its result, without garbage collection."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -178,7 +178,7 @@ def _seconds(call: Call, repeat: int, device: str = "cpu") -> float:
 
 
 def _clock(device: str) -> Callable[[], float]:
-    """Starts a clock; returns what reads its seconds: on a GPU, those between two events."""
+    """Starts a clock; returns a function that reads the elapsed seconds, on a GPU between two events."""
     if device == "cpu":
         start = time.perf_counter()
         return lambda: time.perf_counter() - start

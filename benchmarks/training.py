@@ -1,4 +1,4 @@
-"""What projecting costs in training and in prediction: ``python -m spuproj.benchmarks.training``."""
+"""The cost of projecting in training and prediction: ``python -m spuproj.benchmarks.training``."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def print_step_share() -> None:
 def measure_rates(
     device: str, hardware: Hardware, method: Method, *, side: int = 240, steps: int = 20, rounds: int = 5
 ) -> dict[str, float]:
-    """Slices per second of one network, measured in turns, the median of each.
+    """Slices per second of one network in three settings, measured in turns; the median of each.
 
-    ``"loader"``: the loader alone; ``"ready"``: training without views, on tensors that are on the device as the
-    network takes them; ``"training"``: training through views, from the cache on the disk.
+    ``"loader"``: the data loader alone; ``"ready"``: training without views, on input tensors that are already on the
+    device; ``"training"``: training through views, from the cache on disk.
 
     Args:
         device: where to train.
@@ -131,7 +131,7 @@ def _loader(model: Segmenter, folder: Path, side: int, steps: int) -> DataLoader
 
 
 def _stepper(model: Segmenter) -> Callable[[Tensor, Tensor], None]:
-    """One step of the optimizer on what the network sees and the target there."""
+    """Returns a function that makes one optimizer step on network inputs and their target."""
     optimizer, hardware = torch.optim.AdamW(model.network.parameters()), model.hardware
 
     def step(view: Tensor, target: Tensor) -> None:
@@ -148,8 +148,8 @@ def _stepper(model: Segmenter) -> Callable[[Tensor, Tensor], None]:
 def step_share(device: str, batch: int = 64, side: int = 240) -> float:
     """Percent of a training step that goes into projecting images and labels.
 
-    ``batch`` slices of ``side`` pixels, one random view for each, in bfloat16, channels-last. The device is waited for
-    after each part, which counts against the projection more than overlapping would.
+    ``batch`` slices of ``side`` pixels, one random view for each, in bfloat16, channels-last. The host waits for the
+    device after each part, which makes projecting seem more expensive than if the parts overlapped.
     """
     model = _model(device, Hardware(precision="bf16", channels_last=True), load_method("spu"), side, _STEPS)
     step = _stepper(model)
@@ -167,8 +167,8 @@ def step_share(device: str, batch: int = 64, side: int = 240) -> float:
 def predict_cost(models: Sequence[Path], folder: Path) -> tuple[float, float]:
     """Seconds of a patient's prediction by these models, and the percentage of ``Views.project`` and ``Views.reduce``.
 
-    From loading the models to the last file, first calls and all, but not the imports. A GPU is waited for around each
-    of the timed calls, which counts against them more than overlapping would.
+    From loading the models to the last file, including first calls but not imports. The host waits for a GPU before
+    and after each timed call, which makes these seem more expensive than if they overlapped.
     """
     device, spent = "cuda" if torch.cuda.is_available() else "cpu", list[float]()
 
@@ -190,7 +190,7 @@ def predict_cost(models: Sequence[Path], folder: Path) -> tuple[float, float]:
 
 
 def _now(device: str) -> float:
-    """The time, when the device has done its work."""
+    """The time after the device has finished its work."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
     return time.perf_counter()

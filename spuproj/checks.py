@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 
 
 def pixel_size(value: Sequence[int], argument: str, meaning: str = "height, width") -> tuple[int, int]:
-    """Two positive whole numbers. Raises ValueError for anything else."""
-    # Fast path for what nearly every call passes.
+    """Checks a pair of positive integers and returns it as a tuple. Raises ValueError for anything else."""
+    # Fast path: nearly every call passes a tuple of two ints.
     if type(value) is tuple and len(value) == 2:
         height, width = value
         if type(height) is type(width) is int and height >= 1 and width >= 1:
@@ -24,14 +24,14 @@ def pixel_size(value: Sequence[int], argument: str, meaning: str = "height, widt
 
 
 def number_of(value: float, argument: str) -> float:
-    """A number as a float. Raises ValueError for a tensor that requires a gradient, since it would get none."""
+    """Converts to float. Raises ValueError for a tensor that requires a gradient, since the ops would compute none."""
     if getattr(value, "requires_grad", False):
         raise ValueError(f"{argument} must not require a gradient: the ops have none with respect to the geometry")
     return float(value)
 
 
 def positive(value: float, argument: str) -> float:
-    """A positive, finite number. Raises ValueError otherwise."""
+    """Converts to float. Raises ValueError unless the number is positive and finite."""
     number = number_of(value, argument)
     if not (number > 0 and math.isfinite(number)):
         raise ValueError(f"{argument} must be positive and finite, got {number}")
@@ -39,7 +39,7 @@ def positive(value: float, argument: str) -> float:
 
 
 def choice(value: str, allowed: Collection[str], argument: str) -> str:
-    """One of the allowed names. Raises ValueError otherwise."""
+    """Returns the value. Raises ValueError unless it is one of the allowed names."""
     if value not in allowed:
         raise ValueError(f"{argument} must be one of {', '.join(allowed)}, got {value!r}")
     return value

@@ -1,13 +1,13 @@
 """The ops as stateless functions.
 
 ``geometry`` is a float64 table, ``[N, 19]`` shared by the batch or ``[B, N, 19]`` per sample: ``Views(...).geometry``,
-or ``spuproj.geometry.Geometry(...).table()``. Arguments are tensors; what a subclass of Tensor adds is dropped. They
-may be float32, float64, float16 or bfloat16 (arithmetic in float32, or float64 for float64) of any strides; label maps
-of integer dtypes go through ``interpolation="nearest"`` in ``project`` and ``unproject``. All functions are
-differentiable in their tensors by reverse mode, not in the geometry.
+or ``spuproj.geometry.Geometry(...).table()``. Images and stacks are tensors of dtype float32, float64, float16 or
+bfloat16 and of any strides; arithmetic is in float32 (float64 for float64). Metadata of Tensor subclasses is dropped.
+``project`` and ``unproject`` with ``interpolation="nearest"`` also take label maps of integer dtypes. All functions
+support reverse-mode differentiation with respect to images and stacks, but not with respect to the geometry.
 
 Every function raises ValueError for a wrong rank, a size that does not fit the views, tensors on different devices, or
-an unknown name, and TypeError for a dtype that it cannot serve. Equations: ``docs/geometry.md``.
+an unknown name, and TypeError for an unsupported dtype. Equations: ``docs/geometry.md``.
 """
 
 from __future__ import annotations
@@ -47,19 +47,24 @@ def project(
     Args:
         image: ``[B, C, H, W]``.
         geometry: ``[N, 19]`` or ``[B, N, 19]`` table.
-        view_size: (h, w) of a view; the image's own size (or that of ``out``) where None.
+        view_size: (h, w) of a view, in pixels; if None, the size of ``out`` or else of the image.
         interpolation: ``"bilinear"``, or ``"nearest"`` (label maps; half-way points go to the larger index).
-        padding: what view pixels beyond the slice get: ``"constant"``, the number ``fill``, or ``"border"``, the
-            nearest slice pixel. View pixels that show no point of the plane get ``fill`` under both.
-        fill: any number; for label maps one that their dtype holds.
-        out_dtype: floating dtype of the result, written without a pass of its own; the image's where None.
-        memory_format: ``torch.channels_last`` lays each view out as a channels-last network takes it:
-            ``stack.flatten(0, 1)`` is then channels-last contiguous. Contiguous where None.
-        out: a ``[B, N, C, h, w]`` tensor to write into and return, contiguous or channels-last view by view; its size,
-            dtype and format take the place of the arguments for them. Not for images that require grad.
+        padding: value of view pixels outside the slice: ``"constant"`` gives ``fill``, ``"border"`` the nearest slice
+            pixel. View pixels that show no point of the plane get ``fill`` in both cases.
+        fill: any number; for label maps, one that their dtype can represent.
+        out_dtype: floating dtype of the result, without a separate conversion; the image's dtype if None.
+        memory_format: ``torch.channels_last`` stores each view channels-last, so that ``stack.flatten(0, 1)`` is
+            channels-last contiguous, as a network needs it. Contiguous if None.
+        out: a ``[B, N, C, h, w]`` tensor to write into and return, contiguous, or with each view channels-last. It
+            determines size, dtype and memory format. Not allowed for images that require grad.
 
     Returns:
         ``[B, N, C, h, w]``.
+
+    Raises:
+        ValueError, TypeError: see the module; also for ``out`` together with ``out_dtype``, ``memory_format`` or a
+            different ``view_size``, and for ``out`` where a gradient is recorded.
+        RuntimeError: for forward-mode differentiation.
 
     Example:
         >>> geometry = Views.rigid((8, 8), degrees=[0, 90]).geometry
@@ -84,7 +89,7 @@ def project(
 
 
 def _source(value: Tensor, argument: str) -> Tensor:
-    """The source as a plain tensor. Raises RuntimeError for a forward-mode dual tensor: the ops have no such rule."""
+    """The source as a plain tensor. Raises RuntimeError for forward-mode dual tensors, which the ops do not support."""
     tensor = value if type(value) is Tensor else plain_tensor(value, argument)
     if not torch.compiler.is_compiling() and forward_ad.unpack_dual(tensor).tangent is not None:
         raise RuntimeError("forward-mode differentiation does not reach spuproj's ops; use reverse mode (backward)")
@@ -106,16 +111,23 @@ def _project_into(out: Tensor, image: Tensor, geometry: Tensor, interpolation: s
         check_apart(image, out)
     _PROJECT_OUT(image, geometry, out, interpolation, padding, fill)
     if eager and not out.is_inference():
-        # So that autograd notices if the old contents were saved for a backward pass.
+        # Autograd then raises an error if the old contents were saved for a backward pass.
         torch.autograd.graph.increment_version(out)
 
 
 def project_adjoint(
     stack: Tensor, geometry: Tensor, size: Sequence[int], *, interpolation: str = "bilinear", padding: str = "constant"
 ) -> Tensor:
-    """The transpose of ``project``: ``[B, N, C, h, w]`` -> ``[B, C, H, W]`` with (H, W) = ``size``.
+    """The adjoint (transpose) of ``project``, which is its gradient and not its inverse.
 
-    This is what ``project`` differentiates into, not its inverse. Arguments as in ``project``; floating dtypes only.
+    Args:
+        stack: ``[B, N, C, h, w]``, floating.
+        geometry: ``[N, 19]`` or ``[B, N, 19]`` table.
+        size: (H, W) of the slice, in pixels.
+        interpolation, padding: see ``project``.
+
+    Returns:
+        ``[B, C, H, W]`` of the stack's dtype: the sum over the views.
     """
     stack, geometry, wanted = _source(stack, "stack"), _table(geometry), pixel_size(size, "size")
     image: Tensor = _PROJECT_ADJOINT(stack, geometry, wanted, interpolation, padding)
@@ -123,7 +135,7 @@ def project_adjoint(
 
 
 def unproject(stack: Tensor, geometry: Tensor, size: Sequence[int], *, interpolation: str = "bilinear") -> Tensor:
-    """Brings every view back onto the slice, by the exact inverse of its geometry.
+    """Maps every view back onto the slice, by the exact inverse of its geometry.
 
     Args:
         stack: ``[B, N, C, h, w]``.
@@ -132,7 +144,7 @@ def unproject(stack: Tensor, geometry: Tensor, size: Sequence[int], *, interpola
         interpolation: ``"bilinear"`` or ``"nearest"``.
 
     Returns:
-        ``[B, N, C, H, W]`` of the stack's dtype; zero at slice pixels that a view does not show.
+        ``[B, N, C, H, W]`` of the stack's dtype; zero at slice pixels that the view does not show.
     """
     stack, geometry, wanted = _source(stack, "stack"), _table(geometry), pixel_size(size, "size")
     slices: Tensor = _UNPROJECT(stack, geometry, wanted, interpolation)
@@ -142,7 +154,17 @@ def unproject(stack: Tensor, geometry: Tensor, size: Sequence[int], *, interpola
 def unproject_adjoint(
     slices: Tensor, geometry: Tensor, view_size: Sequence[int], *, interpolation: str = "bilinear"
 ) -> Tensor:
-    """The transpose of ``unproject``: ``[B, N, C, H, W]`` -> ``[B, N, C, h, w]`` with (h, w) = ``view_size``."""
+    """The adjoint (transpose) of ``unproject``, which is its gradient.
+
+    Args:
+        slices: ``[B, N, C, H, W]``, floating.
+        geometry: ``[N, 19]`` or ``[B, N, 19]`` table.
+        view_size: (h, w) of a view, in pixels.
+        interpolation: ``"bilinear"`` or ``"nearest"``.
+
+    Returns:
+        ``[B, N, C, h, w]`` of the slices' dtype.
+    """
     slices, geometry, wanted = _source(slices, "slices"), _table(geometry), pixel_size(view_size, "view_size")
     stack: Tensor = _UNPROJECT_ADJOINT(slices, geometry, wanted, interpolation)
     return stack
@@ -151,7 +173,7 @@ def unproject_adjoint(
 def unproject_reduce(
     stack: Tensor, geometry: Tensor, size: Sequence[int], *, interpolation: str = "bilinear"
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance over the views that show each slice pixel, without bringing the views back one by one.
+    """Mean and variance over the views that show each slice pixel, without storing the unprojected views.
 
     Args:
         stack: ``[B, N, C, h, w]``, floating.
@@ -160,8 +182,8 @@ def unproject_reduce(
         interpolation: ``"bilinear"`` or ``"nearest"``.
 
     Returns:
-        (mean, variance, count), ``[B, C, H, W]`` each: mean and population variance in the stack's dtype, count of
-        valid views in int32. Where no view is valid all three are zero.
+        (mean, variance, count), ``[B, C, H, W]`` each: mean and population variance in the stack's dtype, and the
+        number of valid views in int32. Where no view is valid, all three are zero.
     """
     stack, geometry, wanted = _source(stack, "stack"), _table(geometry), pixel_size(size, "size")
     moments: tuple[Tensor, Tensor, Tensor] = _UNPROJECT_REDUCE(stack, geometry, wanted, interpolation)

@@ -1,4 +1,4 @@
-"""What is installed, which backend runs and why."""
+"""Reports package versions and which backend runs on which device, with the reason."""
 
 from __future__ import annotations
 

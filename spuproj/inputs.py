@@ -15,9 +15,9 @@ Restore = Callable[[Tensor], Any]
 
 
 def plain_tensor(value: Any, argument: str) -> Tensor:
-    """A tensor without what a subclass such as MONAI's MetaTensor adds, on the same memory and graph.
+    """Converts a Tensor subclass, such as MONAI's MetaTensor, to a plain tensor on the same memory and graph.
 
-    Raises TypeError where the value is no tensor.
+    Raises TypeError if the value is not a tensor.
     """
     kind = type(value)
     if not isinstance(value, Tensor):
@@ -34,14 +34,14 @@ def opened(value: Any, argument: str, rank: int, size: tuple[int, int]) -> tuple
     Args:
         value: a tensor, or a NumPy array. An array that torch cannot share (read-only, negative strides, foreign byte
             order) is copied.
-        argument: its name.
-        rank: 4 for ``[B, C, H, W]``, 5 for ``[B, N, C, h, w]``. The value may come without B, or without B and C; its
-            results then do too.
-        size: (height, width) that it must end in.
+        argument: its name, for error messages.
+        rank: 4 for ``[B, C, H, W]``, 5 for ``[B, N, C, h, w]``. The value may lack B, or B and C; results then lack
+            them too.
+        size: required (height, width) of the last two axes.
 
     Raises:
-        TypeError: for anything else, a masked array, or an array of a dtype that torch does not have.
-        ValueError: for other axes or another size.
+        TypeError: for another type, a masked array, or an array of a dtype that torch does not have.
+        ValueError: for another number of axes or another size.
     """
     if type(value) is Tensor and value.dim() == rank and value.shape[-2:] == size:
         return value, _as_it_is
@@ -62,7 +62,7 @@ def _as_it_is(result: Tensor) -> Tensor:
 
 
 def plain_number(value: Any, argument: str) -> float:
-    """A Python number from a number, or from an array or tensor of one element. Raises TypeError otherwise."""
+    """Converts a number, or an array or tensor of one element, to a Python number. Raises TypeError otherwise."""
     if isinstance(value, (int, float)):
         return float(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
     one = isinstance(value, (np.ndarray, np.generic, Tensor)) and math.prod(value.shape) == 1
@@ -73,7 +73,7 @@ def plain_number(value: Any, argument: str) -> float:
 
 
 def whole_numbers(value: Any, argument: str) -> Tensor:
-    """An int64 tensor, or a bool mask, from a number, list, array or tensor. Raises TypeError otherwise."""
+    """Converts an integer, list, array or tensor to an int64 tensor; keeps bool masks. Raises TypeError otherwise."""
     if isinstance(value, Tensor):
         numbers = plain_tensor(value, argument)
     else:
@@ -120,7 +120,7 @@ _AXES = {
     4: {2: "[H, W]", 3: "[C, H, W]", 4: "[B, C, H, W]"},
     5: {3: "[N, h, w]", 4: "[N, C, h, w]", 5: "[B, N, C, h, w]"},
 }
-"""Accepted axes by full rank and number of axes."""
+"""Accepted axes, by the full rank and by the number of axes given."""
 
 
 def check_size(tensor: Tensor, size: tuple[int, int], rank: int, argument: str) -> None:

@@ -20,7 +20,7 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Profile:
-    """An azimuthal projection: L(theta), its inverse, the largest theta, and the largest L (with whether it counts)."""
+    """An azimuthal projection: L(theta), its inverse, the end of its domain, L there, and whether it is included."""
 
     radius: Callable[[Array], Array]
     inverse: Callable[[Array], Array]
@@ -70,7 +70,7 @@ def view_of(row: Array) -> View:
 def _plane_to_plane(
     dy: Array, dx: Array, start: Profile, start_scale: float, rotation: Array, end: Profile, end_scale: float
 ) -> tuple[Array, Array]:
-    """r -> theta = L^-1(r) -> s -> A s -> theta' -> L(theta'): offsets in the other plane, NaN beyond the domains."""
+    """Maps offsets from one plane to the other: r -> theta -> s -> A s -> theta' -> rho; NaN outside the domains."""
     r = np.hypot(dy, dx)
     phi = np.arctan2(dy, dx)
     on_sphere = r / start_scale <= start.radius_limit + TOLERANCE / start_scale
@@ -200,7 +200,7 @@ def project_adjoint(
 
 
 def unproject(stack: Array, table: Array, size: tuple[int, int], interpolation: str = "bilinear") -> Array:
-    """Slices ``[B, N, C, H, W]`` of views ``[B, N, C, h, w]``; zero where a view does not show the pixel."""
+    """Slices ``[B, N, C, H, W]`` of views ``[B, N, C, h, w]``; zero where the view does not show the pixel."""
     view_size = (stack.shape[-2], stack.shape[-1])
     return apply(unproject_matrices(table, size, view_size, interpolation), stack, size)
 

@@ -27,7 +27,7 @@ SCALINGS = {
     "mutual-1": "mutual information / ln 2",
     "maximum-1": "value / largest value of the case",
 }
-"""Named ways from a map to [0, 100], and what they divide by. A name never changes its meaning."""
+"""Named scalings of an uncertainty map to [0, 100]: the divisor of each. Names keep their meaning between versions."""
 
 _DIVISORS: dict[str, Callable[[Array], Array]] = {
     "variance-1": lambda values: values / 0.25,
@@ -36,7 +36,7 @@ _DIVISORS: dict[str, Callable[[Array], Array]] = {
     "mutual-1": lambda values: values / math.log(2),
     "maximum-1": lambda values: values / max(float(values.max(initial=0.0)), np.finfo(np.float64).tiny),
 }
-# A map in float32 may round beyond the largest value that it can have.
+# Relative tolerance: rounding in float32 may exceed a map's theoretical maximum.
 _ROUNDING = 1e-4
 
 
@@ -71,7 +71,7 @@ def mutual_information(mean: Tensor, expected_entropy: Tensor) -> Tensor:
         expected_entropy: the same shape: the mean over views of their entropies, in nats.
 
     Returns:
-        The same shape and dtype, in nats, from 0 to ln 2; rounding below zero is cut off.
+        The same shape and dtype, in nats, from 0 to ln 2; negative values from rounding are set to 0.
 
     Raises:
         ValueError: where the shapes differ.
@@ -84,16 +84,16 @@ def mutual_information(mean: Tensor, expected_entropy: Tensor) -> Tensor:
 
 
 def to_percent(values: Any, scaling: str) -> Array:
-    """An uncertainty map scaled to [0, 100], as ``qu_brats`` takes it.
+    """Scales an uncertainty map to [0, 100], as ``qu_brats`` needs it.
 
     Args:
-        values: array or tensor of any shape: variances, or entropies for ``"entropy-1"``, mutual information for
-            ``"mutual-1"``, or anything not negative for ``"maximum-1"``. The QU-BraTS score depends on the choice:
-            report it with the score.
-        scaling: a name in ``SCALINGS``.
+        values: array or tensor of any shape: variances for ``"variance-1"`` and ``"std-1"``, entropies in nats for
+            ``"entropy-1"``, mutual information in nats for ``"mutual-1"``, or any nonnegative values for
+            ``"maximum-1"``.
+        scaling: a name in ``SCALINGS``. The QU-BraTS score depends on it: report it with the score.
 
     Returns:
-        float64 of the same shape. What rounding takes beyond 100 becomes 100.
+        float64 of the same shape; values that exceed 100 only by rounding are set to 100.
 
     Raises:
         ValueError: for an unknown name, NaN, a negative value, or one that is larger than the scaling's divisor.
@@ -116,13 +116,13 @@ class QuBrats(NamedTuple):
 
     Attributes:
         auc_dice: area under the Dice curve, in [0, 1]; higher is better.
-        auc_ftp: area under the curve of filtered true positives; lower is better.
-        auc_ftn: the same of filtered true negatives.
+        auc_ftp: area under the curve of ``ftp``, in [0, 1]; lower is better.
+        auc_ftn: area under the curve of ``ftn``, in [0, 1]; lower is better.
         score: (auc_dice + 1 - auc_ftp + 1 - auc_ftn) / 3.
         thresholds: ``[points]``, from 0 to 100.
-        dice: ``[points]``, Dice of the voxels whose uncertainty is at most the threshold; 1 where both are empty.
-        ftp: ``[points]``, (TP_100 - TP_t) / (TP_100 + eps).
-        ftn: ``[points]``, likewise of true negatives inside the mask.
+        dice: ``[points]``, Dice of the voxels whose uncertainty is at most the threshold; 1 if both masks are empty.
+        ftp: ``[points]``, share of true positives that are removed, (TP_100 - TP_t) / (TP_100 + eps).
+        ftn: ``[points]``, the same share of the true negatives inside the mask.
     """
 
     auc_dice: float
@@ -140,22 +140,25 @@ def qu_brats(
 ) -> QuBrats:
     """The QU-BraTS uncertainty score of a binary segmentation (Mehta et al. 2022, section 3).
 
-    A voxel is filtered at a threshold where its uncertainty is strictly greater. TP_100 and TN_100 are counted before
-    any filtering; eps is that of float32; areas are those of trapezoids over the thresholds, divided by 100. A map of
-    zeros scores (Dice + 2) / 3.
+    At each threshold, voxels with a strictly greater uncertainty are removed. TP_100 and TN_100 are the counts before
+    any removal; eps is the machine epsilon of float32. Areas under the curves over the thresholds are computed by the
+    trapezoidal rule and divided by 100. A map of zeros scores (Dice + 2) / 3.
 
     Args:
         truth: array or tensor of any shape, bool or 0 and 1.
         prediction: likewise, of the same shape.
-        uncertainty: likewise of the same shape, in [0, 100]: see ``to_percent``.
-        mask: likewise, bool or 0 and 1: the brain, inside which true negatives are counted.
-        points: number of thresholds, 0 and 100 among them; at least 2.
-        scaled: pass True for a map from ``to_percent``; else small values are taken for a map that was not scaled.
+        uncertainty: array or tensor of the same shape, in [0, 100]: see ``to_percent``.
+        mask: array or tensor of the same shape, bool or 0 and 1: the brain, inside which true negatives are counted.
+        points: number of equally spaced thresholds from 0 to 100, at least 2.
+        scaled: whether the map comes from ``to_percent``. If False, a nonzero map without values above 1 is an error,
+            since it was probably not scaled.
+
+    Returns:
+        The score and its curves.
 
     Raises:
-        ValueError: for shapes that differ, a mask that is neither 0 nor 1, an uncertainty that is NaN or outside
-            [0, 100], one that is not all zero yet nowhere above 1 (it was not scaled, unless ``scaled`` says that it
-            was), or fewer than two points.
+        ValueError: for different shapes, values other than 0 and 1 in a mask, an uncertainty that is NaN, outside
+            [0, 100] or probably not scaled (see ``scaled``), or fewer than two points.
 
     Example:
         >>> truth, prediction = [1, 1, 0, 0], [1, 0, 0, 0]
@@ -173,7 +176,7 @@ def qu_brats(
             f"truth, prediction, mask and uncertainty must have one shape, got {', '.join(map(str, shapes))}"
         )
     thresholds = np.linspace(0, 100, points)
-    # The first threshold at which a voxel is left.
+    # Index of the first threshold at which each voxel is kept.
     first = np.searchsorted(thresholds, percent.ravel(), side="left")
 
     def left(voxels: NDArray[np.bool_]) -> Array:
@@ -188,12 +191,12 @@ def qu_brats(
 
 
 def _area(curve: Array, thresholds: Array) -> float:
-    """By trapezoids, over thresholds of 0 to 1."""
+    """Area under a curve by the trapezoidal rule, with thresholds rescaled to [0, 1]."""
     return float(((curve[1:] + curve[:-1]) / 2 * np.diff(thresholds)).sum()) / 100
 
 
 def _filtered(left: Array) -> Array:
-    """The share that is filtered; all voxels are left at the last threshold."""
+    """The share of voxels removed at each threshold; at the last one all are kept."""
     share: Array = (left[-1] - left) / (left[-1] + float(np.finfo(np.float32).eps))
     return share
 

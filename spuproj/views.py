@@ -37,16 +37,16 @@ Image = Tensor | NDArray[Any]
 
 
 class Views(nn.Module):
-    """N projections of a slice of ``size`` onto views of ``view_size``, shared by the batch or one set per sample.
+    """N projections of a slice onto views, shared by the batch (``[N]``) or different for each sample (``[B, N]``).
 
     Build one with ``Views.spherical`` (SPU-Net), ``Views.zoom`` (LSU-Net) or ``Views.rigid`` (test-time augmentation),
-    or from a geometry of your own. The geometry is a buffer: it moves with ``to(device)``, is part of
+    or from your own geometry. The geometry is a buffer: it moves with ``to(device)``, is part of
     ``state_dict()``, and stays float64 under ``half()`` or ``to(dtype)``. It has no gradient.
 
     Args:
         geometry: ``[N]`` or ``[B, N]`` views.
         size: (H, W) of the slice, in pixels.
-        view_size: (h, w) of a view; ``size`` where None.
+        view_size: (h, w) of a view, in pixels; ``size`` if None.
 
     Raises:
         ValueError: for an empty list of views, a size that is not two positive whole numbers, a radius, scale or
@@ -85,20 +85,20 @@ class Views(nn.Module):
         Args:
             size: (H, W) of the slice.
             centers: ``[N, 2]`` or, per sample, ``[B, N, 2]`` points (y, x) of the slice, in pixels.
-            grid: instead of ``centers``, (rows, columns) of equal cells over ``box``; their middles are the centres.
-            box: (y0, x0, y1, x1) that the grid covers, in pixels; the whole slice where None.
-            radius: of the sphere, positive, in units of ``spacing``; half the larger side of the slice where None.
+            grid: instead of ``centers``, (rows, columns) of equal cells over ``box``, whose centres are used.
+            box: (y0, x0, y1, x1) that the grid covers, in pixels; the whole slice if None.
+            radius: of the sphere, positive, in the unit of ``spacing``; half the larger side of the slice if None.
             lift: profile from the plane to the sphere, one of ``spuproj.PROFILES``.
-            chart: profile from the sphere to the view, likewise.
+            chart: profile from the sphere to the view, one of ``spuproj.PROFILES``.
             pose: ``"tangent"``: the sphere touches the slice at each centre. ``"turned"``: it touches at the slice's
-                centre and is turned by the shortest arc until each centre faces the viewer.
-            fit: ``"contain"``: the largest scale at which the whole slice stays inside the view. ``"box"``: the
-                largest at which ``box`` does; what of the rest falls outside is masked.
-            magnification: replaces the fit: view pixels that a slice pixel (its smaller side) takes at the pole,
-                positive; what falls outside is masked.
-            view_size: (h, w) of a view; ``size`` where None, or as many square pixels where ``spacing`` is uneven.
-            spacing: height and width of a slice pixel in the units that the sphere lives in, such as mm: pixels of
-                3 x 1 mm are then seen as they are. Pixels are the units where None.
+                centre and is rotated by the shortest arc that brings each centre to the pole.
+            fit: ``"contain"``: the largest scale at which the whole slice is inside the view. ``"box"``: the largest
+                at which ``box`` is; slice pixels outside the view are then invalid.
+            magnification: used instead of ``fit``: number of view pixels along the smaller side of a slice pixel at
+                the pole, positive; slice pixels outside the view are then invalid.
+            view_size: (h, w) of a view; if None, ``size``, or with anisotropic ``spacing`` enough square pixels.
+            spacing: (height, width) of a slice pixel, for example in mm; defines the unit of lengths on the sphere
+                and keeps the slice's proportions. (1, 1) if None, so lengths are in pixels.
 
         Raises:
             ValueError: for centres outside the slice or not finite, an empty list, an unknown name, a radius,
@@ -144,12 +144,12 @@ class Views(nn.Module):
         view_size: Sequence[int] | None = None,
         spacing: Sequence[float] | None = None,
     ) -> Views:
-        """Linear scalings about each centre (LSU-Net): equal lift and chart, so that the sphere cancels.
+        """Linear scalings about each centre (LSU-Net): lift and chart are the same profile and cancel.
 
         Args:
             size: (H, W) of the slice.
-            centers: ``[N, 2]`` or ``[B, N, 2]`` points (y, x) that land on the view's centre.
-            factor: view pixels that a slice pixel (its smaller side) takes, positive.
+            centers: ``[N, 2]`` or ``[B, N, 2]`` points (y, x), in pixels, each mapped to the centre of its view.
+            factor: number of view pixels along the smaller side of a slice pixel, positive.
             view_size, spacing: see ``Views.spherical``.
 
         Raises:
@@ -179,14 +179,14 @@ class Views(nn.Module):
 
         Args:
             size: (H, W) of the slice.
-            angles: in radians; a quarter turn (pi / 2) equals ``torch.rot90(image, 1, (-2, -1))``. One of 0 where
-                neither these nor ``degrees`` are given.
-            degrees: the same in degrees.
-            flips: of ``"none"``, ``"horizontal"`` (left to right), ``"vertical"``, ``"both"``; after the rotation.
+            angles: in radians; pi / 2 equals ``torch.rot90(image, 1, (-2, -1))``. If neither ``angles`` nor ``degrees``
+                is given, the only angle is 0.
+            degrees: the angles in degrees, instead of ``angles``.
+            flips: any of ``"none"``, ``"horizontal"`` (left-right), ``"vertical"``, ``"both"``; after the rotation.
             view_size, spacing: see ``Views.spherical``.
 
         Raises:
-            ValueError: for an empty list, both kinds of angles, one that is not finite, or an unknown flip.
+            ValueError: for an empty list, both ``angles`` and ``degrees``, an angle not finite, or an unknown flip.
         """
         placed = frame(size, view_size, spacing)
         home = home_of(None)
@@ -218,16 +218,15 @@ class Views(nn.Module):
         """Projects a slice onto every view.
 
         Args:
-            image: ``[B, C, H, W]``, ``[C, H, W]`` or ``[H, W]``, tensor or NumPy array. What a subclass of Tensor adds
-                (such as MetaTensor's affine) is dropped: it does not hold for a view.
+            image: ``[B, C, H, W]``, ``[C, H, W]`` or ``[H, W]``, tensor or NumPy array. Metadata of a
+                subclass (such as MetaTensor's affine) is dropped, since it is not valid for a view.
             interpolation, padding, fill, out_dtype, memory_format, out: see ``spuproj.functional.project``.
 
         Returns:
-            ``[B, N, C, h, w]``, ``[N, C, h, w]`` or ``[N, h, w]``, as the image: a tensor or an array.
+            ``[B, N, C, h, w]``, ``[N, C, h, w]`` or ``[N, h, w]``; a tensor or an array, like the image.
 
         Raises:
-            ValueError, TypeError: as ``spuproj.functional.project``, and for an image of another size than these
-                views'.
+            ValueError, TypeError: as ``spuproj.functional.project``, and for an image whose size is not ``size``.
 
         Example:
             >>> views = Views.spherical(size=(64, 48), grid=(3, 3))
@@ -250,10 +249,10 @@ class Views(nn.Module):
         return restore(stack) if out is None else out
 
     def unproject(self, stack: Image, *, interpolation: str = "bilinear") -> Any:
-        """Brings every view back onto the slice: ``[B, N, C, h, w]`` -> ``[B, N, C, H, W]``.
+        """Maps every view back onto the slice: ``[B, N, C, h, w]`` -> ``[B, N, C, H, W]``.
 
-        Also ``[N, C, h, w]`` and ``[N, h, w]``, tensors or arrays. Arguments and errors as in
-        ``spuproj.functional.unproject``; zero where a view does not show a slice pixel.
+        The stack may lack B, or B and C, and be an array. Arguments and errors as in ``spuproj.functional.unproject``;
+        zero where the view does not show a slice pixel.
         """
         tensor, restore = opened(stack, "stack", 5, self.view_size)
         return restore(functional.unproject(tensor, self.geometry, self.size, interpolation=interpolation))
@@ -262,8 +261,8 @@ class Views(nn.Module):
         """(mean, variance, count) over the views that show each slice pixel, ``[B, C, H, W]`` each.
 
         Args:
-            stack: ``[B, N, C, h, w]``, ``[N, C, h, w]`` or ``[N, h, w]``; the results then have no B, or no B and C.
-            interpolation: see ``spuproj.functional.unproject_reduce``.
+            stack: ``[B, N, C, h, w]``, ``[N, C, h, w]`` or ``[N, h, w]``; results lack the same axes.
+            interpolation: see ``spuproj.functional.unproject_reduce``, also for errors and for pixels without a view.
 
         Example:
             >>> views = Views.rigid(size=(64, 48), degrees=[-10, 0, 10], flips=["none", "horizontal"])
@@ -294,11 +293,11 @@ class Views(nn.Module):
         return geo.magnification(self.geometry, self.size, self.view_size)
 
     def pick(self, index: Tensor | Sequence[int]) -> Views:
-        """One view for each sample of a batch: views of ``[B, 1]``, from the ones that there are.
+        """Selects one of the views for each sample of a batch; the result has a ``[B, 1]`` geometry.
 
         Args:
-            index: ``[B]`` whole numbers in [-N, N - 1], on any device. Indices on a device other than the CPU are not
-                checked, so that nothing waits for it.
+            index: ``[B]`` integers in [-N, N - 1], on any device. Indices on a GPU are not checked, since that would
+                wait for the device.
 
         Raises:
             ValueError: for another shape or number of samples, or an index that is out of range.
@@ -320,9 +319,9 @@ class Views(nn.Module):
         return self.geometry.shape[-2]
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Views:
-        """Some of the views, by number, slice, list or tensor of numbers, or mask ``[N]``; a number gives a set of one.
+        """Selects views by an integer (one view), slice, list or tensor of integers, or a mask ``[N]``.
 
-        Raises IndexError beyond the end and ValueError where nothing is left.
+        Raises IndexError for an index out of range and ValueError if no view is selected.
         """
         at = index if isinstance(index, slice) else whole_numbers(index, "index").cpu()
         if isinstance(at, Tensor) and at.dim() > 1:
@@ -336,7 +335,7 @@ class Views(nn.Module):
         return self._like(self.geometry[..., chosen.to(self.geometry.device), :])
 
     def __add__(self, other: Views) -> Views:
-        """The views of both, in order. Raises ValueError where sizes or batches differ."""
+        """Concatenates the views of both. Raises ValueError if sizes or batch sizes differ."""
         if not isinstance(other, Views):
             return NotImplemented
         if (self.size, self.view_size) != (other.size, other.view_size):
@@ -357,11 +356,11 @@ class Views(nn.Module):
         return f"{len(self)} views, size={self.size}, view_size={self.view_size}"
 
     def get_extra_state(self) -> Tensor:
-        """The sizes, which the state dict carries beside the geometry: (H, W, h, w)."""
+        """The sizes (H, W, h, w), which the state dict contains in addition to the geometry."""
         return torch.tensor([*self.size, *self.view_size], device="cpu")
 
     def set_extra_state(self, state: Tensor | dict[str, Sequence[int]]) -> None:
-        """Takes the sizes of a state dict, also of one that holds them as a dictionary."""
+        """Restores the sizes from a state dict; older versions stored them as a dictionary."""
         if isinstance(state, Tensor) and state.is_meta:
             return
         height, width, h, w = (*state["size"], *state["view_size"]) if isinstance(state, dict) else state.tolist()
@@ -369,7 +368,7 @@ class Views(nn.Module):
         self.view_size = pixel_size((h, w), "view_size")
 
     def _like(self, table: Tensor) -> Views:
-        """Views of the same sizes with a table that needs no check."""
+        """Views of the same sizes with a table that is known to be valid."""
         views = Views.__new__(Views)
         nn.Module.__init__(views)
         views.size, views.view_size = self.size, self.view_size
@@ -387,7 +386,7 @@ class Views(nn.Module):
 
 
 def _complete_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Adds to an older state dict what it lacks: the sizes, and the columns of the spacing."""
+    """Adds the sizes and the spacing columns, which state dicts of older versions lack."""
     if isinstance(module, Views):
         state.setdefault(f"{prefix}_extra_state", module.get_extra_state())
     if isinstance(table := state.get(f"{prefix}geometry"), Tensor):

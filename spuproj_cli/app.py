@@ -1,4 +1,4 @@
-"""The commands and the program's own options. Commands import their libraries when they run: these take seconds."""
+"""The commands and the global options. Commands import their libraries when they run, since imports take seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spuproj_cli import data, evaluation, model, tools
 app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    # rich's formatting would take longer to import than all else that the help needs.
+    # Importing rich would take longer than everything else that the help needs.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -55,7 +55,7 @@ def program(
 
 
 def run() -> None:
-    """Runs the command line; for an input that cannot be used it exits with 1 and one line on standard error."""
+    """Runs the command line; if an input cannot be used, exits with 1 and one line on standard error."""
     try:
         app(prog_name="spuproj")
     except (ValueError, TypeError, RuntimeError, OSError) as error:

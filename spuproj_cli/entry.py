@@ -1,4 +1,4 @@
-"""Entry point of the ``spuproj`` command, which also works where its extras are not installed."""
+"""Entry point of the ``spuproj`` command, which also works without the extras (then only ``info`` runs)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Runs the command line. Where packages of an extra are missing, it says which extra; ``info`` needs none."""
+    """Runs the command line. If packages of an extra are missing, the error names the extra; ``info`` needs none."""
     try:
         from spuproj_cli.app import run
 

@@ -1,4 +1,4 @@
-"""Every backend, made to take CPU tensors: GPU backends on a GPU where there is one, and elsewhere on the CPU.
+"""Every backend, called with CPU tensors: GPU backends run on a GPU if there is one, else on the CPU.
 
 Without a GPU the CUDA kernels' per-element code runs in the compiled module ``spuproj._cuda_host``. Triton's
 interpreter is too slow to be one of these: ``test_triton.py`` has tests of its own.
@@ -24,14 +24,14 @@ GPU = torch.cuda.is_available()
 
 
 def moved(tensor: Tensor, device: str) -> Tensor:
-    """The same tensor on a device: with its strides and offset, and all of its memory."""
+    """The tensor moved to a device with its whole storage, keeping strides and offset."""
     memory = tensor.new_empty(0, device=device)
     storage = tensor.untyped_storage().to(device=torch.device(device))
     return memory.set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())
 
 
 class OpsOn:
-    """The ops on one backend, checked and allocated as the registered ones: ``OpsOn(backend).project(...)``."""
+    """The ops on one backend, checked and allocated like the registered ops: ``OpsOn(backend).project(...)``."""
 
     def __init__(self, backend: Backend, device: str = "cpu") -> None:
         self.backend = backend

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import torch
 
-# Triton reads it when it is imported, which other packages may do first.
+# Triton reads this variable when it is imported, possibly by another package, so it is set here.
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from backends_under_test import BACKENDS, OpsOn
 
-# The training layer has packages of its own, which a machine for GPU tests may lack.
+# The training layer needs more packages, which a machine for GPU tests may lack.
 _NEEDS = {
     "cli": ("monai", "nibabel", "nilearn"),
     "training": ("monai", "nibabel", "nilearn"),
@@ -26,7 +26,7 @@ def pytest_report_header() -> str | None:
     return f"left out, since their packages are not installed: {', '.join(collect_ignore)}" if collect_ignore else None
 
 
-# Each xdist worker has one core: more torch threads than that would fight over it.
+# Each xdist worker has one core; more torch threads would compete for it.
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 

@@ -1,4 +1,4 @@
-"""What several test files share: backends under test, random geometries, the reference as torch functions."""
+"""Helpers that several test files share: backends, random geometries, the reference as torch functions."""
 
 from __future__ import annotations
 
@@ -92,13 +92,13 @@ def tables(
 
 
 def ref(name: str, tensor: torch.Tensor, table: torch.Tensor, wanted: tuple[int, int], *options: str | float) -> Any:
-    """A reference op on torch tensors, in float64."""
+    """Wraps a reference op for torch tensors, in float64."""
     result = getattr(reference, name)(tensor.double().numpy(), table.numpy(), wanted, *options)
     return tuple(map(torch.from_numpy, result)) if isinstance(result, tuple) else torch.from_numpy(result)
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Normal noise, the same at every call."""
+    """Normal noise, identical at every call."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
@@ -111,7 +111,7 @@ def source_shape(
 
 
 def target_size(op: str, size: tuple[int, int], view_size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of an op's result: its third argument."""
+    """(height, width) of an op's result, which is its third argument."""
     return view_size if op in ("project", "unproject_adjoint") else size
 
 
@@ -131,7 +131,7 @@ def same_bits(first: tuple[torch.Tensor, ...], second: tuple[torch.Tensor, ...])
 def every_result(
     table: torch.Tensor, size: tuple[int, int], view_size: tuple[int, int], batch: int, channels: int
 ) -> dict[str, tuple[torch.Tensor, ...]]:
-    """What all six ops make of float32 noise."""
+    """Results of all six ops on float32 noise."""
     ops, views = torch.ops.spuproj, table.shape[-2]
     results = {}
     for op in READS:

@@ -1,4 +1,4 @@
-"""A made-up case of a few voxels, and what a model might make of it."""
+"""An artificial case of a few voxels, and an artificial prediction of it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from spuproj.training.inference.multi_view import Prediction
 
 SHAPE = (9, 20, 24)
 VOXEL = 2.0 * 1.0 * 5.0 / 1000
-"""Of the made-up case, in ml: x, y and z have sizes of their own, so that none can stand for another."""
+"""Volume of a voxel in ml. Voxel sizes in x, y and z differ, so that tests notice exchanged axes."""
 
 LABELS = np.zeros(SHAPE, np.uint8)
 LABELS[3:6, 6:12, 7:15] = 3
 
 
 def made_up_case() -> Case:
-    """A block of brain in slices 1 to 7, an enhancing tumour in slices 3 to 5."""
+    """A block of brain in slices 1 to 7, with an enhancing tumour in slices 3 to 5."""
     brain = np.zeros(SHAPE, bool)
     brain[1:8, 3:17, 4:20] = True
     image = noise(9, 2, 20, 24).numpy() * brain[:, None]
@@ -28,7 +28,7 @@ def made_up_case() -> Case:
 
 
 def prediction(found: tuple[int, int] = (4, 7), variance: float = 0.02) -> Prediction:
-    """A block in the slices from the first number to below the second, as certain everywhere."""
+    """A block in slices ``found[0]`` to ``found[1] - 1``, with the same variance everywhere."""
     probability = np.zeros(SHAPE, np.float32)
     probability[slice(*found), 6:12, 7:15] = 0.9
     spread = np.where(probability > 0, np.float32(variance), np.float32(0))

@@ -1,4 +1,4 @@
-"""Rows of a benchmark that nobody measured."""
+"""Artificial benchmark rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def row(name: str, form: str = "", seconds: float = 1.0, case: Case = SLICE, thr
 
 
 def some_rows(case: Case = SLICE, threads: int = 1) -> list[Row]:
-    """Ours, two peers, of which one has two forms, and copies."""
+    """Rows of spuproj, of two peers (one in two forms), and of copies."""
     return [
         row(name, form, seconds, case, threads)
         for name, form, seconds in (
@@ -35,7 +35,7 @@ def some_rows(case: Case = SLICE, threads: int = 1) -> list[Row]:
 
 
 def some_record() -> Record:
-    """Of two cases, one of them at two numbers of threads, with scaling, memory and goals."""
+    """A record of two cases, one with two thread counts, with scaling, memory and goals."""
     rows = some_rows(SLICE_AS_CALLED) + some_rows() + some_rows(threads=2)
     memory = [Memory(replace(MEMORY_CASE, views=views), 0.5, 4.0) for views in (1, 4, 9)]
     scaling = [(axis, entry) for axis, case, threads in scaling_points(2, True) for entry in some_rows(case, threads)]

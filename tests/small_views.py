@@ -20,7 +20,7 @@ FUNCTIONS = {
     "unproject_adjoint": (noise(2, 4, 3, *SIZE), VIEW_SIZE),
     "unproject_reduce": (STACK, SIZE),
 }
-"""The arguments of every function, beside the geometry."""
+"""The arguments of every function, except the geometry."""
 
 each_method = pytest.mark.parametrize("method", METHODS)
 each_function = pytest.mark.parametrize("function", FUNCTIONS)
@@ -31,7 +31,7 @@ def four_views() -> Views:
 
 
 def four_rotations(size: tuple[int, int] = SIZE, view_size: tuple[int, int] = VIEW_SIZE) -> Views:
-    """As many views, of another kind."""
+    """The same number of views, of another kind."""
     return Views.rigid(size, degrees=[5, 15, 25, 35], view_size=view_size)
 
 

@@ -1,4 +1,4 @@
-"""What the documents point at is there: the targets of links, and in the guides for developers every path."""
+"""Targets of links in the documents exist, and so does every path named in the developer guides."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The scripts in examples/ run as a reader would run them, and show what they promise."""
+"""The scripts in examples/ run as a user runs them and give the results that they claim."""
 
 import os
 import re

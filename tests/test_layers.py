@@ -20,7 +20,7 @@ PACKAGES = {
     "benchmarks": "spuproj.benchmarks",
     "spuproj_cli": "spuproj_cli",
 }
-"""Folders of the repository, and the packages that they are installed as."""
+"""Folders of the repository, with the names of the packages that they are installed as."""
 
 LAYERS = (
     ("spuproj.checks",),
@@ -42,7 +42,7 @@ LAYERS = (
     ("spuproj_cli",),
     ("spuproj.__main__",),
 )
-"""From the lowest to the highest. A package imports itself and lower layers, but no other package of its own layer."""
+"""Layers from lowest to highest. A package may import itself and lower layers, but no other package of its layer."""
 
 MOST_FILES = 12
 MOST_LINES = 400
@@ -99,7 +99,7 @@ def upward_imports(graph: Imports) -> list[str]:
 
 
 def cycle(graph: Imports) -> list[str]:
-    """Modules that import each other in a circle; empty where there are none."""
+    """Modules of an import cycle; empty if there is none."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -141,7 +141,7 @@ def test_no_modules_import_each_other_in_a_circle(graph: Imports) -> None:
 
 
 def test_the_kernels_include_neither_torch_nor_python() -> None:
-    """Only the bindings know Python, and nothing knows torch."""
+    """Only the bindings include Python headers, and no file includes torch."""
     included = {
         path.relative_to(ROOT / "csrc"): re.findall(r"#include\s*[<\"](\w+)", path.read_text())
         for path in (ROOT / "csrc").rglob("*.[ch]*")

@@ -1,4 +1,4 @@
-"""Made-up data sets: NIfTI files of a few voxels, named as data sets name them."""
+"""Artificial data sets: NIfTI files of a few voxels, with the file names of each format."""
 
 from __future__ import annotations
 

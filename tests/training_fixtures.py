@@ -1,4 +1,4 @@
-"""Fixtures that several files share, as a plugin: made-up patients, untrained models of them, and the command line."""
+"""Plugin with fixtures that several files share: artificial patients, untrained models, and the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from spuproj_cli import entry
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Tests run side by side; threads that wait for each other's processors make these networks ten times slower."""
+    """One thread: with tests in parallel, threads that compete for cores make these networks ten times slower."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""The cases that are measured on the CPU and on a GPU, and how many bytes each op must at least move."""
+"""The measured cases on the CPU and on a GPU, and the least number of bytes that each op must move."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ OPS = ("project", "project backward", "unproject", "unproject backward", "reduce
 PEERS = ("scipy", "skimage", "cv2", "grid_sample", "kornia", "MONAI Warp", "MONAI Resample", "torch.compile")
 """Names of the peers on the CPU."""
 
-# Ways to measure: single calls, each after other memory was read and written, as between a user's other work; repeated
-# calls on hardly any pixels, beside grid_sample's; into a buffer, beside the compiled kernel; of all a GPU's backends.
+# Ways to measure: single calls after reading and writing other memory; repeated calls on few pixels, compared with
+# grid_sample; calls into a buffer, compared with the compiled kernel alone; calls of all backends of a GPU.
 AS_CALLED, CALL_COST, KERNEL_SHARE, ON_GPU = "as called", "call cost", "kernel's share", "on the GPU"
 
 _UNCOMPILED = PEERS[:-1]
@@ -32,11 +32,11 @@ class Case:
         size: (H, W) of the slice and of each view, in pixels.
         dtype: name of the torch dtype of the tensors.
         interpolation: ``"bilinear"`` or ``"nearest"``.
-        per_sample: whether each sample has views of its own (geometry ``[B, N]``) or all share them (``[N]``).
+        per_sample: whether each sample has its own views (geometry ``[B, N]``) or all share them (``[N]``).
         geometry: ``"spherical"`` (the default fit, which leaves part of each view empty) or ``"magnified"``
             (spherical views without empty parts).
-        way: how it is measured; empty for repeated calls in all forms and on all numbers of threads.
-        peers: names of the peers that take part where they serve the case. Cases that differ only here are equal.
+        way: how it is measured; empty for repeated calls in all forms and with all thread counts.
+        peers: names of the peers to compare with, if they support the case. Ignored in comparisons of cases.
     """
 
     op: str = "project"
@@ -53,7 +53,7 @@ class Case:
 
     @property
     def label(self) -> str:
-        """The case in words; what is not named is float32, bilinear, shared and spherical."""
+        """The case in words; float32, bilinear, shared and spherical are not mentioned."""
         words = [self.op, f"B={self.batch} C={self.channels} N={self.views}", f"{self.size[0]}x{self.size[1]}"]
         usual = ("float32", "bilinear", "spherical")
         words += [word for word in (self.dtype, self.interpolation, self.geometry) if word not in usual]
@@ -81,7 +81,7 @@ class Case:
 
     @property
     def large(self) -> bool:
-        """Whether the stack exceeds 1 GiB: then no time is spent on ways that are known to be slower."""
+        """Whether the stack exceeds 1 GiB: then slower ways of calling are skipped."""
         return self.torch_dtype.itemsize * self.stack_shape.numel() > 2**30
 
     @property
@@ -98,7 +98,7 @@ SLICE_AS_CALLED = replace(BATCH_AS_CALLED, batch=1)
 BACKWARD_AS_CALLED = replace(BATCH_AS_CALLED, op="project backward")
 REDUCE_AS_CALLED = replace(BATCH_AS_CALLED, op="reduce", channels=1)
 HEADLINE = (BATCH_AS_CALLED, SLICE_AS_CALLED, BACKWARD_AS_CALLED, REDUCE_AS_CALLED)
-"""What comes first in every table and picture."""
+"""The cases that come first in every table and picture."""
 
 PROJECT_CALL, REDUCE_CALL = (Case(op, 1, 1, 1, (8, 8), peers=(), way=CALL_COST) for op in ("project", "reduce"))
 KERNEL_CASE = Case(peers=(), way=KERNEL_SHARE)
@@ -115,7 +115,7 @@ FULL = (
     Case(batch=4, per_sample=True, peers=_MAIN_PEERS),
     *(Case(batch=batch, geometry="magnified", peers=_MAIN_PEERS) for batch in (1, 16)),
 )  # fmt: skip
-"""Everything that the table of the CPU shows."""
+"""All cases of the CPU table."""
 
 SMALL = Case(batch=2, views=4, size=(48, 40))
 SHORT = (
@@ -147,7 +147,7 @@ GPU = (
     *(Case(op, batch=64, peers=(), way=ON_GPU) for op in ("unproject", "unproject backward")),
     Case(peers=("grid_sample",), way=ON_GPU),
 )  # fmt: skip
-"""Everything that is measured on a GPU."""
+"""All cases that are measured on a GPU."""
 
 
 def scaling_points(all_threads: int, short: bool) -> Iterator[tuple[str, Case, int]]:
@@ -166,7 +166,7 @@ def scaling_points(all_threads: int, short: bool) -> Iterator[tuple[str, Case, i
 
 
 def read_and_written(case: Case) -> tuple[int, int]:
-    """Bytes that the op must at least read and write once."""
+    """Least number of bytes that the op must read, and write."""
     item = case.torch_dtype.itemsize
     image, stack, counts = (
         item * case.image_shape.numel(),

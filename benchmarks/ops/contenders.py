@@ -1,4 +1,4 @@
-"""Everything that is timed on a problem: spuproj, its peers, and the copy that is the physical limit."""
+"""Everything that is timed on a problem: spuproj, its peers, and copying memory as the physical limit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from spuproj.benchmarks.ops.truth import Problem, make_problem
 from spuproj.ops.records import OPS
 from spuproj.ops.run import run
 
-# Names, the last of one call on as small a plane as that of a call whose cost is measured; and forms.
+# Names of contenders (the last is grid_sample on a small plane, to compare call costs), and forms of calls.
 OURS, COPY, KERNEL, ONE_CALL = "spuproj", "copy", "kernel alone", "one grid_sample"
 FRESH, BUFFERED, LAST = "new tensor", "out=", "channels_last out="
 FIRST_CALL, OP, BOTH_PASSES = "first call", "torch.ops.spuproj", "both passes"
@@ -39,11 +39,11 @@ class Contender:
     """One call to be checked and timed.
 
     Attributes:
-        name, form: of ours, a backend, a peer or a copy, and how it is called where there are several ways.
-        call: does the work.
-        results: takes what ``call`` returns to the op's results. None where it does not do the op's work, as a copy.
-        near, threaded, on_host: as of ``Peer``.
-        parts: how many times it would have to be called to do all of the batch.
+        name, form: the name (spuproj, a backend, a peer or a copy), and the way of calling if there are several.
+        call: the timed function.
+        results: converts what ``call`` returns to the op's results; None if it does not compute the op (a copy).
+        near, threaded, on_host: see ``Peer``.
+        parts: number of calls that the whole batch would need.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Contender:
 
 
 def contenders(problem: Problem) -> list[Contender]:
-    """Ours, the peers' and the copies; whatever depends on the points alone is prepared."""
+    """All contenders: ours, peers and copies, with everything that depends only on the points prepared."""
     case = problem.case
     ours = _on_backends(problem) if case.way == ON_GPU else [ours_as(form, problem) for form in our_forms(case)]
     if case.way == CALL_COST:
@@ -70,7 +70,7 @@ def contenders(problem: Problem) -> list[Contender]:
 
 
 def _peers_contender(peer: Peer, problem: Problem) -> Contender:
-    """A peer's call for the problem's op; on a GPU both passes where that is a gradient."""
+    """A peer's call for the problem's op; for a gradient on a GPU, both forward and backward pass."""
     case = problem.case
     few = problem.first(peer.samples, torch.device("cpu") if peer.on_host else problem.planes.device)
     sampler, both = peer.build(few), case.way == ON_GPU and case.backward
@@ -80,7 +80,7 @@ def _peers_contender(peer: Peer, problem: Problem) -> Contender:
 
 
 def our_forms(case: Case) -> tuple[str, ...]:
-    """The ways to call ours that a case is measured in."""
+    """The ways of calling spuproj that are measured for a case."""
     if case.op != "project":
         return (FRESH,)
     if case.way:
@@ -89,7 +89,7 @@ def our_forms(case: Case) -> tuple[str, ...]:
 
 
 def ours_as(form: str, problem: Problem) -> Contender:
-    """Ours, in one of its forms."""
+    """spuproj's call, in one of its forms."""
     case, views, unseen = problem.case, problem.views, _unseen(problem.views)
     options: dict[str, Any] = {} if case.interpolation == "bilinear" else {"interpolation": case.interpolation}
     if form == BUFFERED:
@@ -105,7 +105,7 @@ def ours_as(form: str, problem: Problem) -> Contender:
 
 
 def _unseen(views: Views) -> Iterator[Views]:
-    """The views with radii that differ in their last digits, never twice the same."""
+    """Endless copies of the views with slightly different radii, so that nothing is cached for them."""
     for step in count(1):
         moved = views.geometry.clone()
         moved[..., 2] *= 1 + step * 1e-14
@@ -113,10 +113,10 @@ def _unseen(views: Views) -> Iterator[Views]:
 
 
 def _kernel(problem: Problem, ours: Contender) -> Contender:
-    """The compiled kernel, called with everything prepared; checked before ours has filled the buffer of both."""
+    """The compiled kernel with everything prepared. NaN in its buffer reveals pixels that it does not write."""
     image, code = problem.planes, CODES[torch.float32]
     stack: Tensor = ours.call().fill_(math.nan)
-    # The taps that a whole call finds, so that both read the same memory.
+    # The cached taps of a whole call, so that both read the same memory.
     sampling = sampling_of(stack, image, "bilinear", inverse=False)
     taps = backends.load("cpu").prepared.get(problem.views.geometry, sampling, cpu.flat_taps)
     planes = image[:, None].expand_as(stack)
@@ -132,7 +132,7 @@ def _kernel(problem: Problem, ours: Contender) -> Contender:
 
 
 def _on_backends(problem: Problem) -> list[Contender]:
-    """Each backend that serves the device and, of project's gradient, both passes as a user gets them."""
+    """Each backend that supports the device; for the gradient of project, also both passes as users call them."""
     device, near = problem.planes.device.type, EXACT(max(problem.case.size))
     names = [name for name, served in backends.DEVICES.items() if device in served and not backends.missing(name)]
     found = [Contender(name, "", _on_backend(name, problem), _as_tuple, near) for name in names]
@@ -158,7 +158,7 @@ def _as_tuple(results: Any) -> tuple[Any, ...]:
 
 
 def _work(sampler: Sampler, problem: Problem, both: bool = False) -> tuple[Call, Results]:
-    """The call that does the problem's op. A gradient's graph is built once or, for both passes, at each call."""
+    """A call of the problem's op. A gradient's graph is built once, or at each call if both passes are timed."""
     prepare, sample, stack = sampler
     if not problem.case.backward:
         return partial(sample, prepare(problem.planes)), lambda result: _as_tuple(stack(result))
@@ -194,13 +194,13 @@ def moments(slices: Any, valid: Any) -> tuple[Any, Any, Any]:
 
 
 def mean_and_var(slices: Any, valid: Any) -> tuple[Any, Any, Any]:
-    """The same where every view shows every pixel, by the library's own mean and var."""
+    """The moments if every view shows every pixel, by the library's own mean and var."""
     variance = slices.var(1, correction=0) if isinstance(slices, Tensor) else slices.var(1)
     return slices.mean(1), variance, valid.sum(1)
 
 
 def _copies(problem: Problem) -> list[Contender]:
-    """Copying as many bytes into a buffer, but not as called, and into a new tensor where the op makes a stack."""
+    """Copies of as many bytes: into a buffer (unless as called), and into a new tensor if the op makes a stack."""
     case = problem.case
     elements = [copied_bytes(case) // case.torch_dtype.itemsize]
     source, target = (buffer(elements, case.torch_dtype, problem.planes.device.type) for _ in range(2))
@@ -209,7 +209,7 @@ def _copies(problem: Problem) -> list[Contender]:
 
 
 def buffer(shape: Sequence[int], dtype: torch.dtype, device: str = "cpu") -> Tensor:
-    """Zeros; on the CPU in large pages, where the system has them, as spuproj and numpy make large results."""
+    """Zeros; on the CPU in large pages if the system has them, like large results of spuproj and NumPy."""
     if device != "cpu" or not hasattr(mmap, "MADV_HUGEPAGE"):
         return torch.zeros(*shape, dtype=dtype, device=device)
     elements = math.prod(shape)

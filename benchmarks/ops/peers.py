@@ -1,8 +1,8 @@
-"""The libraries that spuproj is compared with, each imported where it takes part.
+"""The libraries that spuproj is compared with ("peers"); each is imported only if it takes part.
 
-Those on arrays (scipy, scikit-image, OpenCV, CuPy) have neither a gradient nor 16-bit floats. 16-bit floats and labels
-go through those on tensors as float32, casts included in the time: grid_sample takes 16-bit coordinates with 16-bit
-planes, which are off by up to a pixel, and no integers.
+Array libraries (scipy, scikit-image, OpenCV, CuPy) support neither gradients nor 16-bit floats. Tensor libraries get
+16-bit floats and labels as float32, and the casts are timed: grid_sample needs 16-bit coordinates for 16-bit planes,
+which are off by up to a pixel, and does not support integers.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from spuproj.benchmarks.ops.cases import Case
 from spuproj.benchmarks.ops.truth import Problem
 
 Function = Callable[..., Any]
-# Three functions on a problem's points. The first takes planes [B, C, ., .], which all views read, or [B, N, C, ., .]
-# to the library's own layout; only a gradient's time includes it. The second reads these at all points of all views
-# into new memory; it is timed. The third makes of that a stack [B, N, C, P, Q], without copying.
+# Three functions for a problem's points. The first converts planes [B, C, ., .] (read by all views) or [B, N, C, ., .]
+# to the library's layout; it is timed only for gradients. The second samples them at all points of all views into new
+# memory; it is timed. The third reshapes the result to a stack [B, N, C, P, Q], without copying.
 Sampler = tuple[Function, Function, Function]
 Build = Callable[[Problem], Sampler]
 
@@ -39,13 +39,13 @@ class Peer:
     """One way to call a library.
 
     Attributes:
-        name, form: of the library's function, and what tells ways to call it apart, of which the fastest is shown.
-        build: makes the sampler of a problem.
-        serves: whether it can do a case's work.
-        near: how far off its points may be, in pixels, on slices and views of ``max(H, W)`` pixels.
+        name, form: the library's function, and the way of calling it; only the fastest form is shown.
+        build: makes the sampler for a problem.
+        serves: whether it supports a case.
+        near: largest error of its coordinates, in pixels, given ``max(H, W)`` of slices and views.
         threaded: whether it uses more than one thread.
-        samples: how many of a batch it works through, where all would take too long.
-        on_host: whether it works on the CPU where the problem is on a GPU.
+        samples: number of samples of the batch that it processes, if all would take too long.
+        on_host: whether it runs on the CPU although the problem is on a GPU.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Peer:
     on_host: bool = False
 
 
-# Arrays: a library gives what reads one plane at points and writes into an array, bilinear or of nearest pixels.
+# Arrays: a library provides a function that samples one plane at points into an array, bilinear or nearest.
 
 
 def _map_coordinates(package: str, bilinear: bool) -> Function:
@@ -89,7 +89,7 @@ def _to_cupy(tensor: Tensor) -> Any:
 def _on_arrays(
     library: Function, to_array: Function = np.asarray, *, pairs: bool = False, interleaved: bool = False
 ) -> Build:
-    """A call for each plane of each view or, interleaved, for all of a view; at points y, x or at pairs (x, y)."""
+    """One call per plane of each view or, if interleaved, per view; at points y, x or at pairs (x, y)."""
 
     def build(problem: Problem) -> Sampler:
         case, read, (y, x) = problem.case, library(problem.case.interpolation == "bilinear"), problem.points
@@ -112,8 +112,8 @@ def _on_arrays(
     return build
 
 
-# Tensors: a library reads a batch of K entries of c planes at points y, x [K, P, Q]. A layout takes the planes and the
-# points of all views to such a batch, and its result to a stack.
+# Tensors: a library samples a batch of K entries with c planes at points y, x [K, P, Q]. A layout converts the planes
+# and points of all views to such a batch, and its result to a stack.
 
 
 def _views_as_batch(case: Case) -> Sampler:
@@ -196,11 +196,11 @@ def _compiled(problem: Problem) -> Sampler:
 
 
 def as_it_is(value: Any) -> Any:
-    """Of a sampler that works on planes and makes stacks as spuproj does."""
+    """The identity, for samplers that take planes and return stacks as spuproj does."""
     return value
 
 
-# Points in float64; in float32, normalising to [-1, 1] and back rounds a few times.
+# Coordinate errors: in float64; and in float32, where normalising to [-1, 1] and back rounds a few times.
 EXACT, _FLOAT32 = partial(mul, 1e-9), partial(mul, 8 * torch.finfo(torch.float32).eps)
 
 
@@ -221,7 +221,7 @@ _PEERS = (
     replace(_CV2, form="interleaved", build=_on_arrays(_cv2, pairs=True, interleaved=True),
             serves=lambda case: _arrays(case) and 2 <= case.channels <= 4),
     *(
-        # Views as batch copy the image for each view, which is mostly slower. Planes as channels need shared views.
+        # Views as batch entries copy the image for each view, mostly slower. Planes as channels need shared views.
         Peer(name, form, _on_tensors(library, layout), serves, _FLOAT32)
         for name, library, as_batch in (
             ("grid_sample", _grid_sample, lambda case: case.per_sample or not case.large),

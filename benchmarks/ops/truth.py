@@ -1,4 +1,4 @@
-"""The tensors of a case, and the right results of its op: in float64, at the points of ``spuproj.reference``."""
+"""The inputs of a case, and the reference results of its op: in float64, at the points of ``spuproj.reference``."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import Tensor
 from spuproj import Views, reference
 from spuproj.benchmarks.ops.cases import Case
 
-# Views of their own for all samples of a GPU's batch would take long to prepare: after so many samples they repeat.
+# Number of samples after which per-sample views repeat: preparing different ones for a whole GPU batch takes long.
 _OWN_VIEWS = 4
-# Where peers are sent for a point that is not valid, in pixels: beyond the border, so that they fill in zero.
+# Coordinates of invalid points for peers, in pixels: outside the image, so that they return zero.
 _OUTSIDE = -10.0
 
 
@@ -26,10 +26,10 @@ class Problem:
 
     Attributes:
         case: what is measured.
-        views: the geometry.
-        planes: what is sampled: ``[B, C, H, W]`` for project, ``[B, N, C, h, w]`` for unproject and reduce. Of a
-            backward op, the tensor that the gradient is taken of.
-        gradients: of a backward op, the gradients of the forward op's results.
+        views: the views.
+        planes: the source: ``[B, C, H, W]`` for project, ``[B, N, C, h, w]`` for unproject and reduce. For a
+            backward op, the tensor with respect to which the gradient is taken.
+        gradients: for a backward op, the gradients of the forward op's results.
         y, x: ``[D, N, P, Q]`` float64, the row and the column that each point reads, in pixels; NaN where it is not
             valid. Sample b has the points ``b % D``; D is 1 where all samples share the views.
     """
@@ -59,7 +59,7 @@ class Problem:
 
 
 def make_problem(case: Case, device: str = "cpu") -> Problem:
-    """The inputs of a case on a device: noise, the same at every call."""
+    """The inputs of a case on a device: noise, identical at every call."""
     generator, dtype = torch.Generator(device).manual_seed(0), case.torch_dtype
 
     def noise(shape: tuple[int, ...]) -> Tensor:
@@ -94,7 +94,7 @@ def make_views(case: Case) -> Views:
 
 @dataclass(frozen=True)
 class Truth:
-    """The right results of some samples of a problem: float64 tensors ``[len(samples), ...]``."""
+    """Reference results of some samples of a problem: float64 tensors ``[len(samples), ...]``."""
 
     problem: Problem
     samples: list[int]
@@ -102,7 +102,7 @@ class Truth:
 
 
 def make_truth(problem: Problem) -> Truth:
-    """The right results of a problem's op on the first two samples, the middle and the last."""
+    """Reference results of a problem's op on the first two, the middle and the last sample."""
     batch = problem.case.batch
     samples = sorted({0, min(1, batch - 1), batch // 2, batch - 1})
     results = zip(*(_right(problem, sample) for sample in samples), strict=True)
@@ -154,13 +154,13 @@ def _float64(values: Any) -> Tensor:
 
 
 def difference(results: Sequence[Any], truth: Truth, near: float, samples: float = math.inf) -> float:
-    """The largest difference of the op's results, over the largest right value of each.
+    """The largest difference from the reference results, relative to the largest value of each result.
 
     Args:
         results: tensors or arrays ``[B, ...]``, or ``[1, ...]`` where they are the same for all samples.
-        truth: the right results.
-        near: nearest neighbours are not compared where a point lies within so many pixels of half way between two.
-        samples: how many of the batch the results hold.
+        truth: the reference results.
+        near: for nearest neighbours, points within this distance (pixels) of half way between two are not compared.
+        samples: number of samples of the batch that the results contain.
     """
     problem, worst = truth.problem, 0.0
     by_row, by_column = (~((axis % 1 - 0.5).abs() <= near) for axis in (problem.y, problem.x))

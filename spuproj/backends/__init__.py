@@ -1,4 +1,4 @@
-"""Backends: each serves some types of device with the ops of ``spuproj.backends.base.Backend``."""
+"""The choice of a backend (an implementation of ``spuproj.backends.base.Backend``) for each device type."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from spuproj.backends import cpu, cuda
 from spuproj.backends.base import Backend
 
 VARIABLE = "SPUPROJ_BACKEND"
-"""The environment variable that names the backend to use in place of the fastest one."""
+"""Environment variable that names the backend to use instead of the fastest one."""
 
 DEVICES = {"cpu": ("cpu",), "cuda": ("cuda",), "triton": ("cuda",)}
-"""Backends with kernels of their own, the fastest first, and the types of device that each serves."""
+"""Backends with their own kernels, the fastest first, and the device types that each supports."""
 
 NAMES = (*DEVICES, "torch")
-"""All backends; ``torch`` serves every device."""
+"""All backends; ``torch`` supports every device."""
 
 
 def missing(name: str) -> str | None:
-    """Why a backend cannot run here, or None where it can."""
+    """The reason why a backend cannot run here, or None if it can."""
     if name == "torch":
         return None
     if name == "cpu":
@@ -36,11 +36,11 @@ def missing(name: str) -> str | None:
 
 
 def choose(device_type: str) -> tuple[str, str]:
-    """The backend that serves a device type, and the reason in words.
+    """The name of the backend for a device type, and the reason for the choice.
 
     Raises:
-        RuntimeError: where the environment variable SPUPROJ_BACKEND names a backend that is unknown, missing, or does
-            not serve the device.
+        RuntimeError: if the environment variable SPUPROJ_BACKEND names a backend that is unknown, missing, or does not
+            support the device.
     """
     if requested := os.environ.get(VARIABLE):
         _check_request(requested, device_type)
@@ -66,12 +66,12 @@ def _check_request(name: str, device_type: str) -> None:
 
 @cache
 def load(name: str) -> Backend:
-    """The backend of a name; Triton is imported when it is first asked for."""
+    """The backend with this name; its module is imported at the first call (Triton's import is slow)."""
     backend: Backend = import_module(f"spuproj.backends.{name}").backend
     return backend
 
 
 @cache
 def backend_for(device_type: str) -> Backend:
-    """The backend that serves a device type from its first call on. Raises RuntimeError as ``choose`` does."""
+    """The backend for a device type, chosen once per process. Raises RuntimeError as ``choose`` does."""
     return load(choose(device_type)[0])

@@ -14,7 +14,7 @@ from spuproj.backends.prepared import PreparedStore
 from spuproj.backends.taps import Sampling
 
 Launch = Any
-"""What a backend needs, beside the arguments, to repeat a call."""
+"""Data that a backend needs, in addition to the arguments, to repeat a call."""
 
 Moments = tuple[Tensor, Tensor, Tensor, Tensor]
 """Inputs of the gradient of ``reduce``, ``[B, C, H, W]`` each: grad_mean, grad_variance, mean, count."""
@@ -24,8 +24,8 @@ class Result(NamedTuple):
     """Shape, dtype and layout of a result.
 
     Attributes:
-        shape: of any rank.
-        dtype: of the elements.
+        shape: its shape, of any rank.
+        dtype: its dtype.
         channels_last: whether each view is stored channels-last.
     """
 
@@ -59,13 +59,13 @@ class KeptCall:
 class Backend(ABC):
     """Four kernels, from which all ops are built.
 
-    A geometry ``[N, 19]`` or ``[B, N, 19]`` and a sampling define which pixel reads which. Sources may have any
-    strides; results are allocated by the caller and dense; no tensor is empty. A kernel may return a ``Launch``, with
+    A geometry ``[N, 19]`` or ``[B, N, 19]`` and a sampling define which source pixels a pixel reads. Sources
+    may have any strides; the caller allocates dense results; no tensor is empty. A kernel may return a ``Launch``, with
     which ``keep`` and ``repeat`` make the same call on tensors of the same shapes, strides and dtypes.
 
     Args:
-        limit: bytes of prepared taps and transposes that are kept, for all geometries together.
-        calls_of: makes the store of repeatable calls of one geometry table.
+        limit: largest size of the cache of taps and transposes, in bytes, for all geometries together.
+        calls_of: creates the store of repeatable calls for one geometry table.
     """
 
     def __init__(self, limit: int = 0, calls_of: Callable[[Tensor], Any] = lambda table: None) -> None:
@@ -89,7 +89,7 @@ class Backend(ABC):
         return NotImplemented
 
     def keep(self, op: object, geometry_at: int, given: tuple[Any, ...], call: KeptCall) -> None:
-        """Keeps a call for ``repeat``. Needed where kernels return a ``Launch``."""
+        """Keeps a call for ``repeat``. Must be implemented if kernels return a ``Launch``."""
         raise NotImplementedError
 
     @abstractmethod
@@ -101,13 +101,13 @@ class Backend(ABC):
         Args:
             source: ``[B, C, ., .]``, shared by all views, or a stack ``[B, N, C, ., .]``.
             geometry, sampling: see the class.
-            result: dense, or channels-last view by view; of the source's dtype where that is a stack.
-            fill: value of points that read no pixel; 0 where the source is a stack.
+            result: dense, or with each view channels-last; if the source is a stack, of its dtype.
+            fill: value of points that read no pixel; 0 if the source is a stack.
         """
 
     @abstractmethod
     def gather_adjoint(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor) -> Launch | None:
-        """Adjoint of ``gather``: ``[B, N, C, ., .]`` -> the same, or ``[B, C, ., .]``, summed over the views."""
+        """Adjoint of ``gather``: ``[B, N, C, ., .]`` -> the same shape, or ``[B, C, ., .]``, summed over the views."""
 
     @abstractmethod
     def reduce(

@@ -23,18 +23,18 @@ except ImportError as error:
     MISSING = f"the compiled module spuproj._cpu does not import ({error}); reinstall with pip install spuproj"
 
 LIMIT = 256 * 2**20
-"""Bytes of taps that are kept."""
+"""Largest size of the cache of taps, in bytes."""
 
 CALLS = 64
-"""Calls that are kept for a geometry."""
+"""Most repeatable calls that are kept for a geometry."""
 
-# Below this many elements, or taps, another thread costs more time than it saves.
+# With fewer elements or taps per thread, starting another thread costs more time than it saves.
 _ELEMENTS_PER_THREAD = 32768
 _TAPS_PER_THREAD = 4096
 
 
 def simd_level() -> str:
-    """The SIMD level in use. Raises ValueError where the environment variable SPUPROJ_SIMD names no level here."""
+    """The SIMD level in use. Raises ValueError if SPUPROJ_SIMD names a level that this processor does not have."""
     return _cpu.simd_level()
 
 
@@ -45,7 +45,7 @@ def simd_levels() -> list[str]:
 
 @dataclass(frozen=True)
 class CpuTaps:
-    """Taps as tensors, which own the memory, and as the compiled kernels take them; ``window`` for tiles only."""
+    """Taps as tensors, which own the memory, and as an object for the compiled kernels; ``window`` for tiles only."""
 
     index: Tensor
     fraction_y: Tensor
@@ -80,7 +80,7 @@ def tiled_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
 
 
 def _empty_taps(shape: tuple[int, ...], sampling: Sampling) -> Taps:
-    """Uninitialised taps in one allocation, so that they share large pages."""
+    """Uninitialised taps in one allocation, so that all parts are on large pages."""
     parts = (sampling.precision, sampling.precision, torch.int32)
     sizes = [math.prod(shape) * part.itemsize for part in parts]
     pieces = in_block(torch.empty(sum(sizes), dtype=torch.uint8, device="cpu"), keep=False).split(sizes)
@@ -89,7 +89,7 @@ def _empty_taps(shape: tuple[int, ...], sampling: Sampling) -> Taps:
 
 
 def _sample_stride(table: Tensor, per_view: int) -> int:
-    """Taps from one sample to the next; zero where the batch shares them."""
+    """Number of taps from one sample to the next; zero if the batch shares them."""
     return 0 if table.dim() == 2 else table.shape[1] * per_view
 
 
@@ -106,7 +106,7 @@ def _most_threads(stack: Tensor) -> int:
 
 
 def _dense(tensor: Tensor) -> Tensor:
-    """The tensor itself where each plane is contiguous, else a contiguous copy."""
+    """The tensor itself if each plane is contiguous, else a contiguous copy."""
     dense = tensor.stride(-1) == 1 and tensor.stride(-2) == tensor.shape[-1]
     return tensor if dense else tensor.contiguous()
 
@@ -131,7 +131,7 @@ class Launch(NamedTuple):
     taps: CpuTaps
 
     def run(self, sources: Sequence[Tensor], dense: Sequence[Tensor], results: Sequence[Tensor]) -> Launch | None:
-        """Runs the kernel. Returns itself if it can be repeated: not where a source had to be copied first."""
+        """Runs the kernel. Returns itself if the call can be repeated: None if a source had to be copied first."""
         threads = min(torch.get_num_threads(), self.most_threads)
         _cpu.run(self.kernel, [tensor.data_ptr() for tensor in (*dense, *results)], threads)
         return self if all(a is b for a, b in zip(sources, dense, strict=True)) else None
@@ -163,7 +163,7 @@ class CpuBackend(Backend):
     def gather(
         self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor, fill: float
     ) -> Launch | None:
-        # An image is interleaved once for all views; of a stack each tile interleaves only the window that it reads.
+        # An image is interleaved once for all views. From a stack, each tile interleaves only the window that it reads.
         copies = sampling.nearest and source.dtype == result.dtype
         tiled = source.dim() == 5 and not copies
         taps, dense = self.prepared.get(geometry, sampling, tiled_taps if tiled else flat_taps), _dense(source)

@@ -25,7 +25,7 @@ except ImportError as error:
 
 
 def _planes(tensor: Tensor) -> tuple[int, int, int, int, int]:
-    """Address and strides; a view stride of zero for ``[B, C, ., .]``, shared by all views."""
+    """Address, and strides of batch, view, channel and pixel; a view stride of zero for ``[B, C, ., .]``."""
     batch, *view, channel = tensor.stride()[:-2]
     return tensor.data_ptr(), batch, view[0] if view else 0, channel, pixel_stride(tensor)
 

@@ -1,4 +1,4 @@
-"""What the GPU backends share: the four kernels of ``Backend``, built from six device kernels."""
+"""Code shared by the GPU backends: the four kernels of ``Backend``, built from six device kernels."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ SLOPE_BYTES = 256 * 2**20
 class Kernels(Protocol):
     """The device kernels of one backend. Tensors are ``[B, N, C, ., .]``, or ``[B, C, ., .]`` if shared by all views.
 
-    Within a plane pixels have one stride; the other strides are arbitrary. Kernels run on the current stream.
+    Neighbouring pixels of a plane are a constant stride apart, also across rows; other strides are arbitrary. Kernels
+    run on the current stream.
 
     Attributes:
-        points: most taps that are made at a time for per-sample geometry.
+        points: largest number of taps computed at a time for per-sample geometry.
     """
 
     points: int
@@ -47,7 +48,7 @@ class Kernels(Protocol):
         """Adjoint of ``gather``, in a fixed order, so deterministic; summed over the views if the result has no N."""
 
     def gather_adjoint_atomic(self, source: Tensor, taps: Taps, destination: Tensor) -> None:
-        """The same with atomic adds, in any order, into a zeroed tensor of the taps' precision."""
+        """Adjoint of ``gather`` with atomic adds, in any order, into a zeroed tensor of the taps' precision."""
 
 
 def pixel_stride(plane: Tensor) -> int:
@@ -56,7 +57,7 @@ def pixel_stride(plane: Tensor) -> int:
 
 
 def _uniform(tensor: Tensor) -> Tensor:
-    """The tensor if its pixels have one stride and a plane fits 32-bit offsets, else a contiguous copy."""
+    """The tensor if its pixels have a constant stride and planes fit 32-bit offsets, else a contiguous copy."""
     height, width = tensor.shape[-2:]
     if height * width * tensor.itemsize > PLANE_BYTES:
         raise ValueError(
@@ -77,7 +78,7 @@ class _Part:
 
 
 class GpuBackend(Backend):
-    """A GPU backend. Results are the same bits from run to run, except where ``gather_adjoint_atomic`` is used."""
+    """A GPU backend. Results are bit-identical from run to run, except where ``gather_adjoint_atomic`` is used."""
 
     def __init__(self, kernels: Kernels) -> None:
         super().__init__(limit=512 * 2**20)
@@ -143,7 +144,7 @@ class GpuBackend(Backend):
         return transpose_of(self.prepared.get(geometry, sampling, self._new_taps))
 
     def _adjoint_of_part(self, source: Tensor, part: _Part, sampling: Sampling, destination: Tensor) -> None:
-        """By a sorted transpose for shared geometry or deterministic mode, else with atomic adds."""
+        """Adjoint: with a sorted transpose for shared geometry or in deterministic mode, else with atomic adds."""
         if part.geometry.dim() == 2 or torch.are_deterministic_algorithms_enabled():
             self.kernels.gather_adjoint(source, self._transpose(part, sampling), destination)
         elif destination.dtype == sampling.precision:

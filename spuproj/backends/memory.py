@@ -1,9 +1,9 @@
-"""Memory of large results on the CPU: kept when a result is freed, and given to the next one.
+"""Memory of large results on the CPU: kept when a result is freed, and reused for the next one.
 
-Clearing new memory takes the system as long as a kernel takes to fill it. So results of 1 MiB and more are placed in
-blocks of large pages (``csrc/cpu/runtime/block_pool.hpp``). The most recently used blocks are kept, up to a limit, and
-a block that no tensor uses any more is given to the next result that fits. Where torch lacks DLPack's C exchange
-interface, results are ordinary tensors.
+The operating system takes as long to zero new memory as a kernel takes to fill it. So results of 1 MiB and more are
+placed in blocks of large pages (``csrc/cpu/runtime/block_pool.hpp``). The most recently used blocks are kept, up to a
+limit, and a block that no tensor uses any more is reused for the next result that fits. If torch lacks DLPack's C
+exchange interface, results are ordinary tensors.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ except ImportError:
     _cpu = None  # type: ignore[assignment]
 
 VARIABLE = "SPUPROJ_CACHE_LIMIT"
-"""The environment variable with the limit at start, in MiB."""
+"""Environment variable with the initial limit, in MiB."""
 
 SMALLEST = 2**20
-"""Results of fewer bytes are ordinary tensors."""
+"""Smaller results, in bytes, are ordinary tensors."""
 
 _DEFAULT_LIMIT = 256
 
 AVAILABLE = _cpu is not None and _cpu.set_exchange(getattr(torch.Tensor, "__dlpack_c_exchange_api__", None))
-"""Whether results can lie in blocks."""
+"""Whether results can be placed in blocks."""
 
 _limit_read = False
 
 
 def in_block(like: Tensor, *, keep: bool = True) -> Tensor:
-    """An uninitialised tensor like a dense one on the CPU, in a block where it is large; ``keep`` as in the pool."""
+    """An uninitialised tensor like a dense CPU tensor, in a block if large; ``keep`` keeps the block for reuse."""
     if not AVAILABLE or like.nbytes < SMALLEST:
         return like
     if not _limit_read:
@@ -43,20 +43,24 @@ def in_block(like: Tensor, *, keep: bool = True) -> Tensor:
 
 
 def empty_cache() -> None:
-    """Gives the memory of freed results back to the system. That of tensors which are still used stays theirs."""
+    """Returns the memory of freed results to the system; tensors that are still in use are not affected."""
     if AVAILABLE:
         _cpu.drop_unused_blocks()
 
 
 def kept() -> int:
-    """Bytes that are kept for results, used or not."""
+    """Size of all blocks for results, used or free, in bytes."""
     return _cpu.kept_bytes() if AVAILABLE else 0
 
 
 def set_cache_limit(mebibytes: float) -> None:
-    """Sets how much memory of results is kept at most for the next ones, in MiB; 0 keeps none.
+    """Sets the largest amount of memory that is kept for results on the CPU; 0 keeps none.
 
-    At the start it is that of the environment variable ``SPUPROJ_CACHE_LIMIT``, or 256.
+    The limit includes used and free blocks. It is initially that of the environment variable ``SPUPROJ_CACHE_LIMIT``,
+    or 256 MiB.
+
+    Args:
+        mebibytes: the limit in MiB, finite and not negative.
 
     Raises:
         ValueError: for a number that is negative or not finite.
@@ -69,7 +73,7 @@ def set_cache_limit(mebibytes: float) -> None:
 
 
 def _read_limit() -> None:
-    """Raises ValueError where the environment variable is no such number."""
+    """Sets the limit from the environment variable. Raises ValueError if it is not a valid number."""
     global _limit_read
     limit = _checked_limit(os.environ.get(VARIABLE) or _DEFAULT_LIMIT, VARIABLE)
     _limit_read = True

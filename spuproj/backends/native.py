@@ -1,4 +1,4 @@
-"""How tensors are told to compiled kernels: codes of dtypes, shapes, the bits of one element."""
+"""Conversions of arguments for compiled kernels: codes of dtypes, shapes, the bits of one element."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 CODES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
-"""Codes of the dtypes that kernels compute with, those of ``csrc/include/spuproj/element.hpp``."""
+"""Codes of the dtypes that kernels compute with, as in ``csrc/include/spuproj/element.hpp``."""
 
 
 def shape_of(stack: Tensor) -> tuple[int, int, int]:
@@ -18,6 +18,6 @@ def shape_of(stack: Tensor) -> tuple[int, int, int]:
 
 
 def bits_of(number: float, dtype: torch.dtype) -> int:
-    """A number as the bits of one element."""
+    """The bits of one element with this value."""
     element = torch.tensor([number], dtype=dtype, device="cpu").view(torch.uint8)
     return int.from_bytes(bytes(element.tolist()), sys.byteorder)

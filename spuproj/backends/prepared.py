@@ -1,4 +1,4 @@
-"""Caches what depends on a geometry alone: taps, their transposes, and calls that can be repeated.
+"""Caches data that depends only on a geometry and on sizes: taps, their transposes, and calls that can be repeated.
 
 Entries are found by the geometry's table, limited in bytes, and dropped when the table is freed.
 """
@@ -27,11 +27,11 @@ class Prepared:
 
     Attributes:
         table: weak reference to the table.
-        unchanged: tells whether the table still has the numbers for which the entry was made.
+        unchanged: tells whether the table still has the values for which the entry was made.
         values: taps and transposes, by sampling and by the function that made them.
         calls: calls that can be repeated, as the backend keeps them.
         nbytes: size of the tensors in ``values``.
-        made: on a GPU, the event after the last value's kernels.
+        made: on a GPU, the event recorded after the kernels that computed the last value.
     """
 
     table: weakref.ref[Tensor]
@@ -45,8 +45,8 @@ class Prepared:
 class PreparedStore:
     """The cache of one backend, with an entry per geometry table.
 
-    On a GPU only values made on the default stream are kept: other streams use those, or make their own for one call.
-    A CUDA graph makes its own at each replay, from the table's numbers at that time.
+    On a GPU, only values computed on the default stream are kept. Other streams use these, or compute their own for
+    one call. A CUDA graph computes its taps at each replay, from the table's values at that time.
     """
 
     def __init__(self, limit: int, calls_of: Callable[[Tensor], Any] = lambda table: None) -> None:
@@ -61,7 +61,7 @@ class PreparedStore:
         return len(self._tables)
 
     def find(self, table: Tensor) -> Prepared | None:
-        """The entry of a table; None where there is none or the table's numbers have changed."""
+        """The entry of a table; None if there is none or the table's values have changed."""
         prepared = self._tables.get(id(table))
         if prepared is None or prepared.table() is not table or not prepared.unchanged(table):
             return None
@@ -143,10 +143,10 @@ def _make_ready(prepared: Prepared, value: Any, table: Tensor) -> None:
 
 
 def unchanged_since(table: Tensor) -> Callable[[Tensor], bool]:
-    """A function that tells whether a table still has its present numbers.
+    """Returns a function that tells whether a table still has its present values.
 
-    On the CPU it compares them. On a GPU a comparison would wait for the device, so it asks autograd instead, which
-    counts writes to a tensor.
+    On the CPU it compares them. On a GPU a comparison would wait for the device, so it relies on autograd, which counts
+    writes to a tensor.
     """
     if table.is_cuda:
         seen = witness(table)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 PIXELS = 2**31 - 2
-"""Most pixels of a source plane: indices are int32, and two values are reserved."""
+"""Largest number of pixels of a source plane: indices are int32, and two values are reserved."""
 
 ENTRIES = 2**31 - 1
-"""Most entries of the transpose of one view, four for each point."""
+"""Largest number of entries of the transpose of one view, four for each point."""
 
 
 class Sampling(NamedTuple):
@@ -39,14 +39,14 @@ class Sampling(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        """Pixels that read."""
+        """Number of pixels of the result, per plane."""
         return self.size[0] * self.size[1]
 
 
 def sampling_of(
     reads: Tensor, source: Tensor, interpolation: str, *, inverse: bool, padding: str = "constant"
 ) -> Sampling:
-    """How the pixels of one tensor ``[..., h, w]`` read those of another. Raises ValueError for too large a source."""
+    """The sampling of a result ``[..., h, w]`` from a source. Raises ValueError if the source has too many pixels."""
     height, width = source.shape[-2:]
     if height * width > PIXELS:
         raise ValueError(f"a plane that is read must have at most {PIXELS} pixels, got {height} x {width}")
@@ -65,11 +65,11 @@ class Taps:
     """Taps of every pixel of N or B N views or slices of P pixels.
 
     Attributes:
-        index: ``[N, P]`` or ``[B, N, P]`` int32. From 0 on: the upper left of the four source pixels that are blended.
-            -1: no source. Below: source pixel -2 - index, of which a fraction is zero, so that the neighbour on that
-            side is not touched.
-        fraction_y: likewise, the share of the pixel below.
-        fraction_x: likewise, the share of the pixel to the right.
+        index: ``[N, P]`` or ``[B, N, P]`` int32. 0 or more: the upper left of the four source pixels to interpolate.
+            -1: no source. -2 or less: the upper left source pixel is -2 - index, and a fraction is zero, so the
+            neighbour on that side is not read.
+        fraction_y: same shape, the weight of the pixel below, in [0, 1).
+        fraction_x: same shape, the weight of the pixel to the right, in [0, 1).
         source: (height, width) of the source.
     """
 
@@ -80,7 +80,7 @@ class Taps:
 
     @property
     def addresses(self) -> tuple[int, int, int]:
-        """Where index and fractions lie."""
+        """Memory addresses of index and fractions."""
         return self.index.data_ptr(), self.fraction_y.data_ptr(), self.fraction_x.data_ptr()
 
     @property
@@ -98,12 +98,12 @@ class Taps:
         y, x, width = self.fraction_y, self.fraction_x, self.source[1]
         pixels = torch.stack([self.pixel + step for step in (0, 1, width, width + 1)], dim=-1)
         weights = torch.stack([(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x], dim=-1)
-        # A weight of zero must not carry NaN or Inf to a pixel that the tap does not touch.
+        # Pixels of weight zero are not read, so that NaN or Inf in them does not spread.
         return pixels, weights, self.valid.unsqueeze(-1) & (weights > 0)
 
 
 def encoded(pixel: Tensor, fraction_y: Tensor, fraction_x: Tensor) -> Tensor:
-    """The int32 index of taps whose upper left source pixel is this; -1 without a source."""
+    """The int32 index of taps from their upper left source pixels (-1 without a source) and fractions."""
     blends = (fraction_y > 0) & (fraction_x > 0)
     return torch.where((pixel < 0) | blends, pixel, -2 - pixel).int()
 
@@ -113,9 +113,9 @@ class Transpose:
     """The points that read each of the Q source pixels, for N or B N views with 4 P entries each.
 
     Attributes:
-        start: ``[..., Q + 1]`` int32; entries ``start[q]`` to ``start[q + 1]`` read pixel q.
-        pixel: ``[..., 4 P]`` int32, the points in ascending order.
-        weight: ``[..., 4 P]``, theirs.
+        start: ``[..., Q + 1]`` int32; the entries from ``start[q]`` to before ``start[q + 1]`` belong to pixel q.
+        pixel: ``[..., 4 P]`` int32, the point of each entry, ascending for each source pixel.
+        weight: ``[..., 4 P]``, the weight of each entry.
     """
 
     start: Tensor
@@ -124,9 +124,9 @@ class Transpose:
 
 
 def transpose_of(taps: Taps) -> Transpose:
-    """Sorts the corners of all taps by the source pixel that they read; a stable sort gives equal bits each time.
+    """Sorts the corners of all taps by the source pixel that they read; the stable sort makes sums reproducible.
 
-    Raises ValueError for views whose entries 32 bits cannot count.
+    Raises ValueError for views whose entries exceed 32-bit indices.
     """
     if 4 * taps.index.shape[-1] > ENTRIES:
         raise ValueError(f"views must have at most {ENTRIES // 4} pixels here, got {taps.index.shape[-1]}")

@@ -60,12 +60,12 @@ def _gather(source: Tensor, taps: Taps, fill: float = 0) -> Tensor:
     y, x = y.unsqueeze(-2), x.unsqueeze(-2)
     left = _mix(read(first), read(first + down), y)
     blend = _mix(left, _mix(read(first + right), read(first + down + right), y), x)
-    # Beyond the dtype's range a number becomes infinite, as any value does.
+    # A fill value outside the dtype's range becomes infinite, as in any conversion.
     return torch.where(valid, blend, torch.full((), fill, dtype=torch.float64, device=blend.device).to(blend.dtype))
 
 
 def _scatter(source: Tensor, taps: Taps, pixels: int) -> Tensor:
-    """The transpose: ``[B, N, C, P]`` spread over source planes ``[B, N, C, pixels]``."""
+    """Adjoint of ``_gather``: ``[B, N, C, P]`` -> source planes ``[B, N, C, pixels]``."""
     result = source.new_zeros((*source.shape[:-1], pixels))
     for pixel, weight, reads in zip(*(part.unbind(-1) for part in taps.corners()), strict=True):
         reads = reads.unsqueeze(-2)
@@ -80,7 +80,7 @@ def _view(taps: Taps, n: int) -> Taps:
 
 
 class TorchBackend(Backend):
-    """The kernels, one torch op after the other."""
+    """The kernels in plain PyTorch operations."""
 
     def gather(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor, fill: float) -> None:
         planes = source.to(_arithmetic(source.dtype)).flatten(-2)

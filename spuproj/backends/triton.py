@@ -1,6 +1,6 @@
 """The ``triton`` backend: kernels that Triton compiles when they are first called, for GPUs without compiled kernels.
 
-Taps are computed by the ``torch`` backend, so that the geometry has no second form here. Under Triton's interpreter
+Taps are computed by the ``torch`` backend, so the geometry is not implemented again here. Under Triton's interpreter
 (``TRITON_INTERPRET=1``) the kernels also run on CPU tensors, slowly, to test them.
 """
 
@@ -20,7 +20,7 @@ from spuproj.backends.native import bits_of
 from spuproj.backends.taps import Sampling, Taps, Transpose
 from spuproj.backends.torch import taps_of
 
-# Pixels and planes of one program.
+# Pixels and planes that one program processes.
 _BLOCK = 256
 _PLANES = 4
 
@@ -42,7 +42,7 @@ def _launch(kernel: Any, stack: Tensor, pixels: int, views: int, shared: bool, *
     batch, _, channels = stack.shape[:3]
     planes, groups = (batch * channels, 1) if shared else (channels, batch)
     programs = cdiv(pixels, _BLOCK) * views * cdiv(planes, _PLANES) * groups
-    # No fused multiply-add, as in the compiled kernels, so that results have the same bits.
+    # No fused multiply-add, as in the compiled kernels, so that results are bit-identical.
     options |= {"chunk_planes": _PLANES, "block_pixels": _BLOCK, "enable_fp_fusion": False}
     with _on_device(stack):
         kernel[(programs,)](*arguments, channels, planes, **options)
@@ -70,7 +70,7 @@ def _launch_at_taps(
 class TritonKernels:
     """The kernels, for ``GpuBackend``."""
 
-    # Their float64 coordinates take half a gigabyte.
+    # The float64 coordinates of this many points take half a gigabyte.
     points = 2**21
 
     def taps(self, geometry: Tensor, sampling: Sampling) -> Taps:
@@ -79,7 +79,7 @@ class TritonKernels:
         return Taps(taps.index.contiguous(), *fractions, sampling.source)
 
     def gather(self, source: Tensor, taps: Taps, destination: Tensor, *, copy: bool, fill: float) -> None:
-        # A Python float would arrive as float32.
+        # Triton would pass a Python float as float32.
         bits = bits_of(fill, source.dtype if copy else torch.float64)
         if copy:
             integer = _INTEGERS[source.itemsize]

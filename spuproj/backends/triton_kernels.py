@@ -10,7 +10,7 @@ import triton.language as tl
 
 @triton.jit
 def _chunk(pid, items_per_chunk, planes_per_group, chunk_planes: tl.constexpr):
-    """For one program: item within the chunk, sample of its taps, its planes, and a mask of those that exist."""
+    """For one program: item within the chunk, sample of its taps, its planes, and the mask of planes within range."""
     chunk = pid // items_per_chunk
     chunks_per_group = (planes_per_group + chunk_planes - 1) // chunk_planes
     plane = chunk % chunks_per_group * chunk_planes + tl.arange(0, chunk_planes)

@@ -1,8 +1,8 @@
 """Coordinates under views: slice <-> sphere <-> view, both directions in closed form.
 
-Pixel centres lie at integer coordinates (y, x), y down, x right; angles are in radians, lengths in pixels. The five
-azimuthal profiles are those of Snyder, *Map Projections: A Working Manual*, USGS Professional Paper 1395 (1987).
-``docs/geometry.md`` derives the equations.
+Pixel centres lie at integer coordinates (y, x), y down, x right; angles are in radians, coordinates in pixels, lengths
+on the sphere in the unit of the spacing. The five azimuthal profiles are those of Snyder, *Map Projections: A Working
+Manual*, USGS Professional Paper 1395 (1987). ``docs/geometry.md`` lists the equations.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BORDER_TOLERANCE = 1e-6
 
 
 def _plane_to_sphere(code: Tensor, scale: Tensor, dy: Tensor, dx: Tensor) -> Tensor:
-    """Unit vectors (y, x, pole) of plane offsets, NaN beyond the profile's domain."""
+    """Unit vectors (y, x, pole) of plane offsets; NaN outside the profile's domain."""
     distance = torch.hypot(dy, dx)
     theta = polar_angle(code, distance / scale, BORDER_TOLERANCE / scale)
     per_distance = torch.where(distance > 0, torch.sin(theta) / distance, 0.0)
@@ -56,19 +56,19 @@ def _over_pixels(geometry: Geometry) -> Geometry:
 
 
 def _from_tangent(g: Geometry, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Slice points as offsets from the tangent point, in units of the sphere."""
+    """Offsets of slice points from the tangent point, in the unit of the spacing."""
     return (y - g.tangent[..., 0]) * g.spacing[..., 0], (x - g.tangent[..., 1]) * g.spacing[..., 1]
 
 
 def lift_points(geometry: Geometry, y: Tensor, x: Tensor) -> Tensor:
-    """Slice points ``[..., P, Q]`` on the rotated sphere: unit ``[..., P, Q, 3]``, NaN beyond the lift's domain."""
+    """Lifts slice points ``[..., P, Q]`` to unit vectors ``[..., P, Q, 3]``, rotated; NaN outside the lift's domain."""
     g = _over_pixels(geometry)
     s = _plane_to_sphere(g.lift, g.radius, *_from_tangent(g, y, x))
     return s @ geometry.rotation[..., None, :, :].transpose(-1, -2)
 
 
 def chart_points(geometry: Geometry, s: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotated unit vectors ``[..., P, Q, 3]`` in the view: (v, u), NaN beyond the chart's domain."""
+    """Maps rotated unit vectors ``[..., P, Q, 3]`` to view points (v, u); NaN outside the chart's domain."""
     g = _over_pixels(geometry)
     dv, du = _sphere_to_plane(g.chart, g.scale, s)
     return g.pole[..., 0] + dv, g.pole[..., 1] + du
@@ -77,7 +77,7 @@ def chart_points(geometry: Geometry, s: Tensor) -> tuple[Tensor, Tensor]:
 def _similarity(
     g: Geometry, dy: Tensor, dx: Tensor, scale: Tensor, ratio: Tensor, rotation: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """A pure zoom, rotation and flip of plane offsets, NaN beyond the profile's domain."""
+    """Zooms, rotates and flips plane offsets, for views with equal lift and chart; NaN outside the profile's domain."""
     distance = torch.hypot(dy, dx)
     inside = (distance / scale <= radius_limit(g.lift) + BORDER_TOLERANCE / scale) & torch.isfinite(distance)
     to_y = ratio * (rotation[..., 0, 0] * dy + rotation[..., 0, 1] * dx)
@@ -90,14 +90,14 @@ def _is_similarity(g: Geometry) -> Tensor:
 
 
 def to_view(geometry: Geometry, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Where slice points land in the view, the view's border not regarded.
+    """View coordinates of slice points, also of points outside the view's border.
 
     Args:
         geometry: views of any leading axes ``...``.
         y, x: float64 slice coordinates that broadcast with ``[..., 1, 1]``.
 
     Returns:
-        (v, u) float64 view coordinates; NaN beyond the lift's or the chart's domain.
+        (v, u) float64 view coordinates, in pixels; NaN outside the domain of the lift or the chart.
     """
     g = _over_pixels(geometry)
     dy, dx = _from_tangent(g, y, x)
@@ -111,7 +111,7 @@ def to_view(geometry: Geometry, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def to_slice(geometry: Geometry, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Where view points come from in the slice, the slice's border not regarded; the inverse of ``to_view``."""
+    """Slice coordinates of view points, also outside the slice's border; the inverse of ``to_view``."""
     g = _over_pixels(geometry)
     dv, du = v - g.pole[..., 0], u - g.pole[..., 1]
     back = g.rotation.transpose(-1, -2)
@@ -133,7 +133,7 @@ def pixel_grid(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Ten
 
 
 def _snapped(y: Tensor, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Coordinates moved onto the image where they are within the tolerance of it, NaN beyond."""
+    """Clamps coordinates within the tolerance of the image to it; NaN farther outside."""
     inside = (y >= -BORDER_TOLERANCE) & (y <= size[0] - 1 + BORDER_TOLERANCE)
     inside = inside & (x >= -BORDER_TOLERANCE) & (x <= size[1] - 1 + BORDER_TOLERANCE)
     y, x = y.clamp(0, max(size[0] - 1, 0)), x.clamp(0, max(size[1] - 1, 0))
@@ -164,11 +164,16 @@ def view_coordinates(table: Tensor, size: tuple[int, int], view_size: tuple[int,
 def magnification(table: Tensor, size: tuple[int, int], view_size: tuple[int, int]) -> Tensor:
     """The local area factor of slice -> view at each slice pixel.
 
-    The rotation keeps areas, so the factor is (k / R)^2 times the chart's area factor over the lift's,
-    times the area of a slice pixel (Snyder 1987, section 20 and following, h k of each azimuthal projection).
+    The rotation preserves areas, so the factor is (k / R)^2 times the chart's area factor divided by the lift's,
+    times the area of a slice pixel (Snyder 1987, sections 20 to 25: h k of each azimuthal projection).
+
+    Args:
+        table: ``[..., 19]`` geometry table.
+        size: (H, W) of the slice.
+        view_size: (h, w) of the view.
 
     Returns:
-        ``[..., H, W]`` float64, view area per slice area; NaN where the slice pixel is not in the view.
+        ``[..., H, W]`` float64, view pixels per slice pixel; NaN where the slice pixel is not in the view.
     """
     geometry = Geometry.from_table(table)
     g = _over_pixels(geometry)

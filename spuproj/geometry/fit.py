@@ -19,11 +19,11 @@ _REFINEMENTS = 3
 
 
 def contained_scale(geometry: Geometry, box: Sequence[float], view_size: tuple[int, int]) -> Tensor:
-    """The largest chart scales k at which a box of the slice lands inside the view.
+    """The largest chart scales k at which a box of the slice is inside the view.
 
-    Points beyond the lift's domain are left out. A view coordinate takes its extremes on the border of the region
-    that is shown (the map is open inside it) or at the chart's antipode; so the border is sampled, and sampled again
-    more densely around the best samples.
+    Points outside the lift's domain are ignored. A view coordinate takes its extremes on the boundary of the region
+    that is shown (the map is open inside it) or at the chart's antipode. So the boundary is sampled, and sampled more
+    densely around the best samples.
 
     Args:
         geometry: views of any leading axes ``...``, the pole at the view's centre; ``scale`` is ignored.
@@ -49,7 +49,7 @@ def contained_scale(geometry: Geometry, box: Sequence[float], view_size: tuple[i
 
 
 def _in_units_of_the_sphere(geometry: Geometry, box: Sequence[float]) -> tuple[Geometry, Tensor]:
-    """The views seen from the box's first corner, of spacing and scale 1, the pole at 0; the box's sides ``[M, 2]``."""
+    """Views relative to the box's first corner, with spacing 1, scale 1, pole 0; and the box's sides ``[M, 2]``."""
     y0, x0, y1, x1 = map(float, box)
     corner, sides = torch.tensor([[y0, x0], [y1 - y0, x1 - x0]], dtype=torch.float64, device=geometry.radius.device)
     moved = replace(
@@ -63,7 +63,7 @@ def _in_units_of_the_sphere(geometry: Geometry, box: Sequence[float]) -> tuple[G
 
 
 def _reach_of_border(geometry: Geometry, sides: Tensor) -> Tensor:
-    """Largest |v| and |u| of every view along the border of what its lift reaches, ``[M, 2]``."""
+    """Largest |v| and |u| of every view along the boundary of the region that its lift reaches, ``[M, 2]``."""
     at = torch.linspace(0, 1, _SAMPLES, dtype=torch.float64, device=sides.device).expand(len(sides), 5, 1, -1)
     width = 1 / (_SAMPLES - 1)
     steps = torch.linspace(-1, 1, _REFINED_SAMPLES, dtype=torch.float64, device=sides.device)
@@ -79,7 +79,7 @@ def _reach_of_border(geometry: Geometry, sides: Tensor) -> Tensor:
 
 
 def _reach_at(geometry: Geometry, sides: Tensor, at: Tensor) -> Tensor:
-    """|v| and |u|, ``[M, 5, 2, S]``, at border positions ``[M, 5, 2, S]``, of their own each, or ``[M, 5, 1, S]``."""
+    """|v| and |u|, ``[M, 5, 2, S]``, at boundary positions ``[M, 5, 2, S]``, or ``[M, 5, 1, S]`` if both share them."""
     y, x = _border(geometry, sides, at.flatten(2))
     both = _reach(geometry, y.flatten(1), x.flatten(1)).reshape(*at.shape, 2)
     return torch.stack([both[:, :, 0, :, 0], both[:, :, -1, :, 1]], dim=2)
@@ -88,7 +88,7 @@ def _reach_at(geometry: Geometry, sides: Tensor, at: Tensor) -> Tensor:
 def _border(geometry: Geometry, sides: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
     """Points at positions ``[M, 5, S]`` in [0, 1] along the four edges and along the rim of the lift's domain.
 
-    NaN where the rim lies outside the box, or the domain is the whole plane.
+    NaN where the rim is outside the box, or if the domain is the whole plane.
     """
     last_y, last_x = sides[:, :1], sides[:, 1:]
     rim = _rim(geometry)[:, None]
@@ -126,7 +126,7 @@ def _inside(y: Tensor, x: Tensor, sides: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _reach(geometry: Geometry, y: Tensor, x: Tensor) -> Tensor:
-    """|v|, |u| of slice points ``[M, P]`` -> ``[M, P, 2]``; -inf where the lift does not reach."""
+    """|v| and |u| of slice points ``[M, P]`` -> ``[M, P, 2]``; -inf outside the lift's domain."""
     s = lift_points(geometry, y[:, None], x[:, None])
     v, u = (offset.squeeze(1) for offset in chart_points(geometry, s))
     lifted = ~torch.isnan(s[:, 0, :, 2])
@@ -144,7 +144,7 @@ def _reach_of_antipode(geometry: Geometry, sides: Tensor) -> Tensor:
     unit = torch.where((sine > 1e-12)[:, None], towards[:, :2] / sine[:, None], torch.tensor([0.0, 1.0]).to(towards))
     y, x = (geometry.tangent + distance[:, None] * unit).split(1, dim=1)
     inside = ~torch.isnan(_inside(y, x, sides)[0][:, 0])
-    # Straight below the tangent point the antipode is a whole circle; any of it inside counts.
+    # The chart's antipode may be the lift's antipode, which is a circle in the plane: check if the box meets it.
     farthest = torch.maximum(geometry.tangent, sides - geometry.tangent).square().sum(1).sqrt()
     inside |= (sine <= 1e-12) & (distance <= farthest)
     for view in inside.nonzero()[:, 0].tolist():

@@ -26,12 +26,12 @@ _EXACT = torch.float64
 
 @dataclass(frozen=True)
 class Frame:
-    """The slice and the view that a set of views goes between.
+    """Sizes of slice and views, and the spacing of the slice.
 
     Attributes:
         size: (H, W) of the slice.
         view_size: (h, w) of the view.
-        spacing: height and width of a slice pixel, in the units of the sphere.
+        spacing: (height, width) of a slice pixel, in the unit of lengths on the sphere.
     """
 
     size: Size
@@ -40,21 +40,21 @@ class Frame:
 
     @property
     def middle(self) -> tuple[float, float]:
-        """The slice's middle (y, x), in pixels."""
+        """The slice's centre (y, x), in pixels."""
         return (self.size[0] - 1) / 2, (self.size[1] - 1) / 2
 
     @property
     def whole(self) -> tuple[float, float, float, float]:
-        """The box of the whole slice."""
+        """The box (y0, x0, y1, x1) of the whole slice, in pixels."""
         return 0.0, 0.0, self.size[0] - 1.0, self.size[1] - 1.0
 
     @property
     def half_side(self) -> float:
-        """Half the larger side of the slice, in the units of the sphere."""
+        """Half the larger side of the slice, in the unit of the spacing."""
         return max(n * unit for n, unit in zip(self.size, self.spacing, strict=True)) / 2
 
     def scale_of(self, radius: float, magnification: float) -> float:
-        """The chart scale at which the smaller side of a slice pixel takes so many view pixels at the pole."""
+        """The chart scale for a linear magnification at the pole (of the smaller side of a slice pixel)."""
         return radius * magnification / min(self.spacing)
 
 
@@ -69,7 +69,7 @@ def on_cpu() -> Iterator[None]:
 
 
 def home_of(centers: Any) -> torch.device:
-    """The device of new views: that of their centres, else torch's default."""
+    """The device of new views: that of their centres if these are a tensor, else torch's default."""
     return centers.device if isinstance(centers, Tensor) else torch.get_default_device()
 
 
@@ -126,7 +126,7 @@ def checked_centers(centers: Any, size: Size) -> Tensor:
 
 
 def checked_box(box: Sequence[float], size: Size) -> tuple[float, float, float, float]:
-    """(y0, x0, y1, x1) as floats. Raises ValueError where it is not ordered or not inside the slice."""
+    """(y0, x0, y1, x1) as floats. Raises ValueError if the corners are not ordered or not inside the slice."""
     edges = tuple(map(float, box))
     last_y, last_x = size[0] - 1, size[1] - 1
     if len(edges) != 4 or not (0 <= edges[0] <= edges[2] <= last_y and 0 <= edges[1] <= edges[3] <= last_x):
@@ -135,7 +135,7 @@ def checked_box(box: Sequence[float], size: Size) -> tuple[float, float, float, 
 
 
 def grid_centers(size: Size, grid: Sequence[int], box: Sequence[float] | None = None) -> Tensor:
-    """Middles ``[rows * columns, 2]`` of equal cells over a box; see ``Views.spherical``."""
+    """Centres ``[rows * columns, 2]`` of equal cells over a box; see ``Views.spherical``."""
     rows, columns = pixel_size(grid, "grid", "rows, columns")
     y0, x0, y1, x1 = (0.0, 0.0, size[0] - 1.0, size[1] - 1.0) if box is None else checked_box(box, size)
     y = y0 + (y1 - y0) * (torch.arange(rows, dtype=torch.float64, device="cpu") + 0.5) / rows
@@ -144,7 +144,7 @@ def grid_centers(size: Size, grid: Sequence[int], box: Sequence[float] | None = 
 
 
 def looking_at(points: Tensor, placed: Frame, radius: float, lift: int = 0, chart: int = 0) -> Geometry:
-    """Views that look straight at each point from above, of magnification 1, the pole at the view's middle."""
+    """Views with tangent points at these points, no rotation, magnification 1, and the pole at the view's centre."""
     shape = points.shape[:-1]
 
     def filled(value: float) -> Tensor:
@@ -166,9 +166,9 @@ def looking_at(points: Tensor, placed: Frame, radius: float, lift: int = 0, char
 
 
 def turned(views: Geometry, middle: tuple[float, float]) -> Geometry:
-    """The sphere at the slice's middle, turned by the shortest arc until each tangent point reaches the pole.
+    """Moves the sphere to the slice's centre and rotates it by the shortest arc from each tangent point to the pole.
 
-    Raises ValueError for points beyond the lift's reach.
+    Raises ValueError for points outside the lift's domain.
     """
     flat = replace(views, tangent=torch.tensor(middle, dtype=torch.float64).expand_as(views.tangent))
     y, x = views.tangent[..., None, None, :].unbind(-1)
@@ -178,7 +178,7 @@ def turned(views: Geometry, middle: tuple[float, float]) -> Geometry:
             "centers must lie within the lift's reach of the slice's centre for pose='turned'; use a larger radius"
         )
     zero = torch.zeros_like(s[..., 0])
-    # Rodrigues' rotation about s x pole, of the angle between them.
+    # Rodrigues' formula: rotation about s x pole by the angle between s and the pole.
     cross = torch.stack([s[..., 1], -s[..., 0], zero], dim=-1)
     skew = torch.stack(
         [zero, -cross[..., 2], cross[..., 1], cross[..., 2], zero, -cross[..., 0], -cross[..., 1], cross[..., 0], zero],
@@ -191,9 +191,10 @@ def turned(views: Geometry, middle: tuple[float, float]) -> Geometry:
 def plane_rotations(
     angles: Sequence[float] | None, degrees: Sequence[float] | None, flips: Sequence[str]
 ) -> list[Tensor]:
-    """The sphere's rotation about its pole by every angle, each followed by every flip of the view, ``[3, 3]``.
+    """Rotation matrices ``[3, 3]`` about the pole, for every angle with every flip of the view.
 
-    Raises ValueError for both kinds of angles at once, an empty list, an angle that is not finite, an unknown flip.
+    Raises ValueError if both ``angles`` and ``degrees`` are given, for an empty list, an angle that is not finite, or
+    an unknown flip.
     """
     if angles is not None and degrees is not None:
         raise ValueError("angles or degrees must be given, one of the two, got both")
@@ -219,5 +220,5 @@ def _plane_rotation(angle: float, flip: str) -> Tensor:
 
 
 def _exact(value: float) -> float:
-    """Replaces rounding errors of quarter turns by exact 0 and 1."""
+    """Rounds to an integer within 1e-15, so that sine and cosine of quarter turns are exactly 0, 1 or -1."""
     return float(round(value)) if abs(value - round(value)) < 1e-15 else value

@@ -22,14 +22,14 @@ Function = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Profile:
-    """One azimuthal projection: the plane distance L over the polar angle theta, with L(0) = 0 and L'(0) = 1.
+    """One azimuthal projection: the plane distance L(theta) at polar angle theta, with L(0) = 0 and L'(0) = 1.
 
     Attributes:
         radius: L(theta).
         angle: theta with L(theta) = s, for s in [0, ``radius_limit``].
         area_factor: plane area per sphere area at theta, L'(theta) L(theta) / sin(theta).
-        angle_limit: where the domain of theta ends; the end itself belongs to it where L is finite there.
-        radius_limit: L at that end.
+        angle_limit: end of the domain of theta, in radians; the domain includes it if L is finite there.
+        radius_limit: L at this end.
     """
 
     radius: Function
@@ -45,7 +45,7 @@ class Profile:
 
     @property
     def whole_sphere(self) -> bool:
-        """Whether every point of the sphere has a place in the plane."""
+        """Whether the projection shows every point of the sphere."""
         return self.closed and self.angle_limit == math.pi
 
 
@@ -66,16 +66,16 @@ PROFILES = {
     ),
     "orthographic": Profile(torch.sin, torch.asin, torch.cos, math.pi / 2, 1.0),
 }
-"""The profiles by name; a profile's position is its code in a geometry table."""
+"""The profiles by name; the position of a profile is its code in a geometry table."""
 
 
 def profile_code(name: str, argument: str) -> int:
-    """Code of a profile. Raises ValueError, naming ``argument``, where the name is unknown."""
+    """Code of a profile. Raises ValueError that names ``argument`` if the profile is unknown."""
     return list(PROFILES).index(choice(name, tuple(PROFILES), argument))
 
 
 def check_codes(codes: Tensor, argument: str) -> None:
-    """Raises ValueError, naming ``argument``, where a code names no profile."""
+    """Raises ValueError that names ``argument`` if a code belongs to no profile."""
     known = torch.isin(codes, torch.arange(len(PROFILES), dtype=codes.dtype, device=codes.device))
     if not bool(known.all()):
         raise ValueError(f"{argument} must be a code from 0 to {len(PROFILES) - 1}, got {codes[~known][0].item():g}")
@@ -113,7 +113,7 @@ def area_factor(code: Tensor, theta: Tensor) -> Tensor:
 
 
 def _by_profile(code: Tensor, values: Callable[[Profile], Tensor]) -> Tensor:
-    """What each code's profile gives; NaN for a code that names none."""
+    """Values from the profile of each code; NaN for unknown codes."""
     result = torch.full_like(code, math.nan, dtype=torch.float64)
     for index, profile in _present(code):
         result = torch.where(code == index, values(profile), result)
@@ -121,7 +121,7 @@ def _by_profile(code: Tensor, values: Callable[[Profile], Tensor]) -> Tensor:
 
 
 def _present(code: Tensor) -> Iterator[tuple[int, Profile]]:
-    """The profiles that occur, with their codes; all of them where reading the codes would wait for a device."""
+    """The profiles that occur, with their codes; all profiles if reading the codes would wait for a device."""
     readable = code.device.type == "cpu" and not torch.compiler.is_compiling()
     occurring = set(code.flatten().tolist()) if readable else set(range(len(PROFILES)))
     return ((index, profile) for index, profile in enumerate(PROFILES.values()) if index in occurring)

@@ -16,17 +16,17 @@ COLUMNS = 19
 
 @dataclass(frozen=True)
 class Geometry:
-    """The parameters of views, one entry of the leading axes ``...`` (``[N]`` or ``[B, N]``) each, all float64.
+    """The parameters of views, as float64 tensors with leading axes ``...``: ``[N]``, or ``[B, N]`` per sample.
 
     Attributes:
         tangent: ``[..., 2]``, the slice point (y, x) that the sphere touches, in slice pixels.
-        radius: ``[...]``, the sphere's radius, in units of ``spacing``.
+        radius: ``[...]``, the sphere's radius, in the unit of ``spacing``.
         scale: ``[...]``, the chart's scale k, in view pixels; k / radius is the magnification at the pole.
-        pole: ``[..., 2]``, the view pixel (y, x) at which the pole lands.
-        lift: ``[...]``, code (position in ``PROFILES``) of the profile that takes the plane to the sphere.
-        chart: ``[...]``, code of the profile that takes the sphere to the view.
+        pole: ``[..., 2]``, the view pixel (y, x) onto which the pole is mapped.
+        lift: ``[...]``, code (position in ``PROFILES``) of the profile from the plane to the sphere.
+        chart: ``[...]``, code of the profile from the sphere to the view.
         rotation: ``[..., 3, 3]``, orthogonal matrix on vectors (y, x, pole); determinant -1 for a mirrored view.
-        spacing: ``[..., 2]``, height and width of a slice pixel, in the units of the sphere: 1, 1 makes these pixels.
+        spacing: ``[..., 2]``, (height, width) of a slice pixel, for example in mm; (1, 1) for lengths in pixels.
     """
 
     tangent: Tensor
@@ -62,14 +62,14 @@ class Geometry:
 
 
 def check_table(table: Tensor) -> None:
-    """Raises ValueError where a table on the CPU names a profile that does not exist."""
+    """Raises ValueError if a table on the CPU contains the code of no profile."""
     geometry = Geometry.from_table(table)
     check_codes(geometry.lift, "lift")
     check_codes(geometry.chart, "chart")
 
 
 def checked_table(geometry: Geometry) -> Tensor:
-    """The table of views that a user gives. Raises ValueError as ``spuproj.Views`` does."""
+    """Packs a user's geometry into a checked table. Raises ValueError as ``spuproj.Views`` does."""
     table = plain_tensor(geometry.table(), "geometry")
     if table.dim() not in (2, 3) or table.shape[-2] == 0:
         raise ValueError(f"views must be a list of at least one view, [N] or [B, N], got {tuple(table.shape[:-1])}")
@@ -81,7 +81,7 @@ def checked_table(geometry: Geometry) -> Tensor:
 
 
 def check_numbers(geometry: Geometry) -> None:
-    """Raises ValueError for numbers that describe no view, naming the parameter."""
+    """Raises ValueError that names the parameter if its numbers are not valid for a view."""
     for name in ("radius", "scale", "spacing"):
         values: Tensor = getattr(geometry, name)
         bad = ~((values > 0) & torch.isfinite(values))

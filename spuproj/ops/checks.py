@@ -1,4 +1,4 @@
-"""What the ops check before a backend runs: axes, dtypes, devices and options."""
+"""Checks of the ops' arguments before a backend runs: axes, dtypes, devices and options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INTEGRAL = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torc
 
 
 def refuse_gradient(geometry: Tensor) -> None:
-    """Raises ValueError for a geometry that requires a gradient, since the ops would give it none."""
+    """Raises ValueError for a geometry that requires a gradient, since the ops would compute none."""
     if geometry.requires_grad:
         raise ValueError("geometry must not require a gradient: the ops have none with respect to it")
 

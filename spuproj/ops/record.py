@@ -21,10 +21,10 @@ class Op:
     """Definition of an op.
 
     Attributes:
-        schema: as ``torch.library`` takes it, without the name. The first argument is a tensor; its device decides
-            which backend runs the call.
+        schema: in the syntax of ``torch.library``, without the name. The first argument is a tensor, whose device
+            determines the backend.
         check: validates the arguments. Raises ValueError or TypeError that names the argument.
-        allocate: shapes and dtypes of the results of a valid call.
+        allocate: returns shapes, dtypes and layouts of the results of a valid call.
         run: calls the backend's kernel, which fills the results. Returns what the backend needs to repeat the call, or
             None where it cannot be repeated.
         adjoint: for a linear op, the name of its transpose; else ``(setup_context, backward)`` as for

@@ -25,12 +25,12 @@ def _allocate_project(call: Call) -> list[Result]:
 
 
 def _view_sampling(call: Call, views: Tensor, slices: Tensor) -> Sampling:
-    """How pixels of views read a slice."""
+    """The sampling of views from a slice."""
     return sampling_of(views, slices, call.interpolation, inverse=False, padding=call.padding)
 
 
 def _slice_sampling(call: Call, slices: Tensor, views: Tensor) -> Sampling:
-    """How pixels of a slice read the views."""
+    """The sampling of a slice from views."""
     return sampling_of(slices, views, call.interpolation, inverse=True)
 
 

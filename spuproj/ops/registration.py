@@ -1,4 +1,4 @@
-"""Registers every op with torch: kernels, fake, gradient, vmap and autocast, from its record."""
+"""Registers every op with torch from its record: kernels, fake kernel, gradient, vmap and autocast."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _kernel(op: Op, device_type: str | None) -> Callable[..., Any]:
 
 
 def _fake(op: Op) -> Callable[..., Any]:
-    """The op's fake: checks, shapes and dtypes, no values."""
+    """The op's fake kernel: checks the arguments and allocates results without computing values."""
 
     def fake(*given: Any) -> Any:
         call = op.call(given)
@@ -36,7 +36,7 @@ def _fake(op: Op) -> Callable[..., Any]:
 
 
 def _transposed(op: Op, partner: str) -> tuple[Callable[..., None], Callable[..., Any]]:
-    """Autograd functions of a linear op: its gradient is the transposed op, with the options that both take."""
+    """Autograd functions of a linear op: its gradient is the adjoint op, called with the options that both ops have."""
     shared = [name for name in list(OPS[partner].arguments)[3:] if name in op.arguments]
 
     def setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -55,7 +55,7 @@ def _transposed(op: Op, partner: str) -> tuple[Callable[..., None], Callable[...
 
 
 def _to_front(tensor: Tensor, dim: int | None, batch: int) -> Tensor:
-    """Moves the vmapped axis to the front; expands a tensor that has none."""
+    """Moves the vmapped axis to the front; expands a tensor without one."""
     return tensor.unsqueeze(0).expand(batch, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 

@@ -1,4 +1,4 @@
-"""Runs an op: repeats an earlier call where only values differ, else checks, allocates and calls the backend."""
+"""Runs an op: repeats an earlier call if only tensor values differ, else checks, allocates and calls the backend."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def run(op: Op, backend: Backend, given: tuple[Any, ...]) -> Any:
 
 
 def returned(results: list[Tensor]) -> Any:
-    """Results in the form that the op returns: None, one tensor, or a tuple."""
+    """Results as the op returns them: None, one tensor, or a tuple."""
     return tuple(results) if len(results) > 1 else results[0] if results else None

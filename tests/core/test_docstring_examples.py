@@ -1,4 +1,4 @@
-"""The examples in docstrings give what they show."""
+"""The examples in docstrings give the shown results."""
 
 import doctest
 from importlib import import_module
@@ -13,7 +13,7 @@ WITH_EXAMPLES = {
     "spuproj.functional": {"project"},
     "spuproj.uncertainty": {"entropy", "qu_brats"},
 }
-"""What a user calls first, by module: each has an example."""
+"""The functions that users call first, by module: each has an example."""
 
 
 @pytest.mark.parametrize("module", WITH_EXAMPLES)

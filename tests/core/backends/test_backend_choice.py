@@ -1,4 +1,4 @@
-"""Which backend serves which tensors, and the messages where one is missing."""
+"""Which backend is chosen for which tensors, and the messages if one is missing."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Memory of large results is reused, within a limit, by one tensor at a time; else they are ordinary tensors."""
+"""Memory of large results is reused within a limit and never shared by two results; otherwise ordinary tensors."""
 
 import io
 import os
@@ -26,7 +26,7 @@ if not VIEWS.project(IMAGE).nbytes >= memory.SMALLEST:
 
 @pytest.fixture(autouse=True)
 def _no_blocks():
-    """No block is kept when a test begins, and the limit is the usual one."""
+    """Each test starts with no blocks and the default limit."""
     set_cache_limit(0)
     set_cache_limit(256)
     yield

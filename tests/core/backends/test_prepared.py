@@ -1,4 +1,4 @@
-"""What is prepared for a geometry is made once, found again, bounded, and not used once the numbers change."""
+"""Cached data of a geometry is computed once, found again, limited in size, and dropped if the values change."""
 
 import gc
 
@@ -17,7 +17,7 @@ IMAGE = noise(2, 3, *SIZE)
 
 @pytest.fixture
 def backend(monkeypatch):
-    """A CPU backend of its own that counts how often taps are built."""
+    """A separate CPU backend that counts how often taps are built."""
 
     class Counted(cpu.CpuBackend):
         made: list[int]
@@ -39,7 +39,7 @@ def project(given, image=IMAGE, view_size=VIEW_SIZE, **options):
 
 
 def projected_afresh(given, image=IMAGE):
-    """The same with a copy of the table, for which nothing is prepared."""
+    """The same call with a copy of the table, for which nothing is cached."""
     return project(given.clone(), image)
 
 

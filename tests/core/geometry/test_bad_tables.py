@@ -1,4 +1,4 @@
-"""Geometry tables with numbers that no view can have, of a wrong shape or dtype, or that want a gradient."""
+"""Geometry tables with invalid values, a wrong shape or dtype, or a required gradient are refused."""
 
 import math
 

@@ -41,7 +41,7 @@ def test_every_pair_shows_some_of_the_slice(lift, chart):
 
 
 def coordinates_read_by(backend, table, *, inverse):
-    """Where a backend reads, seen in its results for the ramps y and x; NaN where a constant image is not seen."""
+    """Coordinates that a backend reads, from its results for the ramps y and x; NaN where it reads nothing."""
     source, wanted = (VIEW_SIZE, SIZE) if inverse else (SIZE, VIEW_SIZE)
     y, x = pixel_grid(source, torch.device("cpu"))
     ramps = torch.stack(torch.broadcast_tensors(y, x, torch.ones(source, dtype=torch.float64)))

@@ -40,7 +40,7 @@ def test_magnification_at_the_tangent_point_is_scale_over_radius_squared():
 
 
 def test_magnification_integrates_to_the_area_of_the_view_of_the_slice():
-    """Over the slice it adds up to the area that the slice takes in the view, counted in view pixels."""
+    """Its integral over the slice equals the area of the slice in the view, counted in view pixels."""
     views = Views.spherical(TALL, [(16, 49), (10, 30)], spacing=SPACING)
     # Trapezoidal rule over the pixel centres: those on the border count half.
     inside = (~torch.isnan(views.slice_coordinates()[0])).sum((1, 2)).double()

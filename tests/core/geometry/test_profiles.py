@@ -1,4 +1,4 @@
-"""Profiles: the same codes everywhere, and what equal lift and chart make of a view."""
+"""Profiles: the same codes everywhere, and views with equal lift and chart are zooms."""
 
 import pytest
 import torch

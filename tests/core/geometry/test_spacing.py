@@ -1,4 +1,4 @@
-"""Slices whose pixels are not square: views show their true proportions, and lengths are in the unit of spacing."""
+"""Slices with non-square pixels: views show true proportions, and lengths are in the unit of the spacing."""
 
 import math
 
@@ -23,7 +23,7 @@ def in_millimetres(size, spacing):
 
 
 def disc(size, spacing, centre=(0.0, 0.0), radius=20.0, softness=3.0):
-    """A picture of a disc in mm, smooth enough for a grid of 3 mm."""
+    """An image of a disc, in mm, smooth enough for a grid of 3 mm."""
     y, x = in_millimetres(size, spacing)
     return torch.sigmoid((radius - torch.hypot(y[:, None] - centre[0], x - centre[1])) / softness)
 
@@ -89,7 +89,7 @@ def test_a_disc_on_tall_pixels_is_seen_as_on_square_ones(options, point):
 
 
 def test_without_spacing_the_disc_would_be_squashed():
-    """Shows that the tests above can fail: without spacing the views differ."""
+    """Checks that the tests above can fail: without spacing the views differ."""
     tall = Views.spherical(TALL, [(16, 49)], view_size=ROUND)
     square = Views.spherical(ROUND, [(49, 49)])
     assert (tall.project(disc(TALL, SPACING)) - square.project(disc(ROUND, (1, 1)))).abs().max() > 0.5

@@ -1,4 +1,4 @@
-"""NumPy arrays of any layout and byte order give arrays of the same dtype; what torch cannot take is refused."""
+"""NumPy arrays of any layout and byte order give arrays of the same dtype; unsupported arrays are refused."""
 
 import re
 

@@ -13,7 +13,7 @@ VIEWS = four_views()
 
 
 class Tagged(torch.Tensor):
-    """A subclass that hands its tag on, as MetaTensor does its affine."""
+    """A subclass that passes its tag on to results, as MetaTensor does with its affine."""
 
     tag: str
 

@@ -39,7 +39,7 @@ AXES = {
     "unproject_adjoint": ("slices", "[B, N, C, H, W]"),
     "unproject_reduce": ("stack", "[B, N, C, h, w]"),
 }
-"""What each function reads: the argument's name and its axes."""
+"""The source argument of each function: its name and axes."""
 
 
 @each_function

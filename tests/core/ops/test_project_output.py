@@ -74,7 +74,7 @@ def test_out_is_written_whole_and_returned(out_dtype, memory_format):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @given(batch=st.integers(1, 3), channels=st.sampled_from([1, 2, 3, 4, 5, 9, 16, 17]), columns=st.integers(2, 90))
 def test_nothing_beyond_out_is_touched(dtype, batch, channels, columns):
-    """Kernels write whole vectors, and lanes without a plane: neither may reach neighbouring memory."""
+    """Kernels write whole vectors, some lanes without a plane; no write may reach neighbouring memory."""
     views = Views.spherical(SIZE, grid=(2, 2), view_size=(15, columns))
     image = noise(batch, channels, *SIZE, dtype=dtype)
     larger = torch.full((batch + 2, len(views), channels, 15, columns), 7.0, dtype=dtype)

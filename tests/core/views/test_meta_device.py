@@ -75,7 +75,7 @@ def test_a_network_is_built_on_the_meta_device():
 
 
 def test_views_with_numbers_work_while_the_default_device_is_another():
-    """The default device is that of new tensors; views with numbers stay on theirs."""
+    """The default device applies to new tensors; existing views stay on their device."""
     views, image = four_views(), IMAGE
     wanted = views.project(image, fill=2.0), views.pick([0, 3]).project(image)
     moments = views.reduce(STACK)
