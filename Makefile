@@ -3,10 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-SOURCES := CMakeLists.txt pyproject.toml $(wildcard cmake/* csrc/*/*.cpp csrc/*/*.cu csrc/*/*.hpp csrc/include/spuproj/*.hpp)
+SOURCES := CMakeLists.txt pyproject.toml $(wildcard cmake/* csrc/*/*.* csrc/*/*/*.*)
 DEFINE := --config-settings=cmake.define
 
-.PHONY: demo test test-slow bench bench-check lint format wheel lock clean
+.PHONY: setup demo test test-slow coverage bench bench-check lint format wheel lock clean
+
+# For developers: the checks of `make lint` before every commit.
+setup: $(INSTALLED)
+	$(BIN)/pre-commit install
 
 demo: $(INSTALLED)
 	$(BIN)/spuproj demo --out demo --force
@@ -17,6 +21,10 @@ test: $(INSTALLED)
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow
 
+# The tests, and which lines and branches they did not reach: a table here, the lines themselves in build/coverage/index.html.
+coverage: $(INSTALLED)
+	$(BIN)/pytest -n auto -m "not slow" --cov --cov-report=term --cov-report=html:build/coverage
+
 bench: $(INSTALLED)
 	$(BIN)/spuproj bench --out benchmarks/results --force
 
@@ -24,10 +32,7 @@ bench-check: $(INSTALLED)
 	$(BIN)/pytest benchmarks --benchmark-disable -m "not slow"
 
 lint: $(INSTALLED)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.hpp')
+	$(BIN)/pre-commit run --all-files
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -16,9 +16,19 @@ def main(path: Path) -> None:
         name.split(".")[0] for name in names if name.startswith("spuproj/_") and not name.endswith((".py", ".pyi"))
     }
     assert compiled == {"spuproj/_cpu", "spuproj/_cuda"}, names
-    modules = ("views.py", "py.typed", "training/cli/app.py", "benchmarks/bench.py")
-    data = ("training/models/configs/spu.json", "training/report/templates/case.html")
-    assert {f"spuproj/{name}" for name in (*modules, *data)} <= set(names), names
+    modules = (
+        "views.py",
+        "py.typed",
+        "training/workflows/predict.py",
+        "benchmarks/__main__.py",
+        "benchmarks/notes/cpu.txt",
+    )
+    data = (
+        "training/models/configs/spu.json",
+        "training/report/templates/case.html",
+        "training/report/templates/style.css",
+    )
+    assert {"spuproj_cli/app.py", *(f"spuproj/{name}" for name in (*modules, *data))} <= set(names), names
     assert {name.split(">")[0] for name in required} == {"torch", "numpy"}, required
     print(f"{path.name}: {len(names)} files, requires {', '.join(sorted(required))}")
 

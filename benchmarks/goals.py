@@ -1,27 +1,49 @@
-"""The ratios that spuproj is built to reach, and whether it does; those of calls as users make them come first."""
+"""What follows from the measured times: ratios, and the goals that are set for them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from spuproj.benchmarks.cases import (
-    BACKWARD_AS_CALLED,
-    BATCH,
-    BATCH_AS_CALLED,
-    KERNEL_CASE,
-    PROJECT_CALL,
-    REDUCE_AS_CALLED,
-    REDUCE_CALL,
-    SLICE_AS_CALLED,
-    Case,
-)
-from spuproj.benchmarks.contenders import BUFFERED, COPY, FRESH, KERNEL, ONE_CALL, OP, OURS
-from spuproj.benchmarks.measuring import Row
 from spuproj.benchmarks.memory import MEMORY_CASE, Memory
-from spuproj.benchmarks.ratios import over, select
+from spuproj.benchmarks.ops import cases
+from spuproj.benchmarks.ops.cases import Case
+from spuproj.benchmarks.ops.contenders import BOTH_PASSES, BUFFERED, COPY, FRESH, KERNEL, LAST, ONE_CALL, OP, OURS
+from spuproj.benchmarks.timing import Row
 
-_ROWS_OF_SCRATCH = 4
+
+def ns_per_element(row: Row) -> float:
+    """Nanoseconds for each element of the stack ``[B, N, C, H, W]``: the output of project and unproject."""
+    return 1e9 * row.median_s / row.case.stack_shape.numel()
+
+
+def select(rows: Iterable[Row], case: Case, threads: int, name: str, form: str | None = None) -> Row | None:
+    """The fastest of a contender's forms, or one form; None where it was not measured."""
+    wanted = (case, threads, name)
+    found = [row for row in rows if (row.case, row.threads, row.name) == wanted and form in (None, row.form)]
+    return min(found, key=lambda row: row.median_s, default=None)
+
+
+def best_forms(rows: Sequence[Row]) -> list[Row]:
+    """The rows with only the fastest form of each peer; all forms of ours and of copying, and all on a GPU."""
+    kept = [row.name in (OURS, COPY) or row.case.way == cases.ON_GPU for row in rows]
+    best = [row is select(rows, row.case, row.threads, row.name) for row in rows]
+    return [row for row, *wanted in zip(rows, kept, best, strict=True) if any(wanted)]
+
+
+def over(row: Row | None, other: Row | None) -> float | None:
+    """The time of one row over that of another; None where one was not measured."""
+    return None if row is None or other is None else row.median_s / other.median_s
+
+
+def over_limit(rows: Sequence[Row], row: Row) -> float | None:
+    """The row's time over that of copying as many bytes, likewise into a buffer or into a new tensor.
+
+    An op that writes no stack is compared with the copy into a buffer. None where copying was not measured.
+    """
+    forms = (BUFFERED,) if row.form in (BUFFERED, LAST) else (FRESH, BUFFERED)
+    copies = (select(rows, row.case, row.threads, COPY, form) for form in forms)
+    return over(row, next((copy for copy in copies if copy is not None), None))
 
 
 @dataclass(frozen=True)
@@ -30,7 +52,7 @@ class Goal:
 
     Attributes:
         row: what was measured.
-        measured: the ratio, or the percentage.
+        measured: the ratio, or the percentage; None where it could not be measured.
         goal: what is aimed at.
         floor: short of this it is not done.
         unit: ``"x"`` or ``"%"``.
@@ -38,7 +60,7 @@ class Goal:
     """
 
     row: str
-    measured: float
+    measured: float | None
     goal: float
     floor: float
     unit: str = "x"
@@ -46,64 +68,76 @@ class Goal:
 
     @property
     def outcome(self) -> str:
-        """``"met"``; ``"not met"``, but not short of the floor; or ``"not done"``, short of it."""
+        """``"met"``; ``"not met"``, but not short of the floor; ``"not done"``, short of it; or ``"not measured"``."""
+        if self.measured is None:
+            return "not measured"
         sign = -1 if self.smaller_is_better else 1
         if sign * self.measured >= sign * self.goal:
             return "met"
         return "not met" if sign * self.measured >= sign * self.floor else "not done"
 
 
-def goals(rows: Sequence[Row], memory: Sequence[Memory], all_threads: int) -> list[Goal]:
-    """The goals whose rows were measured."""
-    found = [
-        _speedup(rows, BATCH_AS_CALLED, "scipy", 80, 45),
-        _speedup(rows, BATCH_AS_CALLED, "grid_sample", 14, 9),
-        _speedup(rows, SLICE_AS_CALLED, "scipy", 60, 38),
-        _speedup(rows, SLICE_AS_CALLED, "cv2", 3, 1.6),
-        _speedup(rows, SLICE_AS_CALLED, "grid_sample", 12, 4),
-        _speedup(rows, BACKWARD_AS_CALLED, "grid_sample", 25, 12),
-        _speedup(rows, REDUCE_AS_CALLED, "grid_sample", 40, 20),
-        _call_cost(rows, PROJECT_CALL, FRESH, 8, 16),
-        _call_cost(rows, PROJECT_CALL, OP, 8, 16),
-        _call_cost(rows, REDUCE_CALL, FRESH, 12, 24),
-        _over_kernel(rows, KERNEL_CASE, 1.05),
-        _over_copy(rows, BATCH, all_threads, 1.2, 1.7),
-        *(_extra_memory(entry) for entry in memory if entry.case == MEMORY_CASE),
-    ]
-    return [goal for goal in found if goal is not None]
+_NEW, _KEPT = (OURS, FRESH), (OURS, BUFFERED)
+# What is measured, on which case, the name and form of who is compared with whom, goal and floor.
+_ON_CPU: tuple[tuple[str, Case, tuple[str, ...], tuple[str, ...], float, float], ...] = (
+    ("{}, as called: scipy over spuproj", cases.BATCH_AS_CALLED, ("scipy",), _NEW, 80, 45),
+    ("{}, as called: grid_sample over spuproj", cases.BATCH_AS_CALLED, ("grid_sample",), _NEW, 14, 9),
+    ("{}, as called: scipy over spuproj", cases.SLICE_AS_CALLED, ("scipy",), _NEW, 60, 38),
+    ("{}, as called: cv2 over spuproj", cases.SLICE_AS_CALLED, ("cv2",), _NEW, 3, 1.6),
+    ("{}, as called: grid_sample over spuproj", cases.SLICE_AS_CALLED, ("grid_sample",), _NEW, 12, 4),
+    ("{}, as called: grid_sample over spuproj", cases.BACKWARD_AS_CALLED, ("grid_sample",), _NEW, 25, 12),
+    ("{}, as called: grid_sample, then mean and variance, over spuproj", cases.REDUCE_AS_CALLED, ("grid_sample",), _NEW,
+     40, 20),
+    ("views.project of 8x8, one plane: over one call of grid_sample", cases.PROJECT_CALL, _NEW, (ONE_CALL,), 8, 16),
+    ("torch.ops.spuproj.project of 8x8, one plane: over one call of grid_sample", cases.PROJECT_CALL, (OURS, OP),
+     (ONE_CALL,), 8, 16),
+    ("views.reduce of 8x8, one plane: over one call of grid_sample", cases.REDUCE_CALL, _NEW, (ONE_CALL,), 12, 24),
+    ("{}, into a buffer: spuproj over its kernel alone", cases.KERNEL_CASE, _KEPT, (KERNEL, BUFFERED), 1.05, 1.05),
+)  # fmt: skip
+_ON_GPU = ((cases.GPU_BATCH, 90, 70), (cases.GPU_REDUCE, 85, 65), (cases.GPU_BACKWARD, 75, 50))
+_GPU_PEERS = (("grid_sample", 4), ("torch.compile", 3), ("cupyx", 10), ("scipy, one CPU core", 1000))
 
 
-def _speedup(rows: Sequence[Row], case: Case, peer: str, goal: float, floor: float) -> Goal | None:
-    measured = over(select(rows, case, 1, peer), select(rows, case, 1, OURS, FRESH))
-    then = ", then mean and variance," if case.op == "reduce" else ""
-    row = f"{_short_label(case)}, as called: {peer}{then} over spuproj"
-    return None if measured is None else Goal(row, measured, goal, floor)
+def cpu_goals(rows: Sequence[Row], memory: Sequence[Memory], all_threads: int) -> list[Goal]:
+    """The goals on the CPU whose rows were measured; those of calls as users make them come first."""
+    found = [_ratio(rows, *goal) for goal in _ON_CPU]
+    words = f"{{}}, {all_threads} threads, into a buffer: spuproj over copying as many bytes"
+    found.append(_ratio(rows, words, cases.BATCH, _KEPT, (COPY, BUFFERED), 1.2, 1.7, threads=all_threads))
+    four_rows, words = 400 / MEMORY_CASE.size[0], ": memory beyond input and outputs, of the stack"
+    found += [
+        Goal(_short(MEMORY_CASE) + words, entry.percent, four_rows, 10, "%", True)
+        for entry in memory if entry.case == MEMORY_CASE
+    ]  # fmt: skip
+    return [goal for goal in found if goal.measured is not None]
 
 
-def _call_cost(rows: Sequence[Row], case: Case, form: str, goal: float, floor: float) -> Goal | None:
-    measured = over(select(rows, case, 1, OURS, form), select(rows, case, 1, ONE_CALL))
-    called = f"torch.ops.spuproj.{case.op}" if form == OP else f"views.{case.op}"
-    row = f"{called} of 8x8, one plane: over one call of grid_sample"
-    return None if measured is None else Goal(row, measured, goal, floor, smaller_is_better=True)
+def gpu_goals(rows: Sequence[Row], training_share: float | None) -> list[Goal]:
+    """The goals on a GPU, also those that could not be measured; projecting's share of a training step in percent."""
+    ours, batch, backward = rows[0].name if rows else OURS, cases.GPU_BATCH, cases.GPU_BACKWARD
+    both = f"{backward.label}, {BOTH_PASSES}: grid_sample over {ours}"
+    verbs = {True: "written", False: "read"}
+    return [
+        *(_ratio(rows, f"{case.label}: bytes {verbs[cases.writes_stack(case)]} per second over a copy's", case, (COPY,),
+                 (ours, ""), goal, floor, "%")
+          for whole, goal, floor in _ON_GPU for case in (whole, *cases.in_halves(whole))),
+        *(_ratio(rows, f"{batch.label}: {peer} over {ours}", batch, (peer,), (ours, ""), goal, goal)
+          for peer, goal in _GPU_PEERS),
+        _ratio(rows, both, backward, ("grid_sample",), (ours, BOTH_PASSES), 8, 8),
+        Goal("projection's share of a training step", training_share, 2, 2, "%", True),
+        *(_ratio(rows, f"{case.label}: triton over cuda", case, ("triton", ""), ("cuda", ""), 1.3, 1.3)
+          for case, *_ in _ON_GPU),
+    ]  # fmt: skip
 
 
-def _over_kernel(rows: Sequence[Row], case: Case, goal: float) -> Goal | None:
-    measured = over(*(select(rows, case, 1, name, BUFFERED) for name in (OURS, KERNEL)))
-    row = f"{_short_label(case)}, into a buffer: spuproj over its kernel alone"
-    return None if measured is None else Goal(row, measured, goal, goal, smaller_is_better=True)
+def _ratio(
+    rows: Sequence[Row], words: str, case: Case, of: Sequence[str], to: Sequence[str], goal: float, floor: float,
+    unit: str = "x", threads: int = 1,
+) -> Goal:  # fmt: skip
+    """The time of one contender over another's; where it is that of one of ours, less is better."""
+    measured = over(select(rows, case, threads, *of), select(rows, case, threads, *to))
+    in_unit = None if measured is None else measured * (100 if unit == "%" else 1)
+    return Goal(words.format(_short(case)), in_unit, goal, floor, unit, of[0] in (OURS, "triton"))
 
 
-def _over_copy(rows: Sequence[Row], case: Case, threads: int, goal: float, floor: float) -> Goal | None:
-    measured = over(*(select(rows, case, threads, name, BUFFERED) for name in (OURS, COPY)))
-    row = f"{_short_label(case)}, {threads} threads, into a buffer: spuproj over copying as many bytes"
-    return None if measured is None else Goal(row, measured, goal, floor, smaller_is_better=True)
-
-
-def _extra_memory(entry: Memory) -> Goal:
-    """A few rows of each view are the goal."""
-    row = f"{_short_label(entry.case)}: memory beyond input and outputs, of the stack"
-    return Goal(row, entry.percent, 100 * _ROWS_OF_SCRATCH / entry.case.size[0], 10, "%", smaller_is_better=True)
-
-
-def _short_label(case: Case) -> str:
+def _short(case: Case) -> str:
     return f"{case.op} B={case.batch} C={case.channels}"

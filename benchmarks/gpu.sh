@@ -41,12 +41,12 @@ step tests 240 "$python" -m pytest -q -n 8 -m "not slow" tests
 sanitize memcheck
 sanitize racecheck
 share=()
-if percent=$(timeout 60 "$python" -m spuproj.benchmarks.step_share); then
+if percent=$(timeout 60 "$python" -m spuproj.benchmarks.training step-share); then
     share=(--training-share "$percent")
 else
     echo "projection's share of a training step was not measured: it needs the packages of spuproj[training]"
 fi
-step benchmark 180 "$python" -m spuproj.benchmarks.gpu --out "$out" "${share[@]}" --force
+step benchmark 180 "$python" -m spuproj.benchmarks --out "$out" "${share[@]}" --force
 
 if [ ${#failed[@]} -gt 0 ]; then
     echo "failed: ${failed[*]}"

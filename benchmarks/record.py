@@ -1,23 +1,62 @@
-"""All that one run measured, and its JSON."""
+"""All that one run measured, the machine and software that the numbers belong to, and its JSON file."""
 
 from __future__ import annotations
 
 import json
+import os
+import platform
+import re
+import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from importlib.metadata import distributions
+from pathlib import Path
 from typing import Any
 
-from spuproj.benchmarks.cases import Case
-from spuproj.benchmarks.contenders import COPY, OURS
-from spuproj.benchmarks.goals import Goal
-from spuproj.benchmarks.machine import machine, software
-from spuproj.benchmarks.measuring import Row
-from spuproj.benchmarks.memory import Memory
-from spuproj.benchmarks.ratios import gigabytes_per_second, ns_per_element, over_limit, select, speedup
-from spuproj.benchmarks.scaling import Point
+import torch
 
-SCHEMA = 2
+from spuproj import info
+from spuproj.benchmarks.goals import Goal
+from spuproj.benchmarks.memory import Memory
+from spuproj.benchmarks.ops.cases import Case
+from spuproj.benchmarks.timing import Row
+
+_HEAD = ("date", "short", "machine", "software")
+_PEERS = ("scipy", "scikit-image", "opencv-python-headless", "kornia", "monai", "triton", "cupy-cuda13x", "matplotlib")
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, caches, memory, system and GPU. What the system does not tell is left empty."""
+    folders = sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"))
+    caches = [[(folder / part).read_text().strip() for part in ("level", "type", "size")] for folder in folders]
+    pages = {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(getattr(os, "sysconf_names", ()))
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "caches": {f"L{level} {kind}": size for level, kind, size in caches},
+        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if pages else None,
+        "system": platform.platform(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def software() -> dict[str, str]:
+    """Versions of Python and of all that is compared, and what spuproj runs on here."""
+    installed = {package.name: package.version for package in distributions()}
+    return {**info.report(), **{package: installed.get(package, "not installed") for package in _PEERS}}
+
+
+def slug(name: str = "") -> str:
+    """A name, or that of the processor with its number of cores, as a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", (name or f"{_cpu()} {os.cpu_count()} cores").lower()).strip("-")
+
+
+def _cpu() -> str:
+    path = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*:\s*(.+)$", path.read_text(), re.MULTILINE) if path.exists() else None
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 @dataclass(frozen=True)
@@ -25,70 +64,77 @@ class Record:
     """One run.
 
     Attributes:
-        short: whether the shapes were small, and the times mean nothing.
         rows: of all cases.
-        goals: what is aimed at, beside what was measured.
-        scaling: the rows at each point of each axis.
+        scaling: an axis, and the row of a contender at one point of it.
         memory: of reduce.
+        goals: what is aimed at, beside what was measured.
+        short: whether the shapes were small, and the times mean nothing.
+        date, machine, software: when (in UTC) and on what it ran.
     """
 
-    short: bool
     rows: Sequence[Row]
-    goals: Sequence[Goal]
-    scaling: Sequence[tuple[Point, Sequence[Row]]]
-    memory: Sequence[Memory]
+    scaling: Sequence[tuple[str, Row]] = ()
+    memory: Sequence[Memory] = ()
+    goals: Sequence[Goal] = ()
+    short: bool = False
+    date: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    machine: dict[str, Any] = field(default_factory=machine)
+    software: dict[str, str] = field(default_factory=software)
 
 
 def to_json(record: Record) -> bytes:
-    """The record with the machine and the software, as JSON."""
-    content = {
-        "schema": SCHEMA,
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "short": record.short,
-        "machine": machine(),
-        "software": software(),
-        "rows": [_row(record.rows, row) for row in record.rows],
-        "goals": [{**asdict(goal), "outcome": goal.outcome} for goal in record.goals],
-        "scaling": [
-            {"axis": point.axis, "value": point.value, **_row(rows, row)}
-            for point, rows in record.scaling
-            for row in rows
-        ],
-        "memory": [{**_case(entry.case), "percent": entry.percent, "first_percent": entry.first_percent}
-                   for entry in record.memory],
-    }  # fmt: skip
-    return (json.dumps(content, indent=1) + "\n").encode()
+    """The record as JSON, with one line for each case and each row. A row names its case by the case's label."""
+    measured: list[Row | Memory] = [*record.rows, *(row for _, row in record.scaling), *record.memory]
+    cases = {entry.case.label: entry.case for entry in measured}
+    lists = {
+        "goals": [{**_fields(goal), "outcome": goal.outcome} for goal in record.goals],
+        "cases": [{"label": label, **_fields(case)} for label, case in cases.items()],
+        "rows": [_fields(row) for row in record.rows],
+        "scaling": [{"axis": axis, **_fields(row)} for axis, row in record.scaling],
+        "memory": [_fields(entry) for entry in record.memory],
+    }
+    head = {"schema": 3, **{name: getattr(record, name) for name in _HEAD}}
+    parts = [f' "{name}": {json.dumps(value)}' for name, value in head.items()]
+    parts += [f' "{name}": [\n  ' + ",\n  ".join(map(json.dumps, entries)) + "\n ]" for name, entries in lists.items()]
+    return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
 
 
-def _case(case: Case) -> dict[str, Any]:
-    return {name: value for name, value in asdict(case).items() if name != "peers"}
-
-
-def _row(rows: Sequence[Row], row: Row) -> dict[str, Any]:
+def _fields(item: Any) -> dict[str, Any]:
+    """By name: numbers to six digits, without what is empty and without the peers that were to take part."""
     return {
-        **_case(row.case),
-        "valid_share": row.valid,
-        "name": row.name,
-        "form": row.form,
-        "threads": row.threads,
-        "threaded": row.threaded,
-        "error": row.error,
-        "median_s": row.timing.median,
-        "min_s": row.timing.minimum,
-        "max_s": row.timing.maximum,
-        "rounds": row.timing.rounds,
-        "ns_per_element": ns_per_element(row),
-        "gb_per_s": gigabytes_per_second(row),
-        "over_limit": over_limit(rows, row),
-        **_ratios(rows, row),
+        name: value.label if name == "case" else float(f"{value:.6g}") if isinstance(value, float) else value
+        for name, value in vars(item).items()
+        if value is not None and name != "peers"
     }
 
 
-def _ratios(rows: Sequence[Row], row: Row) -> dict[str, Any]:
-    """Of ours, the time of each peer's fastest form over it; of a peer, its time over ours."""
-    if row.name == OURS:
-        peers = (select(rows, row.case, row.threads, name) for name in row.case.peers)
-        return {"peers_over_this": {peer.name: peer.timing.median / row.timing.median for peer in peers if peer}}
-    if row.name == COPY:
-        return {}
-    return {"over_spuproj": speedup(rows, row)}
+def from_json(content: bytes) -> Record:
+    """The record that ``to_json`` wrote."""
+    kept = json.loads(content)
+    cases = {entry.pop("label"): Case(**{**entry, "size": tuple(entry["size"])}) for entry in kept["cases"]}
+    for entry in (*kept["rows"], *kept["scaling"], *kept["memory"]):
+        entry["case"] = cases[entry["case"]]
+    return Record(
+        rows=[Row(**entry) for entry in kept["rows"]],
+        scaling=[(entry.pop("axis"), Row(**entry)) for entry in kept["scaling"]],
+        memory=[Memory(**entry) for entry in kept["memory"]],
+        goals=[Goal(**{name: entry.get(name) for name in Goal.__dataclass_fields__}) for entry in kept["goals"]],
+        **{name: kept[name] for name in _HEAD},
+    )
+
+
+def write_all(paths: Sequence[Path], *contents: bytes) -> None:
+    """Writes each file beside its path and renames it; on an error an older file stays as it was."""
+    for path, content in zip(paths, contents, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".spuproj-", dir=path.parent) as folder:
+            temporary = Path(folder) / path.name
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+
+
+def refuse_overwrite(paths: Sequence[Path], force: bool) -> None:
+    """Raises ValueError where any of the paths exists and ``force`` is not set."""
+    existing = [path for path in paths if path.exists()]
+    if existing and not force:
+        raise ValueError(f"{existing[0]} exists already; pass --force to write over it")

@@ -10,13 +10,11 @@ from functools import lru_cache
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from spuproj.benchmarks.cases import FULL, SHORT, Case
-from spuproj.benchmarks.contenders import OURS, Contender, contenders, our_forms, serving
-from spuproj.benchmarks.measuring import checked
-from spuproj.benchmarks.problems import make_problem
-from spuproj.benchmarks.truth import Truth, make_truth
-
-ROUNDS = 5
+from spuproj.benchmarks.ops.cases import FULL, SHORT, Case
+from spuproj.benchmarks.ops.contenders import OURS, Contender, contenders, our_forms
+from spuproj.benchmarks.ops.peers import serving
+from spuproj.benchmarks.ops.truth import Truth, make_problem, make_truth
+from spuproj.benchmarks.timing import FEWEST_ROUNDS, checked
 
 
 @lru_cache(maxsize=1)
@@ -26,25 +24,17 @@ def prepared(case: Case) -> tuple[Truth, dict[tuple[str, str], Contender]]:
     return make_truth(problem), {(entry.name, entry.form): entry for entry in contenders(problem)}
 
 
-def entries(case: Case) -> list[tuple[str, str]]:
-    return [(OURS, form) for form in our_forms(case)] + [(peer.name, peer.form) for peer in serving(case)]
+PAIRS = [
+    pytest.param(case, (name, form), id="-".join(filter(None, (case.label, name, form))),
+                 marks=() if case in SHORT else pytest.mark.slow)
+    for case in dict.fromkeys((*SHORT, *FULL))
+    for name, form in [(OURS, form) for form in our_forms(case)] + [(peer.name, peer.form) for peer in serving(case)]
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("case", "entry"),
-    [
-        pytest.param(
-            case,
-            entry,
-            id="-".join(filter(None, (case.label, *entry))),
-            marks=() if case in SHORT else pytest.mark.slow,
-        )
-        for case in dict.fromkeys((*SHORT, *FULL))
-        for entry in entries(case)
-    ],
-)
+@pytest.mark.parametrize(("case", "entry"), PAIRS)
 def test_contender(benchmark: BenchmarkFixture, case: Case, entry: tuple[str, str]) -> None:
     truth, known = prepared(case)
-    benchmark.extra_info["error"] = checked(known[entry], truth)
+    benchmark.extra_info["error"], _ = checked(known[entry], truth)
     benchmark.group = case.label
-    benchmark.pedantic(known[entry].call, rounds=ROUNDS, warmup_rounds=1)
+    benchmark.pedantic(known[entry].call, rounds=FEWEST_ROUNDS, warmup_rounds=1)

@@ -3,9 +3,8 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from spuproj import functional, ops, reference, uncertainty
-from spuproj.geometry import Geometry
-from spuproj.memory import empty_cache, set_cache_limit
-from spuproj.profiles import PROFILES
+from spuproj.backends.memory import empty_cache, set_cache_limit
+from spuproj.geometry import PROFILES, Geometry
 from spuproj.views import Views
 
 try:

@@ -1,11 +1,5 @@
-"""``python -m spuproj``: the command line; without a command, what is installed, which backend runs and why."""
+"""``python -m spuproj``: the same as the command ``spuproj``."""
 
-import sys
-from importlib import import_module
+from spuproj_cli.entry import main
 
-from spuproj import info
-
-if sys.argv[1:]:
-    import_module("spuproj.training.cli.entry").main()
-else:
-    print(info.text())
+main()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
 def pixel_size(value: Sequence[int], argument: str, meaning: str = "height, width") -> tuple[int, int]:
     """Two positive whole numbers. Raises ValueError for anything else."""
-    # What nearly every call brings, in the shortest way.
+    # Fast path for what nearly every call passes.
     if type(value) is tuple and len(value) == 2:
         height, width = value
         if type(height) is type(width) is int and height >= 1 and width >= 1:
@@ -24,7 +24,7 @@ def pixel_size(value: Sequence[int], argument: str, meaning: str = "height, widt
 
 
 def number_of(value: float, argument: str) -> float:
-    """A number as a float. Raises ValueError for a tensor that wants a gradient, which it would wait for in vain."""
+    """A number as a float. Raises ValueError for a tensor that requires a gradient, since it would get none."""
     if getattr(value, "requires_grad", False):
         raise ValueError(f"{argument} must not require a gradient: the ops have none with respect to the geometry")
     return float(value)
@@ -38,7 +38,7 @@ def positive(value: float, argument: str) -> float:
     return number
 
 
-def choice(value: str, allowed: Sequence[str], argument: str) -> str:
+def choice(value: str, allowed: Collection[str], argument: str) -> str:
     """One of the allowed names. Raises ValueError otherwise."""
     if value not in allowed:
         raise ValueError(f"{argument} must be one of {', '.join(allowed)}, got {value!r}")

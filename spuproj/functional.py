@@ -20,7 +20,7 @@ from torch.autograd import forward_ad
 
 from spuproj.checks import pixel_size
 from spuproj.inputs import plain_number, plain_tensor
-from spuproj.ops import check_apart, refuse_gradient
+from spuproj.ops.checks import check_apart, refuse_gradient
 
 _OPS = torch.ops.spuproj
 _PROJECT, _PROJECT_OUT, _PROJECT_ADJOINT = _OPS.project.default, _OPS.project_out.default, _OPS.project_adjoint.default
@@ -60,6 +60,12 @@ def project(
 
     Returns:
         ``[B, N, C, h, w]``.
+
+    Example:
+        >>> geometry = Views.rigid((8, 8), degrees=[0, 90]).geometry
+        >>> image = torch.arange(64.0).view(1, 1, 8, 8)
+        >>> torch.equal(project(image, geometry)[0, 1], image[0].rot90(1, (-2, -1)))
+        True
     """
     image, geometry = _source(image, "image"), _table(geometry)
     fill = fill if type(fill) is int else plain_number(fill, "fill")
@@ -78,7 +84,7 @@ def project(
 
 
 def _source(value: Tensor, argument: str) -> Tensor:
-    """The tensor that an op reads. Raises RuntimeError where it carries a tangent, for which the ops have no rule."""
+    """The source as a plain tensor. Raises RuntimeError for a forward-mode dual tensor: the ops have no such rule."""
     tensor = value if type(value) is Tensor else plain_tensor(value, argument)
     if not torch.compiler.is_compiling() and forward_ad.unpack_dual(tensor).tangent is not None:
         raise RuntimeError("forward-mode differentiation does not reach spuproj's ops; use reverse mode (backward)")
@@ -86,7 +92,7 @@ def _source(value: Tensor, argument: str) -> Tensor:
 
 
 def _table(value: Tensor) -> Tensor:
-    """The geometry that an op reads."""
+    """The geometry table as a plain tensor."""
     return value if type(value) is Tensor else plain_tensor(value, "geometry")
 
 
@@ -100,7 +106,7 @@ def _project_into(out: Tensor, image: Tensor, geometry: Tensor, interpolation: s
         check_apart(image, out)
     _PROJECT_OUT(image, geometry, out, interpolation, padding, fill)
     if eager and not out.is_inference():
-        # A backward pass that has kept the former contents must find out.
+        # So that autograd notices if the old contents were saved for a backward pass.
         torch.autograd.graph.increment_version(out)
 
 

@@ -1,4 +1,4 @@
-"""What people pass to the ops, as plain tensors: subclasses of tensors, NumPy arrays, with and without a batch."""
+"""Converts user input to plain tensors: tensor subclasses, NumPy arrays, missing batch or channel axes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def plain_tensor(value: Any, argument: str) -> Tensor:
         raise TypeError(f"{argument} must be a torch tensor, got {kind.__name__}; {_remedy(value, argument)}")
     if kind is Tensor or kind is nn.Parameter:
         return value
-    # Subclasses that take part in dispatch (fake tensors, traced ones, distributed ones) are what torch works with.
+    # Subclasses that take part in dispatch (fake, traced or distributed tensors) are handled by torch itself.
     return value if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__ else value.as_subclass(Tensor)
 
 
 def opened(value: Any, argument: str, rank: int, size: tuple[int, int]) -> tuple[Tensor, Restore]:
-    """What a user passes, as the plain tensor of full rank that an op takes, and what gives results back in kind.
+    """Converts user input to a plain tensor of full rank, with a function that converts results back.
 
     Args:
         value: a tensor, or a NumPy array. An array that torch cannot share (read-only, negative strides, foreign byte
@@ -62,7 +62,7 @@ def _as_it_is(result: Tensor) -> Tensor:
 
 
 def plain_number(value: Any, argument: str) -> float:
-    """A Python number of a number, or of an array or tensor of one. Raises TypeError otherwise."""
+    """A Python number from a number, or from an array or tensor of one element. Raises TypeError otherwise."""
     if isinstance(value, (int, float)):
         return float(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
     one = isinstance(value, (np.ndarray, np.generic, Tensor)) and math.prod(value.shape) == 1
@@ -73,7 +73,7 @@ def plain_number(value: Any, argument: str) -> float:
 
 
 def whole_numbers(value: Any, argument: str) -> Tensor:
-    """Whole numbers, int64, or a mask, bool, of a number, a list, an array or a tensor. Raises TypeError otherwise."""
+    """An int64 tensor, or a bool mask, from a number, list, array or tensor. Raises TypeError otherwise."""
     if isinstance(value, Tensor):
         numbers = plain_tensor(value, argument)
     else:
@@ -97,7 +97,7 @@ def _remedy(value: Any, argument: str) -> str:
 
 
 def array_tensor(array: NDArray[Any], argument: str) -> Tensor:
-    """A tensor of an array, on its memory where that can be. Raises TypeError for a dtype that torch does not have."""
+    """A tensor that shares the array's memory where possible. Raises TypeError for a dtype that torch lacks."""
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{argument} must not be a masked array; fill it first, with {argument}.filled(0)")
     native = np.require(array, dtype=array.dtype.newbyteorder("="), requirements=["W"])
@@ -120,11 +120,11 @@ _AXES = {
     4: {2: "[H, W]", 3: "[C, H, W]", 4: "[B, C, H, W]"},
     5: {3: "[N, h, w]", 4: "[N, C, h, w]", 5: "[B, N, C, h, w]"},
 }
-"""The axes that a tensor of full rank may come with, by their number."""
+"""Accepted axes by full rank and number of axes."""
 
 
 def check_size(tensor: Tensor, size: tuple[int, int], rank: int, argument: str) -> None:
-    """Raises ValueError where a tensor has none of the axes of that full rank, or ends in another size."""
+    """Raises ValueError for a number of axes or a size that does not fit."""
     shape, allowed = tuple(tensor.shape), _AXES[rank]
     if len(shape) in allowed and shape[-2:] == size:
         return
@@ -140,14 +140,22 @@ def check_size(tensor: Tensor, size: tuple[int, int], rank: int, argument: str) 
 
 
 def full_rank(tensor: Tensor, missing: int) -> Tensor:
-    """The tensor with the axes that it lacks, of length one: B, or C and B."""
+    """Adds the missing axes with length one: B, or B and C."""
     if missing == 2:
         tensor = tensor.unsqueeze(-3)
     return tensor.unsqueeze(0) if missing else tensor
 
 
 def given_rank(result: Tensor, missing: int) -> Tensor:
-    """A result without the axes that ``full_rank`` has added."""
+    """Removes the axes that ``full_rank`` added."""
     if missing:
         result = result.squeeze(0)
     return result.squeeze(-3) if missing == 2 else result
+
+
+def opened_out(out: Any, rank: int) -> Tensor:
+    """``out`` as a plain tensor of full rank, for an image of ``rank`` axes."""
+    target = plain_tensor(out, "out")
+    if target.dim() != rank + 1:
+        raise ValueError(f"out must have one axis more than image, {rank + 1}, got the shape {tuple(target.shape)}")
+    return full_rank(target, 4 - rank)

@@ -1,4 +1,4 @@
-"""The definition: every op in float64 NumPy, one view and one equation at a time, written to be read.
+"""The reference: every op in float64 NumPy, one view and one equation at a time, written for readability.
 
 Backends are tested against this module; it is not fast. A geometry is the ``[N, 19]`` table of
 ``spuproj.geometry.Geometry.table``; the equations are those of ``docs/geometry.md`` (Snyder 1987).

@@ -1,4 +1,4 @@
-"""Pixel-wise uncertainty of a probability map, and how well it tells where a segmentation is wrong.
+"""Pixel-wise uncertainty of a probability map, and scores of how well it locates errors of a segmentation.
 
 The score is that of QU-BraTS (Mehta et al., MELBA 2022:026).
 """
@@ -52,6 +52,10 @@ def entropy(probability: Tensor) -> Tensor:
 
     Raises:
         TypeError: for a dtype that is not floating point.
+
+    Example:
+        >>> entropy(torch.tensor([0.5, 0.9]))
+        tensor([0.6931, 0.3251])
     """
     if not probability.dtype.is_floating_point:
         raise TypeError(f"probability must be of a floating-point dtype, got {probability.dtype}")
@@ -60,7 +64,7 @@ def entropy(probability: Tensor) -> Tensor:
 
 
 def mutual_information(mean: Tensor, expected_entropy: Tensor) -> Tensor:
-    """What the views disagree about: the entropy of the mean less the mean of the entropies (Houlsby et al. 2011).
+    """Disagreement of the views: entropy of the mean minus mean of the entropies (Houlsby et al. 2011).
 
     Args:
         mean: any shape, floating, values in [0, 1]: the mean probability over views.
@@ -146,12 +150,17 @@ def qu_brats(
         uncertainty: likewise of the same shape, in [0, 100]: see ``to_percent``.
         mask: likewise, bool or 0 and 1: the brain, inside which true negatives are counted.
         points: number of thresholds, 0 and 100 among them; at least 2.
-        scaled: that the map is known to be scaled, as one of ``to_percent`` is, however small its values.
+        scaled: pass True for a map from ``to_percent``; else small values are taken for a map that was not scaled.
 
     Raises:
         ValueError: for shapes that differ, a mask that is neither 0 nor 1, an uncertainty that is NaN or outside
             [0, 100], one that is not all zero yet nowhere above 1 (it was not scaled, unless ``scaled`` says that it
             was), or fewer than two points.
+
+    Example:
+        >>> truth, prediction = [1, 1, 0, 0], [1, 0, 0, 0]
+        >>> round(qu_brats(truth, prediction, uncertainty=[0, 100, 0, 0], mask=[1, 1, 1, 1]).score, 3)
+        0.999
     """
     if isinstance(points, bool) or points != int(points) or points < 2:
         raise ValueError(f"points must be a whole number of at least 2, got {points}")

@@ -1,9 +1,9 @@
-"""Views: a set of projections of a slice, as a module."""
+"""``Views``: a set of projections of a slice, as a torch module."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,20 +13,21 @@ from torch import Tensor, nn
 from spuproj import functional
 from spuproj import geometry as geo
 from spuproj.checks import choice, pixel_size, positive
-from spuproj.fit import contained_scale
-from spuproj.geometry import COLUMNS, Geometry
-from spuproj.inputs import full_rank, opened, plain_tensor, whole_numbers
-from spuproj.placement import (
+from spuproj.geometry.fit import contained_scale
+from spuproj.geometry.placement import (
     checked_box,
     checked_centers,
     frame,
     grid_centers,
+    home_of,
     looking_at,
     on_cpu,
     plane_rotations,
     turned,
 )
-from spuproj.profiles import check_codes, profile_code
+from spuproj.geometry.profiles import profile_code
+from spuproj.geometry.table import COLUMNS, Geometry, check_numbers, checked_table
+from spuproj.inputs import opened, opened_out, plain_tensor, whole_numbers
 
 POSES = ("tangent", "turned")
 FITS = ("contain", "box")
@@ -59,7 +60,7 @@ class Views(nn.Module):
         super().__init__()
         self.size = pixel_size(size, "size")
         self.view_size = self.size if view_size is None else pixel_size(view_size, "view_size")
-        self.register_buffer("geometry", _checked_table(geometry))
+        self.register_buffer("geometry", checked_table(geometry))
         self.register_load_state_dict_pre_hook(_complete_state)  # type: ignore[no-untyped-call]
 
     @classmethod
@@ -102,6 +103,11 @@ class Views(nn.Module):
         Raises:
             ValueError: for centres outside the slice or not finite, an empty list, an unknown name, a radius,
                 magnification or spacing that is not positive and finite, or a chart that cannot show the whole slice.
+
+        Example:
+            >>> views = Views.spherical(size=(240, 240), grid=(3, 3), box=(40, 50, 200, 190))
+            >>> views
+            Views(9 views, size=(240, 240), view_size=(240, 240))
         """
         placed = frame(size, view_size, spacing)
         choice(pose, POSES, "pose")
@@ -114,7 +120,7 @@ class Views(nn.Module):
         if fit == "box" and box is None:
             raise ValueError("box must be given where fit='box', got None")
         sphere = positive(placed.half_side if radius is None else radius, "radius")
-        home = _home(centers)
+        home = home_of(centers)
         with on_cpu():
             points = checked_centers(centers if grid is None else grid_centers(placed.size, grid, box), placed.size)
             views = looking_at(points, placed, sphere, profile_code(lift, "lift"), profile_code(chart, "chart"))
@@ -151,7 +157,7 @@ class Views(nn.Module):
                 finite.
         """
         placed = frame(size, view_size, spacing)
-        home = _home(centers)
+        home = home_of(centers)
         with on_cpu():
             views = looking_at(checked_centers(centers, placed.size), placed, placed.half_side)
             scale = placed.scale_of(placed.half_side, positive(factor, "factor"))
@@ -183,7 +189,7 @@ class Views(nn.Module):
             ValueError: for an empty list, both kinds of angles, one that is not finite, or an unknown flip.
         """
         placed = frame(size, view_size, spacing)
-        home = _home(None)
+        home = home_of(None)
         with on_cpu():
             rotations = torch.stack(plane_rotations(angles, degrees, flips))
             points = torch.tensor(placed.middle, dtype=torch.float64).expand(len(rotations), 2)
@@ -222,9 +228,14 @@ class Views(nn.Module):
         Raises:
             ValueError, TypeError: as ``spuproj.functional.project``, and for an image of another size than these
                 views'.
+
+        Example:
+            >>> views = Views.spherical(size=(64, 48), grid=(3, 3))
+            >>> views.project(torch.rand(2, 4, 64, 48)).shape
+            torch.Size([2, 9, 4, 64, 48])
         """
         tensor, restore = opened(image, "image", 4, self.size)
-        target = None if out is None else _target(out, image.ndim)
+        target = None if out is None else opened_out(out, image.ndim)
         stack = functional.project(
             tensor,
             self.geometry,
@@ -241,8 +252,8 @@ class Views(nn.Module):
     def unproject(self, stack: Image, *, interpolation: str = "bilinear") -> Any:
         """Brings every view back onto the slice: ``[B, N, C, h, w]`` -> ``[B, N, C, H, W]``.
 
-        Also ``[N, C, h, w]`` and ``[N, h, w]``, tensors or arrays; see ``project`` and
-        ``spuproj.functional.unproject``.
+        Also ``[N, C, h, w]`` and ``[N, h, w]``, tensors or arrays. Arguments and errors as in
+        ``spuproj.functional.unproject``; zero where a view does not show a slice pixel.
         """
         tensor, restore = opened(stack, "stack", 5, self.view_size)
         return restore(functional.unproject(tensor, self.geometry, self.size, interpolation=interpolation))
@@ -253,6 +264,12 @@ class Views(nn.Module):
         Args:
             stack: ``[B, N, C, h, w]``, ``[N, C, h, w]`` or ``[N, h, w]``; the results then have no B, or no B and C.
             interpolation: see ``spuproj.functional.unproject_reduce``.
+
+        Example:
+            >>> views = Views.rigid(size=(64, 48), degrees=[-10, 0, 10], flips=["none", "horizontal"])
+            >>> mean, variance, count = views.reduce(torch.rand(6, 1, 64, 48))
+            >>> mean.shape, int(count.max())
+            (torch.Size([1, 64, 48]), 6)
         """
         tensor, restore = opened(stack, "stack", 5, self.view_size)
         mean, variance, count = functional.unproject_reduce(
@@ -352,7 +369,7 @@ class Views(nn.Module):
         self.view_size = pixel_size((h, w), "view_size")
 
     def _like(self, table: Tensor) -> Views:
-        """Views of the same sizes, of a table made of checked ones."""
+        """Views of the same sizes with a table that needs no check."""
         views = Views.__new__(Views)
         nn.Module.__init__(views)
         views.size, views.view_size = self.size, self.view_size
@@ -364,26 +381,13 @@ class Views(nn.Module):
         exact = self.geometry
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.geometry.dtype != torch.float64:
-            # A cast of the module's tensors is for its activations: the geometry moves but keeps its digits.
+            # ``half()`` and the like are meant for activations: the geometry moves with the module but stays float64.
             self.geometry = exact.to(self.geometry.device)
         return self
 
 
-def _target(out: Any, rank: int) -> Tensor:
-    """What an image of that rank is projected into, of full rank."""
-    target = plain_tensor(out, "out")
-    if target.dim() != rank + 1:
-        raise ValueError(f"out must have one axis more than image, {rank + 1}, got the shape {tuple(target.shape)}")
-    return full_rank(target, 4 - rank)
-
-
-def _home(centers: Any) -> torch.device:
-    """Where new views go: to the device of their centres, or to torch's default one."""
-    return centers.device if isinstance(centers, Tensor) else torch.get_default_device()
-
-
 def _complete_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """What a state dict of these views may lack: the sizes, and the columns of the spacing."""
+    """Adds to an older state dict what it lacks: the sizes, and the columns of the spacing."""
     if isinstance(module, Views):
         state.setdefault(f"{prefix}_extra_state", module.get_extra_state())
     if isinstance(table := state.get(f"{prefix}geometry"), Tensor):
@@ -391,34 +395,5 @@ def _complete_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: A
         if table.shape[-1] == COLUMNS - 2:
             table = torch.cat([table, torch.ones_like(table[..., :2])], dim=-1)
         if table.is_cpu and table.shape[-1] == COLUMNS:
-            _check_numbers(Geometry.from_table(table))
+            check_numbers(Geometry.from_table(table))
         state[f"{prefix}geometry"] = table
-
-
-def _checked_table(geometry: Geometry) -> Tensor:
-    table = plain_tensor(geometry.table(), "geometry")
-    if table.dim() not in (2, 3) or table.shape[-2] == 0:
-        raise ValueError(f"views must be a list of at least one view, [N] or [B, N], got {tuple(table.shape[:-1])}")
-    if any(getattr(geometry, each.name).requires_grad for each in fields(geometry)):
-        raise ValueError("geometry must not require a gradient: the ops have none with respect to it")
-    if not table.is_meta:
-        _check_numbers(geometry)
-    return table.contiguous()
-
-
-def _check_numbers(geometry: Geometry) -> None:
-    for name in ("radius", "scale", "spacing"):
-        values: Tensor = getattr(geometry, name)
-        bad = ~((values > 0) & torch.isfinite(values))
-        if bool(bad.any()):
-            raise ValueError(f"{name} must be positive and finite, got {values[bad][0].item()}")
-    check_codes(geometry.lift, "lift")
-    check_codes(geometry.chart, "chart")
-    for name in ("tangent", "pole", "rotation"):
-        if not bool(torch.isfinite(getattr(geometry, name)).all()):
-            raise ValueError(f"{name} must be finite, got {getattr(geometry, name).tolist()}")
-    product = geometry.rotation @ geometry.rotation.transpose(-1, -2)
-    if not torch.allclose(
-        product, torch.eye(3, dtype=product.dtype, device=product.device).expand_as(product), atol=1e-9
-    ):
-        raise ValueError(f"rotation must be orthogonal, got {geometry.rotation.tolist()}")

@@ -15,7 +15,8 @@ from torch import Tensor
 from spuproj import backends
 from spuproj.backends.cuda import CudaKernels
 from spuproj.backends.gpu import GpuBackend
-from spuproj.ops import OPS, run
+from spuproj.ops.records import OPS
+from spuproj.ops.run import run
 
 GPU = torch.cuda.is_available()
 
@@ -41,7 +42,7 @@ class OpsOn:
         def call(*args: Any) -> Any:
             if self._device == "cpu":
                 return run(OPS[name], self.backend, args)
-            there = [moved(arg, self._device) if isinstance(arg, Tensor) else arg for arg in args]
+            there = tuple(moved(arg, self._device) if isinstance(arg, Tensor) else arg for arg in args)
             result = run(OPS[name], self.backend, there)
             if name == "project_out":
                 return args[2].copy_(there[2])

@@ -12,11 +12,10 @@ from hypothesis import settings
 
 from helpers import BACKENDS
 
-# The training layer and the CPU's benchmark have packages of their own, which a machine for GPU tests may lack.
+# The training layer has packages of its own, which a machine for GPU tests may lack.
 _NEEDS = {
     "training": ("monai", "nibabel", "nilearn"),
-    "test_training_layer.py": ("monai", "nibabel", "nilearn"),
-    "test_bench.py": ("kornia", "monai"),
+    "benchmarks/test_training.py": ("monai", "nibabel", "nilearn"),
 }
 collect_ignore = [name for name, packages in _NEEDS.items() if not all(map(find_spec, packages))]
 

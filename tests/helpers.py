@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 
 from backends_under_test import BACKENDS as BACKENDS
 from spuproj import PROFILES, Geometry, reference
-from spuproj.ops import INTERPOLATIONS, PADDINGS
+from spuproj.ops.checks import INTERPOLATIONS, PADDINGS
 
 ROOT = Path(__file__).parents[1]
 PAIRS = [(lift, chart) for lift in PROFILES for chart in PROFILES]
@@ -106,13 +109,13 @@ def source_shape(
 
 
 def target_size(op: str, size: tuple[int, int], view_size: tuple[int, int]) -> tuple[int, int]:
-    """The wanted that an op writes: its third argument."""
+    """(height, width) of an op's result: its third argument."""
     return view_size if op in ("project", "unproject_adjoint") else size
 
 
 def parts(result: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     """The results of an op, as a tuple for every op."""
-    return (result,) if isinstance(result, torch.Tensor) else tuple(result)
+    return tuple(result) if isinstance(result, (tuple, list)) else (result,)
 
 
 def doubles(result: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -136,6 +139,19 @@ def every_result(
     stack = noise(batch, views, channels, *view_size)
     results["unproject_reduce_backward"] = (ops.unproject_reduce_backward(mean, variance, stack, table, mean, count),)
     return results
+
+
+def refused(error: type[Exception], message: str, call: Callable[[], Any]) -> None:
+    """Asserts that a call raises an error whose message contains this text."""
+    with pytest.raises(error, match=re.escape(message)):
+        call()
+
+
+def error_cases(*rows: tuple[str, type[Exception], str, Callable[[], Any]]) -> pytest.MarkDecorator:
+    """Parametrizes a test by rows of an id and the arguments of ``refused``."""
+    return pytest.mark.parametrize(
+        ("error", "message", "call"), [row[1:] for row in rows], ids=[row[0] for row in rows]
+    )
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

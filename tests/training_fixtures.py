@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from spuproj.training.cli import entry
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network
 from spuproj.training.models.run import save_run
 from spuproj.training.models.view_sets import Spherical
 from spuproj.training.phantom.cohort import write_cohort
+from spuproj_cli import entry
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-// How Python's arguments become those of the libraries: addresses as integers, sizes and strides as plain tuples.
+// Converts Python arguments: integers to addresses, tuples of integers to sizes and strides.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -8,7 +8,7 @@
 
 namespace spuproj::bindings {
 
-// An address in place of a pointer to the memory of a tensor, which the caller keeps alive; anything else as it is.
+// What Python passes for a parameter of type P: for a pointer an address, whose memory the caller keeps alive.
 template <class P>
 using Given = std::conditional_t<std::is_pointer_v<P>, uintptr_t, P>;
 
@@ -20,7 +20,7 @@ P taken(Given<P> given) {
         return static_cast<P>(given);
 }
 
-// The function as Python calls it: by position, with addresses, without the GIL.
+// Defines a function of the module: positional arguments, addresses for pointers, the GIL released.
 template <class Module, class... P>
 void define(Module& m, const char* name, void (*function)(P...)) {
     m.def(
@@ -28,13 +28,13 @@ void define(Module& m, const char* name, void (*function)(P...)) {
         pybind11::call_guard<pybind11::gil_scoped_release>());
 }
 
-// The aggregate T made of its members, of types P, in their order.
+// Makes an aggregate T of its members, of types P.
 template <class T, class... P>
 T made_of(Given<P>... given) {
     return T{taken<P>(given)...};
 }
 
-// Reads a tuple of exactly so many integers; false for anything else.
+// Reads a tuple of exactly Count integers; returns false for anything else.
 template <size_t Count>
 bool read_integers(pybind11::handle object, int64_t (&integers)[Count]) {
     if (!PyTuple_Check(object.ptr()) || PyTuple_GET_SIZE(object.ptr()) != Py_ssize_t{Count}) return false;

@@ -1,4 +1,4 @@
-// Python's view of the CUDA library: addresses, sizes and a stream come in, errors go out by name, the GIL is released.
+// Python bindings of the CUDA library: take addresses, sizes and a stream, release the GIL, raise C++ exceptions.
 #include <pybind11/pybind11.h>
 
 #include "bindings/arguments.hpp"

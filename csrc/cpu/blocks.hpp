@@ -1,10 +1,10 @@
-// How tensors are cut into pieces for the kernels: element types, planes that share their taps, runs of pixels.
+// Splits tensors for the kernels: by element type, into blocks of planes with the same taps, and into runs of pixels.
 #pragma once
 
 #include <algorithm>
 #include <type_traits>
 
-#include "cpu/simd.hpp"
+#include "cpu/runtime/simd.hpp"
 #include "spuproj/chunks.hpp"
 #include "spuproj/cpu.hpp"
 
@@ -25,19 +25,19 @@ inline const ArithmeticKernels<double>& arithmetic_kernels(double) { return acti
 inline Load<Float16> load_kernel(Float16) { return active_kernels().load_float16; }
 inline Load<BFloat16> load_kernel(BFloat16) { return active_kernels().load_bfloat16; }
 
-// How many of the batch's planes share their taps.
+// How many planes use the same taps.
 inline int64_t sharing_planes(const Shape& shape, int64_t sample_stride) {
     return sample_stride == 0 ? shape.batch * shape.channels : shape.channels;
 }
 
-// The kernels that waste the fewest lanes on so many planes.
+// The kernels that leave the fewest lanes unused with this many planes.
 template <class A>
 const LaneKernels<A>& lane_kernels(int64_t planes) {
     const ArithmeticKernels<A>& kernels = arithmetic_kernels(A());
     return planes >= 8 ? kernels.wide : planes >= 2 ? kernels.narrow : kernels.single;
 }
 
-// Up to kMaxLanes planes of one tensor; `offset` is each one's distance from `base`, in elements.
+// Up to kMaxLanes planes of one tensor; `offset` holds their distances from `base`, in elements.
 template <class E>
 struct PlaneSet {
     E* base;
@@ -45,7 +45,7 @@ struct PlaneSet {
     int64_t planes;
 };
 
-// Where the planes of a chunk begin in view n of a tensor; returns how many there are.
+// Offsets of a chunk's planes in view n of a tensor; returns their number.
 inline int64_t offsets_of(const Chunks& chunks, int64_t chunk, int64_t n, const Planes& tensor, int64_t* offset) {
     ChunkPlanes planes(chunks, chunk);
     for (int l = 0; l < planes.count(); ++l, planes.advance())
@@ -63,15 +63,15 @@ void for_each_run(int64_t first, int64_t last, const Body& body) {
     for_each_run(first, last, kRun, body);
 }
 
-// Taps in a row, of Taps or of Tiles, that read rows of `width` pixels.
+// Consecutive taps of Taps or Tiles; `width` is the row length of what they read.
 template <class A, class T>
 TapRun<A> run_of(const T& taps, int64_t first, int64_t count, int64_t width) {
     return {taps.index + first, static_cast<const A*>(taps.fraction_y) + first,
             static_cast<const A*>(taps.fraction_x) + first, count, width};
 }
 
-// Pixels [first, first + count) of the planes as rows in the arithmetic type: the planes themselves where that is what
-// they hold, else copies in `loaded`. Lanes without a plane of their own repeat the last one.
+// Pixels [first, first + count) of the planes in the arithmetic type: in place if the planes have that type, else
+// converted to `loaded`. Lanes beyond the last plane repeat it.
 template <class E, class A = typename Arithmetic<E>::type>
 void load_rows(const PlaneSet<const E>& set, int64_t lanes, int64_t first, int64_t count, A* loaded, const A** rows) {
     for (int64_t l = 0; l < lanes; ++l) {
@@ -86,10 +86,10 @@ void load_rows(const PlaneSet<const E>& set, int64_t lanes, int64_t first, int64
     }
 }
 
-// The same pixels as a block.
+// Interleaves pixels [first, last) of the planes into a block.
 template <class E, class A = typename Arithmetic<E>::type>
 void load_block(const LaneKernels<A>& kernels, const PlaneSet<const E>& set, int64_t first, int64_t last, A* block) {
-    // Short runs cost more than their share: planes that are read in place are not cut.
+    // Each run has a fixed cost: planes that need no conversion are interleaved in one run.
     for_each_run(first, last, std::is_same_v<E, A> ? last - first : kRun, [&](int64_t start, int64_t count) {
         A loaded[kMaxLanes * kRun];
         const A* rows[kMaxLanes];

@@ -1,9 +1,9 @@
-// The transpose of project and of unproject, and the gradient of reduce, which ends with it. The rasters that are added
-// to lie in bands of rows that belong to one thread each: every pixel receives its terms in the same order for any
-// number of threads.
+// Adjoints of project and unproject, and the gradient of reduce, whose last step is one. The destination is cut into
+// bands of rows; one thread computes a band, so that a pixel's terms are added in the same order for any number of
+// threads.
 #include <array>
 
-#include "cpu/parallel.hpp"
+#include "cpu/runtime/parallel.hpp"
 #include "cpu/writer.hpp"
 
 namespace spuproj::cpu {
@@ -11,15 +11,15 @@ namespace {
 
 using Offsets = std::array<int64_t, kMaxLanes>;
 
-// destination[b, n, c] = T[b, n]^T of a view's values; with sum_views, destination[b, c] is their sum over n.
-// begin_view(block, n, scratch) gives what loads a run of these values: load(run, first, loaded, rows) sets rows, from
-// pixel `first` on, perhaps to copies in `loaded`; it returns false where the run has nothing to add.
+// destination[b, n, c] = T[b, n]^T values[b, n, c]; with sum_views, destination[b, c] is their sum over n.
+// begin_view(block, n, scratch) returns a function that loads a run of values: load(run, first, loaded, rows) points
+// rows to the values from pixel `first` on, possibly in `loaded`; it returns false if there is nothing to add.
 template <class A, class BeginView>
 void add_transposed(const LaneKernels<A>& kernels, const Chunks& blocks, int64_t views, bool sum_views,
                     const Taps& taps, const Output& output, int64_t scratch_pixels, int64_t threads,
                     const BeginView& begin_view) {
     const int64_t targets = sum_views ? 1 : views, terms = sum_views ? views : 1;
-    // As many bands as give every thread a unit of work.
+    // Enough bands to give every thread a unit of work.
     const int64_t width = taps.source_width, height = taps.source_pixels / width;
     const int64_t bands = std::max<int64_t>(1, std::min(height, ceiling(threads, blocks.count() * targets)));
     parallel_for(blocks.count() * targets * bands, threads, [&](int64_t unit, Scratch& scratch) {
@@ -48,13 +48,13 @@ void add_transposed(const LaneKernels<A>& kernels, const Chunks& blocks, int64_t
     });
 }
 
-// What reduce has made and the gradients of it: [B, C] planes, at an offset for each lane.
+// Gradients with respect to the mean and the variance, and the mean and the count themselves: [B, C] planes.
 template <class E>
 struct Reduced {
     const E *grad_mean, *grad_variance, *mean;
     const int32_t* count;
 
-    // The gradient with respect to a view's value, in place of the value.
+    // Replaces a view's values by the gradients with respect to them.
     template <class A>
     void slopes(const int64_t* offset, int64_t first, int64_t pixels, A* values) const {
         A loaded[3][kRun];

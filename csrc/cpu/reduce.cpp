@@ -12,7 +12,7 @@ void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& sourc
     const Chunks blocks = chunks_of(shape, tiles.sample_stride, kernels.lanes);
     const int64_t down = tiles_down(tiles), across = tiles_across(tiles), per_view = down * across;
     const int64_t most = most_pixels(tiles, tiles.sample_stride == 0 ? 1 : shape.batch, shape.views);
-    // Counts are written as any other elements of four bytes.
+    // Counts have four bytes, and are written like floats.
     const auto write_count = arithmetic_kernels(float()).write[kFloat32];
     // A unit of work is one row of tiles, for one block of planes.
     parallel_for(blocks.count() * down, threads, [&](int64_t unit, Scratch& scratch) {

@@ -1,4 +1,3 @@
-#include <limits>
 #include <sstream>
 
 #include "cpu/windows.hpp"
@@ -88,20 +87,6 @@ void build_tiles(const ViewGeometry* geometry, int64_t count, const Sampling& sa
     check_profiles(geometry, count);
     const auto run = double_precision ? build_tiled<double> : build_tiled<float>;
     run(geometry, count, sampling, tiles, threads);
-}
-
-void coordinates(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
-                 double* y, double* x, int64_t threads) {
-    check_profiles(geometry, count);
-    constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-    parallel_for(count * height, threads, [&](int64_t unit, Scratch&) {
-        for (int64_t column = 0; column < width; ++column) {
-            Point p = source_point(geometry[unit / height], sampling, unit % height, column);
-            const bool valid = snap_inside(p, sampling);
-            y[unit * width + column] = valid ? p.y : nan;
-            x[unit * width + column] = valid ? p.x : nan;
-        }
-    });
 }
 
 }  // namespace spuproj::cpu

@@ -1,8 +1,8 @@
-// Blocks of the parts of views that the taps of one tile read.
+// Loads windows, the parts of views that the taps of one tile read, as blocks.
 #pragma once
 
 #include "cpu/blocks.hpp"
-#include "cpu/parallel.hpp"
+#include "cpu/runtime/parallel.hpp"
 
 namespace spuproj::cpu {
 
@@ -12,7 +12,7 @@ inline int64_t tiles_per_view(const Tiles& tiles) { return tiles_down(tiles) * t
 
 inline int64_t pixels_of(const Window& window) { return int64_t(window.rows) * window.columns; }
 
-// The most pixels that the windows of one tile have in all views of a sample together.
+// The largest number of pixels that the windows of one tile have over all views of a sample.
 inline int64_t most_pixels(const Tiles& tiles, int64_t samples, int64_t views) {
     const int64_t per_view = tiles_per_view(tiles);
     int64_t most = 0;
@@ -26,7 +26,7 @@ inline int64_t most_pixels(const Tiles& tiles, int64_t samples, int64_t views) {
     return most;
 }
 
-// Calls body(row, first, count) for each row of the tile: its number in the tile, and its pixels within the raster.
+// Calls body(row, first, count) for each row of the tile: its number in the tile, and its pixels in the slice.
 template <class Body>
 void for_each_tile_row(const Tiles& tiles, int64_t top, int64_t left, const Body& body) {
     const int64_t rows = std::min(kTileRows, tiles.height - top * kTileRows);
@@ -35,13 +35,13 @@ void for_each_tile_row(const Tiles& tiles, int64_t top, int64_t left, const Body
         body(row, (top * kTileRows + row) * tiles.width + left * kTileColumns, columns);
 }
 
-// The first `count` taps of one row of a tile; `tile` counts from the first view's first one.
+// The first `count` taps of one row of a tile; `tile` counts the tiles of all views.
 template <class A>
 TapRun<A> tile_run(const Tiles& tiles, int64_t tile, int64_t row, int64_t count) {
     return run_of<A>(tiles, tile * kTilePixels + row * kTileColumns, count, tiles.window[tile].columns);
 }
 
-// The window's pixels of every plane as a block.
+// Interleaves the window's pixels of the planes into a block.
 template <class E, class A = typename Arithmetic<E>::type>
 void load_window(const LaneKernels<A>& kernels, const PlaneSet<const E>& set, const Window& window,
                  int64_t source_width, A* block) {
@@ -49,7 +49,7 @@ void load_window(const LaneKernels<A>& kernels, const PlaneSet<const E>& set, co
     for (int64_t row = 0; row < window.rows; ++row) {
         const int64_t first = window.first + row * source_width;
         if (row + 1 < window.rows) {
-            // Rows this short end before the processor sees that they are read in order.
+            // Rows are too short for the hardware prefetcher to detect that they are read in order.
             for (int64_t l = 0; l < set.planes; ++l)
                 for (int64_t p = 0; p < window.columns; p += kLine)
                     __builtin_prefetch(set.base + set.offset[l] + first + source_width + p);

@@ -1,23 +1,22 @@
-// How rows of values reach the tensor that they belong to.
+// Writes what kernels compute to tensors of any element type and layout.
 #pragma once
 
 #include "cpu/blocks.hpp"
 
 namespace spuproj::cpu {
 
-// Results of more bytes than a core may hope to keep in its caches are written past them.
+// Results too large for the caches are written with streaming stores, which bypass them.
 inline bool exceeds_cache(int64_t bytes) { return bytes > int64_t(16) << 20; }
 
-// A tensor that is written: its planes, as elements of a type, past the caches where `stream` asks for it.
+// A tensor to write: its element type, its planes, and whether to use streaming stores.
 struct Output {
     int dtype;
     Planes planes;
     bool stream;
 };
 
-// Takes values of up to kMaxLanes planes from a kernel, run by run. `offset` is each plane's distance from the tensor's
-// beginning, in elements; points without a source get `fill`. Lanes without a plane of their own repeat the last one,
-// also in what they write.
+// Writes values of up to kMaxLanes planes, run by run. `offset` holds the planes' distances from the beginning of the
+// tensor, in elements; points without a source get `fill`. Lanes beyond the last plane repeat it, also when they write.
 template <class A>
 class Writer {
  public:
@@ -44,22 +43,21 @@ class Writer {
         if (stream_) active_kernels().end_streaming();
     }
 
-    // How many taps gather may take at once, where the planes hold that many pixels.
+    // The most taps that gather can take at once: any number if kernels write to the tensor itself.
     int64_t longest_run() const { return direct_ && (in_place_ || in_block_) ? INT32_MAX : kRun; }
 
-    // The blends of a run of taps, from pixel `first` on.
+    // Blends a run of taps and writes the values from pixel `first` on.
     void gather(const TapRun<A>& taps, const A* block, int64_t first) {
         if (in_block_) return gather_block(taps, block, first);
         const bool written = kernels_.gather(taps, block, fill_, begin(first, taps.count));
-        // The buffer's rows are filled once, and written many times over.
+        // A buffer that already holds `fill` alone is not filled again.
         if (!written && !(filled_ && !in_place_))
             for (int64_t l = 0; l < planes_; ++l) std::fill_n(rows_[l], in_place_ ? count_ : kRun, fill_);
         filled_ = !written;
         end();
     }
 
-    // Where a kernel puts at most kRun pixels from `first` on of each plane: the tensor itself where its rows are like
-    // that.
+    // Rows for a kernel to write at most kRun pixels of each plane to, from `first` on: in the tensor or in the buffer.
     A* const* begin(int64_t first, int64_t count) {
         first_ = first;
         count_ = count;
@@ -69,13 +67,13 @@ class Writer {
         return rows_;
     }
 
-    // To be called when the kernel is done.
+    // To be called after the kernel; writes the buffer to the tensor.
     void end() const {
         if (!in_place_) write();
     }
 
  private:
-    // For planes that lie side by side, as a kernel's block does.
+    // For a channels-last tensor whose pixels have the layout of a kernel's block.
     void gather_block(const TapRun<A>& taps, const A* block, int64_t first) {
         char* to = to_ + (offset_[0] + first * pixel_stride_) * size_;
         A* blends = direct_ ? reinterpret_cast<A*>(to) : buffer_;
@@ -94,7 +92,7 @@ class Writer {
             if (pixel_stride_ == 1) {
                 write_row_(rows_[l], count_, stream_, to);
             } else {
-                // The channels of one sample lie side by side.
+                // Channels-last: adjacent channels of a sample are written together.
                 while (end < planes_ && offset_[end] == offset_[end - 1] + 1) ++end;
                 write_pixels_(rows_[l], end - l, count_, pixel_stride_, to);
             }
@@ -106,15 +104,15 @@ class Writer {
     char* to_;
     int64_t size_, pixel_stride_;
     bool stream_;
-    bool in_block_;  // the tensor's pixels are the pixels of a kernel's block
-    bool direct_;    // kernels may write to the tensor
-    bool in_place_;  // and its rows are theirs
+    bool in_block_;  // the tensor has the layout of a kernel's block
+    bool direct_;    // kernels may write to the tensor: no conversion, no streaming
+    bool in_place_;  // kernels write their rows to the tensor
     void (*write_row_)(const A*, int64_t, bool, void*);
     void (*write_pixels_)(const A*, int64_t, int64_t, int64_t, void*);
     const int64_t* offset_;
     int64_t planes_, first_ = 0, count_ = 0;
     A fill_;
-    bool filled_ = false;  // whether the buffer's rows hold nothing else
+    bool filled_ = false;  // whether the buffer holds `fill` alone
     A* rows_[kMaxLanes];
     A buffer_[kMaxLanes * kRun];
 };

@@ -1,4 +1,4 @@
-// project, unproject and their nearest copies: every pixel of a view or of a slice reads its tap.
+// project and unproject, and their copying form for nearest interpolation: every point reads through its tap.
 #include "cuda/launch.hpp"
 #include "cuda/reading.hpp"
 #include "spuproj/chunks.hpp"
@@ -6,10 +6,10 @@
 namespace spuproj::cuda {
 namespace {
 
-// Squares of results: kSquare pixels of kSquare planes, stored together along either.
+// A thread computes squares of kSquare pixels of kSquare planes, and stores them by rows or by columns.
 constexpr int kSquare = 4;
 
-// Consecutive elements that one instruction moves.
+// Consecutive elements that one instruction stores.
 template <class D>
 struct alignas(sizeof(D) * kSquare < 16 ? sizeof(D) * kSquare : 16) Pack {
     D at[kSquare];
@@ -17,7 +17,7 @@ struct alignas(sizeof(D) * kSquare < 16 ? sizeof(D) * kSquare : 16) Pack {
 
 enum class Along { kPixels, kPlanes, kNeither };
 
-// Along what all squares of a destination can be stored.
+// The direction in which all squares of a destination can be stored in packs.
 template <class D>
 Along along_of(const Planes& planes, const Shape& shape, int64_t pixels) {
     const bool aligned = reinterpret_cast<uintptr_t>(planes.data) % alignof(Pack<D>) == 0 &&
@@ -65,7 +65,7 @@ struct Square {
     }
 };
 
-// Planes that a thread makes; each of its taps is read once for all of them.
+// Planes per thread; it reads each tap once for all of them.
 constexpr int64_t kGatherPlanes = 16;
 
 // An item is kSquare consecutive pixels of one view.
@@ -89,7 +89,7 @@ struct Gather {
     }
 
  private:
-    // Beyond the last pixel the first one is read again.
+    // Past the last pixel the first one is read again.
     SPUPROJ_HD Reading reading(int64_t tap, int i, int pixels) const {
         return Reading(taps, tap + (i < pixels ? i : 0), source.pixel_stride);
     }
@@ -107,11 +107,11 @@ struct Gather {
                 square.to[l] = to + planes.offset(destination);
                 SPUPROJ_UNROLL
                 for (int i = 0; i < kSquare; ++i) {
-                    // Read in any case: a branch would keep the loads from being in flight together.
+                    // Read unconditionally: with a branch the loads would not overlap.
                     const typename Reading::Value value = readings[i](plane);
                     square.values[l][i] = readings[i].valid ? value : fill;
                 }
-                // Beyond the last plane it is read again.
+                // Past the last plane it is read again.
                 if (l + 1 < left) planes.advance();
             }
             if (along == Along::kPixels) {
@@ -151,7 +151,7 @@ void copy(const Queue& queue, int64_t element_size, const Shape& shape, const Ta
           const Planes& destination, uint64_t fill_bits) {
     const auto run = [&](auto element) {
         using E = decltype(element);
-        launch_gather<Take<E>, E>(queue, shape, taps, source, destination, static_cast<E>(fill_bits));
+        launch_gather<CopyElement<E>, E>(queue, shape, taps, source, destination, static_cast<E>(fill_bits));
     };
     switch (element_size) {
         case 1: return run(uint8_t());

@@ -1,4 +1,4 @@
-// The transpose of gather: each source pixel sums over the points that read it, or each point adds to what it read.
+// Adjoint of gather: each source pixel sums over the points that read it, or each point adds to the pixels it reads.
 #include "cuda/launch.hpp"
 #include "spuproj/blend.hpp"
 #include "spuproj/chunks.hpp"
@@ -6,17 +6,17 @@
 namespace spuproj::cuda {
 namespace {
 
-// Planes that a thread makes; each entry of the transpose is read once for all of them.
+// Planes per thread; it reads each entry of the transpose once for all of them.
 constexpr int kAdjointPlanes = 4;
 
-// An item is one source pixel, of one view where their sum is not wanted.
+// An item is one source pixel: of one view, or of the sum over the views.
 template <class E>
 struct GatherAdjoint {
     using A = typename Arithmetic<E>::type;
 
     Transpose transpose;
     Chunks chunks;
-    int64_t terms;  // views that add up
+    int64_t terms;  // views that are summed
     Planes source, destination;
 
     SPUPROJ_HD void operator()(int64_t item, int64_t chunk) const {
@@ -84,7 +84,7 @@ struct AtomicAdjoint {
             A* plane = target + planes.offset(destination);
             SPUPROJ_UNROLL
             for (int i = 0; i < 4; ++i) {
-                // A weight of zero must not carry NaN or Inf to a pixel that the tap does not touch.
+                // A weight of zero times NaN or Inf must not reach a pixel that the tap does not read.
                 const int64_t at = index + i / 2 * taps.source_width + i % 2;
                 if (weights.corner[i] > A(0))
                     add_atomically(plane + at * destination.pixel_stride, weights.corner[i] * value);

@@ -1,4 +1,4 @@
-// Runs an element for every item of every chunk: on the device, or, compiled by a host's compiler, one after the other.
+// Calls element(item, chunk) for all items of all chunks: in a CUDA kernel, or, if compiled for the CPU, in a loop.
 #pragma once
 
 #include "spuproj/cuda.hpp"
@@ -12,7 +12,7 @@ namespace spuproj::cuda {
 #if defined(__CUDACC__)
 
 constexpr unsigned kThreads = 256;
-// Blocks that a multiprocessor holds at least: leaves each thread 128 registers.
+// Resident blocks per multiprocessor, at least: this limits a thread to 128 registers.
 constexpr unsigned kResidentBlocks = 2;
 
 template <class Element>
@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(kThreads, kResidentBlocks)
     if (item < items) element(item, blockIdx.x / blocks_per_chunk);
 }
 
-// Makes a device current for as long as it lives.
+// Makes a device current during the guard's lifetime.
 class DeviceGuard {
  public:
     explicit DeviceGuard(int device) {

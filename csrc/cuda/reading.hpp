@@ -1,4 +1,4 @@
-// How a thread reads a plane through a tap: blended, or taken as it is.
+// How a thread reads a plane through a tap: blending or copying.
 #pragma once
 
 #include "spuproj/blend.hpp"
@@ -6,24 +6,24 @@
 
 namespace spuproj::cuda {
 
-// An element at a distance in bytes; a plane spans less than 4 GiB.
+// The element at a byte offset, for which 32 bits suffice: a plane spans less than 4 GiB.
 template <class E>
 SPUPROJ_HD static inline const E& element_at(const E* plane, uint32_t bytes) {
     return *reinterpret_cast<const E*>(reinterpret_cast<const char*>(plane) + bytes);
 }
 
-// The pixel that a tap reads, in bytes; pixel 0 where it has no source.
+// Byte offset of the pixel that a tap reads; 0 without a source.
 SPUPROJ_HD static inline uint32_t pixel_of(int32_t stored, uint32_t pixel_bytes) {
     return stored == -1 ? 0 : static_cast<uint32_t>(source_index(stored)) * pixel_bytes;
 }
 
-// Elements E, blended in arithmetic; what is read has no meaning unless `valid`.
+// Blends elements E in the arithmetic type; the result is meaningless unless `valid`.
 template <class E>
 struct Blend {
     using Element = E;
     using Value = typename Arithmetic<E>::type;
 
-    uint32_t first, right, down;  // bytes to the upper left pixel, and from there
+    uint32_t first, right, down;  // byte offsets of the upper left pixel, and from it to its neighbours
     Value fraction_y, fraction_x;
     bool valid;
 
@@ -45,16 +45,16 @@ struct Blend {
     }
 };
 
-// Elements of any type, of which only the size is known.
+// Copies elements of any type with the size of E.
 template <class E>
-struct Take {
+struct CopyElement {
     using Element = E;
     using Value = E;
 
     uint32_t pixel;
     bool valid;
 
-    SPUPROJ_HD Take(const Taps& taps, int64_t tap, int64_t pixel_stride) {
+    SPUPROJ_HD CopyElement(const Taps& taps, int64_t tap, int64_t pixel_stride) {
         valid = taps.index[tap] != -1;
         pixel = pixel_of(taps.index[tap], static_cast<uint32_t>(pixel_stride * int64_t{sizeof(E)}));
     }

@@ -1,4 +1,4 @@
-// The mean and variance of a slice pixel over the views that show it, and their gradient.
+// Mean and variance of each slice pixel over the views that show it, and their gradient.
 #include "cuda/launch.hpp"
 #include "cuda/reading.hpp"
 #include "spuproj/chunks.hpp"
@@ -7,7 +7,7 @@
 namespace spuproj::cuda {
 namespace {
 
-// Planes that a thread reduces at a time.
+// Planes per thread.
 constexpr int kReducePlanes = 4;
 
 // An item is one pixel of the slice.
@@ -65,7 +65,7 @@ struct Reduce {
     }
 };
 
-// An item is one pixel of one view's slice; the result is the gradient that it receives.
+// An item is one pixel of one unprojected view; the result is the gradient with respect to it.
 template <class E>
 struct Slopes {
     using A = typename Arithmetic<E>::type;

@@ -3,7 +3,7 @@
 namespace spuproj::cuda {
 namespace {
 
-// An item is a pixel of the raster that reads, a chunk one view.
+// An item is a point, a chunk one view.
 template <class A>
 struct BuildTaps {
     const ViewGeometry* geometry;

@@ -42,12 +42,7 @@ def choose(device_type: str) -> tuple[str, str]:
         RuntimeError: where the environment variable SPUPROJ_BACKEND names a backend that is unknown, missing, or does
             not serve the device.
     """
-    return _choose(device_type, os.environ.get(VARIABLE))
-
-
-@cache
-def _choose(device_type: str, requested: str | None) -> tuple[str, str]:
-    if requested:
+    if requested := os.environ.get(VARIABLE):
         _check_request(requested, device_type)
         return requested, f"{VARIABLE}={requested}"
     passed: list[str] = []

@@ -1,68 +1,119 @@
-"""What a backend is: the kernels behind the ops, on tensors that ``spuproj.ops`` has checked and allocated."""
+"""The interface of a backend: the kernels behind the ops. ``spuproj.ops`` checks and allocates their tensors."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from spuproj.backends.prepared import PreparedStore
 from spuproj.backends.taps import Sampling
-from spuproj.result import Result
 
-Launch = Callable[..., None]
-"""Makes a call again, from the addresses of the tensors that it reads and of those that it writes, in their order."""
+Launch = Any
+"""What a backend needs, beside the arguments, to repeat a call."""
 
 Moments = tuple[Tensor, Tensor, Tensor, Tensor]
-"""What the gradient of ``reduce`` is made of, ``[B, C, H, W]`` each: grad_mean, grad_variance, mean, count."""
+"""Inputs of the gradient of ``reduce``, ``[B, C, H, W]`` each: grad_mean, grad_variance, mean, count."""
+
+
+class Result(NamedTuple):
+    """Shape, dtype and layout of a result.
+
+    Attributes:
+        shape: of any rank.
+        dtype: of the elements.
+        channels_last: whether each view is stored channels-last.
+    """
+
+    shape: Sequence[int]
+    dtype: torch.dtype
+    channels_last: bool = False
+
+    def empty(self, device: torch.device) -> Tensor:
+        """An uninitialised tensor of this layout."""
+        if not self.channels_last:
+            return torch.empty(tuple(self.shape), dtype=self.dtype, device=device)
+        *leading, channels, height, width = self.shape
+        return torch.empty((*leading, height, width, channels), dtype=self.dtype, device=device).movedim(-1, -3)
+
+
+@dataclass(frozen=True)
+class KeptCall:
+    """A finished call, for ``Backend.keep``.
+
+    Attributes:
+        tensors_at: positions of the tensor arguments, without the geometry.
+        results: the tensors that the kernel has filled.
+        launch: what the kernel returned.
+    """
+
+    tensors_at: Sequence[int]
+    results: Sequence[Tensor]
+    launch: Launch
 
 
 class Backend(ABC):
-    """Four kernels, from which all ops follow. They write into dense memory that they are given; no tensor is empty.
+    """Four kernels, from which all ops are built.
 
-    A geometry ``[N, 19]`` or ``[B, N, 19]`` and a sampling say which pixels read which. What is read may have any
-    strides. Each kernel may return what makes the same call again, on tensors of the same shapes, strides and dtypes.
+    A geometry ``[N, 19]`` or ``[B, N, 19]`` and a sampling define which pixel reads which. Sources may have any
+    strides; results are allocated by the caller and dense; no tensor is empty. A kernel may return a ``Launch``, with
+    which ``keep`` and ``repeat`` make the same call on tensors of the same shapes, strides and dtypes.
 
     Args:
-        limit: bytes of what is prepared for geometries and kept.
+        limit: bytes of prepared taps and transposes that are kept, for all geometries together.
+        calls_of: makes the store of repeatable calls of one geometry table.
     """
 
-    def __init__(self, limit: int = 0) -> None:
-        self.prepared = PreparedStore(limit)
+    def __init__(self, limit: int = 0, calls_of: Callable[[Tensor], Any] = lambda table: None) -> None:
+        self.prepared = PreparedStore(limit, calls_of)
 
     def empty(self, result: Result, device: torch.device) -> Tensor:
-        """Memory for a result."""
+        """An uninitialised tensor for a result."""
         return result.empty(device)
 
-    def maker(self, result: Result, like: Tensor) -> Callable[[], Tensor]:
-        """What gives memory for such a result again and again; ``like`` is one."""
-        return partial(self.empty, result, like.device)
+    def repeat(self, op: object, geometry_at: int, given: tuple[Any, ...]) -> Any:
+        """Repeats a kept call whose arguments differ only in the values of the tensors.
+
+        Args:
+            op: identifies the op.
+            geometry_at: position of the geometry among the arguments.
+            given: the arguments, by position.
+
+        Returns:
+            The results; NotImplemented where no kept call matches.
+        """
+        return NotImplemented
+
+    def keep(self, op: object, geometry_at: int, given: tuple[Any, ...], call: KeptCall) -> None:
+        """Keeps a call for ``repeat``. Needed where kernels return a ``Launch``."""
+        raise NotImplementedError
 
     @abstractmethod
     def gather(
         self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor, fill: float
     ) -> Launch | None:
-        """Every point's value, ``[B, N, C, ., .]``, of any dtype: blended, or taken as it is where that can be.
+        """Samples the source at every point: ``[B, N, C, ., .]``, of any dtype.
 
         Args:
-            source: ``[B, C, ., .]``, which all views read, or ``[B, N, C, ., .]``.
+            source: ``[B, C, ., .]``, shared by all views, or a stack ``[B, N, C, ., .]``.
             geometry, sampling: see the class.
-            result: to be written; dense, or channels-last view by view. Of a stack it has the dtype.
-            fill: what points without a source get; 0 where the source is a stack.
+            result: dense, or channels-last view by view; of the source's dtype where that is a stack.
+            fill: value of points that read no pixel; 0 where the source is a stack.
         """
 
     @abstractmethod
     def gather_adjoint(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor) -> Launch | None:
-        """The transpose: ``[B, N, C, ., .]`` to ``[B, N, C, ., .]``, or to its sum over the views, ``[B, C, ., .]``."""
+        """Adjoint of ``gather``: ``[B, N, C, ., .]`` -> the same, or ``[B, C, ., .]``, summed over the views."""
 
     @abstractmethod
     def reduce(
         self, stack: Tensor, geometry: Tensor, sampling: Sampling, mean: Tensor, variance: Tensor, count: Tensor
     ) -> Launch | None:
-        """Mean, population variance and count over the views that show a pixel; zeros where none does."""
+        """Mean, population variance and count over the views that show each pixel; zeros where none does."""
 
     @abstractmethod
     def reduce_backward(

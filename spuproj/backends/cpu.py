@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from spuproj.backends.base import Backend, Launch, Moments
+from spuproj.backends.base import Backend, KeptCall, Moments, Result
+from spuproj.backends.memory import AVAILABLE, SMALLEST, in_block
 from spuproj.backends.native import CODES, bits_of, shape_of
 from spuproj.backends.taps import Sampling, Taps
-from spuproj.memory import SMALLEST, large_pages, new_result
-from spuproj.result import Result
 
 try:
     from spuproj import _cpu
@@ -24,7 +22,13 @@ try:
 except ImportError as error:
     MISSING = f"the compiled module spuproj._cpu does not import ({error}); reinstall with pip install spuproj"
 
-# Below this many elements, or taps, a thread costs more than it brings.
+LIMIT = 256 * 2**20
+"""Bytes of taps that are kept."""
+
+CALLS = 64
+"""Calls that are kept for a geometry."""
+
+# Below this many elements, or taps, another thread costs more time than it saves.
 _ELEMENTS_PER_THREAD = 32768
 _TAPS_PER_THREAD = 4096
 
@@ -41,7 +45,7 @@ def simd_levels() -> list[str]:
 
 @dataclass(frozen=True)
 class CpuTaps:
-    """Taps, flat or in tiles with the window of the source that each reads, and the same for the kernels."""
+    """Taps as tensors, which own the memory, and as the compiled kernels take them; ``window`` for tiles only."""
 
     index: Tensor
     fraction_y: Tensor
@@ -51,7 +55,7 @@ class CpuTaps:
 
 
 def flat_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
-    """Taps of every pixel, one view after the other."""
+    """Taps of every pixel, view by view."""
     table = geometry.contiguous()
     taps = _empty_taps((*table.shape[:-1], sampling.pixels), sampling)
     source = math.prod(sampling.source), sampling.source[1]
@@ -62,7 +66,7 @@ def flat_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
 
 
 def tiled_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
-    """The same in tiles of ``_cpu.TILE`` pixels."""
+    """Taps in tiles of ``_cpu.TILE`` pixels, each with the window of the source that it reads."""
     table = geometry.contiguous()
     (height, width), tile = sampling.size, _cpu.TILE
     tiles = -(-height // tile[0]) * -(-width // tile[1])
@@ -76,19 +80,16 @@ def tiled_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
 
 
 def _empty_taps(shape: tuple[int, ...], sampling: Sampling) -> Taps:
-    """Memory for taps: index and fractions side by side, so that many of them fill large pages."""
+    """Uninitialised taps in one allocation, so that they share large pages."""
     parts = (sampling.precision, sampling.precision, torch.int32)
     sizes = [math.prod(shape) * part.itemsize for part in parts]
-    memory = (
-        large_pages(sum(sizes)) if sum(sizes) >= SMALLEST else torch.empty(sum(sizes), dtype=torch.uint8, device="cpu")
-    )
-    pieces = memory.split(sizes)
+    pieces = in_block(torch.empty(sum(sizes), dtype=torch.uint8, device="cpu"), keep=False).split(sizes)
     y, x, index = (piece.view(part).view(shape) for piece, part in zip(pieces, parts, strict=True))
     return Taps(index, y, x, sampling.source)
 
 
 def _sample_stride(table: Tensor, per_view: int) -> int:
-    """From one sample's taps to the next one's; zero where the batch shares them."""
+    """Taps from one sample to the next; zero where the batch shares them."""
     return 0 if table.dim() == 2 else table.shape[1] * per_view
 
 
@@ -111,78 +112,82 @@ def _dense(tensor: Tensor) -> Tensor:
 
 
 def _strides(tensor: Tensor) -> tuple[int, int, int, int]:
-    """Of a ``[B, N, C, ., .]`` tensor, or of a ``[B, C, ., .]`` one whose planes serve every view."""
+    """Strides of batch, view, channel and pixel; a view stride of zero for ``[B, C, ., .]``, shared by all views."""
     strides = tensor.stride()
     return strides[0], strides[1] if len(strides) == 5 else 0, strides[-3], strides[-1]
 
 
-def _run(
-    launch: Launch, sources: Sequence[Tensor], results: Sequence[Tensor], dense: Sequence[Tensor]
-) -> Launch | None:
-    """Makes a call; what can make it again, where it read its sources themselves and no copies."""
-    launch(*(tensor.data_ptr() for tensor in (*dense, *results)))
-    return launch if all(a is b for a, b in zip(sources, dense, strict=True)) else None
+class Launch(NamedTuple):
+    """A kernel with everything but its tensors' addresses.
+
+    Attributes:
+        kernel: compiled kernel with all other arguments bound.
+        most_threads: useful number of threads for this amount of work.
+        taps: keeps alive the taps that the kernel reads.
+    """
+
+    kernel: Any
+    most_threads: int
+    taps: CpuTaps
+
+    def run(self, sources: Sequence[Tensor], dense: Sequence[Tensor], results: Sequence[Tensor]) -> Launch | None:
+        """Runs the kernel. Returns itself if it can be repeated: not where a source had to be copied first."""
+        threads = min(torch.get_num_threads(), self.most_threads)
+        _cpu.run(self.kernel, [tensor.data_ptr() for tensor in (*dense, *results)], threads)
+        return self if all(a is b for a, b in zip(sources, dense, strict=True)) else None
 
 
 class CpuBackend(Backend):
     """The ops on CPU tensors."""
 
     def __init__(self) -> None:
-        super().__init__(limit=256 * 2**20)
+        if not AVAILABLE:
+            super().__init__(limit=LIMIT)
+            return
+        calls = _cpu.Calls(torch.empty_like, torch.get_num_threads)
+        super().__init__(limit=LIMIT, calls_of=calls.of_table)
+        self.repeat = calls.repeat  # type: ignore[method-assign]
 
     def empty(self, result: Result, device: torch.device) -> Tensor:
-        return new_result(result, device)
+        return in_block(result.empty(device))
 
-    def maker(self, result: Result, like: Tensor) -> Callable[[], Tensor]:
-        # Small ones are fastest made from an example.
-        if result.nbytes < SMALLEST:
-            return partial(torch.empty_like, torch.empty_like(like))
-        return super().maker(result, like)
+    def keep(self, op: object, geometry_at: int, given: tuple[Any, ...], call: KeptCall) -> None:
+        prepared = self.prepared.find(given[geometry_at])
+        if prepared is None or prepared.calls is None:
+            return
+        if len(prepared.calls) >= CALLS:
+            prepared.calls.clear()
+        results = [(each, None if each.nbytes >= SMALLEST else torch.empty_like(each)) for each in call.results]
+        prepared.calls.keep(op, geometry_at, call.tensors_at, given, results, *call.launch)
 
     def gather(
         self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor, fill: float
     ) -> Launch | None:
-        # An image that all views read is interleaved once; of a stack each tile interleaves what it reads.
+        # An image is interleaved once for all views; of a stack each tile interleaves only the window that it reads.
         copies = sampling.nearest and source.dtype == result.dtype
         tiled = source.dim() == 5 and not copies
         taps, dense = self.prepared.get(geometry, sampling, tiled_taps if tiled else flat_taps), _dense(source)
-        shape, strides, to, most = shape_of(result), _strides(dense), _strides(result), _most_threads(result)
-        kernel: Callable[..., None] = _cpu.copy if copies else _cpu.unproject if tiled else _cpu.project
-        types: tuple[int, ...] = () if copies else (CODES[source.dtype], CODES[result.dtype])
-        last: tuple[float, ...] = (float(fill),)
+        layout = shape_of(result), taps.native, _strides(dense), _strides(result)
         if copies:
-            types, last = (source.element_size(),), (bits_of(fill, source.dtype),)
+            kernel = _cpu.copy(source.element_size(), *layout, bits_of(fill, source.dtype))
         elif tiled:
-            types, last = types[:1], ()
-
-        def launch(reads: int, writes: int) -> None:
-            threads = min(torch.get_num_threads(), most)
-            kernel(*types, shape, taps.native, (reads, *strides), (writes, *to), *last, threads)
-
-        return _run(launch, [source], [result], [dense])
+            kernel = _cpu.unproject(CODES[source.dtype], *layout)
+        else:
+            kernel = _cpu.project(CODES[source.dtype], CODES[result.dtype], *layout, float(fill))
+        return Launch(kernel, _most_threads(result), taps).run([source], [dense], [result])
 
     def gather_adjoint(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor) -> Launch | None:
         taps, dense = self.prepared.get(geometry, sampling, flat_taps), _dense(source)
-        code, sum_views, shape = CODES[source.dtype], result.dim() == 4, shape_of(source)
-        strides, to, most = _strides(dense), _strides(result), _most_threads(source)
-
-        def launch(reads: int, writes: int) -> None:
-            threads = min(torch.get_num_threads(), most)
-            _cpu.gather_adjoint(code, sum_views, shape, taps.native, (reads, *strides), (writes, *to), threads)
-
-        return _run(launch, [source], [result], [dense])
+        layout = shape_of(source), taps.native, _strides(dense), _strides(result)
+        kernel = _cpu.gather_adjoint(CODES[source.dtype], result.dim() == 4, *layout)
+        return Launch(kernel, _most_threads(source), taps).run([source], [dense], [result])
 
     def reduce(
         self, stack: Tensor, geometry: Tensor, sampling: Sampling, mean: Tensor, variance: Tensor, count: Tensor
     ) -> Launch | None:
         taps, dense = self.prepared.get(geometry, sampling, tiled_taps), _dense(stack)
-        code, shape, strides, most = CODES[stack.dtype], shape_of(stack), _strides(dense), _most_threads(stack)
-
-        def launch(source: int, mean: int, variance: int, count: int) -> None:
-            threads = min(torch.get_num_threads(), most)
-            _cpu.reduce(code, shape, taps.native, (source, *strides), mean, variance, count, threads)
-
-        return _run(launch, [stack], [mean, variance, count], [dense])
+        kernel = _cpu.reduce(CODES[stack.dtype], shape_of(stack), taps.native, _strides(dense))
+        return Launch(kernel, _most_threads(stack), taps).run([stack], [dense], [mean, variance, count])
 
     def reduce_backward(
         self, stack: Tensor, geometry: Tensor, sampling: Sampling, moments: Moments, grad_stack: Tensor
@@ -191,13 +196,8 @@ class CpuBackend(Backend):
         grad_mean, grad_variance, mean, count = moments
         sources = (grad_mean, grad_variance, stack, mean, count)
         dense = [_dense(tensor) if tensor is stack else tensor.contiguous() for tensor in sources]
-        code, shape, strides, most = CODES[stack.dtype], shape_of(stack), _strides(dense[2]), _most_threads(stack)
-
-        def launch(grad_mean: int, grad_variance: int, source: int, *others: int) -> None:
-            given = (grad_mean, grad_variance, *others, min(torch.get_num_threads(), most))
-            _cpu.reduce_backward(code, shape, taps.native, (source, *strides), *given)
-
-        return _run(launch, sources, [grad_stack], dense)
+        kernel = _cpu.reduce_backward(CODES[stack.dtype], shape_of(stack), taps.native, _strides(dense[2]))
+        return Launch(kernel, _most_threads(stack), taps).run(sources, dense, [grad_stack])
 
 
 backend = None if MISSING else CpuBackend()

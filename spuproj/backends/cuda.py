@@ -25,13 +25,13 @@ except ImportError as error:
 
 
 def _planes(tensor: Tensor) -> tuple[int, int, int, int, int]:
-    """Of a ``[B, N, C, ., .]`` tensor, or of a ``[B, C, ., .]`` one whose planes serve every view."""
+    """Address and strides; a view stride of zero for ``[B, C, ., .]``, shared by all views."""
     batch, *view, channel = tensor.stride()[:-2]
     return tensor.data_ptr(), batch, view[0] if view else 0, channel, pixel_stride(tensor)
 
 
 class CudaKernels:
-    """The kernels of a compiled module: of ``spuproj._cuda``, or of its twin that runs on the CPU."""
+    """The kernels of ``spuproj._cuda``, or of ``spuproj._cuda_host``, the same code built for the CPU."""
 
     points = 2**22
 

@@ -1,4 +1,4 @@
-"""The ops of the GPU backends, from a few kernels that each backend has."""
+"""What the GPU backends share: the four kernels of ``Backend``, built from six device kernels."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from spuproj.backends.base import Backend, Moments
 from spuproj.backends.taps import Sampling, Taps, Transpose, transpose_of
 
 PLANE_BYTES = 2**32 - 1
-"""Bytes that one plane may span."""
+"""Largest extent of one plane in memory, in bytes: kernels use 32-bit offsets within a plane."""
 
-# Gradients of unprojected views that are held at a time, in bytes.
-_SLOPE_BYTES = 256 * 2**20
+SLOPE_BYTES = 256 * 2**20
+"""Memory for the gradients of unprojected views in ``reduce_backward``, in bytes; the batch is split to fit."""
 
 
 class Kernels(Protocol):
-    """The kernels of one backend. Tensors are ``[B, N, C, ., .]``, or ``[B, C, ., .]`` where all views share them.
+    """The device kernels of one backend. Tensors are ``[B, N, C, ., .]``, or ``[B, C, ., .]`` if shared by all views.
 
-    The pixels of a plane lie at one stride; other strides are any. Work is queued on the current stream.
+    Within a plane pixels have one stride; the other strides are arbitrary. Kernels run on the current stream.
 
     Attributes:
-        points: taps that may be made at a time where each sample has its own.
+        points: most taps that are made at a time for per-sample geometry.
     """
 
     points: int
@@ -35,28 +35,28 @@ class Kernels(Protocol):
         """The taps of ``[N, 19]`` or ``[B, N, 19]`` views."""
 
     def gather(self, source: Tensor, taps: Taps, destination: Tensor, *, copy: bool, fill: float) -> None:
-        """Every point's value, into ``[B, N, C, ., .]``; with ``copy`` the elements as they are."""
+        """Samples the source into ``[B, N, C, ., .]``; with ``copy``, moves elements without arithmetic (nearest)."""
 
     def reduce(self, stack: Tensor, taps: Taps, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        """Mean, variance and count of every slice pixel, contiguous."""
+        """Mean, variance and count of every slice pixel; results are contiguous."""
 
     def slopes(self, stack: Tensor, taps: Taps, moments: Moments, slopes: Tensor) -> None:
-        """The gradient of ``reduce`` with respect to the unprojected views; all but the stack contiguous."""
+        """Gradient of ``reduce`` with respect to the unprojected views; all tensors but the stack are contiguous."""
 
     def gather_adjoint(self, source: Tensor, transpose: Transpose, destination: Tensor) -> None:
-        """The transpose of ``gather``, in one order of adding; over all views where the destination has no axis N."""
+        """Adjoint of ``gather``, in a fixed order, so deterministic; summed over the views if the result has no N."""
 
     def gather_adjoint_atomic(self, source: Tensor, taps: Taps, destination: Tensor) -> None:
-        """The same in any order, added to zeros of the taps' precision."""
+        """The same with atomic adds, in any order, into a zeroed tensor of the taps' precision."""
 
 
 def pixel_stride(plane: Tensor) -> int:
-    """The stride of all pixels of ``[..., H, W]`` planes, if they have one."""
+    """The stride between neighbouring pixels of ``[..., H, W]`` planes."""
     return plane.stride(-1) if plane.shape[-1] > 1 else plane.stride(-2)
 
 
 def _uniform(tensor: Tensor) -> Tensor:
-    """The tensor itself where all pixels of a plane lie at one stride within reach, else a contiguous copy."""
+    """The tensor if its pixels have one stride and a plane fits 32-bit offsets, else a contiguous copy."""
     height, width = tensor.shape[-2:]
     if height * width * tensor.itemsize > PLANE_BYTES:
         raise ValueError(
@@ -69,7 +69,7 @@ def _uniform(tensor: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Part:
-    """Samples that are worked through at a time, their geometry, and whether what it makes is worth keeping."""
+    """Part of a batch: its samples, their geometry, and whether to cache the taps."""
 
     samples: slice
     geometry: Tensor
@@ -77,7 +77,7 @@ class _Part:
 
 
 class GpuBackend(Backend):
-    """A backend's ops. Results are equal bits from run to run, but for those of ``Kernels.gather_adjoint_atomic``."""
+    """A GPU backend. Results are the same bits from run to run, except where ``gather_adjoint_atomic`` is used."""
 
     def __init__(self, kernels: Kernels) -> None:
         super().__init__(limit=512 * 2**20)
@@ -107,7 +107,7 @@ class GpuBackend(Backend):
     ) -> None:
         stack, dense = _uniform(stack), [tensor.contiguous() for tensor in moments]
         shape = (*stack.shape[1:3], *moments[0].shape[-2:])
-        most = max(1, _SLOPE_BYTES // (sampling.precision.itemsize * math.prod(shape)))
+        most = max(1, SLOPE_BYTES // (sampling.precision.itemsize * math.prod(shape)))
         for part in self._parts(geometry, len(stack), sampling, most):
             views = stack[part.samples]
             slopes = torch.empty((len(views), *shape), dtype=sampling.precision, device=stack.device)
@@ -119,7 +119,7 @@ class GpuBackend(Backend):
             grad_stack[part.samples].copy_(gradient)
 
     def _parts(self, geometry: Tensor, batch: int, sampling: Sampling, most: int | None = None) -> Iterator[_Part]:
-        """The batch in parts of at most so many samples, and of so few that taps of their own fit in memory."""
+        """Splits the batch into parts of at most ``most`` samples whose per-sample taps fit in memory."""
         samples, shared = batch if most is None else most, geometry.dim() == 2
         if not shared:
             samples = min(samples, max(1, self.kernels.points // (geometry.shape[1] * sampling.pixels)))
@@ -143,7 +143,7 @@ class GpuBackend(Backend):
         return transpose_of(self.prepared.get(geometry, sampling, self._new_taps))
 
     def _adjoint_of_part(self, source: Tensor, part: _Part, sampling: Sampling, destination: Tensor) -> None:
-        """Through a transpose where that is worth making or the order of adding must be one, else with atomics."""
+        """By a sorted transpose for shared geometry or deterministic mode, else with atomic adds."""
         if part.geometry.dim() == 2 or torch.are_deterministic_algorithms_enabled():
             self.kernels.gather_adjoint(source, self._transpose(part, sampling), destination)
         elif destination.dtype == sampling.precision:

@@ -1,16 +1,14 @@
-"""What has been prepared for a geometry: its taps, their transposes, and calls that can be made again.
+"""Caches what depends on a geometry alone: taps, their transposes, and calls that can be repeated.
 
-It is found by the geometry's table, bounded in bytes, and dropped with the table.
+Entries are found by the geometry's table, limited in bytes, and dropped when the table is freed.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, fields
-from itertools import count
 from threading import RLock
 from typing import Any, TypeVar
 
@@ -19,48 +17,42 @@ from torch import Tensor
 
 from spuproj.backends.taps import Sampling
 
-CALLS = 64
-"""Calls that are kept for a geometry."""
-
 Value = TypeVar("Value")
 Make = Callable[[Tensor, Sampling], Value]
 
 
 @dataclass
 class Prepared:
-    """What there is for one table.
+    """The cache entry of one geometry table.
 
     Attributes:
-        table: the table, as long as it lives.
-        unchanged: whether the table still holds the numbers that all this was made of.
-        values: taps and transposes, by how they sample and what made them.
-        calls: what can be called again, by the shapes of its tensors and its options.
-        nbytes: of the values' tensors.
-        used: grows with every use of any table.
-        made: on a GPU, when the last value was queued.
+        table: weak reference to the table.
+        unchanged: tells whether the table still has the numbers for which the entry was made.
+        values: taps and transposes, by sampling and by the function that made them.
+        calls: calls that can be repeated, as the backend keeps them.
+        nbytes: size of the tensors in ``values``.
+        made: on a GPU, the event after the last value's kernels.
     """
 
     table: weakref.ref[Tensor]
     unchanged: Callable[[Tensor], bool]
     values: dict[Hashable, Any] = field(default_factory=dict)
-    calls: dict[Hashable, Any] = field(default_factory=dict)
+    calls: Any = None
     nbytes: int = 0
-    used: int = 0
     made: torch.cuda.Event | None = None
 
 
 class PreparedStore:
-    """What a backend has prepared, for all tables.
+    """The cache of one backend, with an entry per geometry table.
 
-    On a GPU values are made to be kept on the default stream alone: other streams use what is there, or make their own
-    for one call; a graph that is captured makes its own, from the table that it finds at each replay.
+    On a GPU only values made on the default stream are kept: other streams use those, or make their own for one call.
+    A CUDA graph makes its own at each replay, from the table's numbers at that time.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, calls_of: Callable[[Tensor], Any] = lambda table: None) -> None:
+        self.limit, self._calls_of = limit, calls_of
         self._tables: dict[int, Prepared] = {}
-        self._uses = count(1)
-        # A table may die, and be dropped, wherever Python frees memory: also while its thread holds the lock.
+        # Re-entrant: a table may be freed, and its entry dropped, in a thread that already holds the lock.
         self._lock = RLock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._fresh_lock)
@@ -69,15 +61,14 @@ class PreparedStore:
         return len(self._tables)
 
     def find(self, table: Tensor) -> Prepared | None:
-        """What there is for a table; None where there is nothing, or the table has changed."""
+        """The entry of a table; None where there is none or the table's numbers have changed."""
         prepared = self._tables.get(id(table))
         if prepared is None or prepared.table() is not table or not prepared.unchanged(table):
             return None
-        prepared.used = next(self._uses)
         return prepared
 
     def get(self, table: Tensor, sampling: Sampling, make: Make[Value]) -> Value:
-        """``make(table, sampling)``, or what it made before; ready for the current stream."""
+        """The cached ``make(table, sampling)``, safe to use on the current stream."""
         if not _keepable(table):
             return make(table, sampling)
         prepared = self.find(table)
@@ -92,32 +83,24 @@ class PreparedStore:
         return kept
 
     def _keep(self, table: Tensor, prepared: Prepared | None, key: Hashable, value: Any) -> None:
-        """Keeps a value that is within the limit by itself, and drops the tables that were used longest ago."""
+        """Caches a value that does not exceed the limit by itself; then drops the oldest entries beyond the limit."""
         nbytes = sum(part.nbytes for part in _tensors(value))
         if nbytes > self.limit:
             return
         with self._lock:
             if prepared is None:
-                prepared = Prepared(self._dropping(table), unchanged_since(table))
+                self._tables.pop(id(table), None)
+                prepared = Prepared(self._dropping(table), unchanged_since(table), calls=self._calls_of(table))
                 self._tables[id(table)] = prepared
             prepared.values[key] = value
             prepared.nbytes += nbytes
-            prepared.used = next(self._uses)
             if table.is_cuda:
                 prepared.made = torch.cuda.current_stream(table.device).record_event()
             while sum(each.nbytes for each in list(self._tables.values())) > self.limit:
-                del self._tables[min(self._tables, key=lambda each: self._tables[each].used)]
-
-    def keep_call(self, table: Tensor, key: Hashable, call: Any) -> None:
-        """Keeps a call for ``find(table).calls``, where values are kept for the table."""
-        prepared = self.find(table)
-        if prepared is not None:
-            if len(prepared.calls) >= CALLS:
-                prepared.calls.clear()
-            prepared.calls[key] = call
+                del self._tables[next(iter(self._tables))]
 
     def _dropping(self, table: Tensor) -> weakref.ref[Tensor]:
-        """A reference to a table with which its entry is dropped."""
+        """A weak reference that drops the table's entry when the table is freed."""
         key, store = id(table), weakref.ref(self)
 
         def drop(dead: weakref.ref[Tensor]) -> None:
@@ -139,7 +122,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 def _keepable(table: Tensor) -> bool:
-    """Whether a change of the table would be noticed, and memory may be kept."""
+    """Whether later writes to the table can be detected and memory may be cached (not while a graph is captured)."""
     return not table.is_cuda or not (table.is_inference() or torch.cuda.is_current_stream_capturing())
 
 
@@ -150,7 +133,7 @@ def _on_default_stream(table: Tensor) -> bool:
 
 
 def _make_ready(prepared: Prepared, value: Any, table: Tensor) -> None:
-    """Lets the current stream wait for the default one, which made the value, and keeps its memory until it is read."""
+    """Makes the current stream wait for the value, and keeps its memory until this stream has read it."""
     if prepared.made is None or _on_default_stream(table):
         return
     stream = torch.cuda.current_stream(table.device)
@@ -160,28 +143,20 @@ def _make_ready(prepared: Prepared, value: Any, table: Tensor) -> None:
 
 
 def unchanged_since(table: Tensor) -> Callable[[Tensor], bool]:
-    """What tells later whether a table holds the numbers that it holds now.
+    """A function that tells whether a table still has its present numbers.
 
-    On the CPU the numbers are compared. On a GPU, where that would make the host wait, autograd tells whether the table
-    has been written to.
+    On the CPU it compares them. On a GPU a comparison would wait for the device, so it asks autograd instead, which
+    counts writes to a tensor.
     """
     if table.is_cuda:
         seen = witness(table)
         return lambda _: unwritten(seen)
-    shape, strides, dtype, numbers = table.shape, table.stride(), table.dtype, table.detach().numpy().tobytes()
-    dense, nbytes = table.is_contiguous(), table.nbytes
-
-    def unchanged(now: Tensor) -> bool:
-        if not (now.shape == shape and now.stride() == strides and now.dtype is dtype and now.is_cpu):
-            return False
-        # Without a detour through NumPy, which costs as much as a small op.
-        return (ctypes.string_at(now.data_ptr(), nbytes) if dense else now.detach().numpy().tobytes()) == numbers
-
-    return unchanged
+    numbers, dtype, device = table.detach().clone(), table.dtype, table.device
+    return lambda now: (now.dtype, now.device) == (dtype, device) and torch.equal(now, numbers)
 
 
 class _Witness(torch.autograd.Function):
-    """Saves a tensor; autograd refuses to give it back once it has been written to."""
+    """Saves a tensor for backward; autograd raises on access if the tensor was written to since."""
 
     @staticmethod
     def forward(ctx: Any, anchor: Tensor, table: Tensor) -> Tensor:
@@ -190,15 +165,15 @@ class _Witness(torch.autograd.Function):
 
 
 def witness(table: Tensor) -> Any:
-    """What ``unwritten`` tells a table's later changes by."""
-    # Within an op autograd is off; here it is needed, so that the alias shares the table's record of writes.
+    """A graph node that has saved the table, for ``unwritten``."""
+    # Ops run with autograd off; the node needs it on. The detached alias shares the table's version counter.
     with torch.inference_mode(False), torch.enable_grad():
         anchor = torch.zeros((), requires_grad=True, device="cpu")
         return _Witness.apply(anchor, table.detach()).grad_fn  # type: ignore[no-untyped-call]
 
 
 def unwritten(seen: Any) -> bool:
-    """Whether the table of a ``witness`` has not been written to."""
+    """Whether the table of a ``witness`` has not been written to since."""
     try:
         return len(seen.saved_tensors) == 1
     except RuntimeError:

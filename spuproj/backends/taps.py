@@ -1,6 +1,6 @@
-"""Taps: which pixels each point reads, and how they are blended; and which points read each pixel.
+"""Taps: the source pixels that each point reads, with their weights; and transposes, the points that read each pixel.
 
-They depend on the geometry and the sizes alone, so that they are made once (``spuproj.backends.prepared``).
+They depend on geometry and sizes alone, so they are cached (``spuproj.backends.prepared``).
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import torch
 from torch import Tensor
 
 PIXELS = 2**31 - 2
-"""Pixels that a plane which is read may have: indices have 31 bits, of which two values say something else."""
+"""Most pixels of a source plane: indices are int32, and two values are reserved."""
 
 ENTRIES = 2**31 - 1
-"""Entries that the transpose of one view may have, four for each point."""
+"""Most entries of the transpose of one view, four for each point."""
 
 
 class Sampling(NamedTuple):
-    """What taps depend on beside the geometry.
+    """Everything that taps depend on, except the geometry.
 
     Attributes:
-        size: (height, width) of what reads: views, or with ``inverse`` slices.
-        source: (height, width) of what is read.
-        inverse: whether a slice reads the view.
-        nearest: whether taps read one pixel instead of blending four.
-        border: whether points beyond the source's rectangle read its nearest pixel.
+        size: (height, width) of the result: a view, or with ``inverse`` a slice.
+        source: (height, width) of the source.
+        inverse: whether slice pixels read a view.
+        nearest: whether a tap reads one pixel instead of blending four.
+        border: whether points outside the source read its nearest pixel.
         precision: dtype of the fractions.
     """
 

@@ -1,27 +1,28 @@
-"""The ``torch`` backend: pure PyTorch on any device, the fallback and the second opinion."""
+"""The ``torch`` backend: plain PyTorch on any device; the fallback, and an independent check of the others."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from spuproj import geometry as geo
 from spuproj.backends.base import Backend, Moments
 from spuproj.backends.taps import Sampling, Taps, encoded
+from spuproj.geometry.coordinates import pixel_grid, slice_coordinates, to_slice, view_coordinates
+from spuproj.geometry.table import Geometry, check_table
 
 
 def taps_of(geometry: Tensor, sampling: Sampling) -> Taps:
     """The taps of ``[N, 19]`` or ``[B, N, 19]`` views."""
     if geometry.device.type == "cpu" and not torch.compiler.is_compiling():
-        geo.check_table(geometry)
+        check_table(geometry)
     (height, width), (rows, columns) = sampling.source, sampling.size
     if sampling.border:
-        y, x = geo.to_slice(geo.Geometry.from_table(geometry), *geo.pixel_grid(sampling.size, geometry.device))
+        y, x = to_slice(Geometry.from_table(geometry), *pixel_grid(sampling.size, geometry.device))
         y, x = y.clamp(0, height - 1), x.clamp(0, width - 1)
     elif sampling.inverse:
-        y, x = geo.view_coordinates(geometry, (rows, columns), (height, width))
+        y, x = view_coordinates(geometry, (rows, columns), (height, width))
     else:
-        y, x = geo.slice_coordinates(geometry, (height, width), (rows, columns))
+        y, x = slice_coordinates(geometry, (height, width), (rows, columns))
     valid = ~(torch.isnan(y) | torch.isnan(x))
     y, x = torch.where(valid, y, 0.0).flatten(-2), torch.where(valid, x, 0.0).flatten(-2)
     if sampling.nearest:
@@ -37,7 +38,7 @@ def _arithmetic(dtype: torch.dtype) -> torch.dtype:
 
 
 def _mix(first: Tensor, second: Tensor, fraction: Tensor) -> Tensor:
-    """A fraction of zero keeps the first value, whatever the second one is."""
+    """Linear interpolation; a fraction of zero ignores the second value even if it is NaN or Inf."""
     return torch.where(fraction > 0, first - fraction * (first - second), first)
 
 
@@ -87,7 +88,7 @@ class TorchBackend(Backend):
         result.copy_(_gather(planes, taps_of(geometry, sampling), fill).reshape(result.shape))
 
     def gather_adjoint(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor) -> None:
-        # One view after the other: all corners of all views at once would take as much memory again.
+        # View by view: the corners of all views at once would double the memory.
         taps, sum_views = taps_of(geometry, sampling), result.dim() == 4
         total = torch.zeros_like(result, dtype=_arithmetic(result.dtype)).flatten(-2)
         for n in range(source.shape[1]):

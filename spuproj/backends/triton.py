@@ -28,7 +28,7 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def _strides(tensor: Tensor) -> tuple[int, int, int, int]:
-    """Of batch, view, channel and pixel; planes that all views share have a view stride of zero."""
+    """Strides of batch, view, channel and pixel; a view stride of zero for planes shared by all views."""
     batch, *view, channel = tensor.stride()[:-2]
     return batch, view[0] if view else 0, channel, pixel_stride(tensor)
 
@@ -38,11 +38,11 @@ def _on_device(tensor: Tensor) -> AbstractContextManager[Any]:
 
 
 def _launch(kernel: Any, stack: Tensor, pixels: int, views: int, shared: bool, *arguments: Any, **options: Any) -> None:
-    """Runs a kernel for every pixel of so many views of a stack, whose batch shares its taps or does not."""
+    """Launches a kernel for every pixel of ``views`` views; ``shared``: the batch shares its taps."""
     batch, _, channels = stack.shape[:3]
     planes, groups = (batch * channels, 1) if shared else (channels, batch)
     programs = cdiv(pixels, _BLOCK) * views * cdiv(planes, _PLANES) * groups
-    # No multiplication is fused with an addition, as in the compiled kernels: the same bits.
+    # No fused multiply-add, as in the compiled kernels, so that results have the same bits.
     options |= {"chunk_planes": _PLANES, "block_pixels": _BLOCK, "enable_fp_fusion": False}
     with _on_device(stack):
         kernel[(programs,)](*arguments, channels, planes, **options)
@@ -57,7 +57,7 @@ def _launch_at_taps(
     *numbers: int,
     **options: Any,
 ) -> None:
-    """Runs a kernel that reads taps, with these tensors, the strides of those, and what else it takes."""
+    """Launches a kernel that reads taps, with its tensors, their strides and its other arguments."""
     views, pixels = taps.index.shape[-2:]
     shared = taps.index.dim() == 2
     arguments = (taps.index, taps.fraction_y, taps.fraction_x, *tensors)
@@ -70,7 +70,7 @@ def _launch_at_taps(
 class TritonKernels:
     """The kernels, for ``GpuBackend``."""
 
-    # The float64 coordinates of so many points take half a gigabyte.
+    # Their float64 coordinates take half a gigabyte.
     points = 2**21
 
     def taps(self, geometry: Tensor, sampling: Sampling) -> Taps:
@@ -79,7 +79,7 @@ class TritonKernels:
         return Taps(taps.index.contiguous(), *fractions, sampling.source)
 
     def gather(self, source: Tensor, taps: Taps, destination: Tensor, *, copy: bool, fill: float) -> None:
-        # Triton would take a float as one of 32 bits.
+        # A Python float would arrive as float32.
         bits = bits_of(fill, source.dtype if copy else torch.float64)
         if copy:
             integer = _INTEGERS[source.itemsize]

@@ -10,7 +10,7 @@ import triton.language as tl
 
 @triton.jit
 def _chunk(pid, items_per_chunk, planes_per_group, chunk_planes: tl.constexpr):
-    """Of a program: its item within the chunk, the sample whose taps it uses, its planes, and which of these exist."""
+    """For one program: item within the chunk, sample of its taps, its planes, and a mask of those that exist."""
     chunk = pid // items_per_chunk
     chunks_per_group = (planes_per_group + chunk_planes - 1) // chunk_planes
     plane = chunk % chunks_per_group * chunk_planes + tl.arange(0, chunk_planes)
@@ -19,25 +19,25 @@ def _chunk(pid, items_per_chunk, planes_per_group, chunk_planes: tl.constexpr):
 
 @triton.jit
 def _offsets(sample, plane, channels, batch_stride, channel_stride):
-    """Where the planes of a group lie in a tensor, ``[planes, 1]``."""
+    """Offsets ``[planes, 1]`` of the planes of a group."""
     return ((sample + plane // channels) * batch_stride + plane % channels * channel_stride)[:, None]
 
 
 @triton.jit
 def _contiguous(sample, plane, channels, pixels):
-    """The same of a contiguous ``[B, C, ., .]`` tensor; products of sizes alone could exceed 32 bits."""
+    """The same for a contiguous ``[B, C, ., .]`` tensor, in 64 bits."""
     return (((sample + plane // channels) * channels + plane % channels) * pixels)[:, None]
 
 
 @triton.jit
 def _mix(first, second, fraction):
-    """A fraction of zero keeps the first value, whatever the second one is."""
+    """Linear interpolation; a fraction of zero ignores the second value even if it is NaN or Inf."""
     return tl.where(fraction > 0, first - fraction * (first - second), first)
 
 
 @triton.jit
 def _divide(dividend, divisor):
-    """Rounded to the nearest; Triton's own division of float32 is not."""
+    """Division rounded to nearest; Triton's own float32 division is approximate."""
     if divisor.dtype == tl.float32:
         return tl.div_rn(dividend, divisor)
     return dividend / divisor
@@ -45,7 +45,7 @@ def _divide(dividend, divisor):
 
 @triton.jit
 def _blend(source, pixel, y, x, valid, width, pixel_stride):
-    """What taps ``[pixels]`` read of planes ``[planes, 1]``, down and then across; zero where a tap has no source."""
+    """Bilinear values at taps ``[pixels]`` of planes ``[planes, 1]``, along y and then x; zero for invalid taps."""
     upper_left = source + pixel * pixel_stride
     right, down = tl.where(x > 0, pixel_stride, 0), tl.where(y > 0, width * pixel_stride, 0)
     a = tl.load(upper_left, mask=valid, other=0).to(y.dtype)
@@ -57,9 +57,9 @@ def _blend(source, pixel, y, x, valid, width, pixel_stride):
 
 @triton.jit
 def _load_taps(index, fraction_y, fraction_x, tap, inside):
-    """The source pixels that taps read, -1 where there is none, and both fractions."""
+    """Source pixels of taps, -1 for invalid ones, and both fractions."""
     stored = tl.load(index + tap, mask=inside, other=-1).to(tl.int64)
-    # Below -1 it stands for pixel -2 - stored, of which a fraction is zero.
+    # Values below -1 encode pixel -2 - stored of a tap with a fraction of zero.
     pixel = tl.where(stored < -1, -2 - stored, stored)
     y, x = tl.load(fraction_y + tap, mask=inside, other=0), tl.load(fraction_x + tap, mask=inside, other=0)
     return pixel, y, x
@@ -79,7 +79,7 @@ def gather(
     i, y, x = _load_taps(index, fraction_y, fraction_x, sample * sample_stride + n * pixels + pixel, inside)
     valid = exists[:, None] & (i >= 0)[None, :]
     base = source + n * source_view + _offsets(sample, plane, channels, source_batch, source_channel)
-    # The bits of an element, or of a float64: what points without a source get.
+    # The fill value, as the bits of an element or of a float64.
     bits = tl.zeros([1, 1], tl.int64) + fill
     if copies:
         value = tl.load(base + i * source_pixel, mask=valid, other=0)
@@ -102,7 +102,7 @@ def reduce(
     pixel = item * block_pixels + tl.arange(0, block_pixels)
     inside = pixel < pixels
     base = source + _offsets(sample, plane, channels, source_batch, source_channel)
-    # Sums of deviations from the first value keep the variance's digits where the values lie far from zero.
+    # Deviations from the first value: without them the variance cancels where values are far from zero.
     first = tl.zeros([chunk_planes, block_pixels], fraction_y.dtype.element_ty)
     total, squares, seen = first, first, tl.zeros([block_pixels], tl.int32)
     for n in range(views):
@@ -191,7 +191,7 @@ def gather_adjoint_atomic(
     value = tl.load(base + pixel * source_pixel, mask=valid, other=0).to(y.dtype)
     to = destination + n * view_stride + _offsets(sample, plane, channels, batch_stride, channel_stride)
     to += i * pixel_stride
-    # A weight of zero must not carry NaN or Inf to a pixel that the tap does not touch.
+    # Skip zero weights, which would carry NaN or Inf to pixels outside the tap.
     touches_right, touches_down = valid & (x > 0)[None, :], valid & (y > 0)[None, :]
     tl.atomic_add(to, (1 - y) * (1 - x) * value, mask=valid, sem="relaxed")
     tl.atomic_add(to + pixel_stride, (1 - y) * x * value, mask=touches_right, sem="relaxed")

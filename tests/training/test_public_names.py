@@ -21,9 +21,7 @@ def test_another_name_is_an_error():
         _ = training.nothing
 
 
-@pytest.mark.parametrize(
-    "module", ["spuproj.training", "spuproj.training.cli.app", "spuproj.training.runtime.progress"]
-)
+@pytest.mark.parametrize("module", ["spuproj.training", "spuproj_cli.app", "spuproj.training.runtime.progress"])
 def test_importing_it_imports_nothing_heavy(module):
     run = run_python(f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])")
     assert run.stdout == "[]\n", run.stderr

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -52,6 +52,15 @@ class CachedCase:
         return self.labels.shape[1], self.labels.shape[2]
 
 
+class Metadata(TypedDict):
+    """A cached case without its arrays and scheme; see ``CachedCase``."""
+
+    values: list[list[int]]
+    field: tuple[float, float]
+    box: tuple[float, float, float, float]
+    digest: str
+
+
 def cached_case(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedCase:
     """A case from the cache; one that is missing, or whose files have changed, is read and added.
 
@@ -92,7 +101,7 @@ def _into_cache(files: CaseFiles, modalities: Sequence[str], folder: Path) -> Ca
     image, labels = case.image[shown].astype(np.float16), case.labels[shown]
     y0, x0, y1, x1 = brain_box(case.brain)
     height, width = max(labels.shape[1] - 1, 1), max(labels.shape[2] - 1, 1)
-    known = {
+    known: Metadata = {
         "values": [np.unique(plane).tolist() for plane in labels],
         "field": case.field,
         "box": (y0 / height, x0 / width, y1 / height, x1 / width),
@@ -115,7 +124,8 @@ def _into_cache(files: CaseFiles, modalities: Sequence[str], folder: Path) -> Ca
 
 def _paths(files: CaseFiles, folder: Path) -> tuple[Path, Path, Path]:
     """The cache files of a case: image, labels and metadata."""
-    return tuple(folder / f"{files.name}_{kind}" for kind in ("image.npy", "labels.npy", "metadata.json"))
+    image, labels, metadata = (folder / f"{files.name}_{kind}" for kind in ("image.npy", "labels.npy", "metadata.json"))
+    return image, labels, metadata
 
 
 def _fingerprint(files: CaseFiles, modalities: Sequence[str]) -> dict[str, Any]:
@@ -140,7 +150,7 @@ def _digest(*arrays: NDArray[np.generic]) -> str:
     together = hashlib.sha256()
     for array in arrays:
         together.update(f"{array.dtype} {array.shape} ".encode())
-        together.update(np.ascontiguousarray(array))
+        together.update(np.ascontiguousarray(array).data)
     return together.hexdigest()
 
 
@@ -148,4 +158,5 @@ def _memory_mapped(path: Path) -> NDArray[Any]:
     """A memory-mapped .npy file. Unlike ``np.load``, no file stays open, and so their number is not limited."""
     header = np.load(path, mmap_mode="r")
     voxels: NDArray[np.uint8] = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8).numpy()
-    return voxels[header.offset :].view(header.dtype).reshape(header.shape)
+    mapped: NDArray[Any] = voxels[header.offset :].view(header.dtype).reshape(header.shape)
+    return mapped

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +17,8 @@ from spuproj.training.data.nifti import load_nifti, lps_spacing, read_volume, to
 from spuproj.training.data.readers.brats import case_in
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.runtime.files import InputError
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -135,8 +138,7 @@ def load_slices(path: Path) -> NDArray[np.float32]:
 
 def brain_box(brain: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     """Bounding box (y0, x0, y1, x1) of the brain ``[Z, H, W]`` over all slices; the last row and column are inside."""
-    shadow = brain.any(axis=0)
-    rows, columns = np.flatnonzero(shadow.any(axis=1)), np.flatnonzero(shadow.any(axis=0))
+    rows, columns = np.flatnonzero(brain.any(axis=(0, 2))), np.flatnonzero(brain.any(axis=(0, 1)))
     return int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1])
 
 
@@ -145,7 +147,7 @@ def as_volume(slices: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.ascontiguousarray(slices.transpose(2, 1, 0))
 
 
-def _as_slices(volumes: NDArray) -> NDArray:
+def _as_slices(volumes: NDArray[Scalar]) -> NDArray[Scalar]:
     """Volumes ``[..., X, Y, Z]`` -> slices ``[Z, ..., H, W]``."""
     return np.ascontiguousarray(np.moveaxis(volumes, -1, 0).swapaxes(-1, -2))
 

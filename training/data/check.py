@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +17,8 @@ from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.runtime.files import InputError
 
 Image = tuple[nib.Nifti1Image, NDArray[np.float32]]
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -65,42 +68,41 @@ def _check_case(files: CaseFiles) -> tuple[list[Problem], tuple[tuple[int, ...],
     """The problems of a case, and its shape and voxel size in LPS axes where an image could be read."""
     problems = [Problem(files.name, False, note) for note in files.notes]
 
-    def attempt(call: Callable[[], Image | NDArray[np.generic] | None]) -> Image | NDArray[np.generic] | None:
+    def attempt(call: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result | None:
         try:
-            return call()
+            return call(*args, **kwargs)
         except InputError as error:
             problems.append(Problem(files.name, True, str(error)))
             return None
 
     images: dict[Path, Image] = {}
     for path in files.images.values():
-        read = attempt(lambda path=path: read_image(path))
-        if isinstance(read, tuple):
-            images[path] = read
+        image = attempt(read_image, path)
+        if image is not None:
+            images[path] = image
     if not images:
         return problems, None
     first, (like, volume) = next(iter(images.items()))
-    for path, (image, _) in list(images.items())[1:]:
-        attempt(lambda path=path, image=image: check_same_grid(first, like, path, image))
+    for path, (other, _) in list(images.items())[1:]:
+        attempt(check_same_grid, first, like, path, other)
     same = [voxels for _, voxels in images.values() if voxels.shape == volume.shape]
-    brain = attempt(lambda: read_brain(files, first, like, np.stack(same)))
-    if isinstance(brain, np.ndarray):
+    brain = attempt(read_brain, files, first, like, np.stack(same))
+    if brain is not None:
         problems += _constant(files, images, brain)
     if files.labelled:
-        labels = attempt(lambda: read_labels(files, first, like))
-        if isinstance(labels, np.ndarray) and not labels.any():
+        labels = attempt(read_labels, files, first, like)
+        if labels is not None and not labels.any():
             problems.append(Problem(files.name, False, "the segmentation is empty"))
     else:
         problems.append(Problem(files.name, False, "there is no segmentation: it can be predicted, not trained on"))
     return problems, (volume.shape, lps_spacing(like))
 
 
-def _constant(files: CaseFiles, images: dict[Path, Image], brain: NDArray[np.generic]) -> list[Problem]:
-    inside = brain.astype(bool)
+def _constant(files: CaseFiles, images: dict[Path, Image], brain: NDArray[np.bool_]) -> list[Problem]:
     return [
         Problem(files.name, False, f"{path.name} is constant inside the brain: it tells nothing, and is read as 0")
         for path, (_, voxels) in images.items()
-        if voxels.shape == inside.shape and np.ptp(voxels[inside]) == 0
+        if voxels.shape == brain.shape and np.ptp(voxels[brain]) == 0
     ]
 
 

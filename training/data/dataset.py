@@ -52,7 +52,8 @@ class SliceDataset(Dataset[Batch]):
         return torch.from_numpy(images), torch.from_numpy(labels[:, None]), views
 
     def _mask(self, entry: SliceEntry) -> NDArray[np.uint8]:
-        return np.take(self._lookups[entry.case.name], entry.case.labels[entry.position])
+        mask: NDArray[np.uint8] = np.take(self._lookups[entry.case.name], entry.case.labels[entry.position])
+        return mask
 
 
 def _target_lookup(case: CachedCase, target: str) -> NDArray[np.uint8]:

@@ -42,17 +42,21 @@ def read_volume(image: nib.Nifti1Image, path: Path) -> NDArray[np.float32]:
 
 def to_lps(voxels: NDArray[np.float32], image: nib.Nifti1Image) -> NDArray[np.float32]:
     """Reorients voxels ``[X, Y, Z]`` of ``image`` to LPS axes, by flips and transposes."""
-    return nib.apply_orientation(voxels, _to_lps_orientation(image))
+    turned: NDArray[np.float32] = nib.apply_orientation(voxels, _to_lps_orientation(image))
+    return turned
 
 
 def from_lps(voxels: NDArray[np.generic], image: nib.Nifti1Image) -> NDArray[np.generic]:
     """Inverse of ``to_lps``: back to the axes of ``image``."""
     back = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("LPS"), nib.io_orientation(image.affine))
-    return nib.apply_orientation(voxels, back)
+    turned: NDArray[np.generic] = nib.apply_orientation(voxels, back)
+    return turned
 
 
 def _to_lps_orientation(image: nib.Nifti1Image) -> NDArray[np.float64]:
-    return nib.orientations.ornt_transform(nib.io_orientation(image.affine), nib.orientations.axcodes2ornt("LPS"))
+    lps = nib.orientations.axcodes2ornt("LPS")
+    orientation: NDArray[np.float64] = nib.orientations.ornt_transform(nib.io_orientation(image.affine), lps)
+    return orientation
 
 
 def lps_spacing(image: nib.Nifti1Image) -> tuple[float, float, float]:

@@ -13,7 +13,7 @@ import torch
 from spuproj.training.data.sampler import BalancedSampler
 from spuproj.training.fit.resume import CHECKPOINT
 from spuproj.training.runtime.execution import all_reduce_sum
-from spuproj.training.runtime.progress import make_progress
+from spuproj.training.runtime.progress import draws_bars, make_progress, print_status
 
 
 class LearningCurve(pl.Callback):
@@ -69,18 +69,36 @@ class TrainingProgressBar(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self.progress.advance(self.task)
-        # Reading a metric synchronises with the GPU.
-        if trainer.global_step % trainer.log_every_n_steps:
+        # Reading a metric synchronises with the GPU. The trainer has the attribute, but not in its types.
+        if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
-        metrics = " ".join(f"{name} {float(value):.3f}" for name, value in trainer.callback_metrics.items())
-        note = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {metrics}"
-        self.progress.update(self.task, note=note)
+        self.progress.update(self.task, note=_state_of(trainer))
 
     def on_exception(self, *_: Any, **__: Any) -> None:
         self.progress.stop()
 
     def teardown(self, *_: Any, **__: Any) -> None:
         self.progress.stop()
+
+
+class TrainingProgressLines(pl.Callback):
+    """A line per epoch, with the last step's loss and the last validation's Dice."""
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        print_status(f"{self.description} {_state_of(trainer)}")
+
+
+def training_progress(description: str, steps: int) -> pl.Callback:
+    """A bar over all steps on a terminal, elsewhere a line per epoch, on standard error."""
+    return TrainingProgressBar(description, steps) if draws_bars() else TrainingProgressLines(description)
+
+
+def _state_of(trainer: pl.Trainer) -> str:
+    metrics = " ".join(f"{name} {float(value):.3f}" for name, value in trainer.callback_metrics.items())
+    return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {metrics}"
 
 
 class LastCheckpoint(pl.Callback):

@@ -22,7 +22,9 @@ class Segmenter(pl.LightningModule):
     def __init__(self, config: ModelConfig, size: tuple[int, int], total_steps: int, hardware: Hardware) -> None:
         super().__init__()
         self.config, self.total_steps, self.hardware = config, total_steps, hardware
-        self.network = make_network(config).to(memory_format=hardware.memory_format)
+        self.network = make_network(config)
+        # torch's types leave this argument out.
+        self.network.to(memory_format=hardware.memory_format)  # type: ignore[call-overload]
         if hardware.compile:
             self.network.compile()
         self.views = make_views(config, size)
@@ -50,7 +52,7 @@ class Segmenter(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self.overlap = torch.zeros(2, device=self.device)
 
-    def validation_step(self, batch: Batch, _: int) -> None:
+    def validation_step(self, batch: Batch, index: int) -> None:
         image, label, _ = batch
         mean, _, _ = reduce_views(self.network, self.views, image.float())
         found = mean > 0.5

@@ -22,7 +22,7 @@ from spuproj.training.data.readers.case_files import CaseFiles, modalities_of
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.sampler import BalancedSampler, ShardedSampler
 from spuproj.training.data.splits import Split, chosen, read_split
-from spuproj.training.fit.callbacks import LastCheckpoint, LearningCurve, TrainingProgressBar
+from spuproj.training.fit.callbacks import LastCheckpoint, LearningCurve, training_progress
 from spuproj.training.fit.module import Segmenter
 from spuproj.training.fit.record import curve_record, data_record, environment_record, write_record
 from spuproj.training.fit.resume import (
@@ -37,7 +37,7 @@ from spuproj.training.models.method import Method, load_method, values_of
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, save_run, write_config
 from spuproj.training.runtime.execution import PRECISIONS, Hardware, check_hardware, rank
 from spuproj.training.runtime.files import InputError, refuse_overwrite
-from spuproj.training.runtime.progress import console, progress_bar
+from spuproj.training.runtime.progress import print_status, progress_bar
 
 
 def train(
@@ -94,7 +94,7 @@ def train(
     modalities = modalities_of(cases)
     asked = {"target": target, "method": values_of(method), "seed": seed, "modalities": modalities}
     if resume and _is_finished(out, asked):
-        console.print(f"{out} has finished: there is nothing to resume", markup=False, soft_wrap=True)
+        print_status(f"{out} has finished: there is nothing to resume")
         return out
     pl.seed_everything(seed, workers=True, verbose=False)
     with _cache_folder(out, cache) as folder:
@@ -102,7 +102,7 @@ def train(
             cohort = cache_cohort(cases, modalities, target, folder, advance)
         training, validating = cohort.split(held_out, seed) if roles is None else cohort.roles(roles)
         box = _mean_box([cohort.cases[name].box for name in training])
-        view_size = _network_size(cohort.size, method)
+        view_size = network_size(cohort.size, method)
         config = ModelConfig(target, cohort.field, view_size, box, method, modalities, seed)
         record = {"data": data_record(cohort, training, validating), **environment_record(hardware)}
         checkpoint = _prepare_run(out, config, record, resume)
@@ -158,7 +158,7 @@ def _prepare_run(out: Path, config: ModelConfig, record: dict[str, Any], resume:
         require_same_training(out / RECORD, {"data": record["data"]})
         return checked_checkpoint(out / CHECKPOINT)
     if resume:
-        console.print(f"{out} has no epoch to resume from: starting from the beginning", markup=False, soft_wrap=True)
+        print_status(f"{out} has no epoch to resume from: starting from the beginning")
     if rank() == 0:
         remove_previous_run(out)
         write_config(out, config)
@@ -179,7 +179,7 @@ def _mean_box(boxes: list[tuple[float, float, float, float]]) -> tuple[float, fl
     return y0, x0, y1, x1
 
 
-def _network_size(size: tuple[int, int], method: Method) -> tuple[int, int]:
+def network_size(size: tuple[int, int], method: Method) -> tuple[int, int]:
     """The views' size, rounded up to a multiple that the U-Net's levels need."""
     multiple = 2 ** (len(method.channels) - 1)
     height, width = (math.ceil(round(side * method.oversampling) / multiple) * multiple for side in size)
@@ -205,7 +205,7 @@ def _fit(
     loader = make_loader(entries, config.target, draws, hardware)
     watched = make_loader(positive, config.target, ShardedSampler(len(positive), method.batch_size), hardware)
     total_steps = method.epochs * len(draws)
-    curve, bar = LearningCurve(), TrainingProgressBar(f"Training {config.target}", total_steps)
+    curve, bar = LearningCurve(), training_progress(f"Training {config.target}", total_steps)
     trainer = _trainer(config, out, hardware, len(draws), [curve, LastCheckpoint(out, draws), bar])
     model = Segmenter(config, cohort.size, total_steps, hardware)
     with warnings.catch_warnings():

@@ -53,7 +53,8 @@ def view_probabilities(network: nn.Module, views: Views, image: Tensor, noise: T
     stack = views.project(image)
     if noise is not None:
         stack = stack + noise
-    return torch.sigmoid(network(stack.flatten(0, 1))).unflatten(0, stack.shape[:2])
+    probability: Tensor = torch.sigmoid(network(stack.flatten(0, 1))).unflatten(0, stack.shape[:2])
+    return probability
 
 
 def reduce_views(

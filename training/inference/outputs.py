@@ -37,7 +37,7 @@ def mergeable(targets: Sequence[str], scheme: LabelScheme) -> bool:
 
 def write_maps(folder: Path, case: Case, target: str, prediction: Prediction) -> None:
     """Writes one target's maps, and its members as ``[X, Y, Z, N]`` where there are any."""
-    maps = (
+    maps: tuple[NDArray[np.generic], ...] = (
         prediction.probability,
         prediction.segmentation.astype(np.uint8),
         prediction.variance,

@@ -83,7 +83,7 @@ def load_method(name: str, *, epochs: int | None = None, batch_size: int | None 
         method = method_of(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path} must be the configuration of a method, but is not: {error}") from None
-    given = {"epochs": epochs, "batch_size": batch_size}
+    given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
     return replace(method, **{key: value for key, value in given.items() if value is not None})
 
 
@@ -95,7 +95,8 @@ def method_of(values: Mapping[str, Any]) -> Method:
     kind = views.pop("kind", None)
     if kind not in VIEW_SETS:
         raise ValueError(f"views must have a kind of {', '.join(VIEW_SETS)}, got {kind!r}")
-    return _made(Method, {**values, "views": _made(VIEW_SETS[kind], views)})
+    method: Method = _made(Method, {**values, "views": _made(VIEW_SETS[kind], views)})
+    return method
 
 
 def values_of(method: Method) -> dict[str, Any]:

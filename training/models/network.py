@@ -22,5 +22,6 @@ def make_network(config: ModelConfig) -> nn.Module:
     )
     # Targets are small: training starts from "background" rather than from one half.
     last = [module for module in network.modules() if isinstance(module, nn.ConvTranspose2d)][-1]
+    assert last.bias is not None
     nn.init.constant_(last.bias, -3.0)
     return network

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from spuproj import PROFILES, Geometry, Views
 from spuproj.checks import choice, pixel_size, positive
-from spuproj.placement import FLIPS, grid_centers
+from spuproj.geometry.placement import FLIPS, grid_centers
 from spuproj.views import FITS, POSES
 
 COVERS = ("brain", "slice")

@@ -6,6 +6,7 @@ x towards the left, y towards the back, z upwards.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -43,7 +44,8 @@ class Grid:
 
     def axes(self) -> list[NDArray[np.float64]]:
         """The voxel centres' coordinates along each axis, in mm."""
-        return [start + self.spacing * np.arange(count) for start, count in zip(self.origin, self.shape, strict=True)]
+        sides = zip(self.origin, self.shape, strict=True)
+        return [start + self.spacing * np.arange(count, dtype=np.float64) for start, count in sides]
 
     def points(self) -> Field:
         """The voxel centres ``[3, X, Y, Z]`` in mm."""
@@ -57,14 +59,16 @@ class Grid:
     def box(self, inside: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
         """The smallest box around the voxels ``inside [X, Y, Z]``."""
         occupied = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-        return tuple(slice(int(index[0]), int(index[-1]) + 1) for index in occupied)
+        x, y, z = (slice(int(index[0]), int(index[-1]) + 1) for index in occupied)
+        return x, y, z
 
     def box_around(self, part: Grid) -> tuple[slice, slice, slice]:
         """The voxels of this grid within a voxel's width of ``part``."""
         margin = self.spacing + part.spacing
         axes = zip(self.axes(), part.axes(), strict=True)
         near = [np.flatnonzero((own >= other[0] - margin) & (own <= other[-1] + margin)) for own, other in axes]
-        return tuple(slice(int(index[0]), int(index[-1]) + 1) for index in near)
+        x, y, z = (slice(int(index[0]), int(index[-1]) + 1) for index in near)
+        return x, y, z
 
     def cropped(self, box: tuple[slice, slice, slice]) -> Grid:
         """The part of this grid in ``box``."""
@@ -75,7 +79,8 @@ class Grid:
 def field_of_view(spacing: float) -> Grid:
     """The BraTS field of view in voxels of ``spacing`` mm."""
     first = (spacing - 1) / 2
-    return Grid((first,) * 3, tuple(round(side / spacing) for side in FIELD_OF_VIEW), spacing)
+    x, y, z = (round(side / spacing) for side in FIELD_OF_VIEW)
+    return Grid((first, first, first), (x, y, z), spacing)
 
 
 COARSE = field_of_view(2.5)  # anatomy and growth are computed here, so that a case is the same at every spacing
@@ -104,8 +109,8 @@ class SmoothNoise:
 def cubic_spline(distance: NDArray[np.float64]) -> NDArray[np.float64]:
     """The cubic B-spline at a distance from its knot, scaled so that squares sum to one on average over positions."""
     t = np.abs(distance)
-    spline = np.where(t < 1, 2 / 3 - t**2 + t**3 / 2, np.clip(2 - t, 0, None) ** 3 / 6)
-    return spline / np.sqrt(151 / 315)
+    spline: NDArray[np.float64] = np.where(t < 1, 2 / 3 - t**2 + t**3 / 2, np.clip(2 - t, 0, None) ** 3 / 6)
+    return spline / math.sqrt(151 / 315)
 
 
 def smooth_noise(rng: np.random.Generator, length: float) -> SmoothNoise:
@@ -194,7 +199,7 @@ def draw_linear(rng: np.random.Generator) -> Field:
 def widen_ventricles(index: Field, widening: float) -> Field:
     """Moves atlas voxels ``[3, X, Y, Z]`` towards the ventricles, which widens the patient's ventricles."""
     offset = index - column(VENTRICLES)
-    near = np.exp(-((offset / column(VENTRICLE_REACH)) ** 2).sum(axis=0) / 2)
+    near: Field = np.exp(-((offset / column(VENTRICLE_REACH)) ** 2).sum(axis=0) / 2)
     return index - widening * near * offset
 
 

@@ -89,7 +89,8 @@ def check_spacing(spacing: float) -> None:
 def draw_vessels(rng: np.random.Generator, grid: Grid, tissues: Tissues) -> Field:
     """Fractions ``[X, Y, Z]`` of thin winding vessels near the CSF, where two random fields are both close to zero."""
     distance = smooth_noise(rng, VESSEL_LENGTH).on(grid) ** 2 + smooth_noise(rng, VESSEL_LENGTH).on(grid) ** 2
-    return np.exp(-distance / VESSEL_WIDTH**2) * 4 * tissues.csf * (1 - tissues.csf)
+    vessels: Field = np.exp(-distance / VESSEL_WIDTH**2) * 4 * tissues.csf * (1 - tissues.csf)
+    return vessels
 
 
 def tissue_fractions(tissues: Tissues, tumour: Tumour, vessels: Field) -> Field:
@@ -145,19 +146,30 @@ def write_cohort(
     not at all; ``on_case`` is called with each id once its folder is written. Raises ValueError for arguments out of
     range, InputError where a folder exists and ``force`` is not set.
     """
-    if cases < 1:
-        raise ValueError(f"cases must be at least 1, got {cases}")
-    check_spacing(spacing)
-    folders = [directory / f"Phantom_{number:03d}" for number in range(1, cases + 1)]
-    refuse_overwrite(folders, force)
-    others = sorted({path.name for path in directory.glob("Phantom_*")} - {folder.name for folder in folders})
-    if others:
-        raise InputError(f"{directory} must hold no other cohort, but holds {others[0]}; choose another folder")
+    check_cohort(directory, cases, spacing, force)
+    folders = case_folders(directory, cases)
     for index, folder in enumerate(folders):
         write_case(folder, make_phantom(seed, index, spacing))
         if on_case is not None:
             on_case(folder.name)
     return folders
+
+
+def check_cohort(directory: Path, cases: int, spacing: float, force: bool) -> None:
+    """Raises as ``write_cohort`` does, without writing anything."""
+    if cases < 1:
+        raise ValueError(f"cases must be at least 1, got {cases}")
+    check_spacing(spacing)
+    folders = case_folders(directory, cases)
+    refuse_overwrite(folders, force)
+    others = sorted({path.name for path in directory.glob("Phantom_*")} - {folder.name for folder in folders})
+    if others:
+        raise InputError(f"{directory} must hold no other cohort, but holds {others[0]}; choose another folder")
+
+
+def case_folders(directory: Path, cases: int) -> list[Path]:
+    """The folder of each of a cohort's cases."""
+    return [directory / f"Phantom_{number:03d}" for number in range(1, cases + 1)]
 
 
 def write_case(folder: Path, phantom: Phantom) -> None:

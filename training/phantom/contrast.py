@@ -53,23 +53,23 @@ def spoiled_gradient_echo(tissue: Relaxation, tr: float, flip: float) -> float:
     """Signal of a spoiled gradient echo at a short echo time; ``tr`` in ms, ``flip`` in degrees."""
     recovery = np.exp(-tr / tissue.t1)
     angle = np.deg2rad(flip)
-    return tissue.density * np.sin(angle) * (1 - recovery) / (1 - np.cos(angle) * recovery)
+    return float(tissue.density * np.sin(angle) * (1 - recovery) / (1 - np.cos(angle) * recovery))
 
 
 def spin_echo(tissue: Relaxation, tr: float, te: float) -> float:
     """Signal of a spin echo; times in ms."""
-    return tissue.density * (1 - np.exp(-tr / tissue.t1)) * np.exp(-te / tissue.t2)
+    return float(tissue.density * (1 - np.exp(-tr / tissue.t1)) * np.exp(-te / tissue.t2))
 
 
 def inversion_recovery(tissue: Relaxation, tr: float, te: float, ti: float) -> float:
     """Magnitude signal of an inversion recovery spin echo; times in ms."""
     recovery = 1 - 2 * np.exp(-ti / tissue.t1) + np.exp(-tr / tissue.t1)
-    return tissue.density * abs(recovery) * np.exp(-te / tissue.t2)
+    return float(tissue.density * abs(recovery) * np.exp(-te / tissue.t2))
 
 
 def nulling_time(t1: float, tr: float) -> float:
     """The inversion time, in ms, at which a tissue of ``t1`` gives no signal."""
-    return t1 * np.log(2 / (1 + np.exp(-tr / t1)))
+    return float(t1 * np.log(2 / (1 + np.exp(-tr / t1))))
 
 
 def with_agent(tissue: Relaxation) -> Relaxation:
@@ -94,7 +94,7 @@ def draw_signals(rng: np.random.Generator) -> NDArray[np.float64]:
         T1_TR, T1_FLIP, T2_TR, T2_TE, FLAIR_TR, FLAIR_TE,
     )  # fmt: skip
     ti = nulling_time(TISSUES["csf"].t1, tr3) * np.exp(rng.normal(0, INVERSION_SPREAD))
-    signals = np.array(
+    signals: NDArray[np.float64] = np.array(
         [
             [spoiled_gradient_echo(tissue, tr1, flip) for tissue in tissues],
             [spoiled_gradient_echo(with_agent(tissue), tr1, flip) for tissue in tissues],
@@ -126,4 +126,5 @@ def rician(rng: np.random.Generator, image: Field) -> Field:
     """The magnitude of the image with complex Gaussian noise."""
     deviation = rng.uniform(*NOISE) * np.median(image)
     real, imaginary = deviation * rng.standard_normal((2, image.size), dtype=np.float32)
-    return np.hypot(image + real, imaginary)
+    magnitude: Field = np.hypot(image + real, imaginary)
+    return magnitude

@@ -104,12 +104,13 @@ def mass_effect(rng: np.random.Generator, density: Field, brain: NDArray[np.bool
     """Displacement ``[3, X, Y, Z]`` of tissue on ``COARSE`` in mm: outward from the core, none at the skull."""
     core = (density > 0.5).astype(np.float32)
     pressure = gaussian_filter(core, PUSH_LENGTH / COARSE.spacing)
-    push = -np.stack(np.gradient(pressure)) * np.clip(
+    push: Field = -np.asarray(np.gradient(pressure)) * np.clip(
         distance_transform_edt(brain) * COARSE.spacing / SKULL_MARGIN, 0, 1
     )
     radius = (3 / (4 * np.pi) * core.sum()) ** (1 / 3) * COARSE.spacing
     largest = np.sqrt((push**2).sum(axis=0)).max()
-    return (push * (rng.uniform(*PUSH) * radius / largest)).astype(np.float32)
+    displacement: Field = (push * (rng.uniform(*PUSH) * radius / largest)).astype(np.float32)
+    return displacement
 
 
 def draw_compartments(rng: np.random.Generator, grid: Grid, density: Field, tissues: Tissues) -> Tumour:
@@ -118,7 +119,7 @@ def draw_compartments(rng: np.random.Generator, grid: Grid, density: Field, tiss
     depth = logit(density) + sum(
         amplitude * smooth_noise(rng, length).on(grid) for length, amplitude in ((12.0, 0.6), (6.0, 0.4), (3.0, 0.25))
     )
-    core = expit(depth / rng.uniform(0.25, 0.6))
+    core = expit(depth / rng.uniform(0.25, 0.6)).astype(np.float32)
     inside = (core > 0.5) & tissues.soft
 
     enhances = rng.uniform() > NON_ENHANCING
@@ -146,4 +147,5 @@ def draw_oedema(
     highest = np.sort(score[tissues.soft])[::-1]
     count = int(np.count_nonzero(core) * log_uniform(rng, *WHOLE_OVER_CORE))
     threshold = max(highest[min(count, len(highest)) - 1], np.log10(LOWEST_DENSITY) + 2)
-    return expit((score - threshold) / rng.uniform(0.1, 0.25))
+    oedema: Field = expit((score - threshold) / rng.uniform(0.1, 0.25))
+    return oedema

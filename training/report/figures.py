@@ -41,11 +41,11 @@ def views_figure(plane: NDArray[np.float32], views: Views, columns: int, title: 
     rows = math.ceil(len(views) / columns)
     figure = Figure(figsize=(6.0 + 2.4 * columns, max(2.6 * rows, 5.6) + 0.4), layout="constrained", facecolor="black")
     figure.suptitle(title, color="white", fontsize=11)
-    left, right = figure.subfigures(1, 2, width_ratios=(6.0, 2.4 * columns))
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(6.0, 2.4 * columns))[0]
     limits = _window(plane)
     whole = left.subplots()
     _show(whole, plane, "slice", limits)
-    for number, (y, x) in enumerate(_faced_points(views), start=1):
+    for number, (y, x) in enumerate(view_centres(views), start=1):
         whole.text(x, y, str(number), color="#ffb000", ha="center", va="center", fontsize=11, fontweight="bold")
     axes = list(right.subplots(rows, columns, squeeze=False).flat)
     _show_views(axes, plane, views, limits)
@@ -58,12 +58,12 @@ def case_figure(
     case: Case, predictions: dict[str, Prediction], config: ModelConfig, path: Path, truth: Truth | None = None
 ) -> Path:
     """Slices with segmentation outlines (dashed: truth), the uncertainty of each target, and the views of one slice."""
-    chosen = _sheet_slices(predictions)
+    chosen = overview_slices(predictions)
     columns = 2 + len(predictions)
     y0, x0, y1, x1 = brain_box(case.brain)
     margin = max(case.brain.shape[1:]) // 40
     figure = Figure(figsize=(2.7 * columns + 6.2, 2.85 * SHEET_ROWS + 0.6), layout="constrained", facecolor="black")
-    maps, shown = figure.subfigures(1, 2, width_ratios=(2.7 * columns, 6.2))
+    maps, shown = figure.subfigures(1, 2, squeeze=False, width_ratios=(2.7 * columns, 6.2))[0]
     axes = maps.subplots(SHEET_ROWS, columns, squeeze=False)
     for row, index in zip(axes, chosen, strict=True):
         _sheet_row(row, case, predictions, config, int(index), truth)
@@ -111,7 +111,7 @@ def _sheet_row(
 
 def _uncertainty_bar(figure: SubFigure, axes: NDArray[np.object_]) -> None:
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 0.5), "magma")
-    bar = figure.colorbar(scale, ax=list(axes.flat), shrink=0.6, pad=0.01)
+    bar = figure.colorbar(scale, ax=list(axes.ravel()), shrink=0.6, pad=0.01)
     bar.ax.tick_params(colors="white", labelsize=8)
 
 
@@ -160,7 +160,7 @@ def _channel(config: ModelConfig, modality: str) -> int:
     return config.modalities.index(modality) if modality in config.modalities else 0
 
 
-def _sheet_slices(predictions: dict[str, Prediction]) -> NDArray[np.int64]:
+def overview_slices(predictions: dict[str, Prediction]) -> NDArray[np.int64]:
     """Slices at 20, 50 and 80 percent of the segmented volume, or of the image where nothing is segmented."""
     area = np.sum([prediction.segmentation.sum(axis=(1, 2)) for prediction in predictions.values()], axis=0)
     if not area.any():
@@ -169,7 +169,7 @@ def _sheet_slices(predictions: dict[str, Prediction]) -> NDArray[np.int64]:
     return np.array([np.searchsorted(cumulated, part) for part in (0.2, 0.5, 0.8)])
 
 
-def _faced_points(views: Views) -> list[tuple[float, float]]:
+def view_centres(views: Views) -> list[tuple[float, float]]:
     """The slice point at each view's pole."""
     geometry = Geometry.from_table(views.geometry)
     y, x = to_slice(geometry, geometry.pole[..., :1, None], geometry.pole[..., 1:, None])

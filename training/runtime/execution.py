@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, distributed
@@ -12,7 +13,8 @@ from torch import Tensor, distributed
 from spuproj.checks import choice
 from spuproj.training.runtime.files import InputError
 
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+PRECISIONS: dict[str, Precision] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 """Names of the precisions, and what pytorch-lightning calls them."""
 
 Shard = tuple[int, int]

@@ -16,7 +16,7 @@ from spuproj.training.fit.train import train
 from spuproj.training.models.method import load_method
 from spuproj.training.phantom.cohort import write_cohort
 from spuproj.training.runtime.files import InputError, write_json
-from spuproj.training.runtime.progress import console, progress_bar
+from spuproj.training.runtime.progress import progress_bar, show
 from spuproj.training.workflows.predict import predict
 
 # Chosen so that the demo takes less than six minutes on two cores.
@@ -52,12 +52,12 @@ def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
     written = predict(models, patient, out / "prediction")
     scores = _scores(patient, out / "prediction")
     write_json(out / "scores.json", {target: asdict(value) for target, value in scores.items()})
-    console.print(_table(patient.name, scores))
-    console.print(f"picture      {written[-1]}", soft_wrap=True)
-    console.print(f"NIfTI maps   {out / 'prediction'}", soft_wrap=True)
-    console.print(f"models       {out / 'models'}", soft_wrap=True)
-    console.print(f"cohort       {out / 'cohort'}", soft_wrap=True)
-    console.print(f"took {time.monotonic() - start:.0f} s")
+    show(_table(patient.name, scores))
+    print(f"picture      {written[-1]}")
+    print(f"NIfTI maps   {out / 'prediction'}")
+    print(f"models       {out / 'models'}")
+    print(f"cohort       {out / 'cohort'}")
+    print(f"took {time.monotonic() - start:.0f} s")
     return written[-1]
 
 

@@ -26,7 +26,7 @@ from spuproj.training.report.pages import CohortEntry, entry_of, write_case_repo
 from spuproj.training.report.warnings import case_warnings
 from spuproj.training.runtime.execution import Shard
 from spuproj.training.runtime.files import InputError, atomic_write_group, read_json, refuse_overwrite, write_json
-from spuproj.training.runtime.progress import MakeProgressBar, console, nested_progress_bar, progress_bar
+from spuproj.training.runtime.progress import MakeProgressBar, nested_progress_bar, print_status
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,9 @@ def predict(
     files = case_in(folder, labels)
     paths = [out / name for name in _names(task, files)]
     refuse_overwrite(paths, force)
-    _predict_one(task, files, progress_bar)
+    with nested_progress_bar("Predicting", 1) as (advance, inner_steps):
+        _predict_one(task, files, inner_steps)
+        advance(files.name)
     return paths
 
 
@@ -152,7 +154,7 @@ def predict_cohort(
             # No error of one case may stop the others.
             except Exception as error:
                 outcome.failed[files.name] = _reason(error)
-                console.print(f"{files.name} failed: {_reason(error)}", markup=False, highlight=False, soft_wrap=True)
+                print_status(f"{files.name} failed: {_reason(error)}")
             advance(files.name)
     listed = [files for files in every if files in cases or _is_there(task, files)]
     write_cohort_report(out / "report.html", [_entry(task, files, outcome.failed.get(files.name)) for files in listed])

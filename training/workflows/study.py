@@ -27,7 +27,7 @@ from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method, values_of
 from spuproj.training.models.run import WEIGHTS, load_run
 from spuproj.training.runtime.files import InputError, atomic_write, read_json, write_json
-from spuproj.training.runtime.progress import console, progress_bar, show
+from spuproj.training.runtime.progress import print_status, progress_bar, show
 from spuproj.training.workflows.study_settings import SPHERICAL, Variations, varied
 from spuproj.training.workflows.study_tables import StudyResult, console_table, study_plot, table_csv
 from spuproj.uncertainty import to_percent
@@ -77,7 +77,7 @@ def study(
         run = out / "runs" / target / name / str(seed)
         if not (run / WEIGHTS).is_file():
             number = list(settings).index(name) + 1
-            console.print(f"{target}, {name}, seed {seed}: setting {number} of {len(settings)}")
+            print_status(f"{target}, {name}, seed {seed}: setting {number} of {len(settings)}")
             train(
                 data,
                 target,
@@ -108,8 +108,9 @@ def _result(name: str, target: str, run: Path, method: Method, watched: Sequence
     if not (run / RESULT).is_file():
         measured = measure_setting(name, config, network, watched)
         write_json(run / RESULT, asdict(measured))
-    values = read_json(run / RESULT)
-    return StudyResult(**{key: math.nan if value is None else value for key, value in values.items()})
+    values: dict[str, Any] = read_json(run / RESULT)
+    known: dict[str, Any] = {key: math.nan if value is None else value for key, value in values.items()}
+    return StudyResult(**known)
 
 
 def measure_setting(name: str, config: ModelConfig, network: nn.Module, watched: Sequence[CaseFiles]) -> StudyResult:

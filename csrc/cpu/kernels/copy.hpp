@@ -1,4 +1,4 @@
-// Nearest taps: elements are taken as they are, of whatever type.
+// Nearest interpolation: copies elements of any type without converting them.
 #pragma once
 
 #include "cpu/kernels/tap_run.hpp"
@@ -10,7 +10,7 @@ template <class U, bool Fills>
 inline void copy_all(const int32_t* index, int64_t count, const U* from, U fill, int64_t pixel_stride, U* to) {
     for (int64_t start = 0; start < count; start += kRun) {
         const int64_t run = least(kRun, count - start);
-        // Points without a source read pixel 0, and keep nothing of it: no branch to mispredict.
+        // Points without a source read pixel 0 and mask it out, which avoids mispredicted branches.
         int32_t read[kRun];
         U kept[kRun];
         for (int64_t p = 0; p < run; ++p) {

@@ -1,4 +1,4 @@
-// The transpose of gather: values are added to the pixels that their taps read.
+// Adjoint of gather: adds values, weighted, to the pixels that their taps read.
 #pragma once
 
 #include "cpu/kernels/lanes.hpp"
@@ -15,7 +15,7 @@ inline void add(const Lanes<A, L>& value, A weight, A* pixel) {
     store_lanes<A, L>(pixel, sum);
 }
 
-// Any tap, of which only the part within the band counts.
+// For any tap: adds to those of its pixels that are in the band.
 template <class A, int L>
 inline void add_within(const TapRun<A>& taps, int64_t p, const A (&weights)[4][kRun], const Lanes<A, L>& value,
                        const Band& band, A* accumulator) {
@@ -31,8 +31,8 @@ inline void add_within(const TapRun<A>& taps, int64_t p, const A (&weights)[4][k
     }
 }
 
-// Taps that follow each other add to the same pixels, and would wait for each other: a run is walked in quarters.
-constexpr int64_t kStrides = 4;
+// Consecutive taps add to the same pixels and would wait for each other, so four parts of a run are worked on in turn.
+constexpr int64_t kParts = 4;
 
 template <class A, int L>
 void gather_adjoint(const TapRun<A>& run, const A* const* rows, const Band& band, A* accumulator) {
@@ -45,7 +45,7 @@ void gather_adjoint(const TapRun<A>& run, const A* const* rows, const Band& band
         const CornerWeights<A> tap = corner_weights(taps.fraction_y[p], taps.fraction_x[p]);
         for (int i = 0; i < 4; ++i) weights[i][p] = tap.corner[i];
     }
-    const int64_t quarter = (taps.count + kStrides - 1) / kStrides;
+    const int64_t quarter = (taps.count + kParts - 1) / kParts;
     const int64_t span = band.last - band.first - taps.width;
     for (int64_t i = 0; i < quarter; ++i) {
         for (int64_t p = i; p < taps.count; p += quarter) {

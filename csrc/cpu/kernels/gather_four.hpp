@@ -1,4 +1,4 @@
-// gather for four interleaved planes where a register holds eight floats: eight taps at a time.
+// gather for four interleaved planes and registers of at least eight floats: eight taps at a time.
 #pragma once
 
 #include "cpu/kernels/gather_lanes.hpp"
@@ -11,11 +11,11 @@ namespace {
 using Eight = Vector<float, 8>;
 using Four = Vector<float, 4>;
 
-// How far ahead of what is written cache lines are asked for.
+// How many pixels ahead of the writes cache lines are prefetched.
 constexpr int64_t kAhead = 128;
 
-// Left pixels of taps K and K + 4 of eight, blended down, and the right ones likewise: each pixel's four planes lie
-// beside those of its right neighbour, so that one load takes both.
+// Blends of taps K and K + 4. The four planes of a pixel and those of its right neighbour are adjacent: one load reads
+// both.
 template <int K>
 inline Eight blend_pair(const int32_t* index, const float* fraction_y, const float* block, const float* below,
                         Eight x) {
@@ -29,11 +29,11 @@ inline Eight blend_pair(const int32_t* index, const float* fraction_y, const flo
     return mix(left, right, shuffle<float, 8, Repeat<float, K>>(x, x));
 }
 
-// Where the blends of eight taps of four planes go: a row of each plane.
+// Destination of blends of four planes: a row for each plane.
 struct FourRows {
     float* row[4];
 
-    void ask(int64_t start) const {
+    void prefetch(int64_t start) const {
         if (start % 16 == 0)
             for (const float* to : row) __builtin_prefetch(to + start + kAhead);
     }
@@ -43,7 +43,7 @@ struct FourRows {
     void put(int64_t p, Four value) const {
         for (int l = 0; l < 4; ++l) row[l][p] = value[l];
     }
-    // Taps K and K + 4 in blends[K]; `fill` for those without a source where Partial says that there are some.
+    // blends[K] holds taps K and K + 4; if Partial, some of the taps have no source and get `fill`.
     template <bool Partial>
     void put_eight(int64_t start, const int32_t* index, Eight (&blends)[4], float fill) const {
         transpose_parts<float, 8, 4>(blends);
@@ -52,11 +52,11 @@ struct FourRows {
     }
 };
 
-// The same for a block of them.
+// Destination of blends of four planes: a block.
 struct FourPlaneBlock {
     float* pixels;
 
-    void ask(int64_t start) const {
+    void prefetch(int64_t start) const {
         __builtin_prefetch(pixels + (start + kAhead) * 4);
         __builtin_prefetch(pixels + (start + kAhead) * 4 + 16);
     }
@@ -78,7 +78,7 @@ struct FourPlaneBlock {
     }
 };
 
-// Eight taps that blend four pixels or, in a partial group, perhaps have no source.
+// Eight taps that blend four pixels or, if Partial, have no source.
 template <bool Partial, class To>
 inline void gather_eight(const TapRun<float>& taps, int64_t start, const float* block, float fill, const To& to) {
     const float* y = taps.fraction_y + start;
@@ -86,7 +86,7 @@ inline void gather_eight(const TapRun<float>& taps, int64_t start, const float* 
     const int32_t *stored = taps.index + start, *index = stored;
     int32_t pixels[8];
     if constexpr (Partial) {
-        // As readable() has it.
+        // As in readable(): taps without a source read pixel 0.
         const auto given = load_vector<int32_t, 8>(stored);
         store_vector<int32_t, 8>(pixels, given < 0 ? Vector<int32_t, 8>{} : given);
         index = pixels;
@@ -102,12 +102,12 @@ bool gather_four(const TapRun<float>& run, const float* block, float fill, const
     const TapRun<float> taps = run;
     if (!any_source(taps)) return false;
     const To to = given;
-    // The next row of points mostly reads one row further down, which may lie beyond the block's end.
+    // Prefetches one row further down, for the next row of points; an integer, as that may be past the block's end.
     const intptr_t next = reinterpret_cast<intptr_t>(block) + 2 * taps.width * int64_t(4 * sizeof(float));
     for (int64_t start = 0; start < taps.count; start += 8) {
         const Group group = group_at<8>(taps, start);
         if (group == Group::kBlend || group == Group::kPartial) {
-            to.ask(start);
+            to.prefetch(start);
             const intptr_t first = next + taps.index[start] * int64_t(4 * sizeof(float));
             __builtin_prefetch(reinterpret_cast<const void*>(first));
             __builtin_prefetch(reinterpret_cast<const void*>(first + kLineBytes));

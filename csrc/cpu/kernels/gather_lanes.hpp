@@ -1,4 +1,4 @@
-// gather for interleaved planes, one tap at a time: for planes that fill half a register at least.
+// gather for interleaved planes, one tap at a time; a pixel of all planes fills at least half a register.
 #pragma once
 
 #include "cpu/kernels/lanes.hpp"
@@ -8,7 +8,7 @@
 namespace spuproj::cpu {
 namespace {
 
-// The blend of a tap that reads four pixels; `above` is the upper left one.
+// The blend of a tap that blends four pixels; `above` points to the upper left one.
 template <class A, int L>
 inline Lanes<A, L> blend_four(const A* above, int64_t width, A y, A x) {
     const A* below = above + width * L;
@@ -19,7 +19,7 @@ inline Lanes<A, L> blend_four(const A* above, int64_t width, A y, A x) {
     return value;
 }
 
-// Of a tap with a fraction of zero, which reads one pixel or two.
+// The blend of a tap with a fraction of zero, which reads one or two pixels.
 template <class A, int L>
 inline Lanes<A, L> blend_two(const A* pixel, int64_t width, A y, A x) {
     const A *below = pixel + (y > A(0) ? width * L : 0), *beside = pixel + (x > A(0) ? L : 0);
@@ -31,7 +31,7 @@ inline Lanes<A, L> blend_two(const A* pixel, int64_t width, A y, A x) {
     return value;
 }
 
-// Of any tap; `fill` where it has no source.
+// The blend of any tap; `fill` if it has no source.
 template <class A, int L>
 inline Lanes<A, L> blend_at(const TapRun<A>& taps, int64_t p, const A* block, A fill) {
     const int32_t index = taps.index[p];

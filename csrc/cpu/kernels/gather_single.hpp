@@ -1,4 +1,4 @@
-// gather for a single plane: a vector's worth of taps at a time, read in pairs of neighbours.
+// gather for a single plane: a vector of taps at a time; a pixel and its right neighbour are loaded together.
 #pragma once
 
 #include "cpu/kernels/gather_lanes.hpp"
@@ -12,14 +12,14 @@ inline double pair_at(const float* from) {
     return pair;
 }
 
-// A register of neighbouring pairs, of which each 128-bit part holds those of taps First, First + 1 of four.
+// Loads pairs of neighbours: part i (of 128 bits) of the register holds those of taps 4 i + First and 4 i + First + 1.
 template <bool Partial, int First, int... J>
 inline Vector<float> pairs(const float* from, const int32_t* index, std::integer_sequence<int, J...>) {
     const Vector<double> both = {pair_at(from + readable<Partial>(index[J / 2 * 4 + J % 2 + First]))...};
     return bits_as<Vector<float>>(both);
 }
 
-// The blends of a vector's worth of taps.
+// The blends of a vector of taps, Group::kBlend or, if Partial, Group::kPartial.
 template <bool Partial>
 inline Vector<float> blend_group(const TapRun<float>& taps, int64_t start, const float* plane, float fill) {
     constexpr int W = kWidth<float>;
@@ -51,7 +51,7 @@ inline Vector<A> blend_mixed(const TapRun<A>& taps, int64_t start, const A* plan
     return load_vector(values);
 }
 
-// Any group; `fill` where there is no source.
+// The blends of any group; `fill` for taps without a source.
 template <class A>
 inline Vector<A> blend_group_at(const TapRun<A>& taps, int64_t start, const A* plane, A fill) {
     switch (group_at<kWidth<A>>(taps, start)) {
@@ -63,7 +63,7 @@ inline Vector<A> blend_group_at(const TapRun<A>& taps, int64_t start, const A* p
     return repeated<A, kWidth<A>>(fill);
 }
 
-// The first `count` of a vector's values, or all of them.
+// Stores the first `count` values of a vector, or all of them.
 template <class A>
 inline void store_values(A* to, Vector<A> values, int64_t count) {
     if (count >= kWidth<A>) return store_vector(to, values);

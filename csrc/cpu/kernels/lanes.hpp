@@ -1,4 +1,4 @@
-// Blocks of interleaved planes, one pixel of all planes at a time, and their rows.
+// Pixels of interleaved planes, and the conversion between rows and blocks.
 #pragma once
 
 #include "cpu/kernels/table.hpp"
@@ -7,21 +7,21 @@
 namespace spuproj::cpu {
 namespace {
 
-// Elements of a vector over interleaved planes.
+// Elements of the vectors that hold a pixel of L interleaved planes.
 template <class A, int L>
 constexpr int kLaneWidth = L < kWidth<A> ? L : kWidth<A>;
 
 template <class A, int L>
 using LaneVector = Vector<A, kLaneWidth<A, L>>;
 
-// What an interleaved pixel holds: one or more vectors.
+// A pixel of L interleaved planes, as one or more vectors.
 template <class A, int L>
 struct Lanes {
     static constexpr int kVectors = L / kLaneWidth<A, L>;
     LaneVector<A, L> part[kVectors];
 };
 
-// Vector v of the pixel at an address.
+// Vector v of the pixel at `from`.
 template <class A, int L>
 inline LaneVector<A, L> load_part(const A* from, int v) {
     return load_vector<A, kLaneWidth<A, L>>(from + v * kLaneWidth<A, L>);
@@ -47,8 +47,7 @@ inline Lanes<A, L> all_lanes(A value) {
     return lanes;
 }
 
-// First vectors of W pixels from each of L rows to W pixels of a block, and the rest likewise, the last ones perhaps
-// twice: a square of W x W elements is transposed at a time.
+// Transposes squares of W pixels of W planes; the last square may overlap the one before.
 template <class A, int L>
 void interleave(const A* const* rows, int64_t count, A* block) {
     constexpr int W = kLaneWidth<A, L>;

@@ -1,6 +1,6 @@
-// The table of one SIMD level: compiled once for each, with SPUPROJ_LEVEL naming it. Only internal linkage, and no
-// standard templates that leave code behind, in here and in what is included: a weak symbol built for a newer processor
-// must not replace its baseline twin at link time.
+// The kernel table of one SIMD level; compiled once per level, which SPUPROJ_LEVEL names. This file and its includes
+// have internal linkage only and instantiate no standard templates: the linker keeps one copy of such a function for
+// all levels, perhaps that for the newest processor.
 #include "cpu/kernels/copy.hpp"
 #include "cpu/kernels/gather_adjoint.hpp"
 #include "cpu/kernels/gather_four.hpp"

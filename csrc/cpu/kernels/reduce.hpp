@@ -1,4 +1,4 @@
-// Mean, variance and count over the views of each pixel.
+// Mean, variance and count of each pixel over the views.
 #pragma once
 
 #include "cpu/kernels/gather_single.hpp"
@@ -7,7 +7,7 @@
 namespace spuproj::cpu {
 namespace {
 
-// The moments of a run of pixels, as blocks; those of a pixel that no view has shown yet are not defined.
+// The moments of a run of pixels, as blocks; uninitialised for pixels that no view has shown yet.
 template <class A, int L>
 struct RunMoments {
     using Part = LaneVector<A, L>;
@@ -18,7 +18,7 @@ struct RunMoments {
         store_lanes<A, L>(first + p * L, value);
         for (int v = 0; v < kVectors; ++v) put_sums(p, v, moments_of(value.part[v]));
     }
-    // One more value of each of so many views.
+    // Adds one value of each of `Views` views.
     template <int Views>
     void add_values(int64_t p, const Lanes<A, L> (&values)[Views]) {
         for (int v = 0; v < kVectors; ++v) {
@@ -27,7 +27,7 @@ struct RunMoments {
             put_sums(p, v, moments);
         }
     }
-    // Puts means in place of the first values, and variances in place of the squares.
+    // Overwrites `first` with the means and `squares` with the variances.
     void finish_all(const int32_t* count, int64_t pixels) {
         for (int64_t p = 0; p < pixels; ++p) {
             for (int v = 0; v < kVectors; ++v) {
@@ -50,12 +50,13 @@ struct RunMoments {
     }
 };
 
+// Ordinary taps blend four pixels.
 template <class A, int L>
 inline Lanes<A, L> blend_ordinary(const TapRun<A>& taps, int64_t p, const A* block) {
     return blend_four<A, L>(block + int64_t(taps.index[p]) * L, taps.width, taps.fraction_y[p], taps.fraction_x[p]);
 }
 
-// Some more views' blends, where every tap blends four pixels.
+// Adds `Views` views with ordinary taps only.
 template <class A, int L, int Views>
 inline void accumulate_ordinary(const TapRun<A>* given, const A* const* blocks, RunMoments<A, L>& run) {
     TapRun<A> taps[Views];
@@ -67,7 +68,7 @@ inline void accumulate_ordinary(const TapRun<A>* given, const A* const* blocks, 
     }
 }
 
-// The first views' blends, as long as every tap blends four pixels; returns how many views.
+// Adds the first views, up to one with other than ordinary taps; returns how many.
 template <class A, int L>
 inline int64_t begin_ordinary(const TapRun<A>* taps, const A* const* blocks, int64_t views, RunMoments<A, L>& run) {
     int64_t count = 0;
@@ -81,7 +82,7 @@ inline int64_t begin_ordinary(const TapRun<A>* taps, const A* const* blocks, int
     return count;
 }
 
-// One more view's blends, of pixels that have been seen `count` times.
+// Adds one view; `count` says how many views have shown each pixel.
 template <class A, int L>
 inline void accumulate(TapRun<A> taps, const A* block, RunMoments<A, L>& run, int32_t* count) {
     for (int64_t p = 0; p < taps.count; ++p) {
@@ -107,7 +108,7 @@ void reduce(const TapRun<A>* taps, const A* const* blocks, int64_t views, A* con
     deinterleave<A, L>(run.squares, pixels, variance);
 }
 
-// All ones for the taps of a group that have a source; taps beyond the run's end have none.
+// Mask of the taps of a group that have a source; taps beyond the run's end have none.
 template <class A>
 inline Vector<Integer<A>> validity_at(const TapRun<A>& taps, int64_t start) {
     if (taps.count - start >= kWidth<A>) return validity<A, kWidth<A>>(taps.index + start);
@@ -116,7 +117,7 @@ inline Vector<Integer<A>> validity_at(const TapRun<A>& taps, int64_t start) {
     return validity<A, kWidth<A>>(index);
 }
 
-// A single plane: a vector's worth of pixels at a time, all views of them.
+// For a single plane: a vector of pixels at a time, over all views.
 template <class A>
 void reduce_single(const TapRun<A>* taps, const A* const* planes, int64_t views, A* const* mean, A* const* variance,
                    int32_t* count) {

@@ -1,4 +1,4 @@
-// Rows of values: read from elements of a type, and written as elements of one.
+// Converts elements of a tensor to rows of arithmetic values, and back.
 #pragma once
 
 #include <type_traits>
@@ -33,7 +33,7 @@ template <class A, class O>
 void write(const A* row, int64_t count, bool stream, void* to) {
     const int64_t bytes = count * static_cast<int64_t>(sizeof(O));
     char* out = static_cast<char*>(to);
-    // Streaming pays where whole cache lines are written.
+    // Streaming stores are faster only where they write whole cache lines.
     if (!stream || bytes % kLineBytes != 0 || reinterpret_cast<uintptr_t>(to) % kLineBytes != 0)
         return convert_row(row, count, static_cast<O*>(to));
     O converted[kRun];

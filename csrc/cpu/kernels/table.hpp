@@ -1,17 +1,17 @@
 // The kernels of one SIMD level; cpu/kernels/level.cpp is compiled once for each. They work on runs of taps and on L
 // planes at once: in blocks the planes are interleaved (block[p * L + l] is pixel p of plane l), so that each pixel
-// that a tap reads is one contiguous load for all of them; in rows each plane has values of its own.
+// that a tap reads is one contiguous load for all of them; in rows each plane is separate (rows[l][p]).
 #pragma once
 
 #include "spuproj/element.hpp"
 
 namespace spuproj::cpu {
 
-// As many taps as most kernels take at once.
+// The most taps that kernels take at once, unless they say otherwise.
 constexpr int64_t kRun = 64;
 constexpr int64_t kMaxLanes = 16;
 
-// Taps in a row, as Taps or Tiles store them; `width` is the row length of the block that they read.
+// Consecutive taps, as Taps or Tiles store them; `width` is the row length of the block that they read.
 template <class A>
 struct TapRun {
     const int32_t* index;
@@ -21,7 +21,7 @@ struct TapRun {
     int64_t width;
 };
 
-// A range of pixels of the raster that taps read; its accumulator is a block of these pixels alone.
+// A range of source pixels; its accumulator is a block of these pixels alone.
 struct Band {
     int64_t first, last;
 };
@@ -29,39 +29,39 @@ struct Band {
 template <class A>
 struct LaneKernels {
     int64_t lanes;
-    // any number of pixels of rows[l] as a block
+    // converts rows of any length to a block
     void (*interleave)(const A* const* rows, int64_t count, A* block);
-    // the reverse
+    // converts a block to rows
     void (*deinterleave)(const A* block, int64_t count, A* const* rows);
-    // rows of the blends of any number of taps, `fill` where a point has no source; false, and nothing written, where
-    // none has one
+    // writes the blends of any number of taps to rows, `fill` for points without a source; if no point has a source,
+    // writes nothing and returns false
     bool (*gather)(const TapRun<A>& taps, const A* block, A fill, A* const* rows);
-    // the same blends as a block; null for a single plane, whose block is a row
+    // the same to a block; null for a single plane, whose block is a row
     bool (*gather_block)(const TapRun<A>& taps, const A* block, A fill, A* blends);
-    // rows of mean and population variance, and the count, of what the same taps of each view read in its block
+    // mean and population variance, as rows, and count over the views; taps[n] read blocks[n]
     void (*reduce)(const TapRun<A>* taps, const A* const* blocks, int64_t views, A* const* mean, A* const* variance,
                    int32_t* count);
-    // the transpose of gather: adds rows[l][p] to the pixels of the band that tap p reads
+    // the adjoint of gather: adds rows[l][p], weighted, to the pixels of the band that tap p reads
     void (*gather_adjoint)(const TapRun<A>& taps, const A* const* rows, const Band& band, A* accumulator);
 };
 
 template <class A>
 struct ArithmeticKernels {
     LaneKernels<A> single, narrow, wide;
-    // the gradient of mean and variance with respect to a view's value, in place of the value
+    // replaces a view's values by the gradients of mean and variance with respect to them
     void (*slopes)(const A* grad_mean, const A* grad_variance, const A* mean, const int32_t* count, int64_t pixels,
                    A* value);
-    // a row as elements of a type: side by side, past the caches where `stream` asks for it
+    // converts a row to contiguous elements, with streaming stores if `stream`
     void (*write[kDTypes])(const A* row, int64_t count, bool stream, void* to);
-    // rows with the planes of a pixel side by side
+    // converts rows, kRun apart, to pixels whose planes are adjacent
     void (*write_pixels[kDTypes])(const A* rows, int64_t planes, int64_t count, int64_t pixel_stride, void* to);
 };
 
-// count elements as a row
+// Converts elements to a row.
 template <class E>
 using Load = void (*)(const E* from, int64_t count, typename Arithmetic<E>::type* row);
 
-// destination[p * pixel_stride] = source[tap p], `fill` where there is none, for one element size
+// destination[p * pixel_stride] = source[tap p], `fill` without a source; for one element size
 using Copy = void (*)(const int32_t* index, int64_t count, const void* source, uint64_t fill, int64_t pixel_stride,
                       void* destination);
 
@@ -71,7 +71,7 @@ struct KernelTable {
     Load<Float16> load_float16;
     Load<BFloat16> load_bfloat16;
     Copy copy[4];  // of elements of 1, 2, 4 and 8 bytes
-    // makes streamed writes visible to other threads
+    // makes streaming stores visible to other threads
     void (*end_streaming)();
 };
 

@@ -1,4 +1,4 @@
-// What a run of taps, or a group of taps that are worked on together, has in common.
+// Kinds of taps in a run, or in a group: the taps that are blended together in one vector.
 #pragma once
 
 #include "cpu/kernels/table.hpp"
@@ -29,12 +29,12 @@ inline bool all_blend(const TapRun<A>& taps) {
 
 enum class Group {
     kBlend,    // every tap blends four pixels
-    kPartial,  // so do some, and the others have no source
+    kPartial,  // some taps blend four pixels, the others have no source
     kNone,     // no tap has a source
     kMixed     // anything else, or fewer taps than a group has
 };
 
-// Of the W taps from `start` on.
+// The kind of the W taps from `start` on.
 template <int W, class A>
 inline Group group_at(const TapRun<A>& taps, int64_t start) {
     if (taps.count - start < W) return Group::kMixed;
@@ -57,20 +57,20 @@ inline Group group_at(const TapRun<A>& taps, int64_t start) {
     return high >= 0 ? Group::kPartial : Group::kNone;
 }
 
-// Which pixel a tap of a group reads: in a partial group those without a source read pixel 0, where the others show
-// that there are four pixels to blend.
+// The pixel that a tap of a group reads. If Partial, taps without a source read pixel 0; another tap of the group
+// proves that the plane is at least 2 x 2.
 template <bool Partial>
 inline int64_t readable(int32_t index) {
     return Partial && index < 0 ? 0 : index;
 }
 
-// All ones for the taps of a group that have a source, else zero.
+// Mask of the taps of a group that have a source: all ones, else zero.
 template <class T, int W>
 inline Vector<Integer<T>, W> validity(const int32_t* index) {
     return __builtin_convertvector(load_vector<int32_t, W>(index) != -1, Vector<Integer<T>, W>);
 }
 
-// The values of those taps, and `fill` for the others.
+// Replaces the values of taps without a source by `fill`.
 template <bool Partial, class T, int W>
 inline Vector<T, W> filled(const int32_t* index, Vector<T, W> values, T fill) {
     if constexpr (!Partial) return values;

@@ -1,4 +1,4 @@
-// Vectors of the widest register that the compiler may use, through the vector extensions of GCC and Clang.
+// Vectors as wide as the registers of the SIMD level, through the vector extensions of GCC and Clang.
 // Like all of cpu/kernels, included by level.cpp alone, once per SIMD level: everything has internal linkage.
 #pragma once
 
@@ -44,7 +44,7 @@ template <>
 struct IntegerOf<double> {
     using type = int64_t;
 };
-// The integer of a float's size: what a comparison of vectors gives.
+// The integer type of the same size, which comparisons of vectors return.
 template <class T>
 using Integer = typename IntegerOf<T>::type;
 
@@ -63,7 +63,7 @@ inline Vector<T, W> repeated(T value) {
     return value - Vector<T, W>{};
 }
 
-// Past the caches, to an address aligned to the vector's size.
+// Streaming store, which bypasses the caches; the address must be aligned to the vector's size.
 template <class T>
 inline void stream_vector(T* to, Vector<T> value) {
 #if defined(__AVX512F__)
@@ -77,7 +77,7 @@ inline void stream_vector(T* to, Vector<T> value) {
 #endif
 }
 
-// Streamed stores become visible to other threads in order.
+// Fence after streaming stores, which are not ordered with other stores.
 inline void end_streaming() {
 #if defined(__x86_64__)
     _mm_sfence();
@@ -85,7 +85,7 @@ inline void end_streaming() {
 }
 
 #if defined(__AVX__)
-// One bit for each of eight integers: its sign.
+// The sign bits of eight integers.
 inline int sign_bits(Vector<int32_t, 8> values) { return _mm256_movemask_ps(reinterpret_cast<__m256>(values)); }
 #endif
 
@@ -100,7 +100,7 @@ inline void store_halves(Float16* to, Vector<float, 8> values) {
 }
 #endif
 
-// Elements I of a and b laid end to end.
+// Elements I of a and b, counted through both.
 template <class T, int W, int... I>
 inline Vector<T, W> shuffle(Vector<T, W> a, Vector<T, W> b, std::integer_sequence<int, I...>) {
 #if defined(__clang__)
@@ -119,11 +119,11 @@ inline Vector<T, W> shuffle(Vector<T, W> a, Vector<T, W> b) {
     return shuffle<T, W>(a, b, picked<Pick>(std::make_integer_sequence<int, W>{}));
 }
 
-// Elements of one 128-bit part of a register: what most shuffles stay within.
+// Elements of one 128-bit part of a register; most shuffle instructions do not cross parts.
 template <class T>
 constexpr int kPart = 16 / static_cast<int>(sizeof(T));
 
-// The lower (Half = 0) or upper halves of each part of a and b, element by element in turn.
+// Interleaves the lower (Half = 0) or upper halves of each part of a and b.
 template <class T, int W, int Half>
 struct Zip {
     static constexpr int at(int j) {
@@ -131,7 +131,7 @@ struct Zip {
         return (k % 2) * W + part + Half * kPart<T> / 2 + k / 2;
     }
 };
-// One half of a transposition of blocks of Block elements: Half = 0 keeps a's blocks in their places, 1 keeps b's.
+// Half of a transposition of 2 x 2 blocks of Block elements: Half = 0 gives the upper row, 1 the lower one.
 template <int W, int Block, int Half>
 struct Swap {
     static constexpr int at(int j) {
@@ -140,7 +140,7 @@ struct Swap {
         return low ? j + Block : W + j;
     }
 };
-// The first (Half = 0) or second elements of the pairs of a and b, each part holding a's before b's.
+// The first (Half = 0) or second elements of the pairs of a and b; in each part, those of a come before those of b.
 template <class T, int W, int Half>
 struct Unzip {
     static constexpr int at(int j) {
@@ -149,7 +149,7 @@ struct Unzip {
     }
 };
 
-// Element K of each part in all its places.
+// Broadcasts element K of each part within the part.
 template <class T, int K>
 struct Repeat {
     static constexpr int at(int j) { return j / kPart<T> * kPart<T> + K; }
@@ -168,7 +168,7 @@ inline void swap_blocks(Vector<T, W> (&rows)[W]) {
     }
 }
 
-// Within every 128-bit part of P rows, rows[i][j] and rows[j][i] change places.
+// Transposes P rows within every 128-bit part.
 template <class T, int W, int P>
 inline void transpose_parts(Vector<T, W>* rows) {
     for (int turn = P; turn > 1; turn /= 2) {
@@ -181,7 +181,7 @@ inline void transpose_parts(Vector<T, W>* rows) {
     }
 }
 
-// rows[i][j] and rows[j][i] change places.
+// Transposes a square of W rows.
 template <class T, int W>
 inline void transpose(Vector<T, W> (&rows)[W]) {
     if constexpr (W == 1) return;

@@ -1,18 +1,18 @@
-// How a tensor's planes are worked on together: in chunks that share their taps.
+// Groups the planes of a tensor into chunks whose planes use the same taps.
 #pragma once
 
 #include "spuproj/planes.hpp"
 
 namespace spuproj {
 
-// Chunks of at most `size` planes; none holds planes of two samples whose taps differ.
+// Chunks of at most `size` planes. If each sample has its own taps, no chunk spans two samples.
 struct Chunks {
     int64_t batch, channels, size;
-    bool shared;  // the batch shares its taps
+    bool shared;  // all samples use the same taps
 
     SPUPROJ_HD int64_t per_group() const { return ceiling(shared ? batch * channels : channels, size); }
     SPUPROJ_HD int64_t count() const { return shared ? per_group() : batch * per_group(); }
-    // The sample whose taps all planes of a chunk share.
+    // The sample whose taps the planes of a chunk use.
     SPUPROJ_HD int64_t sample(int64_t chunk) const { return shared ? 0 : chunk / per_group(); }
 };
 
@@ -20,7 +20,7 @@ static inline Chunks chunks_of(const Shape& shape, int64_t sample_stride, int64_
     return {shape.batch, shape.channels, size, sample_stride == 0};
 }
 
-// The planes of one chunk, one after the other.
+// Iterates over the planes of one chunk.
 class ChunkPlanes {
  public:
     SPUPROJ_HD ChunkPlanes(const Chunks& chunks, int64_t chunk) : channels_(chunks.channels) {
@@ -34,7 +34,7 @@ class ChunkPlanes {
 
     SPUPROJ_HD int count() const { return count_; }
     SPUPROJ_HD int64_t taps_sample() const { return taps_sample_; }
-    // Of the present plane, in a tensor.
+    // Offset of the current plane in a tensor, in elements.
     SPUPROJ_HD int64_t offset(const Planes& tensor) const {
         return sample_ * tensor.batch_stride + channel_ * tensor.channel_stride;
     }

@@ -1,5 +1,5 @@
 // The CPU library: plain C++, no Python, no torch. Pointers are host memory; sizes and strides count elements.
-// The pixels of what is read lie side by side.
+// Pixels of source planes are contiguous. T[b, n] is the matrix of the weights with which view n of sample b samples.
 #pragma once
 
 #include "spuproj/element.hpp"
@@ -8,39 +8,35 @@
 
 namespace spuproj::cpu {
 
-// A raster that reads is cut into tiles of this many pixels by as many; those beyond its edge read nothing.
+// unproject and reduce cut the slice into tiles; taps of a tile beyond the slice's edge have no source.
 constexpr int64_t kTileRows = 16, kTileColumns = 64;
 constexpr int64_t kTilePixels = kTileRows * kTileColumns;
 
-// The part of the source that a tile's taps read: `rows` x `columns` pixels from pixel `first` on.
+// The rectangle of source pixels that a tile's taps read; `first` is the index of its upper left pixel.
 struct Window {
     int32_t first, rows, columns;
 };
 
-// Taps in tiles: [views, tiles, kTilePixels] each; an index counts the pixels of its tile's window.
+// Taps by tile, [views, tiles, kTilePixels] each; an index is relative to the tile's window.
 struct Tiles {
     int32_t* index;
     void* fraction_y;
     void* fraction_x;
     Window* window;         // [views, tiles]
-    int64_t height, width;  // of the raster that reads
+    int64_t height, width;  // of the slice
     int64_t source_width;
-    int64_t sample_stride;  // as in Taps, in tiles
+    int64_t sample_stride;  // as in Taps, but counts tiles
 };
 
-// The next three throw std::invalid_argument where a lift or a chart is no profile's code.
+// The next two throw std::invalid_argument for an unknown profile code in lift or chart.
 
-// Taps for every pixel of `count` views' rasters (height x width).
+// Taps of all height x width points of `count` views.
 void build_taps(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
                 bool double_precision, const Taps& taps, int64_t threads);
 
-// The same in tiles, with their windows.
+// The same taps in tiles, and the tiles' windows.
 void build_tiles(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, bool double_precision,
                  const Tiles& tiles, int64_t threads);
-
-// Coordinates of every pixel in the source, NaN where it has none.
-void coordinates(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
-                 double* y, double* x, int64_t threads);
 
 // destination[b, n, c] = T[b, n] source[b, c]; points without a source get `fill`.
 void project(int dtype, int destination_dtype, const Shape& shape, const Taps& taps, const Planes& source,
@@ -50,7 +46,7 @@ void project(int dtype, int destination_dtype, const Shape& shape, const Taps& t
 void unproject(int dtype, const Shape& shape, const Tiles& tiles, const Planes& source, const Planes& destination,
                int64_t threads);
 
-// Either of the two with whole elements of 1, 2, 4 or 8 bytes taken as they are (nearest taps).
+// Either of the two with nearest interpolation: copies elements of 1, 2, 4 or 8 bytes without converting them.
 void copy(int64_t element_size, const Shape& shape, const Taps& taps, const Planes& source, const Planes& destination,
           uint64_t fill_bits, int64_t threads);
 
@@ -58,7 +54,7 @@ void copy(int64_t element_size, const Shape& shape, const Taps& taps, const Plan
 void gather_adjoint(int dtype, bool sum_views, const Shape& shape, const Taps& taps, const Planes& source,
                     const Planes& destination, int64_t threads);
 
-// mean, variance, count [B, C] planes of T[b, n] source[b, n, c] over the valid n; zero where none is.
+// Mean, variance and count of T[b, n] source[b, n, c] over the views n that show a pixel, [B, C] planes; zero if none.
 void reduce(int dtype, const Shape& shape, const Tiles& tiles, const Planes& source, void* mean, void* variance,
             int32_t* count, int64_t threads);
 

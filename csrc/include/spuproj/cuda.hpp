@@ -1,5 +1,6 @@
 // The CUDA library: plain C++, no Python, no torch. Pointers are device memory; sizes and strides count elements.
-// Work is queued and not waited for. Every function throws std::runtime_error where a launch fails.
+// Functions queue work without waiting for it, and throw std::runtime_error if a launch fails.
+// T[b, n] is the matrix of the weights with which view n of sample b samples.
 #pragma once
 
 #include "spuproj/element.hpp"
@@ -8,38 +9,38 @@
 
 namespace spuproj::cuda {
 
-// Where work is queued: a device's number and one of its streams.
+// The device number and the cudaStream_t that work is queued on.
 struct Queue {
     int device;
     void* stream;
 };
 
-// The transpose of taps, view by view: entries start[q] to start[q + 1] of a view are the pixels that read source pixel
-// q, in ascending order, and their weights in the arithmetic type.
+// Transposed taps of each view: entries start[q] to start[q + 1] are the points that read source pixel q, in ascending
+// order, and their weights in the arithmetic type.
 struct Transpose {
     const int32_t* start;   // [views, source_pixels + 1]
     const int32_t* pixel;   // [views, entries]
     const void* weight;     // likewise
-    int64_t entries;        // places for one view's entries
-    int64_t source_pixels;  // of the raster that is read
-    int64_t sample_views;   // from one sample's first view to the next one's; 0 when the batch shares them
+    int64_t entries;        // allocated for each view
+    int64_t source_pixels;  // of one source plane
+    int64_t sample_views;   // views from one sample to the next; 0 if all samples share their views
 };
 
-// Taps for every pixel of `count` views' rasters (height x width). A view whose lift or chart is no profile's code has
-// no point with a source: a kernel cannot throw.
+// Taps of all height x width points of `count` views. As a kernel cannot throw, an unknown profile code gives taps
+// without a source.
 void build_taps(const Queue& queue, const ViewGeometry* geometry, int64_t count, const Sampling& sampling,
                 int64_t height, int64_t width, bool double_precision, const Taps& taps);
 
-// destination[b, n, c] = T[b, n] source[b, n, c]; a source view stride of zero lets every view read the same planes.
+// destination[b, n, c] = T[b, n] source[b, n, c]; with a source view stride of zero all views read the same planes.
 // Points without a source get `fill`.
 void gather(const Queue& queue, int dtype, int destination_dtype, const Shape& shape, const Taps& taps,
             const Planes& source, const Planes& destination, double fill);
 
-// The same with whole elements of 1, 2, 4 or 8 bytes taken as they are (nearest taps).
+// The same with nearest interpolation: copies elements of 1, 2, 4 or 8 bytes without converting them.
 void copy(const Queue& queue, int64_t element_size, const Shape& shape, const Taps& taps, const Planes& source,
           const Planes& destination, uint64_t fill_bits);
 
-// mean, variance, count: contiguous [B, C] planes of T[b, n] source[b, n, c] over the valid n; zero where none is.
+// As spuproj::cpu::reduce; all results are contiguous.
 void reduce(const Queue& queue, int dtype, const Shape& shape, const Taps& taps, const Planes& source, void* mean,
             void* variance, int32_t* count);
 
@@ -52,7 +53,7 @@ void slopes(const Queue& queue, int dtype, const Shape& shape, const Taps& taps,
 void gather_adjoint(const Queue& queue, int dtype, const Shape& shape, const Transpose& transpose, const Planes& source,
                     const Planes& destination, bool sum_views);
 
-// The same with atomic additions to planes of the arithmetic type, whose order is left open.
+// The same by atomic additions, in varying order, to planes of the arithmetic type.
 void gather_adjoint_atomic(const Queue& queue, int dtype, const Shape& shape, const Taps& taps, const Planes& source,
                            const Planes& destination);
 

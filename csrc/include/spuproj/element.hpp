@@ -1,4 +1,4 @@
-// Element types: how a stored value becomes an arithmetic one and back.
+// Element types of tensors, and their conversion to and from the type used for arithmetic.
 #pragma once
 
 #include <cstring>
@@ -14,7 +14,7 @@
 
 namespace spuproj {
 
-// Codes shared with spuproj/backends/native.py.
+// CODES in Python has the same codes.
 enum DType : int { kFloat32, kFloat64, kFloat16, kBFloat16, kDTypes };
 
 struct Float16 {
@@ -24,7 +24,7 @@ struct BFloat16 {
     uint16_t bits;
 };
 
-// The same bits as another type of the same size.
+// Reinterprets bits as another type of the same size.
 template <class To, class From>
 SPUPROJ_HD static inline To bits_as(const From& from) {
     static_assert(sizeof(To) == sizeof(From), "bits keep their size");
@@ -51,10 +51,10 @@ SPUPROJ_HD static inline float load(const Float16& e) {
 #else
     const uint32_t sign = static_cast<uint32_t>(e.bits & 0x8000u) << 16;
     const uint32_t magnitude = static_cast<uint32_t>(e.bits & 0x7fffu) << 13;
-    // 2^112 rebiases the exponent, subnormals included; Inf and NaN are put back by hand.
+    // A factor of 2^112 corrects the exponent's bias, also for subnormals; Inf and NaN are handled below.
     const float scaled = bits_as<float>(magnitude) * 5.192296858534828e33f;
     const uint32_t finite = bits_as<uint32_t>(scaled);
-    // NaN becomes quiet, as processors do it.
+    // NaN becomes quiet, as in the hardware's conversion.
     const uint32_t special = magnitude | 0x7f800000u | (magnitude > 0x0f800000u ? 0x400000u : 0u);
     return bits_as<float>(sign | (magnitude >= 0x0f800000u ? special : finite));
 #endif
@@ -84,11 +84,11 @@ SPUPROJ_HD static inline void store(Float16& e, float value) {
     const uint32_t magnitude = bits & 0x7fffffffu;
     uint32_t half;
     if (magnitude > 0x7f800000u) {
-        half = 0x7e00u | ((magnitude >> 13) & 0x3ffu);  // quiet, with the payload that fits: as processors do it
+        half = 0x7e00u | ((magnitude >> 13) & 0x3ffu);  // quiet NaN, payload truncated, as in hardware
     } else if (magnitude >= 0x477ff000u) {
         half = 0x7c00u;  // 65520 and above round to infinity
     } else if (magnitude < 0x38800000u) {
-        // Adding 0.5 lets the adder round the subnormal to a multiple of 2^-24.
+        // Adding 0.5 makes the hardware round the subnormal to a multiple of 2^-24.
         half = bits_as<uint32_t>(bits_as<float>(magnitude) + 0.5f) - 0x3f000000u;
     } else {
         half = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
@@ -96,11 +96,11 @@ SPUPROJ_HD static inline void store(Float16& e, float value) {
     e.bits = static_cast<uint16_t>(sign | half);
 #endif
 }
-// Through float, as torch rounds a double to half precision.
+// Rounds to float first, as torch does.
 SPUPROJ_HD static inline void store(BFloat16& e, double value) { store(e, static_cast<float>(value)); }
 SPUPROJ_HD static inline void store(Float16& e, double value) { store(e, static_cast<float>(value)); }
 
-// Calls with a value of the element type that the code names.
+// Calls `call` with a value of the element type with this code.
 template <class Call>
 void with_element(int dtype, const Call& call) {
     switch (dtype) {

@@ -1,14 +1,14 @@
-// The operator of docs/geometry.md: slice <-> sphere <-> view, both directions in closed form.
+// Maps between slice and view through the sphere, in closed form in both directions; see docs/geometry.md.
 #pragma once
 
 #include "spuproj/profiles.hpp"
 
 namespace spuproj {
 
-// A point this close to a border counts as on it, in pixels.
+// A point at most this many pixels outside a border counts as on it.
 constexpr double kBorderTolerance = 1e-6;
 
-// One row of the geometry table, in the order of spuproj/geometry.py. Vectors are ordered (y, x, pole).
+// One row of the geometry table, in the order of Geometry.table() in Python. Vectors are ordered (y, x, pole).
 struct ViewGeometry {
     double tangent_y, tangent_x;
     double radius;
@@ -24,12 +24,12 @@ struct Point {
     bool valid;
 };
 
-// One of the two planes that touch the sphere: its profile's code, and the plane distance per L.
+// The slice's or the view's plane: its profile code, and the factor from L to a distance in the plane.
 struct TangentPlane {
     double profile, scale;
 };
 
-// The rotation, or its transpose for the way back.
+// The sphere's rotation, or its transpose, the inverse.
 struct Rotation {
     const double* matrix;
     bool transposed;
@@ -37,7 +37,7 @@ struct Rotation {
     SPUPROJ_HD double operator()(int i, int j) const { return matrix[transposed ? 3 * j + i : 3 * i + j]; }
 };
 
-// From an offset in one plane to the offset of the same point in the other, through the sphere.
+// Maps an offset in one plane to the sphere, rotates it, and maps it to an offset in the other plane.
 SPUPROJ_HD static inline Point through_sphere(double dy, double dx, TangentPlane from, TangentPlane to, Rotation a) {
     const double distance = std::sqrt(dy * dy + dx * dx), s = distance / from.scale;
     PolarAngle theta = {0.0, 1.0};
@@ -56,13 +56,13 @@ SPUPROJ_HD static inline Point through_sphere(double dy, double dx, TangentPlane
     Distance end = {0.0, false};
     with_profile(to.profile, Profiles(), [&](auto profile) { end = decltype(profile)::forward(sine, r2); });
     const double length = to.scale * end.value;
-    // At a pole every azimuth names the same point; azimuth 0 lies along +x.
+    // At a pole the azimuth is arbitrary; 0, along +x, is used.
     const double unit_y = sine > 0.0 ? r0 / sine : 0.0;
     const double unit_x = sine > 0.0 ? r1 / sine : 1.0;
     return {length * unit_y, length * unit_x, valid && end.valid};
 }
 
-// The same where both planes have one profile and the pole stays fixed: the sphere cancels.
+// The same for equal profiles and a rotation about the pole, where the map is a zoom, rotation and flip of the plane.
 SPUPROJ_HD static inline Point similarity(double dy, double dx, TangentPlane from, TangentPlane to, Rotation a) {
     const double s = std::sqrt(dy * dy + dx * dx) / from.scale, ratio = to.scale / from.scale;
     bool valid = false;
@@ -72,8 +72,8 @@ SPUPROJ_HD static inline Point similarity(double dy, double dx, TangentPlane fro
 }
 
 SPUPROJ_HD static inline Point plane_to_plane(double dy, double dx, TangentPlane from, TangentPlane to, Rotation a) {
-    const bool cancels = from.profile == to.profile && a(2, 2) == 1.0;
-    return cancels ? similarity(dy, dx, from, to, a) : through_sphere(dy, dx, from, to, a);
+    const bool is_similarity = from.profile == to.profile && a(2, 2) == 1.0;
+    return is_similarity ? similarity(dy, dx, from, to, a) : through_sphere(dy, dx, from, to, a);
 }
 
 // Where slice pixel (y, x) lands in the view.
@@ -90,7 +90,7 @@ SPUPROJ_HD static inline Point to_slice(const ViewGeometry& g, double v, double 
     return {g.tangent_y + p.y / g.spacing_y, g.tangent_x + p.x / g.spacing_x, p.valid};
 }
 
-// Moves a coordinate within the tolerance of [0, size - 1] onto it; false beyond, and for NaN.
+// Clamps a coordinate that is within the tolerance of [0, size - 1]; returns false for others and for NaN.
 SPUPROJ_HD static inline bool snap_inside(double& coordinate, int64_t size) {
     const double last = static_cast<double>(size - 1);
     if (!(coordinate >= -kBorderTolerance && coordinate <= last + kBorderTolerance) || size < 1) return false;

@@ -1,12 +1,11 @@
-// Mean and variance of the values that come one after another, and their gradient: in one form for numbers and vectors,
-// on CPUs and GPUs, so that all give equal bits.
+// Running mean and variance, and their gradient: one formula for scalars and vectors, CPU and GPU, with equal bits.
 #pragma once
 
 #include "spuproj/platform.hpp"
 
 namespace spuproj {
 
-// Sums are taken of deviations from the first value, which is one of the data: no digits are lost to an offset.
+// Sums of deviations from the first value, so that an offset common to all values costs no precision.
 template <class V>
 struct Moments {
     V first, sum, squares;
@@ -23,13 +22,13 @@ SPUPROJ_HD static inline void add(Moments<V>& moments, V value) {
     add_deviation(moments, value - moments.first);
 }
 
-// The first value's own deviation is zero, unless the value is not finite: then it must reach both results.
+// value - value is zero, or NaN if the value is not finite, so that mean and variance become NaN.
 template <class V>
 SPUPROJ_HD static inline Moments<V> moments_of(V value) {
     return {value, value - value, value - value};
 }
 
-// Mean and population variance; share is 1 / number of values.
+// Mean and population variance; share is 1 / count.
 template <class V, class S>
 SPUPROJ_HD static inline void finish(const Moments<V>& moments, S share, V& mean, V& variance) {
     const V shift = moments.sum * share;
@@ -38,7 +37,7 @@ SPUPROJ_HD static inline void finish(const Moments<V>& moments, S share, V& mean
     variance = spread < V{} ? V{} : spread;
 }
 
-// The gradient of both with respect to one of so many values.
+// The gradient of mean and variance with respect to one of `count` values.
 template <class A>
 SPUPROJ_HD static inline A slope(A grad_mean, A grad_variance, A mean, int32_t count, A value) {
     const A gradient = grad_mean + A(2) * grad_variance * (value - mean);

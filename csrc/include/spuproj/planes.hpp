@@ -1,4 +1,4 @@
-// How the planes of a tensor lie in memory.
+// Memory layout of the planes of a tensor.
 #pragma once
 
 #include "spuproj/platform.hpp"
@@ -9,7 +9,7 @@ struct Shape {
     int64_t batch, views, channels;
 };
 
-// B x N x C planes; the pixels of each lie pixel_stride apart. Strides count elements.
+// B x N x C planes of pixels. Strides count elements.
 struct Planes {
     void* data;
     int64_t batch_stride, view_stride, channel_stride, pixel_stride;

@@ -1,4 +1,4 @@
-// What lets the same code compile for CPUs and, by nvcc, for GPUs.
+// Macros with which the same code compiles for CPUs and, by nvcc, for GPUs.
 #pragma once
 
 #include <cmath>

@@ -6,7 +6,7 @@
 namespace spuproj {
 
 constexpr double kPi = 3.14159265358979323846;
-// A polar angle this little beyond 90 degrees, in its cosine, counts as 90 degrees.
+// A polar angle with a cosine from minus this to zero counts as 90 degrees.
 constexpr double kCosineTolerance = 1e-12;
 
 struct PolarAngle {
@@ -18,10 +18,9 @@ struct Distance {
     bool valid;  // whether the polar angle lies in the profile's domain
 };
 
-// Each profile has its name, the largest distance L (HUGE_VAL where there is none), the polar angle with L(theta) = s
-// for 0 <= s <= kLargest, and L of an angle whose sine is >= 0.
+// Each profile has the largest distance L (HUGE_VAL if unbounded), `inverse`, the polar angle with L(theta) = s for
+// 0 <= s <= kLargest, and `forward`, L of a polar angle.
 struct Gnomonic {
-    static constexpr const char* kName = "gnomonic";
     static constexpr double kLargest = HUGE_VAL;
     SPUPROJ_HD static PolarAngle inverse(double s) {
         const double cosine = 1.0 / std::sqrt(1.0 + s * s);
@@ -31,28 +30,25 @@ struct Gnomonic {
 };
 
 struct Stereographic {
-    static constexpr const char* kName = "stereographic";
     static constexpr double kLargest = HUGE_VAL;
     SPUPROJ_HD static PolarAngle inverse(double s) {
         const double q = 0.25 * s * s;
         return {s / (1.0 + q), (1.0 - q) / (1.0 + q)};
     }
     SPUPROJ_HD static Distance forward(double sine, double cosine) {
-        // The second form keeps its digits where 1 + cosine cancels.
+        // The second form avoids the cancellation in 1 + cosine.
         if (cosine >= 0.0) return {2.0 * sine / (1.0 + cosine), true};
         return {2.0 * (1.0 - cosine) / sine, sine > 0.0};
     }
 };
 
 struct Equidistant {
-    static constexpr const char* kName = "equidistant";
     static constexpr double kLargest = kPi;
     SPUPROJ_HD static PolarAngle inverse(double s) { return {std::sin(s), std::cos(s)}; }
     SPUPROJ_HD static Distance forward(double sine, double cosine) { return {std::atan2(sine, cosine), true}; }
 };
 
 struct EqualArea {
-    static constexpr const char* kName = "equal_area";
     static constexpr double kLargest = 2.0;
     SPUPROJ_HD static PolarAngle inverse(double s) {
         const double q = 0.25 * s * s;
@@ -65,7 +61,6 @@ struct EqualArea {
 };
 
 struct Orthographic {
-    static constexpr const char* kName = "orthographic";
     static constexpr double kLargest = 1.0;
     SPUPROJ_HD static PolarAngle inverse(double s) { return {s, std::sqrt((1.0 - s) * (1.0 + s))}; }
     SPUPROJ_HD static Distance forward(double sine, double cosine) { return {sine, cosine >= -kCosineTolerance}; }
@@ -76,17 +71,17 @@ struct ProfileList {
     static constexpr int kCount = sizeof...(P);
 };
 
-// A profile's place in this list is its code in geometry tables, the same as in spuproj/geometry.py.
+// A profile's position is its code in geometry tables; PROFILES in Python has the same order.
 using Profiles = ProfileList<Gnomonic, Stereographic, Equidistant, EqualArea, Orthographic>;
 
-// Calls with the profile of a code; returns false, without a call, where no profile has the code.
+// Calls `call` with the profile of a code; returns false, without calling, for an unknown code.
 template <class Call, class... P>
 SPUPROJ_HD static inline bool with_profile(double code, ProfileList<P...>, const Call& call) {
     double place = 0.0;
     return ((code == place++ && (call(P()), true)) || ...);
 }
 
-// Whether a distance lies in the profile's range; one beyond its end by no more than the tolerance counts as on it.
+// Whether a distance is in the profile's range, which is extended by the tolerance.
 template <class P>
 SPUPROJ_HD static inline bool in_range(P, double s, double tolerance) {
     return P::kLargest < HUGE_VAL ? s <= P::kLargest + tolerance : s * s < HUGE_VAL;

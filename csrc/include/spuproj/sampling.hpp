@@ -1,4 +1,4 @@
-// Which source pixels a point reads.
+// Computes which source pixels a point reads.
 #pragma once
 
 #include "spuproj/geometry.hpp"
@@ -6,11 +6,11 @@
 
 namespace spuproj {
 
-// How the pixels of one raster read another.
+// How points read the source (see taps.hpp).
 struct Sampling {
     bool inverse;  // false: a view reads the slice; true: the slice reads a view
     bool nearest;
-    bool border;  // beyond the source's rectangle read its nearest pixel
+    bool border;  // points outside the source read its nearest pixel
     int64_t source_height, source_width;
 };
 
@@ -27,24 +27,24 @@ SPUPROJ_HD static inline Tap bilinear_tap(double y, double x) {
     return {static_cast<int64_t>(row), static_cast<int64_t>(column), y - row, x - column};
 }
 
-// Half-way points go to the larger index.
+// Half-way cases round to the larger index.
 SPUPROJ_HD static inline Tap nearest_tap(double y, double x) {
     return {static_cast<int64_t>(std::floor(y + 0.5)), static_cast<int64_t>(std::floor(x + 0.5)), 0.0, 0.0};
 }
 
-// Where pixel (row, column) of the raster that reads lies in the source's plane, perhaps beyond the source's rectangle.
+// Source coordinates of point (row, column), possibly outside the source.
 SPUPROJ_HD static inline Point source_point(const ViewGeometry& g, const Sampling& sampling, int64_t row,
                                             int64_t column) {
     const double y = static_cast<double>(row), x = static_cast<double>(column);
     return sampling.inverse ? to_view(g, y, x) : to_slice(g, y, x);
 }
 
-// Whether a point has a source; a coordinate within the tolerance of the rectangle is moved onto it.
+// Whether a point is in the source; coordinates outside by no more than the tolerance are clamped.
 SPUPROJ_HD static inline bool snap_inside(Point& p, const Sampling& sampling) {
     return p.valid && snap_inside(p.y, sampling.source_height) && snap_inside(p.x, sampling.source_width);
 }
 
-// The same where points beyond the rectangle are moved onto it too.
+// The same for border padding: all coordinates are clamped.
 SPUPROJ_HD static inline bool clamp_inside(Point& p, const Sampling& sampling) {
     if (!p.valid || p.y != p.y || p.x != p.x || sampling.source_height < 1 || sampling.source_width < 1) return false;
     const double last_y = static_cast<double>(sampling.source_height - 1);
@@ -60,7 +60,7 @@ SPUPROJ_HD static inline Tap tap_at(const ViewGeometry& g, const Sampling& sampl
     return sampling.nearest ? nearest_tap(p.y, p.x) : bilinear_tap(p.y, p.x);
 }
 
-// Tap p of Taps or of tiles of them, which read rows of `width` pixels.
+// Stores tap p in Taps or Tiles; `width` is the row length of the source or of the tile's window.
 template <class A, class T>
 SPUPROJ_HD static inline void store_tap(const Tap& tap, int64_t width, const T& taps, int64_t p) {
     const A y = static_cast<A>(tap.fraction_y), x = static_cast<A>(tap.fraction_x);

@@ -1,32 +1,33 @@
-// Taps: which source pixels each point reads, and how they are blended, as they are stored.
+// Taps: which source pixels each point reads and how it blends them. Points are the pixels of views that read a slice
+// (the source), or of a slice that reads views.
 #pragma once
 
 #include "spuproj/platform.hpp"
 
 namespace spuproj {
 
-// Taps of B x N or of N views: [views, pixels] each, fractions in the arithmetic type of the tensors they serve.
+// Taps of N or B x N views, [views, pixels] each; fractions have the arithmetic type of the tensors.
 // A tap reads its pixel and, where a fraction is positive, the next pixel down (y) and right (x).
 struct Taps {
-    int32_t* index;  // as stored_index gives it
+    int32_t* index;  // encoded by stored_index
     void* fraction_y;
     void* fraction_x;
-    int64_t pixels;         // of the raster that reads
-    int64_t source_pixels;  // of the raster that is read
+    int64_t pixels;         // points of one view
+    int64_t source_pixels;  // of one source plane
     int64_t source_width;
-    int64_t sample_stride;  // from one sample's first view to the next one's, in pixels; 0 when the batch shares them
+    int64_t sample_stride;  // points from one sample to the next; 0 if all samples share the taps
 };
 
-// A pixel's index in 32 bits. Its sign sets apart the taps that do not blend four pixels: -1 has no source, and
-// -2 - index has a fraction of exactly zero, so that it must not touch a neighbour. An index is below 2^31 - 1.
-// The fractions are those that will be read, in their own precision.
+// Encodes a pixel index below 2^31 - 1 with the kind of tap: the index itself if it blends four pixels, -2 - index if a
+// fraction is exactly zero, so that a neighbour must not be read, and -1 without a source.
+// A is the stored precision: a tiny fraction of type double may be zero as a float.
 template <class A>
 SPUPROJ_HD static inline int32_t stored_index(int64_t index, A fraction_y, A fraction_x) {
     const bool blends = fraction_y > A(0) && fraction_x > A(0);
     return static_cast<int32_t>(index < 0 || blends ? index : -2 - index);
 }
 
-// The pixel's index, or -1.
+// Decodes the pixel index; -1 without a source.
 SPUPROJ_HD static inline int64_t source_index(int32_t stored) {
     return stored < -1 ? -2 - static_cast<int64_t>(stored) : stored;
 }

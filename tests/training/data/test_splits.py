@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spuproj.training.cli.app import app
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.splits import Split, chosen, fixed_split, folds, patient_of, read_split, write_splits
@@ -18,6 +17,7 @@ from spuproj.training.fit.train import train
 from spuproj.training.models.method import load_method
 from spuproj.training.models.run import load_run
 from spuproj.training.runtime.files import InputError
+from spuproj_cli.app import app
 
 pytest_plugins = ["training_fixtures"]
 BRIEF = replace(load_method("spu"), epochs=1)

@@ -30,7 +30,7 @@ METHOD = Method("tiny", Spherical(grid=(2, 2)), channels=(4, 8), epochs=4, batch
 
 KILLED = """
 import os, signal
-from spuproj.training.cli import entry
+from spuproj_cli import entry
 from spuproj.training.fit import train as trainer
 
 class Killed(trainer.Segmenter):
@@ -168,14 +168,14 @@ def test_a_training_is_not_resumed_on_other_data(stopped, data):
 def test_a_training_stopped_in_its_first_epoch_starts_from_the_beginning(stopped, unbroken, data, capsys):
     shutil.rmtree(stopped / "checkpoints")
     train(data, "WT", stopped, method=METHOD, resume=True)
-    assert "has no epoch to resume from: starting from the beginning" in capsys.readouterr().out
+    assert "has no epoch to resume from: starting from the beginning" in capsys.readouterr().err
     assert_same_weights(stopped, unbroken)
 
 
 def test_a_finished_run_is_left_as_it_is(unbroken, data, capsys):
     before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")}
     assert train(data, "WT", unbroken, method=METHOD, resume=True) == unbroken
-    assert "has finished: there is nothing to resume" in capsys.readouterr().out
+    assert "has finished: there is nothing to resume" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
 
 

@@ -21,6 +21,7 @@ from spuproj.training.data.dataset import SliceDataset, cache_cohort
 from spuproj.training.data.readers.brats import case_in
 from spuproj.training.data.readers.case_files import MODALITIES
 from spuproj.training.fit import train as trainer
+from spuproj.training.fit.callbacks import TrainingProgressBar
 from spuproj.training.fit.module import Segmenter
 from spuproj.training.fit.train import train
 from spuproj.training.models.config import ModelConfig
@@ -106,7 +107,7 @@ def test_the_configuration_tells_what_was_trained(trained):
 
 @pytest.mark.parametrize(("oversampling", "side"), [(1.0, 32), (1.5, 48), (0.5, 16)])
 def test_views_are_of_the_methods_oversampling_and_what_the_network_divides(oversampling, side):
-    assert trainer._network_size((30, 26), replace(METHOD, oversampling=oversampling))[0] == side
+    assert trainer.network_size((30, 26), replace(METHOD, oversampling=oversampling))[0] == side
 
 
 def test_the_record_tells_the_data_the_versions_and_how_it_went(trained, cohort):
@@ -172,10 +173,10 @@ def test_cases_validate_or_train_but_never_both(cohort, tmp_path, recorded, vali
 def test_the_seed_draws_the_cases_that_validate_and_the_target_is_on_both_sides(
     cohort, tmp_path, recorded, monkeypatch, target
 ):
-    def stop(*_):
+    def stop(**_):
         raise RuntimeError("far enough")
 
-    monkeypatch.setattr(trainer, "_trainer", stop)
+    monkeypatch.setattr("pytorch_lightning.Trainer", stop)
     for seed in range(5):
         with pytest.raises(RuntimeError, match="far enough"):
             train(cohort[0].parent, target, tmp_path / str(seed), **QUICK, seed=seed)
@@ -257,11 +258,11 @@ def test_a_forced_run_that_cannot_start_keeps_the_older_one(cohort, tmp_path):
 
 
 @pytest.fixture
-def broken(cohort, tmp_path, monkeypatch) -> list[trainer.TrainingProgressBar]:
+def broken(cohort, tmp_path, monkeypatch) -> list[TrainingProgressBar]:
     """A training that failed at its first step; the progress bars that it made."""
     bars = []
 
-    class Recorded(trainer.TrainingProgressBar):
+    class Recorded(TrainingProgressBar):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             bars.append(self)
@@ -269,7 +270,7 @@ def broken(cohort, tmp_path, monkeypatch) -> list[trainer.TrainingProgressBar]:
     def fail(*_):
         raise RuntimeError("broken step")
 
-    monkeypatch.setattr(trainer, "TrainingProgressBar", Recorded)
+    monkeypatch.setattr(trainer, "training_progress", Recorded)
     monkeypatch.setattr(Segmenter, "training_step", fail)
     with pytest.raises(RuntimeError, match="broken step"):
         train(cohort[0].parent, "WT", tmp_path / "run", **QUICK)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from spuproj.training.cli import entry
 from spuproj.training.fit.train import train
 from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network
@@ -17,6 +16,7 @@ from spuproj.training.models.run import load_run
 from spuproj.training.models.view_sets import Spherical
 from spuproj.training.runtime.execution import Hardware, check_hardware, local_device, rank, shard_of
 from spuproj.training.runtime.files import InputError
+from spuproj_cli import entry
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")

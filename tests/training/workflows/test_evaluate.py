@@ -12,7 +12,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from spuproj.training.cli.app import app
 from spuproj.training.data.case import load_case, load_slices
 from spuproj.training.evaluation.metrics import Maps, measure
 from spuproj.training.evaluation.results import EvaluationOptions
@@ -22,6 +21,7 @@ from spuproj.training.runtime.files import InputError
 from spuproj.training.workflows.evaluate import evaluate, methods_named
 from spuproj.training.workflows.predict import predict
 from spuproj.uncertainty import to_percent
+from spuproj_cli.app import app
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")

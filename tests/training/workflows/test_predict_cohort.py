@@ -165,7 +165,7 @@ def test_a_bad_case_is_reported_and_the_others_are_done(data, model, tmp_path, c
     assert outcome.predicted == [NAMES[0], NAMES[2]]
     assert list(outcome.failed) == ["Phantom_002"]
     assert outcome.failed["Phantom_002"].startswith(f"{path} is damaged: ")
-    assert f"Phantom_002 failed: {path} is damaged: " in capsys.readouterr().out
+    assert f"Phantom_002 failed: {path} is damaged: " in capsys.readouterr().err
     assert predicted_names(tmp_path / "out") == [NAMES[0], NAMES[2]]
 
 

@@ -1,0 +1,108 @@
+"""The benchmark of the ops: ``spuproj bench`` on the CPU, and ``python -m spuproj.benchmarks`` on a GPU."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from spuproj.benchmarks.goals import cpu_goals, gpu_goals
+from spuproj.benchmarks.memory import MEMORY_CASE, VIEWS, measure_memory
+from spuproj.benchmarks.ops.cases import AS_CALLED, FULL, GPU, SHORT, Case, scaling_points
+from spuproj.benchmarks.plots import gpu_picture, ratios_picture, scaling_picture
+from spuproj.benchmarks.record import Record, refuse_overwrite, slug, to_json, write_all
+from spuproj.benchmarks.text import text
+from spuproj.benchmarks.timing import measure
+
+# Seconds for all contenders of a case at one number of threads, by the case's way; at least five rounds are timed.
+_BUDGETS = {"": 1.5, AS_CALLED: 6.0, "scaling": 0.3}
+_SHORT_BUDGETS = {"": 0.05, "scaling": 0.0}
+_GPU_ROUNDS = 7
+
+
+def run_bench(out: Path, *, short: bool, force: bool) -> list[Path]:
+    """Measures every op on the CPU, prints the tables and writes ``<machine>.json``, ``.png`` and ``-scaling.png``.
+
+    Args:
+        out: folder of the three files, whose paths are returned.
+        short: small shapes, which check every peer's result in about a minute; their times mean nothing.
+        force: write over existing files; without it, they are a ValueError.
+
+    Raises:
+        ImportError: where a peer's package is missing.
+        RuntimeError: where a result differs from the reference.
+    """
+    for package in ("cv2", "kornia", "monai", "skimage"):
+        import_module(package)
+    paths = [out / f"{slug()}{ending}" for ending in (".json", ".png", "-scaling.png")]
+    refuse_overwrite(paths, force)
+    record = collect(short)
+    print(text(record))
+    write_all(paths, to_json(record), ratios_picture(record), scaling_picture(record))
+    return paths
+
+
+def collect(short: bool) -> Record:
+    """Measures everything on the CPU, at one thread and at all."""
+    all_threads = torch.get_num_threads()
+    numbers, budgets = sorted({1, all_threads}), _SHORT_BUDGETS if short else _BUDGETS
+    rows = [
+        row
+        for case in _watched(SHORT if short else FULL, "Cases")
+        for row in measure(case, [1] if case.way else numbers, budgets.get(case.way, budgets[""]))
+    ]
+    scaling = [
+        (axis, row)
+        for axis, case, threads in _watched(list(scaling_points(all_threads, short)), "Scaling")
+        for row in measure(case, [threads], budgets["scaling"])
+    ]
+    memory = [
+        entry
+        for views in _watched(VIEWS[:2] if short else VIEWS, "Memory")
+        for entry in measure_memory(replace(MEMORY_CASE, views=views))
+    ]
+    return Record(rows, scaling, memory, cpu_goals(rows, memory, all_threads), short)
+
+
+def _watched(items: Sequence[Any], description: str) -> Iterable[Any]:
+    """The items, with a bar on standard error that is drawn between two of them and never during one."""
+    return track(items, description, auto_refresh=False, console=Console(file=sys.stderr))
+
+
+def run_gpu(out: Path, cases: Sequence[Case], device: str, share: float | None = None, *, force: bool) -> list[Path]:
+    """Like ``run_bench`` on a device, with the share of projecting within a training step, which is known before."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
+    paths = [out / f"{slug(name)}{ending}" for ending in (".json", ".png")]
+    refuse_overwrite(paths, force)
+    rows = []
+    for case in cases:
+        rows += measure(case, device=device, rounds=_GPU_ROUNDS)
+        torch.cuda.empty_cache()
+    record = Record(rows, goals=gpu_goals(rows, share))
+    print(text(record))
+    write_all(paths, to_json(record), gpu_picture(record, name))
+    return paths
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder of the JSON file and the picture.")] = Path("bench"),
+    training_share: Annotated[float | None, typer.Option(help="What 'training step-share' has printed.")] = None,
+    force: Annotated[bool, typer.Option(help="Write over existing files.")] = False,
+) -> None:
+    """Measure every op on the GPU against its peers and against copying."""
+    if not torch.cuda.is_available():
+        raise SystemExit("error: torch sees no GPU; `spuproj info` tells what it sees")
+    for path in run_gpu(out, GPU, "cuda", training_share, force=force):
+        print(path)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""What is measured: the cases, their right results, the other libraries, and all that is timed on a case."""

@@ -1,0 +1,219 @@
+"""Everything that is timed on a problem: spuproj, its peers, and the copy that is the physical limit."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spuproj import Views, _cpu, backends
+from spuproj.backends import cpu
+from spuproj.backends.native import CODES, shape_of
+from spuproj.backends.taps import sampling_of
+from spuproj.benchmarks.ops.cases import AS_CALLED, CALL_COST, KERNEL_SHARE, ON_GPU, Case, copied_bytes, writes_stack
+from spuproj.benchmarks.ops.peers import EXACT, Peer, Sampler, as_it_is, serving
+from spuproj.benchmarks.ops.truth import Problem, make_problem
+from spuproj.ops.records import OPS
+from spuproj.ops.run import run
+
+# Names, the last of one call on as small a plane as that of a call whose cost is measured; and forms.
+OURS, COPY, KERNEL, ONE_CALL = "spuproj", "copy", "kernel alone", "one grid_sample"
+FRESH, BUFFERED, LAST = "new tensor", "out=", "channels_last out="
+FIRST_CALL, OP, BOTH_PASSES = "first call", "torch.ops.spuproj", "both passes"
+
+_LARGE_PAGE = 2**21
+
+Call = Callable[[], Any]
+Results = Callable[[Any], tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One call to be checked and timed.
+
+    Attributes:
+        name, form: of ours, a backend, a peer or a copy, and how it is called where there are several ways.
+        call: does the work.
+        results: takes what ``call`` returns to the op's results. None where it does not do the op's work, as a copy.
+        near, threaded, on_host: as of ``Peer``.
+        parts: how many times it would have to be called to do all of the batch.
+    """
+
+    name: str
+    form: str
+    call: Call
+    results: Results | None = None
+    near: float = 0.0
+    threaded: bool = True
+    on_host: bool = False
+    parts: float = 1.0
+
+
+def contenders(problem: Problem) -> list[Contender]:
+    """Ours, the peers' and the copies; whatever depends on the points alone is prepared."""
+    case = problem.case
+    ours = _on_backends(problem) if case.way == ON_GPU else [ours_as(form, problem) for form in our_forms(case)]
+    if case.way == CALL_COST:
+        alone = make_problem(replace(case, op="project", peers=("grid_sample",)))
+        one_call = _peers_contender(serving(alone.case)[0], alone)
+        return [*ours, replace(one_call, name=ONE_CALL, form="", results=None)]
+    if case.way == KERNEL_SHARE:
+        return [_kernel(problem, *ours), *ours]
+    return [*ours, *(_peers_contender(peer, problem) for peer in serving(case)), *_copies(problem)]
+
+
+def _peers_contender(peer: Peer, problem: Problem) -> Contender:
+    """A peer's call for the problem's op; on a GPU both passes where that is a gradient."""
+    case = problem.case
+    few = problem.first(peer.samples, torch.device("cpu") if peer.on_host else problem.planes.device)
+    sampler, both = peer.build(few), case.way == ON_GPU and case.backward
+    work = _work(_with_moments(sampler, few) if case.forward_op == "reduce" else sampler, few, both)
+    form, parts = f"{BOTH_PASSES}, {peer.form}" if both else peer.form, case.batch / few.case.batch
+    return Contender(peer.name, form, *work, peer.near(max(case.size)), peer.threaded, peer.on_host, parts)
+
+
+def our_forms(case: Case) -> tuple[str, ...]:
+    """The ways to call ours that a case is measured in."""
+    if case.op != "project":
+        return (FRESH,)
+    if case.way:
+        return {AS_CALLED: (FRESH,), CALL_COST: (FRESH, OP), KERNEL_SHARE: (BUFFERED,)}[case.way]
+    return (FRESH, BUFFERED, *([] if case.large else [LAST] * (case.channels > 1) + [FIRST_CALL]))
+
+
+def ours_as(form: str, problem: Problem) -> Contender:
+    """Ours, in one of its forms."""
+    case, views, unseen = problem.case, problem.views, _unseen(problem.views)
+    options: dict[str, Any] = {} if case.interpolation == "bilinear" else {"interpolation": case.interpolation}
+    if form == BUFFERED:
+        options["out"] = buffer(case.stack_shape, case.torch_dtype)
+    if form == LAST:
+        interleaved = (case.batch, case.views, *case.size, case.channels)
+        options["out"] = buffer(interleaved, case.torch_dtype).movedim(-1, 2)
+    sample = {
+        OP: lambda planes: torch.ops.spuproj.project(planes, views.geometry, views.view_size),
+        FIRST_CALL: lambda planes: next(unseen).project(planes, **options),
+    }.get(form, partial(getattr(views, case.forward_op), **options))
+    return Contender(OURS, form, *_work((as_it_is, sample, as_it_is), problem), EXACT(max(case.size)))
+
+
+def _unseen(views: Views) -> Iterator[Views]:
+    """The views with radii that differ in their last digits, never twice the same."""
+    for step in count(1):
+        moved = views.geometry.clone()
+        moved[..., 2] *= 1 + step * 1e-14
+        yield Views.from_table(moved, views.size, views.view_size)
+
+
+def _kernel(problem: Problem, ours: Contender) -> Contender:
+    """The compiled kernel, called with everything prepared; checked before ours has filled the buffer of both."""
+    image, code = problem.planes, CODES[torch.float32]
+    stack: Tensor = ours.call().fill_(math.nan)
+    # The taps that a whole call finds, so that both read the same memory.
+    sampling = sampling_of(stack, image, "bilinear", inverse=False)
+    taps = backends.load("cpu").prepared.get(problem.views.geometry, sampling, cpu.flat_taps)
+    planes = image[:, None].expand_as(stack)
+    source, target = ((each.stride(0), each.stride(1), each.stride(2), each.stride(4)) for each in (planes, stack))
+    kernel = _cpu.project(code, code, shape_of(stack), taps.native, source, target, 0.0)
+    addresses = [image.data_ptr(), stack.data_ptr()]
+
+    def call() -> Tensor:
+        _cpu.run(kernel, addresses, 1)
+        return stack
+
+    return replace(ours, name=KERNEL, call=call)
+
+
+def _on_backends(problem: Problem) -> list[Contender]:
+    """Each backend that serves the device and, of project's gradient, both passes as a user gets them."""
+    device, near = problem.planes.device.type, EXACT(max(problem.case.size))
+    names = [name for name, served in backends.DEVICES.items() if device in served and not backends.missing(name)]
+    found = [Contender(name, "", _on_backend(name, problem), _as_tuple, near) for name in names]
+    if problem.case.op == "project backward":
+        work = _work((as_it_is, problem.views.project, as_it_is), problem, both=True)
+        found.append(Contender(backends.choose(device)[0], BOTH_PASSES, *work, near))
+    return found
+
+
+def _on_backend(name: str, problem: Problem) -> Call:
+    case, table, gradients, how = problem.case, problem.views.geometry, problem.gradients, problem.case.interpolation
+    run_op = partial(run, backend=backends.load(name))
+    if case.op == "reduce backward":
+        mean, _, counts = run_op(OPS["unproject_reduce"], given=(problem.planes, table, case.size, how))
+        given = (*gradients, problem.planes, table, mean, counts, how)
+        return partial(run_op, OPS["unproject_reduce_backward"], given=given)
+    op = "unproject_reduce" if case.op == "reduce" else case.forward_op + "_adjoint" * case.backward
+    return partial(run_op, OPS[op], given=((gradients or (problem.planes,))[0], table, case.size, how))
+
+
+def _as_tuple(results: Any) -> tuple[Any, ...]:
+    return results if isinstance(results, tuple) else (results,)
+
+
+def _work(sampler: Sampler, problem: Problem, both: bool = False) -> tuple[Call, Results]:
+    """The call that does the problem's op. A gradient's graph is built once or, for both passes, at each call."""
+    prepare, sample, stack = sampler
+    if not problem.case.backward:
+        return partial(sample, prepare(problem.planes)), lambda result: _as_tuple(stack(result))
+    leaf = problem.planes.detach().requires_grad_()
+    gradients = problem.gradients if problem.case.forward_op == "reduce" else (prepare(problem.gradients[0]),)
+
+    def forward() -> tuple[Tensor, ...]:
+        return _as_tuple(sample(prepare(leaf)))[: len(gradients)]
+
+    if both:
+        return lambda: torch.autograd.grad(forward(), leaf, gradients), tuple
+    return partial(torch.autograd.grad, forward(), leaf, gradients, retain_graph=True), tuple
+
+
+def _with_moments(sampler: Sampler, problem: Problem) -> Sampler:
+    """The sampler, then mean, variance and count over the views."""
+    prepare, sample, stack = sampler
+    mask = problem.valid[:, :, None].float()
+    valid = mask if isinstance(prepare(problem.planes), Tensor) else mask.numpy()
+    take = mean_and_var if problem.case.way == AS_CALLED and problem.valid.all() else moments
+    return prepare, lambda planes: take(stack(sample(planes)), valid), as_it_is
+
+
+def moments(slices: Any, valid: Any) -> tuple[Any, Any, Any]:
+    """Mean, population variance and count of ``[B, N, C, H, W]`` over its valid views, as a user would write them.
+
+    ``valid`` is ``[B or 1, N, 1, H, W]``, one where a view shows a pixel; where it is zero, so are the slices.
+    """
+    count = valid.sum(1)
+    divisor = count.clip(1, None)
+    mean = slices.sum(1) / divisor
+    return mean, ((slices - mean[:, None]) ** 2 * valid).sum(1) / divisor, count
+
+
+def mean_and_var(slices: Any, valid: Any) -> tuple[Any, Any, Any]:
+    """The same where every view shows every pixel, by the library's own mean and var."""
+    variance = slices.var(1, correction=0) if isinstance(slices, Tensor) else slices.var(1)
+    return slices.mean(1), variance, valid.sum(1)
+
+
+def _copies(problem: Problem) -> list[Contender]:
+    """Copying as many bytes into a buffer, but not as called, and into a new tensor where the op makes a stack."""
+    case = problem.case
+    elements = [copied_bytes(case) // case.torch_dtype.itemsize]
+    source, target = (buffer(elements, case.torch_dtype, problem.planes.device.type) for _ in range(2))
+    found = [] if case.way == AS_CALLED else [Contender(COPY, BUFFERED, partial(target.copy_, source))]
+    return [*found, Contender(COPY, FRESH, source.clone)] if writes_stack(case) and case.way != ON_GPU else found
+
+
+def buffer(shape: Sequence[int], dtype: torch.dtype, device: str = "cpu") -> Tensor:
+    """Zeros; on the CPU in large pages, where the system has them, as spuproj and numpy make large results."""
+    if device != "cpu" or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.zeros(*shape, dtype=dtype, device=device)
+    elements = math.prod(shape)
+    length = -(-elements * dtype.itemsize // _LARGE_PAGE) * _LARGE_PAGE
+    memory = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=dtype, count=elements).view(*shape).zero_()

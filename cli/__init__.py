@@ -1,0 +1,1 @@
+"""The ``spuproj`` command. It is a package of its own since ``import spuproj`` imports torch, which takes seconds."""

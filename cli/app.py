@@ -1,0 +1,62 @@
+"""The commands and the program's own options. Commands import their libraries when they run: these take seconds."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from spuproj_cli import data, evaluation, model, tools
+
+app = typer.Typer(
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    # rich's formatting would take longer to import than all else that the help needs.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("info")(tools.show_info)
+for command in (
+    tools.demo,
+    data.phantom,
+    data.check,
+    data.split,
+    model.train,
+    model.predict,
+    evaluation.evaluate,
+    evaluation.study,
+    tools.bench,
+    tools.project,
+):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"spuproj {version('spuproj')}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Spherical image projection for uncertainty in medical segmentation.
+
+    'spuproj COMMAND --help' lists a command's options. Results go to standard output, progress and errors to standard
+    error. The exit status is 0 on success, 1 for an input that cannot be used, and 2 for a wrong command or option.
+    """
+
+
+def run() -> None:
+    """Runs the command line; for an input that cannot be used it exits with 1 and one line on standard error."""
+    try:
+        app(prog_name="spuproj")
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
+        sys.exit("error: " + " ".join(line.strip() for line in str(error).splitlines()))

@@ -1,0 +1,82 @@
+"""Commands that make and check data sets."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spuproj_cli.options import DATA, Force, Labels, Seed
+
+
+def phantom(
+    out: Annotated[Path, typer.Option(help="Folder to write the cases to.")],
+    cases: Annotated[int, typer.Option(help="Number of patients, at least 1.")] = 10,
+    seed: Seed = 0,
+    spacing: Annotated[float, typer.Option(help="Voxel size in mm, 1 to 8; 1 gives 240 x 240 x 155 voxels.")] = 1.0,
+    force: Force = False,
+) -> None:
+    """Make artificial patients in BraTS format.
+
+    Simulated tumours grow in real anatomy, the MNI152 atlas.
+    """
+    from spuproj.training.phantom.cohort import check_cohort, write_cohort
+    from spuproj.training.runtime.progress import progress_bar
+
+    check_cohort(out, cases, spacing, force=force)
+    with progress_bar("Growing phantoms", cases) as advance:
+        write_cohort(out, cases, seed, spacing, force=force, on_case=advance)
+
+
+def check(
+    data: Annotated[Path, typer.Argument(help=DATA)],
+    labels: Labels = None,
+) -> None:
+    """List the problems of a data set before training.
+
+    Reads every file. Exits with 1 if a case cannot be used. Nothing is written.
+    """
+    from spuproj.training.data.check import check_data, text
+    from spuproj.training.data.readers.registry import cases_in
+    from spuproj.training.runtime.progress import progress_bar
+
+    cases = cases_in(data, labels)
+    with progress_bar(f"Reading {data.name}", len(cases)) as advance:
+        problems = check_data(cases, advance)
+    print(text(len(cases), problems))
+    if any(problem.fatal for problem in problems):
+        sys.exit(1)
+
+
+def split(
+    data: Annotated[Path, typer.Argument(help=DATA)],
+    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    folds: Annotated[
+        int | None, typer.Option(help="Write a cross-validation of this many folds, each testing other patients.")
+    ] = None,
+    validation: Annotated[int | None, typer.Option(help="Write one split: number of patients to validate on.")] = None,
+    test: Annotated[int | None, typer.Option(help="Number of patients to test on, with --validation.")] = None,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Divide a data set into training, validation and test.
+
+    No patient is in two of them. Give either --folds, or both --validation and --test.
+    """
+    from spuproj.training.data import splits
+    from spuproj.training.data.readers.registry import cases_in
+    from spuproj.training.runtime.files import refuse_overwrite
+
+    if folds is not None and validation is None and test is None:
+        refuse_overwrite([out], force)
+        made = splits.folds(cases_in(data), folds, seed)
+    elif folds is None and validation is not None and test is not None:
+        refuse_overwrite([out], force)
+        made = [splits.fixed_split(cases_in(data), validation, test, seed)]
+    else:
+        raise typer.BadParameter("split needs either --folds, or both --validation and --test")
+    splits.write_splits(out, made, seed, force=force)
+    for number, one in enumerate(made):
+        print(f"fold {number}: {len(one.train)} train, {len(one.validation)} validate, {len(one.test)} test")

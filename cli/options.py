@@ -1,0 +1,33 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+DATA = "Data set: folder of BraTS cases, folder in nnU-Net's raw format, or manifest (.json)."
+LABELLED_DATA = f"{DATA} Its cases need segmentations."
+METHOD = "Method: spu, unet_tta or lsu, or a .json file in the format of theirs."
+SPLIT_FOLD = "Number of the split in that file, from 0."
+
+Epochs = Annotated[
+    int | None,
+    typer.Option(help="Passes over the training data, at least 1. [default: the method's]", show_default=False),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(help="Slices per training step, over all devices. [default: the method's]", show_default=False),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Overwrite existing outputs. Without it the command refuses and does nothing.")
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        help="Label scheme, which says what the numbers in segmentations mean, such as brats2020, brats2023 or nnunet. "
+        "[default: recognised from the file names]",
+        show_default=False,
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers; the same seed gives the same result.")]

@@ -1,0 +1,145 @@
+// Repeated calls of ops: found by their arguments, and run without returning to Python in between.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "bindings/tensors.hpp"
+
+namespace spuproj::bindings {
+
+constexpr size_t kMostTensors = 8;  // read and written by one kernel
+
+// A kernel with all arguments but the addresses of its tensors and the number of threads.
+using Kernel = std::function<void(char* const* addresses, int64_t threads)>;
+
+// A call that was made, and that is repeated for arguments which differ in the values of the tensors alone.
+struct Call {
+    pybind11::object op;
+    std::vector<std::pair<size_t, Layout>> tensors;            // by position: read by the kernel
+    std::vector<std::pair<size_t, pybind11::object>> options;  // by position: the other arguments
+    std::vector<std::pair<Layout, pybind11::object>> results;  // and for small results an example, else None
+    Kernel kernel;
+    int64_t most_threads;
+    pybind11::object taps;  // keeps alive what the kernel reads
+
+    // Whether these arguments fit the call; if so, `addresses` are those of the tensors.
+    bool fits(pybind11::handle other_op, const pybind11::tuple& given, char** addresses) const {
+        if (!op.is(other_op) || given.size() != tensors.size() + options.size() + 1) return false;
+        for (const auto& [at, layout] : tensors) {
+            const dlpack::Tensor tensor = read(PyTuple_GET_ITEM(given.ptr(), at));
+            if (!(layout == tensor)) return false;
+            *addresses++ = tensor.address();
+        }
+        return std::all_of(options.begin(), options.end(), [&](const auto& option) {
+            return pybind11::handle(PyTuple_GET_ITEM(given.ptr(), option.first)).equal(option.second);
+        });
+    }
+
+    // Allocates the results, runs the kernel and returns them: None, a tensor or a tuple of tensors.
+    pybind11::object make(char** addresses, pybind11::handle empty_like, pybind11::handle thread_count) const {
+        pybind11::tuple made(results.size());
+        for (size_t i = 0; i < results.size(); ++i) {
+            const auto& [layout, small] = results[i];
+            pybind11::object result = small.is_none() ? layout.in_block(true) : empty_like(small);
+            addresses[tensors.size() + i] = read(result.ptr()).address();
+            made[i] = std::move(result);
+        }
+        {
+            const auto threads = std::min(pybind11::cast<int64_t>(thread_count()), most_threads);
+            const pybind11::gil_scoped_release release;
+            kernel(addresses, threads);
+        }
+        if (results.empty()) return pybind11::none();
+        return results.size() == 1 ? pybind11::object(made[0]) : made;
+    }
+};
+
+// The calls with one geometry table, valid until the table's numbers change.
+class TableCalls {
+ public:
+    using Tables = std::unordered_map<PyObject*, TableCalls*>;
+
+    TableCalls(std::shared_ptr<Tables> tables, pybind11::handle table)
+        : tables_(std::move(tables)), table_(table.ptr()), layout_(read(table_)) {
+        if (layout_.dense()) numbers_.assign(read(table_).address(), layout_.nbytes());
+        (*tables_)[table_] = this;
+    }
+    TableCalls(const TableCalls&) = delete;
+    TableCalls& operator=(const TableCalls&) = delete;
+    ~TableCalls() {
+        const auto mine = tables_->find(table_);
+        if (mine != tables_->end() && mine->second == this) tables_->erase(mine);
+    }
+
+    // Always false for a table that is not contiguous, which is not compared.
+    bool unchanged() const {
+        const dlpack::Tensor table = read(table_);
+        return layout_ == table && !numbers_.empty() &&
+               std::memcmp(table.address(), numbers_.data(), numbers_.size()) == 0;
+    }
+
+    // Keeps a call with these arguments; `tensors_at` are the positions of those that the kernel reads.
+    void keep(pybind11::object op, size_t table_at, const std::vector<size_t>& tensors_at, const pybind11::tuple& given,
+              const std::vector<std::pair<pybind11::object, pybind11::object>>& results, const Kernel& kernel,
+              int64_t most_threads, pybind11::object taps) {
+        auto call = std::make_shared<Call>();
+        call->op = std::move(op);
+        for (size_t at = 0; at < given.size(); ++at) {
+            if (std::count(tensors_at.begin(), tensors_at.end(), at) > 0)
+                call->tensors.emplace_back(at, Layout(read(PyTuple_GET_ITEM(given.ptr(), at))));
+            else if (at != table_at)
+                call->options.emplace_back(at, given[at]);
+        }
+        for (const auto& [result, small] : results) call->results.emplace_back(Layout(read(result.ptr())), small);
+        call->kernel = kernel;
+        call->most_threads = most_threads;
+        call->taps = std::move(taps);
+        calls.push_back(std::move(call));
+    }
+
+    std::vector<std::shared_ptr<const Call>> calls;
+
+ private:
+    std::shared_ptr<Tables> tables_;
+    PyObject* table_;
+    Layout layout_;
+    std::string numbers_;
+};
+
+// All calls that can be repeated, by geometry table.
+class Calls {
+ public:
+    Calls(pybind11::object empty_like, pybind11::object thread_count)
+        : empty_like_(std::move(empty_like)), thread_count_(std::move(thread_count)) {}
+
+    std::unique_ptr<TableCalls> of_table(pybind11::handle table) const {
+        return std::make_unique<TableCalls>(tables_, table);
+    }
+
+    // Repeats the call with these arguments and returns its results; NotImplemented if there is none.
+    pybind11::object repeat(pybind11::handle op, size_t table_at, const pybind11::tuple& given) const {
+        const auto found = tables_->find(PyTuple_GET_ITEM(given.ptr(), table_at));
+        if (found != tables_->end() && found->second->unchanged()) {
+            char* addresses[kMostTensors];
+            for (const auto& each : found->second->calls)
+                // The pointer is copied, as the table's calls may be dropped while this one runs.
+                if (auto call = each; call->fits(op, given, addresses))
+                    return call->make(addresses, empty_like_, thread_count_);
+        }
+        return pybind11::reinterpret_borrow<pybind11::object>(Py_NotImplemented);
+    }
+
+ private:
+    std::shared_ptr<TableCalls::Tables> tables_ = std::make_shared<TableCalls::Tables>();
+    pybind11::object empty_like_, thread_count_;
+};
+
+}  // namespace spuproj::bindings

@@ -1,0 +1,86 @@
+"""Memory of large results on the CPU: kept when a result is freed, and given to the next one.
+
+Clearing new memory takes the system as long as a kernel takes to fill it. So results of 1 MiB and more are placed in
+blocks of large pages (``csrc/cpu/runtime/block_pool.hpp``). The most recently used blocks are kept, up to a limit, and
+a block that no tensor uses any more is given to the next result that fits. Where torch lacks DLPack's C exchange
+interface, results are ordinary tensors.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+import torch
+from torch import Tensor
+
+try:
+    from spuproj import _cpu
+except ImportError:
+    _cpu = None  # type: ignore[assignment]
+
+VARIABLE = "SPUPROJ_CACHE_LIMIT"
+"""The environment variable with the limit at start, in MiB."""
+
+SMALLEST = 2**20
+"""Results of fewer bytes are ordinary tensors."""
+
+_DEFAULT_LIMIT = 256
+
+AVAILABLE = _cpu is not None and _cpu.set_exchange(getattr(torch.Tensor, "__dlpack_c_exchange_api__", None))
+"""Whether results can lie in blocks."""
+
+_limit_read = False
+
+
+def in_block(like: Tensor, *, keep: bool = True) -> Tensor:
+    """An uninitialised tensor like a dense one on the CPU, in a block where it is large; ``keep`` as in the pool."""
+    if not AVAILABLE or like.nbytes < SMALLEST:
+        return like
+    if not _limit_read:
+        _read_limit()
+    return _cpu.in_block(like, keep)
+
+
+def empty_cache() -> None:
+    """Gives the memory of freed results back to the system. That of tensors which are still used stays theirs."""
+    if AVAILABLE:
+        _cpu.drop_unused_blocks()
+
+
+def kept() -> int:
+    """Bytes that are kept for results, used or not."""
+    return _cpu.kept_bytes() if AVAILABLE else 0
+
+
+def set_cache_limit(mebibytes: float) -> None:
+    """Sets how much memory of results is kept at most for the next ones, in MiB; 0 keeps none.
+
+    At the start it is that of the environment variable ``SPUPROJ_CACHE_LIMIT``, or 256.
+
+    Raises:
+        ValueError: for a number that is negative or not finite.
+    """
+    global _limit_read
+    limit = _checked_limit(mebibytes, "mebibytes")
+    _limit_read = True
+    if AVAILABLE:
+        _cpu.set_block_limit(limit)
+
+
+def _read_limit() -> None:
+    """Raises ValueError where the environment variable is no such number."""
+    global _limit_read
+    limit = _checked_limit(os.environ.get(VARIABLE) or _DEFAULT_LIMIT, VARIABLE)
+    _limit_read = True
+    _cpu.set_block_limit(limit)
+
+
+def _checked_limit(value: float | str, argument: str) -> int:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not (number >= 0 and math.isfinite(number)):
+        raise ValueError(f"{argument} must be a number of MiB, finite and not negative, got {value!r}")
+    return int(number * 2**20)

@@ -1,0 +1,167 @@
+"""The largest chart scale at which a box of the slice stays inside the view."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from spuproj.geometry.coordinates import chart_points, lift_points, polar_angle_of
+from spuproj.geometry.profiles import PROFILES, Profile, profile_radius, radius_limit
+from spuproj.geometry.table import Geometry
+
+_SAMPLES = 129
+_REFINED_SAMPLES = 33
+_REFINEMENTS = 3
+
+
+def contained_scale(geometry: Geometry, box: Sequence[float], view_size: tuple[int, int]) -> Tensor:
+    """The largest chart scales k at which a box of the slice lands inside the view.
+
+    Points beyond the lift's domain are left out. A view coordinate takes its extremes on the border of the region
+    that is shown (the map is open inside it) or at the chart's antipode; so the border is sampled, and sampled again
+    more densely around the best samples.
+
+    Args:
+        geometry: views of any leading axes ``...``, the pole at the view's centre; ``scale`` is ignored.
+        box: (y0, x0, y1, x1), in slice pixels.
+        view_size: (h, w) of the view.
+
+    Returns:
+        ``[...]`` float64 scales, in view pixels.
+
+    Raises:
+        ValueError: where the chart cannot show the whole box, or the view is a single pixel across.
+    """
+    shape = geometry.radius.shape
+    unit, sides = _in_units_of_the_sphere(Geometry.from_table(geometry.table().flatten(0, -2)), box)
+    reach = torch.maximum(_reach_of_border(unit, sides), _reach_of_antipode(unit, sides)[:, None])
+    half = torch.tensor([(n - 1) / 2 for n in view_size], dtype=torch.float64, device=reach.device)
+    if bool(((half == 0) & (reach > 0)).any()):
+        raise ValueError(
+            f"view_size must be at least 2 pixels on each side for a fit, got {view_size}; or set magnification="
+        )
+    scale = torch.where(reach > 0, half / reach, math.inf).amin(dim=1)
+    return torch.where(torch.isinf(scale), unit.radius, scale).reshape(shape)
+
+
+def _in_units_of_the_sphere(geometry: Geometry, box: Sequence[float]) -> tuple[Geometry, Tensor]:
+    """The views seen from the box's first corner, of spacing and scale 1, the pole at 0; the box's sides ``[M, 2]``."""
+    y0, x0, y1, x1 = map(float, box)
+    corner, sides = torch.tensor([[y0, x0], [y1 - y0, x1 - x0]], dtype=torch.float64, device=geometry.radius.device)
+    moved = replace(
+        geometry,
+        tangent=(geometry.tangent - corner) * geometry.spacing,
+        spacing=torch.ones_like(geometry.spacing),
+        scale=torch.ones_like(geometry.scale),
+        pole=torch.zeros_like(geometry.pole),
+    )
+    return moved, sides * geometry.spacing
+
+
+def _reach_of_border(geometry: Geometry, sides: Tensor) -> Tensor:
+    """Largest |v| and |u| of every view along the border of what its lift reaches, ``[M, 2]``."""
+    at = torch.linspace(0, 1, _SAMPLES, dtype=torch.float64, device=sides.device).expand(len(sides), 5, 1, -1)
+    width = 1 / (_SAMPLES - 1)
+    steps = torch.linspace(-1, 1, _REFINED_SAMPLES, dtype=torch.float64, device=sides.device)
+    largest = _reach(geometry, *_rim_crossings(geometry, sides)).amax(dim=1)
+    for _ in range(_REFINEMENTS + 1):
+        reach = _reach_at(geometry, sides, at)
+        best = reach.argmax(dim=-1, keepdim=True)
+        largest = torch.maximum(largest, reach.gather(-1, best)[..., 0].amax(dim=1))
+        middle = at.expand_as(reach).gather(-1, best)
+        at = (middle + width * steps).clamp(0, 1)
+        width *= 2 / (_REFINED_SAMPLES - 1)
+    return largest.clamp(min=0)
+
+
+def _reach_at(geometry: Geometry, sides: Tensor, at: Tensor) -> Tensor:
+    """|v| and |u|, ``[M, 5, 2, S]``, at border positions ``[M, 5, 2, S]``, of their own each, or ``[M, 5, 1, S]``."""
+    y, x = _border(geometry, sides, at.flatten(2))
+    both = _reach(geometry, y.flatten(1), x.flatten(1)).reshape(*at.shape, 2)
+    return torch.stack([both[:, :, 0, :, 0], both[:, :, -1, :, 1]], dim=2)
+
+
+def _border(geometry: Geometry, sides: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Points at positions ``[M, 5, S]`` in [0, 1] along the four edges and along the rim of the lift's domain.
+
+    NaN where the rim lies outside the box, or the domain is the whole plane.
+    """
+    last_y, last_x = sides[:, :1], sides[:, 1:]
+    rim = _rim(geometry)[:, None]
+    angle = 2 * math.pi * at[:, 4]
+    rim_y = geometry.tangent[:, :1] + rim * torch.sin(angle)
+    rim_x = geometry.tangent[:, 1:] + rim * torch.cos(angle)
+    rim_y, rim_x = _inside(rim_y, rim_x, sides)
+    zero = torch.zeros_like(rim_y)
+    y = [zero, zero + last_y, last_y * at[:, 2], last_y * at[:, 3], rim_y]
+    x = [last_x * at[:, 0], last_x * at[:, 1], zero, zero + last_x, rim_x]
+    return torch.stack(y, dim=1), torch.stack(x, dim=1)
+
+
+def _rim_crossings(geometry: Geometry, sides: Tensor) -> tuple[Tensor, Tensor]:
+    """The points ``[M, 8]`` where the rim of the lift's domain crosses the four edges, NaN where it does not."""
+    rim = _rim(geometry)
+    ty, tx = geometry.tangent.unbind(-1)
+    y, x = [], []
+    for last_y, last_x in (torch.zeros_like(sides).unbind(-1), sides.unbind(-1)):
+        across, down = torch.sqrt(rim**2 - (last_y - ty) ** 2), torch.sqrt(rim**2 - (last_x - tx) ** 2)
+        y += [last_y, last_y, ty - down, ty + down]
+        x += [tx - across, tx + across, last_x, last_x]
+    return _inside(torch.stack(y, dim=1), torch.stack(x, dim=1), sides)
+
+
+def _rim(geometry: Geometry) -> Tensor:
+    """Distance of the rim of the lift's domain from the tangent point, ``[M]``."""
+    return geometry.radius * radius_limit(geometry.lift)
+
+
+def _inside(y: Tensor, x: Tensor, sides: Tensor) -> tuple[Tensor, Tensor]:
+    """The points that lie in the box, NaN for the others."""
+    inside = (y >= 0) & (y <= sides[:, :1]) & (x >= 0) & (x <= sides[:, 1:])
+    return torch.where(inside, y, math.nan), torch.where(inside, x, math.nan)
+
+
+def _reach(geometry: Geometry, y: Tensor, x: Tensor) -> Tensor:
+    """|v|, |u| of slice points ``[M, P]`` -> ``[M, P, 2]``; -inf where the lift does not reach."""
+    s = lift_points(geometry, y[:, None], x[:, None])
+    v, u = (offset.squeeze(1) for offset in chart_points(geometry, s))
+    lifted = ~torch.isnan(s[:, 0, :, 2])
+    hidden = (lifted & torch.isnan(v)).any(dim=1)
+    if bool(hidden.any()):
+        _raise_not_shown(geometry, int(hidden.nonzero()[0, 0]))
+    return torch.where(lifted[..., None], torch.stack([v.abs(), u.abs()], dim=-1), -math.inf)
+
+
+def _reach_of_antipode(geometry: Geometry, sides: Tensor) -> Tensor:
+    """The chart's radius at its antipode where the box contains that point, else zero, ``[M]``."""
+    towards = -geometry.rotation[:, 2, :]
+    distance = geometry.radius * profile_radius(geometry.lift, polar_angle_of(towards))
+    sine = torch.hypot(towards[:, 0], towards[:, 1])
+    unit = torch.where((sine > 1e-12)[:, None], towards[:, :2] / sine[:, None], torch.tensor([0.0, 1.0]).to(towards))
+    y, x = (geometry.tangent + distance[:, None] * unit).split(1, dim=1)
+    inside = ~torch.isnan(_inside(y, x, sides)[0][:, 0])
+    # Straight below the tangent point the antipode is a whole circle; any of it inside counts.
+    farthest = torch.maximum(geometry.tangent, sides - geometry.tangent).square().sum(1).sqrt()
+    inside |= (sine <= 1e-12) & (distance <= farthest)
+    for view in inside.nonzero()[:, 0].tolist():
+        if not _chart(geometry, view)[1].whole_sphere:
+            _raise_not_shown(geometry, view)
+    return torch.where(inside, radius_limit(geometry.chart).clamp(max=math.pi), 0.0)
+
+
+def _chart(geometry: Geometry, view: int) -> tuple[str, Profile]:
+    return list(PROFILES.items())[int(geometry.chart[view])]
+
+
+def _raise_not_shown(geometry: Geometry, view: int) -> None:
+    name, profile = _chart(geometry, view)
+    reached = "" if profile.closed else " (not reached)"
+    raise ValueError(
+        f"chart {name!r} ends {math.degrees(profile.angle_limit):.0f} degrees{reached} from its pole and cannot show "
+        f"the whole slice or box in view {view}; use chart='equidistant' or 'equal_area', a larger radius, or set "
+        "magnification="
+    )

@@ -1,0 +1,223 @@
+"""Places spheres on a slice for the constructors of ``Views``: centres, poses, rotations, spacing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spuproj.checks import choice, number_of, pixel_size
+from spuproj.geometry.coordinates import lift_points
+from spuproj.geometry.table import Geometry
+from spuproj.inputs import array_tensor, plain_tensor
+
+FLIPS = ("none", "horizontal", "vertical", "both")
+
+Size = tuple[int, int]
+
+_EXACT = torch.float64
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The slice and the view that a set of views goes between.
+
+    Attributes:
+        size: (H, W) of the slice.
+        view_size: (h, w) of the view.
+        spacing: height and width of a slice pixel, in the units of the sphere.
+    """
+
+    size: Size
+    view_size: Size
+    spacing: tuple[float, float]
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """The slice's middle (y, x), in pixels."""
+        return (self.size[0] - 1) / 2, (self.size[1] - 1) / 2
+
+    @property
+    def whole(self) -> tuple[float, float, float, float]:
+        """The box of the whole slice."""
+        return 0.0, 0.0, self.size[0] - 1.0, self.size[1] - 1.0
+
+    @property
+    def half_side(self) -> float:
+        """Half the larger side of the slice, in the units of the sphere."""
+        return max(n * unit for n, unit in zip(self.size, self.spacing, strict=True)) / 2
+
+    def scale_of(self, radius: float, magnification: float) -> float:
+        """The chart scale at which the smaller side of a slice pixel takes so many view pixels at the pole."""
+        return radius * magnification / min(self.spacing)
+
+
+@contextmanager
+def on_cpu() -> Iterator[None]:
+    """Makes new tensors on the CPU, whatever torch's default device is."""
+    if torch.get_default_device().type == "cpu":
+        yield
+    else:
+        with torch.device("cpu"):
+            yield
+
+
+def home_of(centers: Any) -> torch.device:
+    """The device of new views: that of their centres, else torch's default."""
+    return centers.device if isinstance(centers, Tensor) else torch.get_default_device()
+
+
+def frame(size: Sequence[int], view_size: Sequence[int] | None, spacing: Sequence[float] | None) -> Frame:
+    """The checked frame; without ``view_size`` that of the slice in square pixels. Raises ValueError."""
+    slice_size = pixel_size(size, "size")
+    dy, dx = _checked_spacing((1.0, 1.0) if spacing is None else spacing)
+    if view_size is not None:
+        return Frame(slice_size, pixel_size(view_size, "view_size"), (dy, dx))
+    # Header rounding can shift the size by a thousandth of a pixel.
+    height, width = (math.ceil(n * unit / min(dy, dx) - 1e-3) for n, unit in zip(slice_size, (dy, dx), strict=True))
+    return Frame(slice_size, (height, width), (dy, dx))
+
+
+def _checked_spacing(spacing: Any) -> tuple[float, float]:
+    try:
+        units = [] if isinstance(spacing, str) else list(spacing)
+        dy, dx = (float(unit.detach()) if isinstance(unit, Tensor) else float(unit) for unit in units)
+    except (TypeError, ValueError, RuntimeError):
+        dy = dx = math.nan
+    if not (0 < dy < math.inf and 0 < dx < math.inf and 1e-6 < dy / dx < 1e6):
+        raise ValueError(
+            f"spacing must be two positive, finite numbers (height, width) of one magnitude, got {spacing!r}"
+        )
+    for unit in units:
+        number_of(unit, "spacing")
+    return dy, dx
+
+
+def checked_centers(centers: Any, size: Size) -> Tensor:
+    """Points ``[N, 2]`` or ``[B, N, 2]`` of the slice, float64 on the CPU, or on the meta device without numbers.
+
+    Raises ValueError for points outside the slice, an empty list, another shape, or points that want a gradient.
+    """
+    if isinstance(centers, Tensor) and centers.requires_grad:
+        raise ValueError("centers must not require a gradient: the ops have none with respect to the geometry")
+    if isinstance(centers, np.ndarray):
+        centers = array_tensor(centers, "centers")
+    points = plain_tensor(centers, "centers") if isinstance(centers, Tensor) else torch.as_tensor(centers, dtype=_EXACT)
+    points = points.to(_EXACT)
+    if points.numel() == 0:
+        raise ValueError("centers must hold at least one point (y, x), got an empty list")
+    if points.dim() not in (2, 3) or points.shape[-1] != 2:
+        raise ValueError(f"centers must be of shape [N, 2] or [B, N, 2], got {tuple(points.shape)}")
+    if points.is_meta:
+        return points
+    points = points.cpu()
+    last = torch.tensor([size[0] - 1.0, size[1] - 1.0], dtype=torch.float64)
+    outside = ~((points >= 0) & (points <= last)).all(-1)
+    if bool(outside.any()):
+        y, x = points[outside][0].tolist()
+        raise ValueError(f"centers must lie inside the slice, [0, {size[0] - 1}] x [0, {size[1] - 1}], got ({y}, {x})")
+    return points
+
+
+def checked_box(box: Sequence[float], size: Size) -> tuple[float, float, float, float]:
+    """(y0, x0, y1, x1) as floats. Raises ValueError where it is not ordered or not inside the slice."""
+    edges = tuple(map(float, box))
+    last_y, last_x = size[0] - 1, size[1] - 1
+    if len(edges) != 4 or not (0 <= edges[0] <= edges[2] <= last_y and 0 <= edges[1] <= edges[3] <= last_x):
+        raise ValueError(f"box must be (y0, x0, y1, x1), ordered and inside the slice, got {edges}")
+    return edges
+
+
+def grid_centers(size: Size, grid: Sequence[int], box: Sequence[float] | None = None) -> Tensor:
+    """Middles ``[rows * columns, 2]`` of equal cells over a box; see ``Views.spherical``."""
+    rows, columns = pixel_size(grid, "grid", "rows, columns")
+    y0, x0, y1, x1 = (0.0, 0.0, size[0] - 1.0, size[1] - 1.0) if box is None else checked_box(box, size)
+    y = y0 + (y1 - y0) * (torch.arange(rows, dtype=torch.float64, device="cpu") + 0.5) / rows
+    x = x0 + (x1 - x0) * (torch.arange(columns, dtype=torch.float64, device="cpu") + 0.5) / columns
+    return torch.cartesian_prod(y, x).reshape(-1, 2)
+
+
+def looking_at(points: Tensor, placed: Frame, radius: float, lift: int = 0, chart: int = 0) -> Geometry:
+    """Views that look straight at each point from above, of magnification 1, the pole at the view's middle."""
+    shape = points.shape[:-1]
+
+    def filled(value: float) -> Tensor:
+        return torch.full(shape, float(value), dtype=torch.float64, device=points.device)
+
+    def pair(values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64, device=points.device).expand(*shape, 2)
+
+    return Geometry(
+        tangent=points,
+        radius=filled(radius),
+        scale=filled(placed.scale_of(radius, 1.0)),
+        pole=pair([(n - 1) / 2 for n in placed.view_size]),
+        lift=filled(lift),
+        chart=filled(chart),
+        rotation=torch.eye(3, dtype=torch.float64, device=points.device).expand(*shape, 3, 3),
+        spacing=pair(placed.spacing),
+    )
+
+
+def turned(views: Geometry, middle: tuple[float, float]) -> Geometry:
+    """The sphere at the slice's middle, turned by the shortest arc until each tangent point reaches the pole.
+
+    Raises ValueError for points beyond the lift's reach.
+    """
+    flat = replace(views, tangent=torch.tensor(middle, dtype=torch.float64).expand_as(views.tangent))
+    y, x = views.tangent[..., None, None, :].unbind(-1)
+    s = lift_points(flat, y, x)[..., 0, 0, :]
+    if bool(torch.isnan(s).any()) or bool((s[..., 2] <= -1 + 1e-9).any()):
+        raise ValueError(
+            "centers must lie within the lift's reach of the slice's centre for pose='turned'; use a larger radius"
+        )
+    zero = torch.zeros_like(s[..., 0])
+    # Rodrigues' rotation about s x pole, of the angle between them.
+    cross = torch.stack([s[..., 1], -s[..., 0], zero], dim=-1)
+    skew = torch.stack(
+        [zero, -cross[..., 2], cross[..., 1], cross[..., 2], zero, -cross[..., 0], -cross[..., 1], cross[..., 0], zero],
+        dim=-1,
+    ).unflatten(-1, (3, 3))
+    identity = torch.eye(3, dtype=torch.float64)
+    return replace(flat, rotation=identity + skew + skew @ skew / (1 + s[..., 2, None, None]))
+
+
+def plane_rotations(
+    angles: Sequence[float] | None, degrees: Sequence[float] | None, flips: Sequence[str]
+) -> list[Tensor]:
+    """The sphere's rotation about its pole by every angle, each followed by every flip of the view, ``[3, 3]``.
+
+    Raises ValueError for both kinds of angles at once, an empty list, an angle that is not finite, an unknown flip.
+    """
+    if angles is not None and degrees is not None:
+        raise ValueError("angles or degrees must be given, one of the two, got both")
+    name, given = ("angles", angles) if degrees is None else ("degrees", degrees)
+    turns = [0.0] if given is None else given
+    if isinstance(turns, str) or not isinstance(turns, Iterable):
+        raise ValueError(f"{name} must be a list of numbers, got {turns!r}")
+    radians = [number_of(turn, name) * (math.pi / 180 if degrees is not None else 1) for turn in turns]
+    rotations = [_plane_rotation(angle, flip) for angle in radians for flip in flips]
+    if not rotations:
+        raise ValueError("angles and flips must each hold at least one entry, got an empty list")
+    return rotations
+
+
+def _plane_rotation(angle: float, flip: str) -> Tensor:
+    choice(flip, FLIPS, "flips")
+    if not math.isfinite(angle):
+        raise ValueError(f"angles must be finite, got {angle}")
+    cosine, sine = _exact(math.cos(angle)), _exact(math.sin(angle))
+    across, down = (-1.0 if flip in names else 1.0 for names in (("horizontal", "both"), ("vertical", "both")))
+    rows = [[down * cosine, -down * sine, 0.0], [across * sine, across * cosine, 0.0], [0.0, 0.0, 1.0]]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _exact(value: float) -> float:
+    """Replaces rounding errors of quarter turns by exact 0 and 1."""
+    return float(round(value)) if abs(value - round(value)) < 1e-15 else value

@@ -1,0 +1,99 @@
+"""The parameters of views, and the float64 table that carries them to the ops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from spuproj.geometry.profiles import check_codes
+from spuproj.inputs import plain_tensor
+
+COLUMNS = 19
+"""Columns of a geometry table: tangent (2), radius, scale, pole (2), lift, chart, rotation (9), spacing (2)."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The parameters of views, one entry of the leading axes ``...`` (``[N]`` or ``[B, N]``) each, all float64.
+
+    Attributes:
+        tangent: ``[..., 2]``, the slice point (y, x) that the sphere touches, in slice pixels.
+        radius: ``[...]``, the sphere's radius, in units of ``spacing``.
+        scale: ``[...]``, the chart's scale k, in view pixels; k / radius is the magnification at the pole.
+        pole: ``[..., 2]``, the view pixel (y, x) at which the pole lands.
+        lift: ``[...]``, code (position in ``PROFILES``) of the profile that takes the plane to the sphere.
+        chart: ``[...]``, code of the profile that takes the sphere to the view.
+        rotation: ``[..., 3, 3]``, orthogonal matrix on vectors (y, x, pole); determinant -1 for a mirrored view.
+        spacing: ``[..., 2]``, height and width of a slice pixel, in the units of the sphere: 1, 1 makes these pixels.
+    """
+
+    tangent: Tensor
+    radius: Tensor
+    scale: Tensor
+    pole: Tensor
+    lift: Tensor
+    chart: Tensor
+    rotation: Tensor
+    spacing: Tensor
+
+    def table(self) -> Tensor:
+        """Packs the parameters into the ``[..., 19]`` float64 table that the ops take."""
+        scalars = (self.radius, self.scale, self.lift, self.chart)
+        radius, scale, lift, chart = (value.unsqueeze(-1) for value in scalars)
+        rotation = self.rotation.flatten(-2)
+        columns = (self.tangent, radius, scale, self.pole, lift, chart, rotation, self.spacing)
+        return torch.cat([column.to(torch.float64) for column in columns], dim=-1)
+
+    @staticmethod
+    def from_table(table: Tensor) -> Geometry:
+        """Unpacks a ``[..., 19]`` table; the fields are views of it."""
+        return Geometry(
+            tangent=table[..., 0:2],
+            radius=table[..., 2],
+            scale=table[..., 3],
+            pole=table[..., 4:6],
+            lift=table[..., 6],
+            chart=table[..., 7],
+            rotation=table[..., 8:17].unflatten(-1, (3, 3)),
+            spacing=table[..., 17:19],
+        )
+
+
+def check_table(table: Tensor) -> None:
+    """Raises ValueError where a table on the CPU names a profile that does not exist."""
+    geometry = Geometry.from_table(table)
+    check_codes(geometry.lift, "lift")
+    check_codes(geometry.chart, "chart")
+
+
+def checked_table(geometry: Geometry) -> Tensor:
+    """The table of views that a user gives. Raises ValueError as ``spuproj.Views`` does."""
+    table = plain_tensor(geometry.table(), "geometry")
+    if table.dim() not in (2, 3) or table.shape[-2] == 0:
+        raise ValueError(f"views must be a list of at least one view, [N] or [B, N], got {tuple(table.shape[:-1])}")
+    if any(getattr(geometry, each.name).requires_grad for each in fields(geometry)):
+        raise ValueError("geometry must not require a gradient: the ops have none with respect to it")
+    if not table.is_meta:
+        check_numbers(geometry)
+    return table.contiguous()
+
+
+def check_numbers(geometry: Geometry) -> None:
+    """Raises ValueError for numbers that describe no view, naming the parameter."""
+    for name in ("radius", "scale", "spacing"):
+        values: Tensor = getattr(geometry, name)
+        bad = ~((values > 0) & torch.isfinite(values))
+        if bool(bad.any()):
+            raise ValueError(f"{name} must be positive and finite, got {values[bad][0].item()}")
+    check_codes(geometry.lift, "lift")
+    check_codes(geometry.chart, "chart")
+    for name in ("tangent", "pole", "rotation"):
+        if not bool(torch.isfinite(getattr(geometry, name)).all()):
+            raise ValueError(f"{name} must be finite, got {getattr(geometry, name).tolist()}")
+    product = geometry.rotation @ geometry.rotation.transpose(-1, -2)
+    if not torch.allclose(
+        product, torch.eye(3, dtype=product.dtype, device=product.device).expand_as(product), atol=1e-9
+    ):
+        raise ValueError(f"rotation must be orthogonal, got {geometry.rotation.tolist()}")

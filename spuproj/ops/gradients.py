@@ -1,0 +1,57 @@
+"""Gradients of ``unproject_reduce``, and of its gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spuproj.ops.checks import refuse_gradient
+
+
+def reduce_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    stack, geometry, _, interpolation = inputs
+    mean, _, count = output
+    refuse_gradient(geometry)
+    ctx.mark_non_differentiable(count)
+    ctx.save_for_backward(stack, geometry, mean, count)
+    ctx.interpolation = interpolation
+
+
+def reduce_backward(ctx: Any, grad_mean: Tensor, grad_variance: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    stack, geometry, mean, count = ctx.saved_tensors
+    dtype, ops = stack.dtype, torch.ops.spuproj
+    if dtype in (torch.float16, torch.bfloat16):
+        # With a mean rounded to half precision the deviations would not sum to zero.
+        stack, grad_mean, grad_variance = stack.float(), grad_mean.float(), grad_variance.float()
+        mean, _, _ = ops.unproject_reduce(stack, geometry, mean.shape[-2:], ctx.interpolation)
+    # The mean only enters through deviations, which sum to zero, so it contributes no gradient of its own.
+    grad = ops.unproject_reduce_backward(grad_mean, grad_variance, stack, geometry, mean, count, ctx.interpolation)
+    return grad.to(dtype), None, None, None
+
+
+def reduce_backward_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, interpolation = inputs
+    refuse_gradient(inputs[3])
+    ctx.save_for_backward(*tensors)
+    ctx.interpolation = interpolation
+
+
+def reduce_backward_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Gradients of ``U^T((grad_mean + 2 grad_variance (U stack - mean)) / count)``, through the linear ops."""
+    _, grad_variance, stack, geometry, mean, count = ctx.saved_tensors
+    ops, interpolation = torch.ops.spuproj, ctx.interpolation
+    size, view_size = mean.shape[-2:], stack.shape[-2:]
+    share = ops.unproject(grad, geometry, size, interpolation) / count.clamp(min=1).unsqueeze(1)
+    deviation = ops.unproject(stack, geometry, size, interpolation) - mean.unsqueeze(1)
+    slope = 2 * grad_variance.unsqueeze(1) * share
+    return (
+        share.sum(1).to(grad.dtype),
+        (2 * share * deviation).sum(1).to(grad.dtype),
+        ops.unproject_adjoint(slope.to(stack.dtype), geometry, view_size, interpolation),
+        None,
+        -slope.sum(1).to(mean.dtype),
+        None,
+        None,
+    )

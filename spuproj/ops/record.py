@@ -1,0 +1,60 @@
+"""The record that defines an op. Kernel, fake, autograd, vmap and autocast are registered from it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any
+
+from spuproj.backends.base import Launch, Result
+
+Call = Any
+"""The arguments of one call, by name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """Definition of an op.
+
+    Attributes:
+        schema: as ``torch.library`` takes it, without the name. The first argument is a tensor; its device decides
+            which backend runs the call.
+        check: validates the arguments. Raises ValueError or TypeError that names the argument.
+        allocate: shapes and dtypes of the results of a valid call.
+        run: calls the backend's kernel, which fills the results. Returns what the backend needs to repeat the call, or
+            None where it cannot be repeated.
+        adjoint: for a linear op, the name of its transpose; else ``(setup_context, backward)`` as for
+            ``torch.library.register_autograd``; None for an op without a gradient.
+    """
+
+    schema: str
+    check: Callable[[Call], None]
+    allocate: Callable[[Call], Sequence[Result]]
+    run: Callable[..., Launch | None]
+    adjoint: str | tuple[Callable[..., None], Callable[..., Any]] | None = None
+
+    @cached_property
+    def arguments(self) -> dict[str, tuple[bool, Any]]:
+        """For each argument by name: whether it is a tensor, and its default."""
+        found = re.findall(r"(\w+)\S* (\w+)(?:=([^,)]+))?[,)]", self.schema.split(" -> ")[0])
+        return {name: (kind == "Tensor", ast.literal_eval(given or "None")) for kind, name, given in found}
+
+    @cached_property
+    def geometry_at(self) -> int:
+        """Position of the geometry among the arguments."""
+        return list(self.arguments).index("geometry")
+
+    @cached_property
+    def tensors(self) -> tuple[int, ...]:
+        """Positions of the tensor arguments other than the geometry."""
+        is_tensor = [tensor for tensor, _ in self.arguments.values()]
+        return tuple(at for at, tensor in enumerate(is_tensor) if tensor and at != self.geometry_at)
+
+    def call(self, given: Sequence[Any]) -> Call:
+        """The arguments by name, with defaults for those that are left out."""
+        left_out = [default for _, default in list(self.arguments.values())[len(given) :]]
+        return SimpleNamespace(**dict(zip(self.arguments, (*given, *left_out), strict=True)))

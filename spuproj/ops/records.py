@@ -1,0 +1,105 @@
+"""The records of all ops."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spuproj.backends.base import Result
+from spuproj.backends.taps import Sampling, sampling_of
+from spuproj.ops.checks import (
+    check_backward,
+    check_project,
+    check_project_adjoint,
+    check_project_out,
+    check_source,
+)
+from spuproj.ops.gradients import reduce_backward, reduce_backward_backward, reduce_backward_setup, reduce_setup
+from spuproj.ops.record import Call, Op
+
+
+def _allocate_project(call: Call) -> list[Result]:
+    batch, channels = call.image.shape[:2]
+    shape = (batch, call.geometry.shape[-2], channels, *call.view_size)
+    return [Result(shape, call.out_dtype or call.image.dtype, call.memory_format == torch.channels_last)]
+
+
+def _view_sampling(call: Call, views: Tensor, slices: Tensor) -> Sampling:
+    """How pixels of views read a slice."""
+    return sampling_of(views, slices, call.interpolation, inverse=False, padding=call.padding)
+
+
+def _slice_sampling(call: Call, slices: Tensor, views: Tensor) -> Sampling:
+    """How pixels of a slice read the views."""
+    return sampling_of(slices, views, call.interpolation, inverse=True)
+
+
+def _allocate_moments(call: Call) -> list[Result]:
+    shape, dtype = (call.stack.shape[0], call.stack.shape[2], *call.size), call.stack.dtype
+    return [Result(shape, dtype), Result(shape, dtype), Result(shape, torch.int32)]
+
+
+OPS = {
+    "project": Op(
+        "(Tensor image, Tensor geometry, SymInt[2] view_size, str interpolation='bilinear', str padding='constant',"
+        " Scalar fill=0, ScalarType? out_dtype=None, MemoryFormat? memory_format=None) -> Tensor",
+        check_project,
+        _allocate_project,
+        lambda backend, c, out: backend.gather(c.image, c.geometry, _view_sampling(c, out, c.image), out, c.fill),
+        "project_adjoint",
+    ),
+    "project_out": Op(
+        "(Tensor image, Tensor geometry, Tensor(a!) out, str interpolation='bilinear', str padding='constant',"
+        " Scalar fill=0) -> ()",
+        check_project_out,
+        lambda c: [],
+        lambda backend, c: backend.gather(c.image, c.geometry, _view_sampling(c, c.out, c.image), c.out, c.fill),
+    ),
+    "project_adjoint": Op(
+        "(Tensor stack, Tensor geometry, SymInt[2] size, str interpolation='bilinear', str padding='constant')"
+        " -> Tensor",
+        check_project_adjoint,
+        lambda c: [Result((c.stack.shape[0], c.stack.shape[2], *c.size), c.stack.dtype)],
+        lambda backend, c, out: backend.gather_adjoint(c.stack, c.geometry, _view_sampling(c, c.stack, out), out),
+        "project",
+    ),
+    "unproject": Op(
+        "(Tensor stack, Tensor geometry, SymInt[2] size, str interpolation='bilinear') -> Tensor",
+        lambda c: check_source(c, "stack", "B, N, C, h, w", integral=True),
+        lambda c: [Result((*c.stack.shape[:3], *c.size), c.stack.dtype)],
+        lambda backend, c, out: backend.gather(c.stack, c.geometry, _slice_sampling(c, out, c.stack), out, 0),
+        "unproject_adjoint",
+    ),
+    "unproject_adjoint": Op(
+        "(Tensor slices, Tensor geometry, SymInt[2] view_size, str interpolation='bilinear') -> Tensor",
+        lambda c: check_source(c, "slices", "B, N, C, H, W", integral=False),
+        lambda c: [Result((*c.slices.shape[:3], *c.view_size), c.slices.dtype)],
+        lambda backend, c, out: backend.gather_adjoint(c.slices, c.geometry, _slice_sampling(c, c.slices, out), out),
+        "unproject",
+    ),
+    "unproject_reduce": Op(
+        "(Tensor stack, Tensor geometry, SymInt[2] size, str interpolation='bilinear')"
+        " -> (Tensor mean, Tensor variance, Tensor count)",
+        lambda c: check_source(c, "stack", "B, N, C, h, w", integral=False),
+        _allocate_moments,
+        lambda backend, c, mean, *rest: backend.reduce(
+            c.stack, c.geometry, _slice_sampling(c, mean, c.stack), mean, *rest
+        ),
+        (reduce_setup, reduce_backward),
+    ),
+    "unproject_reduce_backward": Op(
+        "(Tensor grad_mean, Tensor grad_variance, Tensor stack, Tensor geometry, Tensor mean, Tensor count,"
+        " str interpolation='bilinear') -> Tensor",
+        check_backward,
+        lambda c: [Result(c.stack.shape, c.stack.dtype)],
+        lambda backend, c, out: backend.reduce_backward(
+            c.stack,
+            c.geometry,
+            _slice_sampling(c, c.mean, c.stack),
+            (c.grad_mean, c.grad_variance, c.mean, c.count),
+            out,
+        ),
+        (reduce_backward_setup, reduce_backward_backward),
+    ),
+}
+"""Every op by name."""

@@ -1,0 +1,108 @@
+"""Registers every op with torch: kernels, fake, gradient, vmap and autocast, from its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spuproj.backends import backend_for
+from spuproj.ops.checks import refuse_gradient
+from spuproj.ops.record import Op
+from spuproj.ops.records import OPS
+from spuproj.ops.run import returned, run
+
+LIBRARY = torch.library.Library("spuproj", "DEF")
+
+
+def _kernel(op: Op, device_type: str | None) -> Callable[..., Any]:
+    """The op's kernel for a device type, or for the device of the first tensor."""
+    if device_type is not None:
+        return lambda *given: run(op, backend_for(device_type), given)
+    return lambda *given: run(op, backend_for(given[0].device.type), given)
+
+
+def _fake(op: Op) -> Callable[..., Any]:
+    """The op's fake: checks, shapes and dtypes, no values."""
+
+    def fake(*given: Any) -> Any:
+        call = op.call(given)
+        op.check(call)
+        return returned([result.empty(given[0].device) for result in op.allocate(call)])
+
+    return fake
+
+
+def _transposed(op: Op, partner: str) -> tuple[Callable[..., None], Callable[..., Any]]:
+    """Autograd functions of a linear op: its gradient is the transposed op, with the options that both take."""
+    shared = [name for name in list(OPS[partner].arguments)[3:] if name in op.arguments]
+
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        source, call = inputs[0], op.call(inputs)
+        refuse_gradient(call.geometry)
+        ctx.save_for_backward(call.geometry)
+        ctx.size, ctx.dtype = tuple(source.shape[-2:]), source.dtype
+        ctx.options = [getattr(call, name) for name in shared]
+
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (geometry,) = ctx.saved_tensors
+        transpose = getattr(torch.ops.spuproj, partner)
+        return transpose(grad.to(ctx.dtype), geometry, ctx.size, *ctx.options), *[None] * (len(op.arguments) - 1)
+
+    return setup, backward
+
+
+def _to_front(tensor: Tensor, dim: int | None, batch: int) -> Tensor:
+    """Moves the vmapped axis to the front; expands a tensor that has none."""
+    return tensor.unsqueeze(0).expand(batch, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+
+
+def _fold_geometry(geometry: Tensor, dim: int | None, mapped: int, samples: int) -> Tensor:
+    """The geometry table of a batch with the vmapped axis folded in."""
+    if dim is None and geometry.dim() == 2:
+        return geometry
+    tables = _to_front(geometry, dim, mapped)
+    if tables.dim() == 3:
+        tables = tables.unsqueeze(1).expand(-1, samples, -1, -1)
+    return tables.flatten(0, 1)
+
+
+def _vmap_rule(name: str, op: Op) -> Callable[..., tuple[Any, Any]]:
+    """vmap by folding the mapped axis into the batch axis of tensors and per-sample geometry."""
+    tensors, geometry_at = op.tensors, op.geometry_at
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
+        folded = list(args)
+        samples = 0
+        for at in tensors:
+            front = _to_front(args[at], in_dims[at], info.batch_size)
+            samples, folded[at] = front.shape[1], front.flatten(0, 1)
+        folded[geometry_at] = _fold_geometry(args[geometry_at], in_dims[geometry_at], info.batch_size, samples)
+        result = getattr(torch.ops.spuproj, name)(*folded)
+        if isinstance(result, Tensor):
+            return result.unflatten(0, (info.batch_size, samples)), 0
+        return tuple(part.unflatten(0, (info.batch_size, samples)) for part in result), (0,) * len(result)
+
+    return rule
+
+
+def _register(name: str, op: Op) -> None:
+    qualified = f"spuproj::{name}"
+    LIBRARY.define(name + op.schema, tags=(torch.Tag.pt2_compliant_tag,))
+    LIBRARY.impl(name, _kernel(op, None), "CompositeExplicitAutograd")
+    for key in ("CPU", "CUDA"):
+        LIBRARY.impl(name, _kernel(op, key.lower()), key)
+    torch.library.register_fake(qualified, _fake(op), lib=LIBRARY)
+    if op.adjoint is None:
+        return
+    setup, backward = _transposed(op, op.adjoint) if isinstance(op.adjoint, str) else op.adjoint
+    torch.library.register_autograd(qualified, backward, setup_context=setup, lib=LIBRARY)
+    torch.library.register_vmap(qualified, _vmap_rule(name, op), lib=LIBRARY)
+    for device in ("cpu", "cuda"):
+        torch.library.register_autocast(qualified, device, torch.float32, lib=LIBRARY)
+
+
+for _name, _op in OPS.items():
+    _register(_name, _op)

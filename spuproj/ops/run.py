@@ -1,0 +1,37 @@
+"""Runs an op: repeats an earlier call where only values differ, else checks, allocates and calls the backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from spuproj.backends.base import Backend, KeptCall
+from spuproj.ops.record import Op
+
+
+def run(op: Op, backend: Backend, given: tuple[Any, ...]) -> Any:
+    """The results of one call of an op on a backend."""
+    results = backend.repeat(op, op.geometry_at, given)
+    return _run_first(op, backend, given) if results is NotImplemented else results
+
+
+def _run_first(op: Op, backend: Backend, given: tuple[Any, ...]) -> Any:
+    """Checks the arguments, allocates the results, runs the kernel, and has the backend keep the call."""
+    call, source = op.call(given), given[0]
+    op.check(call)
+    results = [backend.empty(result, source.device) for result in op.allocate(call)]
+    written = results or [call.out]
+    if source.numel() == 0 or written[0].numel() == 0:
+        for tensor in written:
+            tensor.fill_(getattr(call, "fill", 0))
+        return returned(results)
+    launch = op.run(backend, call, *results)
+    if launch is not None:
+        backend.keep(op, op.geometry_at, given, KeptCall(op.tensors, results, launch))
+    return returned(results)
+
+
+def returned(results: list[Tensor]) -> Any:
+    """Results in the form that the op returns: None, one tensor, or a tuple."""
+    return tuple(results) if len(results) > 1 else results[0] if results else None

@@ -1,0 +1,165 @@
+"""Triton's kernels, in Triton's interpreter, against the float64 definition: every op, dtype, layout and edge."""
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from backends_under_test import BACKENDS, GPU, OpsOn
+from helpers import (
+    READS,
+    doubles,
+    each_variant,
+    noise,
+    parts,
+    random_geometry,
+    ref,
+    same_bits,
+    source_shape,
+    target_size,
+)
+from spuproj import Views
+from spuproj.ops.checks import MEMORY_FORMATS
+
+if GPU:
+    pytest.skip("on a GPU the compiled kernels take part in the tests of all backends", allow_module_level=True)
+pytest.importorskip("triton")
+
+
+from spuproj.backends.triton import TritonKernels
+from spuproj.backends.triton import backend as triton_backend
+
+backend = OpsOn(triton_backend)
+
+# More pixels than one program handles, and views of another size than the slice.
+SIZE, VIEW_SIZE = (15, 19), (14, 20)
+SHARED = random_geometry(1, SIZE, VIEW_SIZE, "gnomonic", "equidistant", views=3).table()
+PER_SAMPLE = torch.stack(
+    [
+        random_geometry(seed, SIZE, VIEW_SIZE, *pair, views=2).table()
+        for seed, pair in enumerate([("gnomonic", "equidistant"), ("equal_area", "orthographic")])
+    ]
+)
+# The interpreter truncates to bfloat16 where the GPU rounds.
+TOLERANCES = {
+    torch.float64: {"rtol": 0, "atol": 1e-7},
+    torch.float32: {"rtol": 1e-5, "atol": 1e-5},
+    torch.float16: {"rtol": 2**-11, "atol": 1e-5},
+    torch.bfloat16: {"rtol": 2**-7, "atol": 1e-5},
+}
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
+LAYOUTS = {
+    "transposed": lambda t: t.mT.contiguous().mT,
+    "channels_last": lambda t: t.movedim(-3, -1).contiguous().movedim(-1, -3),
+    "batch_last": lambda t: t.movedim(0, -1).contiguous().movedim(-1, 0),
+    "slice_of_channels": lambda t: torch.cat([t, t + 1, t], dim=-3).narrow(-3, t.shape[-3], t.shape[-3]),
+    "expanded_channels": lambda t: t.narrow(-3, 0, 1).expand_as(t),
+}
+
+
+def run(op, tensor, table, *options, on=backend):
+    return parts(getattr(on, op)(tensor, table, target_size(op, SIZE, VIEW_SIZE), *options))
+
+
+@each_variant
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+def test_op_equals_the_reference(dtype, op, options):
+    tensor = noise(*source_shape(op, 3, SIZE, VIEW_SIZE), dtype=dtype)
+    result = run(op, tensor, SHARED, *options)
+    assert [part.dtype for part in result] == [dtype, dtype, torch.int32][: len(result)]
+    expected = parts(ref(op, tensor, SHARED, target_size(op, SIZE, VIEW_SIZE), *options))
+    assert_close(doubles(result), expected, **TOLERANCES[dtype])
+
+
+@each_variant
+@pytest.mark.parametrize("samples_at_a_time", [1, 2])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_geometry_per_sample(monkeypatch, op, options, samples_at_a_time, deterministic):
+    monkeypatch.setattr(TritonKernels, "points", samples_at_a_time * 2 * max(math.prod(SIZE), math.prod(VIEW_SIZE)))
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: deterministic)
+    tensor = noise(*source_shape(op, 2, SIZE, VIEW_SIZE))
+    assert_close(run(op, tensor, PER_SAMPLE, *options), run(op, tensor, PER_SAMPLE, *options, on=BACKENDS["torch"]))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("table", [SHARED, PER_SAMPLE], ids=["shared", "per_sample"])
+def test_backward_of_reduce(dtype, table):
+    views = noise(2, table.shape[-2], 3, *VIEW_SIZE, dtype=dtype)
+    mean, variance, count = BACKENDS["torch"].unproject_reduce(views, table, SIZE, "bilinear")
+    arguments = (noise(*mean.shape, seed=1, dtype=dtype), variance, views, table, mean, count, "bilinear")
+    expected = BACKENDS["torch"].unproject_reduce_backward(*arguments)
+    assert_close(backend.unproject_reduce_backward(*arguments), expected, **TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("op", ["project", "unproject"])
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+def test_label_maps_keep_their_dtype_and_values(dtype, op):
+    tensor = (50 * noise(*source_shape(op, 3, SIZE, VIEW_SIZE))).abs().clamp(max=127).to(dtype)
+    (result,) = run(op, tensor, SHARED, "nearest", *(["constant"] if op == "project" else []))
+    assert result.dtype == dtype
+    expected = ref(op, tensor, SHARED, target_size(op, SIZE, VIEW_SIZE), "nearest")
+    assert torch.equal(result.double(), expected)
+
+
+@pytest.mark.parametrize("op", READS)
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_strides_make_no_difference(op, layout):
+    tensor = layout(noise(*source_shape(op, 3, SIZE, VIEW_SIZE)))
+    options = ("bilinear", "constant") if op.startswith("project") else ("bilinear",)
+    dense = tensor.clone(memory_format=torch.contiguous_format)
+    assert same_bits(run(op, tensor, SHARED, *options), run(op, dense, SHARED, *options))
+
+
+@pytest.mark.parametrize("memory_format", MEMORY_FORMATS, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64], ids=str)
+def test_project_writes_the_dtype_and_format_that_are_asked_for(dtype, memory_format):
+    image = noise(2, 3, *SIZE)
+    views = backend.project(image, SHARED, VIEW_SIZE, "bilinear", "constant", 0, dtype, memory_format)
+    assert views.dtype == dtype
+    assert views.flatten(0, 1).is_contiguous(memory_format=memory_format)
+    assert_close(views.double(), ref("project", image, SHARED, VIEW_SIZE), rtol=2**-10, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_an_identity_view_keeps_a_non_finite_number_in_its_pixel(value):
+    image = noise(1, 2, 6, 7)
+    image[0, 0, 2, 3] = image[0, 0, 0, 6] = image[0, 0, 5, 0] = value
+    table = Views.rigid((6, 7)).geometry
+    seen = backend.project(image, table, (6, 7), "bilinear", "constant")
+    assert_close(seen[:, 0], image, rtol=0, atol=0, equal_nan=True)
+    assert_close(
+        backend.project_adjoint(seen, table, (6, 7), "bilinear", "constant"), image, rtol=0, atol=0, equal_nan=True
+    )
+    mean, variance, _ = backend.unproject_reduce(seen, table, (6, 7), "bilinear")
+    assert torch.equal(torch.isfinite(mean), torch.isfinite(image))
+    assert torch.equal(torch.isfinite(variance), torch.isfinite(image))
+
+
+def test_a_constant_stack_has_exactly_no_variance():
+    views = Views.spherical(SIZE, grid=(2, 2), view_size=VIEW_SIZE)
+    mean, variance, count = backend.unproject_reduce(
+        torch.full((1, 4, 2, *VIEW_SIZE), 0.1), views.geometry, SIZE, "bilinear"
+    )
+    assert torch.equal(count, torch.full_like(count, 4))
+    assert torch.equal(mean, torch.full_like(mean, 0.1))
+    assert torch.equal(variance, torch.zeros_like(variance))
+
+
+@pytest.mark.parametrize("op", READS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 1)], ids=str)
+def test_views_of_a_single_row_column_or_pixel(op, size):
+    options = ("bilinear", "constant") if op.startswith("project") else ("bilinear",)
+    table = random_geometry(2, size, size, "gnomonic", "equidistant", views=2).table()
+    tensor = noise(*source_shape(op, 2, size, size))
+    found, expected = (parts(getattr(on, op)(tensor, table, size, *options)) for on in (backend, BACKENDS["torch"]))
+    assert_close(found, expected)
+
+
+@pytest.mark.parametrize("op", READS)
+def test_empty_batches_give_empty_results(op):
+    options = ("bilinear", "constant") if op.startswith("project") else ("bilinear",)
+    tensor = noise(*source_shape(op, 3, SIZE, VIEW_SIZE))[:0]
+    expected = run(op, tensor, SHARED, *options, on=BACKENDS["torch"])
+    assert [part.shape for part in run(op, tensor, SHARED, *options)] == [part.shape for part in expected]

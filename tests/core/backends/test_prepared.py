@@ -1,0 +1,150 @@
+"""What is prepared for a geometry is made once, found again, bounded, and not used once the numbers change."""
+
+import gc
+
+import pytest
+import torch
+
+from helpers import noise, random_geometry
+from small_views import four_views, used
+from spuproj import backends, functional
+from spuproj.backends import cpu
+from spuproj.ops import registration
+
+SIZE, VIEW_SIZE = (13, 17), (11, 15)
+IMAGE = noise(2, 3, *SIZE)
+
+
+@pytest.fixture
+def backend(monkeypatch):
+    """A CPU backend of its own that counts how often taps are built."""
+    fresh, made = cpu.CpuBackend(), []
+    monkeypatch.setattr(registration, "backend_for", lambda _: fresh)
+    build = cpu.flat_taps
+    monkeypatch.setattr(cpu, "flat_taps", lambda *given: made.append(1) or build(*given))
+    fresh.made = made
+    return fresh
+
+
+def table(seed=0):
+    return random_geometry(seed, SIZE, VIEW_SIZE, "gnomonic", "equidistant", views=2).table()
+
+
+def project(given, image=IMAGE, view_size=VIEW_SIZE, **options):
+    return functional.project(image, given, view_size, **options)
+
+
+def projected_afresh(given, image=IMAGE):
+    """The same with a copy of the table, for which nothing is prepared."""
+    return project(given.clone(), image)
+
+
+def calls(backend, given):
+    return len(backend.prepared.find(given).calls)
+
+
+def test_a_second_call_builds_nothing_and_gives_the_same(backend):
+    given = table()
+    first, second = project(given), project(given)
+    assert torch.equal(first, second)
+    assert first.data_ptr() != second.data_ptr()
+    assert (len(backend.made), calls(backend, given)) == (1, 1)
+
+
+def test_a_call_of_another_shape_dtype_stride_or_option_is_a_call_of_its_own(backend):
+    given = table()
+    for n, image in enumerate(
+        [IMAGE, IMAGE[:1], IMAGE[:, :2], IMAGE.flip(1), IMAGE.movedim(0, 1).contiguous().movedim(0, 1)]
+    ):
+        expected = projected_afresh(given, image)
+        assert torch.equal(project(given, image), expected)
+        assert torch.equal(project(given, image), expected), n
+    assert project(given, IMAGE.double()).dtype == torch.float64
+    assert not torch.equal(project(given, fill=2), project(given, fill=3))
+
+
+def test_what_is_copied_before_it_is_read_is_not_kept(backend):
+    given, image = table(), IMAGE.mT.contiguous().mT
+    assert torch.equal(project(given, image), project(given))
+    assert calls(backend, given) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda given: given[0, 2].mul_(1.5),
+        lambda given: given.numpy().__setitem__((0, 0), 3.0),
+        lambda given: given.copy_(table(5)),
+        lambda given: given.set_(table(6)),
+        lambda given: given.resize_(1, 19),
+    ],
+    ids=["in place", "through numpy", "copied", "other memory", "fewer views"],
+)
+def test_a_changed_table_is_prepared_anew(backend, change):
+    given = table()
+    project(given)
+    change(given)
+    assert torch.equal(project(given), projected_afresh(given))
+    assert len(backend.made) == 3
+
+
+def test_a_table_that_dies_takes_everything_with_it(backend):
+    given, other = table(), table(1)
+    project(given), project(other)
+    del given
+    gc.collect()
+    assert len(backend.prepared) == 1
+    project(other)
+    assert len(backend.made) == 2
+
+
+def test_a_backward_pass_that_is_to_come_keeps_what_is_prepared():
+    stored = backends.load("cpu").prepared
+    gc.collect()
+    before, given = len(stored), table()
+    stack = functional.project(IMAGE.clone().requires_grad_(), given, VIEW_SIZE)
+    del given
+    gc.collect()
+    assert len(stored) == before + 1
+    stack.sum().backward()
+    del stack
+    gc.collect()
+    assert len(stored) == before
+
+
+def test_views_leave_nothing_behind():
+    stored = backends.load("cpu").prepared
+    gc.collect()
+    before = len(stored)
+    for _ in range(3):
+        used(four_views()[[0, 1]])
+        four_views().pick([0, 1]).project(noise(2, 1, *four_views().size))
+    gc.collect()
+    assert len(stored) == before
+
+
+def test_the_geometry_that_was_prepared_longest_ago_goes_first(backend):
+    tables = [table(seed) for seed in range(3)]
+    project(tables[0])
+    backend.prepared.limit = 2 * backend.prepared.find(tables[0]).nbytes
+    for n in (1, 0, 0, 2):
+        project(tables[n])
+    assert [backend.prepared.find(each) is not None for each in tables] == [False, True, True]
+
+
+def test_taps_beyond_the_limit_are_made_each_time_and_displace_nothing(backend):
+    small, given = table(), table(1)
+    project(small)
+    backend.prepared.limit = backend.prepared.find(small).nbytes
+    large = noise(1, 1, *SIZE)
+    for _ in range(2):
+        project(given, large, (40, 40))
+    assert len(backend.made) == 3
+    assert backend.prepared.find(small) is not None
+
+
+def test_calls_of_many_shapes_are_bounded(backend):
+    given = table()
+    for batch in range(1, cpu.CALLS + 10):
+        project(given, noise(batch, 1, *SIZE))
+    assert 0 < calls(backend, given) <= cpu.CALLS

@@ -1,0 +1,99 @@
+"""The scale that fit='contain' and fit='box' choose, and charts that cannot show the slice."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from helpers import PAIRS
+from spuproj import Geometry, Views, geometry
+from spuproj.geometry.coordinates import lift_points
+
+SIZE, VIEW_SIZE = (40, 52), (44, 36)
+TALL, SPACING = (33, 99), (3.0, 1.0)
+
+
+CONTAINED = [(lift, chart) for lift, chart in PAIRS if chart != "orthographic"] + [("gnomonic", "orthographic")]
+
+
+@pytest.mark.parametrize("pose", ["tangent", "turned"])
+@pytest.mark.parametrize(("lift", "chart"), CONTAINED)
+def test_contain_is_the_largest_scale_that_shows_every_point(lift, chart, pose):
+    size, view_size = (30, 44), (36, 40)
+    centers = [(14.5, 21.5), (6.0, 30.0), (0.0, 0.0)] if chart != "gnomonic" or lift == "gnomonic" else [(14.5, 21.5)]
+    if pose == "turned" and chart in ("gnomonic", "orthographic"):
+        centers = [(14.5, 21.5), (12.0, 24.0)]
+    views = Views.spherical(size, centers, radius=60.0, lift=lift, chart=chart, pose=pose, view_size=view_size)
+    g = Geometry.from_table(views.geometry)
+    fine = 401
+    y = torch.linspace(0, size[0] - 1, fine, dtype=torch.float64)[:, None]
+    x = torch.linspace(0, size[1] - 1, fine, dtype=torch.float64)[None, :]
+    lifted = ~torch.isnan(lift_points(g, y, x)[..., 2])
+    v, u = geometry.to_view(g, y, x)
+    middle = torch.tensor([(n - 1) / 2 for n in view_size], dtype=torch.float64)
+    assert_close(g.pole, middle.expand(len(centers), 2))
+    reach_v = torch.where(lifted, (v - middle[0]).abs(), 0).flatten(1).amax(1)
+    reach_u = torch.where(lifted, (u - middle[1]).abs(), 0).flatten(1).amax(1)
+    fullness = torch.maximum(reach_v / middle[0], reach_u / middle[1])
+    assert (fullness <= 1 + 1e-9).all()
+    assert (fullness > 1 - 1e-3).all()
+
+
+@pytest.mark.parametrize("pose", ["tangent", "turned"])
+@pytest.mark.parametrize(("lift", "chart"), [("gnomonic", "equidistant"), ("stereographic", "equal_area")])
+def test_the_box_fills_the_raster_and_what_lies_beyond_is_masked(lift, chart, pose):
+    size, box = (40, 52), (6.0, 10.5, 31.0, 40.0)
+    views = Views.spherical(
+        size, grid=(2, 3), box=box, radius=30.0, lift=lift, chart=chart, pose=pose, fit="box", view_size=VIEW_SIZE
+    )
+    g = Geometry.from_table(views.geometry)
+    y = torch.linspace(box[0], box[2], 301, dtype=torch.float64)[:, None]
+    x = torch.linspace(box[1], box[3], 301, dtype=torch.float64)[None, :]
+    v, u = geometry.to_view(g, y, x)
+    half_v, half_u = ((n - 1) / 2 for n in VIEW_SIZE)
+    fullness = torch.maximum(((v - half_v) / half_v).abs(), ((u - half_u) / half_u).abs()).flatten(1).amax(1)
+    assert (fullness <= 1 + 1e-9).all()
+    assert (fullness > 1 - 1e-3).all()
+    count = views.reduce(torch.rand(1, 6, 1, *VIEW_SIZE))[2][0, 0]
+    assert (count[6:32, 11:41] == 6).all()
+    assert count[0, 0] < 6
+
+
+def test_a_box_of_the_whole_slice_is_fitted_like_the_slice():
+    whole = {"grid": (2, 2), "radius": 30.0, "box": (0.0, 0.0, 39.0, 51.0)}
+    assert torch.equal(Views.spherical(SIZE, **whole, fit="box").geometry, Views.spherical(SIZE, **whole).geometry)
+
+
+def test_contain_leaves_no_hole_at_its_own_border():
+    views = Views.spherical((64, 64), grid=(3, 3), radius=20)
+    assert not torch.isnan(views.view_coordinates()[0]).any()
+    _, _, count = views.reduce(torch.rand(1, 9, 1, 64, 64))
+    assert (count == 9).all()
+
+
+@pytest.mark.parametrize(("lift", "chart"), [("equidistant", "gnomonic"), ("equidistant", "orthographic")])
+def test_a_chart_that_cannot_show_the_slice_is_an_error_that_says_so(lift, chart):
+    with pytest.raises(ValueError, match=f"chart '{chart}' ends .* cannot show the whole slice or box in view 0"):
+        Views.spherical((100, 100), centers=[(0, 0)], radius=50, lift=lift, chart=chart)
+
+
+def test_the_stereographic_chart_cannot_show_its_own_antipode():
+    with pytest.raises(ValueError, match="chart 'stereographic' ends 180 degrees"):
+        Views.spherical((100, 100), centers=[(50, 50)], radius=10, lift="equidistant", chart="stereographic")
+
+
+def test_contain_reaches_the_antipode_of_a_small_sphere():
+    views = Views.spherical((101, 101), centers=[(50, 50)], radius=10, lift="equidistant", chart="equal_area")
+    assert Geometry.from_table(views.geometry).scale.item() == pytest.approx(25.0)
+
+
+@pytest.mark.parametrize("spacing", [(3.0, 1.0), (1.0, 3.0), (0.5, 2.2)])
+@pytest.mark.parametrize("pose", ["tangent", "turned"])
+def test_contain_shows_the_whole_slice_and_no_smaller_than_it_must(spacing, pose):
+    views = Views.spherical(TALL, grid=(2, 2), pose=pose, radius=150.0, spacing=spacing)
+    v, u = views.view_coordinates()
+    assert not torch.isnan(v).any()
+    last_v, last_u = views.view_size[0] - 1, views.view_size[1] - 1
+    slack = torch.stack([v.amin((1, 2)), last_v - v.amax((1, 2)), u.amin((1, 2)), last_u - u.amax((1, 2))])
+    # The slice's border touches the view's; pixel centres come close to it.
+    assert (slack.amin(0) < 0.05 * max(views.view_size)).all()
+    assert (slack > -1e-6).all()

@@ -1,0 +1,122 @@
+"""Methods of Views under dispatch modes, the profiler, torch.compile, export, vmap and functional_call."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from small_views import IMAGE, STACK, VIEW_SIZE, four_rotations, four_views, used
+
+
+class Watch(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+CALLS = {
+    "project": lambda views: views.project(IMAGE),
+    "project_out": lambda views: views.project(IMAGE, out=torch.empty(2, 4, 3, *VIEW_SIZE)),
+    "project_array": lambda views: views.project(IMAGE.numpy()),
+    "project_slice": lambda views: views.project(IMAGE[0, 0], fill=3),
+    "project_labels": lambda views: views.project(IMAGE > 0, interpolation="nearest"),
+    "unproject": lambda views: views.unproject(STACK),
+    "unproject_reduce": lambda views: views.reduce(STACK),
+}
+each_call = pytest.mark.parametrize("name", CALLS)
+
+
+def op_of(name):
+    return "project_out" if name == "project_out" else name if name.startswith("unproject") else "project"
+
+
+@each_call
+def test_a_dispatch_mode_sees_every_call(name):
+    views = four_views()
+    for _ in range(3):
+        with Watch() as watch:
+            CALLS[name](views)
+        assert [seen for seen in watch.seen if "spuproj" in seen] == [f"spuproj.{op_of(name)}.default"]
+
+
+@each_call
+def test_the_profiler_sees_every_call(name):
+    views = four_views()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        for _ in range(3):
+            CALLS[name](views)
+    counts = {event.key: event.count for event in profile.key_averages() if "spuproj" in event.key}
+    assert counts == {f"spuproj::{op_of(name)}": 3}
+
+
+def test_a_dispatch_mode_may_replace_results_of_later_calls_too():
+    class Zeros(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            return torch.zeros_like(result) if "spuproj" in str(func) else result
+
+    views = used(four_views())
+    with Zeros():
+        assert all((views.project(IMAGE) == 0).all() for _ in range(2))
+    assert not (views.project(IMAGE) == 0).all()
+
+
+@pytest.fixture
+def fresh_compiler():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.parametrize("at", [(), (0,), (0, 0)], ids=["4d", "3d", "2d"])
+def test_project_and_reduce_compile_whole_at_every_rank(at):
+    views = four_views()
+
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def compiled(image):
+        stack = views.project(image, fill=-2.5)
+        return stack, *views.reduce(stack)
+
+    image = IMAGE[at]
+    stack = views.project(image, fill=-2.5)
+    assert_close(compiled(image), (stack, *views.reduce(stack)))
+    leaf, twin = image.clone().requires_grad_(), image.clone().requires_grad_()
+    compiled(leaf)[1].square().sum().backward()
+    views.reduce(views.project(twin, fill=-2.5))[0].square().sum().backward()
+    assert_close(leaf.grad, twin.grad)
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compiled_views_see_a_changed_geometry():
+    views = four_views()
+    compiled = torch.compile(views.project, fullgraph=True, backend="aot_eager")
+    compiled(IMAGE)
+    views.geometry.copy_(four_rotations().geometry)
+    assert torch.equal(compiled(IMAGE), four_rotations().project(IMAGE))
+
+
+@pytest.mark.parametrize("rank", [2, 4])
+def test_views_are_exported(rank):
+    image = IMAGE[(0,) * (4 - rank)]
+    program = torch.export.export(four_views(), (image,))
+    assert torch.equal(program.module()(image), four_views().project(image))
+    assert list(program.state_dict) == ["geometry"]
+
+
+def test_views_go_through_vmap():
+    views = four_views()
+    assert torch.equal(torch.vmap(views.project)(IMAGE), views.project(IMAGE))
+    assert torch.equal(torch.vmap(torch.vmap(views.project))(IMAGE), views.project(IMAGE).movedim(1, 2))
+    for mapped, wanted in zip(torch.vmap(views.reduce)(STACK), views.reduce(STACK), strict=True):
+        assert torch.equal(mapped, wanted)
+
+
+def test_functional_call_takes_another_geometry():
+    views = used(four_views())
+    flipped = torch.func.functional_call(views, {"geometry": views.geometry.flip(0)}, (IMAGE,))
+    assert torch.equal(flipped, views.project(IMAGE).flip(1))

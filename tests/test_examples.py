@@ -1,0 +1,52 @@
+"""The scripts in examples/ run as a reader would run them, and show what they promise."""
+
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers import ROOT
+
+PLAIN = ("any_network", "training_through_views", "views_as_augmentation")
+
+
+@cache
+def output(name, *arguments):
+    return subprocess.run(
+        [sys.executable, ROOT / "examples" / f"{name}.py", *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def test_every_example_is_run():
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {*PLAIN, "uncertainty_of_a_slice"}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_an_example_needs_torch_alone_and_says_something(name):
+    source = (ROOT / "examples" / f"{name}.py").read_text()
+    assert set(re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE)) == {"torch", "spuproj"}
+    assert output(name)
+
+
+def test_training_through_views_lowers_the_loss():
+    losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", output("training_through_views"))]
+    assert losses[-1] < losses[0] / 5
+
+
+def test_the_uncertainty_of_a_slice_is_drawn(tmp_path):
+    voxels = np.zeros((24, 30, 4), dtype=np.float32)
+    voxels[6:18, 8:22, 1] = 100
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "volume.nii.gz")
+    output("uncertainty_of_a_slice", str(tmp_path / "volume.nii.gz"), "1", str(tmp_path / "picture.png"))
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert len(picture.convert("RGB").getcolors(maxcolors=picture.width * picture.height)) > 100
