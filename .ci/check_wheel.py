@@ -4,6 +4,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+TEMPLATES = ("page.html", "case.html", "cohort.html", "style.css", "case.js", "cohort.js")
+
 
 def main(path: Path) -> None:
     with zipfile.ZipFile(path) as wheel:
@@ -25,8 +27,7 @@ def main(path: Path) -> None:
     )
     data = (
         "training/models/configs/spu.json",
-        "training/report/templates/case.html",
-        "training/report/templates/style.css",
+        *(f"training/report/templates/{name}" for name in TEMPLATES),
     )
     assert {"spuproj_cli/app.py", *(f"spuproj/{name}" for name in (*modules, *data))} <= set(names), names
     assert {name.split(">")[0] for name in required} == {"torch", "numpy"}, required

@@ -162,7 +162,7 @@ def gpu_picture(record: Record, device: str) -> bytes:
         places, shares = [top + 1 + place for place in range(len(rows))], [100 * copy / row.median_s for row in rows]
         colours = [_BACKEND_COLOURS.get(row.name, _PEER_COLOUR) for row in rows]
         axes.bar_label(axes.barh(places, shares, color=colours), fmt=" %.3g %%", fontsize=8)
-        ticks.update(zip(places, (f"{row.name} {row.form}" for row in rows), strict=True))
+        ticks.update(zip(places, (f"{row.name} {row.form}".strip() for row in rows), strict=True))
         top += len(rows) + 1.4
     axes.axvline(100, color=_LIMIT_COLOUR, linewidth=1.5)
     axes.set(xscale="log", xlabel="speed over copying the stack, percent", ylim=(top - 0.4, -0.9))

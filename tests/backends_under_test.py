@@ -7,12 +7,14 @@ interpreter is too slow to be one of these: ``test_triton.py`` has tests of its 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from spuproj import backends
+from spuproj.backends.base import Backend
 from spuproj.backends.cuda import CudaKernels
 from spuproj.backends.gpu import GpuBackend
 from spuproj.ops.records import OPS
@@ -31,7 +33,7 @@ def moved(tensor: Tensor, device: str) -> Tensor:
 class OpsOn:
     """The ops on one backend, checked and allocated as the registered ones: ``OpsOn(backend).project(...)``."""
 
-    def __init__(self, backend: backends.Backend, device: str = "cpu") -> None:
+    def __init__(self, backend: Backend, device: str = "cpu") -> None:
         self.backend = backend
         self._device = device
 
@@ -53,13 +55,11 @@ class OpsOn:
 
 def host_twin() -> GpuBackend:
     """The ``cuda`` backend with its kernels' per-element code on the CPU."""
-    from spuproj import _cuda_host
-
-    return GpuBackend(CudaKernels(_cuda_host))
+    return GpuBackend(CudaKernels(import_module("spuproj._cuda_host")))
 
 
-def _backends() -> dict[str, Any]:
-    found: dict[str, Any] = {name: OpsOn(backends.load(name)) for name in ("cpu", "torch")}
+def _backends() -> dict[str, OpsOn]:
+    found = {name: OpsOn(backends.load(name)) for name in ("cpu", "torch")}
     if GPU:
         served = [name for name in ("cuda", "triton") if backends.missing(name) is None]
         return found | {name: OpsOn(backends.load(name), "cuda") for name in served}

@@ -1,4 +1,5 @@
 import os
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import torch
@@ -10,17 +11,18 @@ if not torch.cuda.is_available():
 import pytest
 from hypothesis import settings
 
-from helpers import BACKENDS
+from backends_under_test import BACKENDS, OpsOn
 
 # The training layer has packages of its own, which a machine for GPU tests may lack.
 _NEEDS = {
+    "cli": ("monai", "nibabel", "nilearn"),
     "training": ("monai", "nibabel", "nilearn"),
     "benchmarks/test_training.py": ("monai", "nibabel", "nilearn"),
 }
 collect_ignore = [name for name, packages in _NEEDS.items() if not all(map(find_spec, packages))]
 
 
-def pytest_report_header():
+def pytest_report_header() -> str | None:
     return f"left out, since their packages are not installed: {', '.join(collect_ignore)}" if collect_ignore else None
 
 
@@ -33,17 +35,17 @@ settings.load_profile("spuproj")
 
 
 @pytest.fixture(autouse=True)
-def _seed():
+def _seed() -> None:
     torch.manual_seed(0)
 
 
 @pytest.fixture(params=list(BACKENDS), scope="session")
-def backend(request):
+def backend(request: pytest.FixtureRequest) -> OpsOn:
     return BACKENDS[request.param]
 
 
 @pytest.fixture
-def keep_threads():
+def keep_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)

@@ -82,14 +82,16 @@ def random_geometry(
 
 
 @st.composite
-def tables(draw, size=(13, 17), view_size=(11, 15), max_views=3):
+def tables(
+    draw: st.DrawFn, size: tuple[int, int] = (13, 17), view_size: tuple[int, int] = (11, 15), max_views: int = 3
+) -> torch.Tensor:
     """A geometry table of one to ``max_views`` views of any lift and chart."""
     lift, chart = draw(st.sampled_from(PAIRS))
     views = draw(st.integers(1, max_views))
     return random_geometry(draw(st.integers(0, 10**6)), size, view_size, lift, chart, views).table()
 
 
-def ref(name: str, tensor: torch.Tensor, table: torch.Tensor, wanted: tuple[int, int], *options: str):
+def ref(name: str, tensor: torch.Tensor, table: torch.Tensor, wanted: tuple[int, int], *options: str | float) -> Any:
     """A reference op on torch tensors, in float64."""
     result = getattr(reference, name)(tensor.double().numpy(), table.numpy(), wanted, *options)
     return tuple(map(torch.from_numpy, result)) if isinstance(result, tuple) else torch.from_numpy(result)

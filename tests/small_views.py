@@ -50,7 +50,8 @@ class NetworkOfViews(nn.Module):
         self.convolution = nn.Conv2d(3, 3, 1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.views.project(self.convolution(image))
+        stack: torch.Tensor = self.views.project(self.convolution(image))
+        return stack
 
 
 def used(views: Views) -> Views:

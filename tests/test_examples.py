@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -17,7 +18,7 @@ PLAIN = ("any_network", "training_through_views", "views_as_augmentation")
 
 
 @cache
-def output(name, *arguments):
+def output(name: str, *arguments: str) -> str:
     return subprocess.run(
         [sys.executable, ROOT / "examples" / f"{name}.py", *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -27,26 +28,28 @@ def output(name, *arguments):
     ).stdout
 
 
-def test_every_example_is_run():
+def test_every_example_is_run() -> None:
     assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {*PLAIN, "uncertainty_of_a_slice"}
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_an_example_needs_torch_alone_and_says_something(name):
+def test_an_example_needs_torch_alone_and_says_something(name: str) -> None:
     source = (ROOT / "examples" / f"{name}.py").read_text()
     assert set(re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE)) == {"torch", "spuproj"}
     assert output(name)
 
 
-def test_training_through_views_lowers_the_loss():
+def test_training_through_views_lowers_the_loss() -> None:
     losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", output("training_through_views"))]
     assert losses[-1] < losses[0] / 5
 
 
-def test_the_uncertainty_of_a_slice_is_drawn(tmp_path):
+def test_the_uncertainty_of_a_slice_is_drawn(tmp_path: Path) -> None:
     voxels = np.zeros((24, 30, 4), dtype=np.float32)
     voxels[6:18, 8:22, 1] = 100
     nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "volume.nii.gz")
     output("uncertainty_of_a_slice", str(tmp_path / "volume.nii.gz"), "1", str(tmp_path / "picture.png"))
     with Image.open(tmp_path / "picture.png") as picture:
-        assert len(picture.convert("RGB").getcolors(maxcolors=picture.width * picture.height)) > 100
+        colours = picture.convert("RGB").getcolors(maxcolors=picture.width * picture.height)
+    assert colours is not None
+    assert len(colours) > 100

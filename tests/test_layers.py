@@ -18,11 +18,18 @@ PACKAGES = {
     "spuproj": "spuproj",
     "training": "spuproj.training",
     "benchmarks": "spuproj.benchmarks",
-    "cli": "spuproj_cli",
+    "spuproj_cli": "spuproj_cli",
 }
 """Folders of the repository, and the packages that they are installed as."""
 
 LAYERS = (
+    ("spuproj.checks",),
+    ("spuproj.inputs",),
+    ("spuproj.geometry",),
+    ("spuproj.backends",),
+    ("spuproj.ops",),
+    ("spuproj.functional", "spuproj.reference", "spuproj.uncertainty", "spuproj.info"),
+    ("spuproj.views",),
     ("spuproj",),
     ("spuproj.training.runtime",),
     ("spuproj.training.data", "spuproj.training.phantom"),
@@ -36,9 +43,6 @@ LAYERS = (
     ("spuproj.__main__",),
 )
 """From the lowest to the highest. A package imports itself and lower layers, but no other package of its own layer."""
-
-MEASURED = (".ci", "benchmarks", "cli", "cmake", "csrc", "examples", "spuproj", "tests", "training")
-"""Folders whose sizes are limited."""
 
 MOST_FILES = 12
 MOST_LINES = 400
@@ -77,8 +81,8 @@ def imports_of(sources: Mapping[str, str]) -> dict[str, set[str]]:
     for module, source in sources.items():
         names = imported_names(source, module if module in packages else module.rpartition(".")[0])
         # spuproj._cpu and its like are compiled modules, which import nothing.
-        names = [name for name in names if not re.fullmatch(r"spuproj\._[a-z]\w*", name)]
-        found = {name if name in sources else name.rpartition(".")[0] for name in names}
+        python = [name for name in names if not re.fullmatch(r"spuproj\._[a-z]\w*", name)]
+        found = {name if name in sources else name.rpartition(".")[0] for name in python}
         graph[module] = {name for name in found if name in sources} - {module}
     return graph
 
@@ -122,21 +126,21 @@ def graph() -> dict[str, set[str]]:
     return imports_of(sources)
 
 
-def test_every_package_of_the_training_layer_has_a_place():
+def test_every_package_of_the_training_layer_has_a_place() -> None:
     packages = {f"spuproj.training.{path.parent.name}" for path in (ROOT / "training").glob("*/__init__.py")}
     assert packages <= {name for layer in LAYERS for name in layer}
 
 
-def test_imports_go_downwards(graph):
+def test_imports_go_downwards(graph: Imports) -> None:
     assert {"spuproj", "spuproj.geometry", "spuproj.training.runtime.files"} <= graph["spuproj.training.report.figures"]
     assert upward_imports(graph) == []
 
 
-def test_no_modules_import_each_other_in_a_circle(graph):
+def test_no_modules_import_each_other_in_a_circle(graph: Imports) -> None:
     assert cycle(graph) == []
 
 
-def test_the_kernels_include_neither_torch_nor_python():
+def test_the_kernels_include_neither_torch_nor_python() -> None:
     """Only the bindings know Python, and nothing knows torch."""
     included = {
         path.relative_to(ROOT / "csrc"): re.findall(r"#include\s*[<\"](\w+)", path.read_text())
@@ -150,10 +154,10 @@ def test_the_kernels_include_neither_torch_nor_python():
     assert outside == []
 
 
-def test_folders_and_files_are_small():
-    listed = subprocess.run(["git", "ls-files", *MEASURED], cwd=ROOT, capture_output=True, text=True, check=True)
+def test_folders_and_files_are_small() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     paths = [path for path in listed.stdout.splitlines() if (ROOT / path).is_file()]
-    assert {path.split("/")[0] for path in paths} == {folder.split("/")[0] for folder in MEASURED}
+    assert {"csrc/cpu/project.cpp", "docs/study/README.md", "pyproject.toml"} <= set(paths)
     assert too_large({path: (ROOT / path).read_bytes().count(b"\n") for path in paths}) == []
 
 
@@ -172,12 +176,12 @@ LOW, HIGH = "spuproj.training.data.case", "spuproj.training.workflows.predict"
         f"import importlib\nimportlib.import_module('{HIGH}')",
     ],
 )
-def test_a_planted_upward_import_is_found(statement):
+def test_a_planted_upward_import_is_found(statement: str) -> None:
     assert upward_imports(imports_of({LOW: statement, HIGH: ""})) == [f"{LOW} imports {HIGH}"]
     assert upward_imports(imports_of({LOW: "", HIGH: f"import {LOW}"})) == []
 
 
-def test_a_planted_import_of_a_neighbour_is_found():
+def test_a_planted_import_of_a_neighbour_is_found() -> None:
     sources = {
         "spuproj.training.fit.train": "from spuproj.training.report import pages",
         "spuproj.training.report.pages": "",
@@ -185,13 +189,13 @@ def test_a_planted_import_of_a_neighbour_is_found():
     assert upward_imports(imports_of(sources)) == ["spuproj.training.fit.train imports spuproj.training.report.pages"]
 
 
-def test_a_planted_cycle_is_found():
+def test_a_planted_cycle_is_found() -> None:
     first, second = "spuproj.training.data.case", "spuproj.training.data.cache"
     sources = {first: f"from {second} import cached_case", second: f"def late():\n    from {first} import load_case"}
     assert set(cycle(imports_of(sources))) == {first, second}
 
 
-def test_planted_sizes_are_found():
+def test_planted_sizes_are_found() -> None:
     few = {f"training/data/{number}.py": MOST_LINES for number in range(MOST_FILES)}
     assert too_large(few) == []
     assert too_large({**few, "training/data/more.json": 10**6}) == ["training/data has 13 files"]

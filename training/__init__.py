@@ -11,6 +11,7 @@ _ROOMS = {
     "load_case": "data.case",
     "check_data": "data.check",
     "folds": "data.splits",
+    "targets_of": "data.splits",
     "fixed_split": "data.splits",
     "write_cohort": "phantom.cohort",
     "Method": "models.method",

@@ -76,7 +76,8 @@ def _cv2(bilinear: bool) -> Function:
     import cv2
 
     how, border = cv2.INTER_LINEAR if bilinear else cv2.INTER_NEAREST, cv2.BORDER_CONSTANT
-    return lambda plane, points, output: cv2.remap(plane, points, None, how, dst=output, borderMode=border)
+    # One array holds both coordinates; OpenCV's types do not know that the second may be None then.
+    return lambda plane, points, output: cv2.remap(plane, points, None, how, dst=output, borderMode=border)  # type: ignore[call-overload]
 
 
 def _to_cupy(tensor: Tensor) -> Any:
@@ -163,7 +164,8 @@ def _monai_warp(y: Tensor, x: Tensor, case: Case) -> Function:
 def _monai_resample(y: Tensor, x: Tensor, case: Case) -> Function:
     from monai.transforms import Resample
 
-    resample = Resample(mode=case.interpolation, padding_mode="zeros", dtype=torch.float32)
+    # MONAI takes torch's dtypes, which its types leave out.
+    resample = Resample(mode=case.interpolation, padding_mode="zeros", dtype=torch.float32)  # type: ignore[arg-type]
     height, width = case.size
     centred = torch.stack([y - (height - 1) / 2, x - (width - 1) / 2], dim=1).float()
     return lambda planes: torch.stack([resample(image, grid) for image, grid in zip(planes, centred, strict=True)])

@@ -34,7 +34,11 @@ struct Call {
     bool fits(pybind11::handle other_op, const pybind11::tuple& given, char** addresses) const {
         if (!op.is(other_op) || given.size() != tensors.size() + options.size() + 1) return false;
         for (const auto& [at, layout] : tensors) {
-            const dlpack::Tensor tensor = read(PyTuple_GET_ITEM(given.ptr(), at));
+            dlpack::Tensor tensor;
+            if (exchange()->read(PyTuple_GET_ITEM(given.ptr(), at), &tensor) != 0) {
+                PyErr_Clear();  // Not a dense tensor, or none at all: the op's own check says so.
+                return false;
+            }
             if (!(layout == tensor)) return false;
             *addresses++ = tensor.address();
         }

@@ -12,12 +12,9 @@ from spuproj.ops.record import Op
 
 def run(op: Op, backend: Backend, given: tuple[Any, ...]) -> Any:
     """The results of one call of an op on a backend."""
-    results = backend.repeat(op, op.geometry_at, given)
-    return _run_first(op, backend, given) if results is NotImplemented else results
-
-
-def _run_first(op: Op, backend: Backend, given: tuple[Any, ...]) -> Any:
-    """Checks the arguments, allocates the results, runs the kernel, and has the backend keep the call."""
+    repeated = backend.repeat(op, op.geometry_at, given)
+    if repeated is not NotImplemented:
+        return repeated
     call, source = op.call(given), given[0]
     op.check(call)
     results = [backend.empty(result, source.device) for result in op.allocate(call)]

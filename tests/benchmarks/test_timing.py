@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -41,7 +42,7 @@ def test_other_memory_is_touched_before_every_call_as_called():
 
 
 def test_a_result_is_dropped_before_the_next_one_is_made():
-    results = []
+    results: list[Callable[[], object]] = []
 
     def call() -> torch.Tensor:
         assert all(result() is None for result in results)

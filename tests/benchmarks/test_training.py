@@ -52,7 +52,7 @@ def test_the_ratios_are_printed_and_kept_with_the_machine(monkeypatch, tmp_path,
     rates = {"loader": 1000.0, "ready": 40.0, "training": 38.0}
     monkeypatch.setattr(subject, "measure_rates", lambda *_, **__: rates)
     monkeypatch.setattr(subject, "predict_cost", lambda models, case: (7.0, 2.5) if (case, models) == (1, [2]) else 0)
-    subject.measure_layer(1, [2], tmp_path)
+    subject.measure_layer(1, [2], tmp_path)  # type: ignore[arg-type, list-item]
     (path,) = tmp_path.iterdir()
     kept = json.loads(path.read_text())
     assert kept["a prediction, from files to files, in seconds"] == 7

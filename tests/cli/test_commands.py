@@ -135,7 +135,7 @@ def test_the_grid_covers_the_foreground(volume, spuproj, tmp_path, monkeypatch):
     monkeypatch.setattr("spuproj.training.workflows.project.views_figure", keep)
     spuproj("project", "--input", volume, "--slice", 3, "--out", tmp_path / "views.png", "--grid", 1, 2)
     ((plane, views, columns),) = seen
-    np.testing.assert_array_equal(plane, np.asarray(nib.load(volume).dataobj)[:, :, 3].T)
+    np.testing.assert_array_equal(plane, np.asarray(nib.Nifti1Image.from_filename(volume).dataobj)[:, :, 3].T)
     # Foreground: rows 4 to 19, columns 4 to 15; two cells side by side.
     np.testing.assert_allclose(views.geometry[:, :2], [[11.5, 4 + 11 / 4], [11.5, 4 + 33 / 4]])
     assert columns == 2

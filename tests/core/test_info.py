@@ -8,7 +8,7 @@ from spuproj.backends import cpu
 
 PROJECT = "import torch; from spuproj import Views; Views.rigid((2, 2)).project(torch.ones(1, 1, 2, 2))"
 WITHOUT_COMPILED = "import sys; sys.modules['spuproj._cpu'] = None"
-REPORT = "import runpy; runpy.run_module('spuproj', run_name='__main__')"
+REPORT = "from spuproj import info; print(info.text())"
 
 
 def lines_of(run):

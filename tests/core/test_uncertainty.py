@@ -1,9 +1,13 @@
-"""Predictive entropy."""
+"""Predictive entropy and mutual information."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 from scipy import stats
 from torch.testing import assert_close
 
@@ -47,3 +51,18 @@ def test_entropy_is_nan_outside_zero_to_one(value):
 def test_entropy_refuses_what_is_no_probability(dtype):
     with pytest.raises(TypeError, match=f"probability must be of a floating-point dtype, got {dtype}"):
         uncertainty.entropy(torch.ones(2, dtype=dtype))
+
+
+@given(arrays.arrays(np.float64, (5, 7), elements=st.floats(0, 1)))
+def test_mutual_information_is_entropy_of_the_mean_less_mean_entropy(members):
+    probability = torch.from_numpy(members)
+    found = uncertainty.mutual_information(probability.mean(0), uncertainty.entropy(probability).mean(0))
+    expected = uncertainty.entropy(probability.mean(0)) - uncertainty.entropy(probability).mean(0)
+    assert (found >= 0).all()
+    assert_close(found, expected, rtol=0, atol=1e-12)
+    assert torch.equal(uncertainty.mutual_information(probability[0], uncertainty.entropy(probability[0])), 0 * found)
+
+
+def test_mutual_information_refuses_shapes_that_differ():
+    with pytest.raises(ValueError, match=r"expected_entropy must have the shape of mean, \(3,\), got \(2,\)"):
+        uncertainty.mutual_information(torch.ones(3), torch.ones(2))

@@ -5,15 +5,26 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Sequence
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
+from spuproj.training.data.labels import unclear
+from spuproj.training.data.nifti import load_nifti, read_volume
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.runtime.files import InputError, refuse_overwrite, write_json
 
 # BraTS-GLI-00008-103 is a follow-up scan of patient 00008.
 _VISIT = re.compile(r"^(BraTS-[A-Za-z]+-\d+)-\d{3}$")
+# How often the patients who validate are drawn anew, until both they and those who train have every target.
+_DRAWS = 20
+
+Targets = Mapping[str, frozenset[str]]
+"""The targets that each case has, by its name."""
 
 
 @dataclass(frozen=True)
@@ -46,24 +57,94 @@ def fixed_split(cases: Sequence[CaseFiles], validation: int, test: int, seed: in
     return _split(cases, patients[test : test + validation], patients[:test])
 
 
-def folds(cases: Sequence[CaseFiles], count: int, seed: int) -> list[Split]:
-    """Cross-validation: every patient is in one fold's test set; an eighth of the others, at least one, validates.
+def folds(cases: Sequence[CaseFiles], count: int, seed: int, targets: Targets) -> list[Split]:
+    """Cross-validation: each patient is tested once; an eighth of the others, at least one, validates.
+
+    Folds are stratified by the targets that a patient has (scikit-learn's ``StratifiedGroupKFold``). Who validates is
+    drawn up to 20 times, until both they and those who train have every target that two of the patients have.
+
+    Args:
+        cases: of all patients; a patient may have several.
+        count: number of folds.
+        seed: of the drawing; the order of the cases does not matter.
+        targets: see ``targets_of``.
 
     Raises:
         InputError: for fewer than two folds, or too few patients.
     """
-    patients = _shuffled(cases, seed)
+    patients = {patient_of(case) for case in cases}
     if not 2 <= count <= len(patients) or len(patients) < 3:
         raise InputError(f"folds must be at least 2 and at most the number of patients, {len(patients)}, got {count}")
     splits = []
-    for fold in range(count):
-        test = patients[fold::count]
-        others = [patient for patient in patients if patient not in test]
-        validating = max(1, len(others) // 8)
-        if validating >= len(others):
+    for test in _stratified(cases, count, seed, targets):
+        others = [case for case in cases if patient_of(case) not in test]
+        if len({patient_of(case) for case in others}) < 2:
             raise InputError(f"folds must leave patients to train and to validate on, got {count} of {len(patients)}")
-        splits.append(_split(cases, others[:validating], test))
+        splits.append(_split(cases, _validating(others, seed, targets), sorted(test)))
     return splits
+
+
+def targets_of(case: CaseFiles) -> frozenset[str]:
+    """The targets that a case's segmentation shows any of; none where there is no segmentation.
+
+    Raises:
+        InputError: where the segmentation cannot be read, or nothing tells what its labels mean.
+    """
+    if case.label is None or not case.labelled:
+        return frozenset()
+    if case.scheme is None:
+        raise unclear(case.label)
+    values = np.unique(read_volume(load_nifti(case.label), case.label))
+    return frozenset(name for name, members in case.scheme.targets.items() if np.isin(values, members).any())
+
+
+def missing_targets(names: Sequence[str], targets: Targets) -> list[str]:
+    """The targets of the data that none of the named cases has."""
+    return sorted(frozenset().union(*targets.values()) - frozenset().union(*(targets[name] for name in names)))
+
+
+def _by_patient(cases: Sequence[CaseFiles], targets: Targets) -> dict[str, frozenset[str]]:
+    """The targets that each patient has in any case."""
+    found: dict[str, frozenset[str]] = {}
+    for case in cases:
+        found[patient_of(case)] = found.get(patient_of(case), frozenset()) | targets[case.name]
+    return found
+
+
+def _stratified(cases: Sequence[CaseFiles], count: int, seed: int, targets: Targets) -> Iterator[set[str]]:
+    """The patients, dealt to folds of about as many cases of each kind."""
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to import
+
+    has = _by_patient(cases, targets)
+    patients = sorted(patient_of(case) for case in cases)
+    kinds = ["+".join(sorted(has[patient])) for patient in patients]
+    # scikit-learn refuses folds that outnumber the cases of every kind.
+    if max(Counter(kinds).values()) < count:
+        kinds = [""] * len(kinds)
+    # NumPy's seeds have 32 bits.
+    folding = StratifiedGroupKFold(count, shuffle=True, random_state=seed % 2**32)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class in y", UserWarning)
+        dealt = list(folding.split(kinds, kinds, patients))
+    for _, held_out in dealt:
+        yield {patients[index] for index in held_out}
+
+
+def _validating(cases: Sequence[CaseFiles], seed: int, targets: Targets) -> list[str]:
+    """An eighth of the patients, at least one; both they and the others have every target that two patients have."""
+    has = _by_patient(cases, targets)
+    patients_with = Counter(target for each in has.values() for target in each)
+    wanted = {target for target, number in patients_with.items() if number > 1}
+    best, most = set[str](), -1
+    for draw in range(_DRAWS):
+        for patients in _stratified(cases, min(8, len(has)), seed + draw, targets):
+            others = has.keys() - patients
+            both = wanted.intersection(*(frozenset().union(*map(has.__getitem__, side)) for side in (patients, others)))
+            if len(both) > most:
+                best, most = patients, len(both)
+            if most == len(wanted):
+                return sorted(best)
+    return sorted(best)
 
 
 def _shuffled(cases: Sequence[CaseFiles], seed: int) -> list[str]:

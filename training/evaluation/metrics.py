@@ -1,4 +1,8 @@
-"""Metrics of one target of one case: segmentation, calibration and uncertainty."""
+"""Measures of one target of one case: agreement with the truth, and how well uncertainty marks the errors.
+
+A new measure is a field of ``Metrics`` and its value in ``measure``; the console and LaTeX tables show those that
+``SHOWN`` in ``tables.py`` names.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,11 @@ import numpy as np
 import torch
 from monai.metrics import compute_hausdorff_distance
 from numpy.typing import NDArray
-from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+from torchmetrics.functional.classification import (
+    binary_auroc,
+    binary_average_precision,
+    binary_calibration_error,
+)
 
 from spuproj.checks import choice
 from spuproj.uncertainty import QuBrats, qu_brats
@@ -20,23 +28,24 @@ Mask = NDArray[np.bool_]
 Values = NDArray[np.float64]
 
 EMPTY = ("brats", "nan")
-"""Conventions for empty masks. ``brats``: both empty is a Dice and sensitivity of 1 and a distance of 0; one empty is a
-Dice of 0 and the volume's diagonal. ``nan``: what an empty mask leaves undefined is NaN."""
+"""Conventions for empty masks. ``brats``: if both masks are empty, Dice and sensitivity are 1 and the distance is 0; if
+one is, Dice and sensitivity are 0 and the distance is the diagonal of the volume. ``nan``: a measure that is undefined
+for an empty mask is NaN."""
 
 BINS = 15
-"""Equal bins of probability for calibration."""
+"""Number of bins of equal width between 0 and 1, for calibration."""
 
 
 @dataclass(frozen=True)
 class Maps:
-    """Input of the metrics, for one target of one case: arrays of one shape.
+    """The maps of one target of one case, all of the same shape ``[Z, H, W]``.
 
     Attributes:
-        truth: ground truth mask.
-        segmentation: predicted mask.
-        probability: in [0, 1].
-        percent: uncertainty in [0, 100].
-        brain: mask of the voxels that count.
+        truth: mask of the target.
+        segmentation: mask that was predicted.
+        probability: predicted probability of the target, in [0, 1].
+        percent: uncertainty, in [0, 100].
+        brain: mask of the voxels that the measures of uncertainty and calibration look at.
         spacing: size of a voxel along each axis, in mm.
     """
 
@@ -50,7 +59,7 @@ class Maps:
 
 @dataclass(frozen=True)
 class Metrics:
-    """All metrics of one target of one case; see ``measure``."""
+    """The measures of one target of one case; ``measure`` says what they are."""
 
     dice: float
     sensitivity: float
@@ -72,11 +81,11 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Curves:
-    """Data for the plots of one target of one case.
+    """The curves of one target of one case, for the plots.
 
     Attributes:
-        qu_brats: the score's curves.
-        voxels: ``[BINS]``, voxels of the brain in each bin of probability.
+        qu_brats: curves of the QU-BraTS score over the threshold.
+        voxels: ``[BINS]``, number of brain voxels in each bin of probability.
         predicted: ``[BINS]``, sum of their probabilities.
         positive: ``[BINS]``, number of target voxels among them.
     """
@@ -108,19 +117,31 @@ class ErrorUncertainty:
 def measure(maps: Maps, empty: str = "brats") -> tuple[Metrics, Curves]:
     """All metrics of one target of one case.
 
-    Dice, sensitivity and HD95 are of the whole volume, all others of the brain. ``score`` and its areas are those of
-    QU-BraTS; ``baseline`` is the score of an uncertainty of zero everywhere, (Dice + 2) / 3. ``auroc`` and
-    ``average_precision`` are those of the uncertainty as a detector of wrong voxels (NaN where all are right or all
-    wrong). ``aurc`` is the area under the risk-coverage curve (Geifman and El-Yaniv 2017), ``ece`` the expected
-    calibration error of the probability (Naeini et al. 2015), and ``error_dice`` the soft Dice of the uncertainty, in
-    [0, 1], with the wrong voxels.
+    Of the whole volume, from 0 to 1 unless said otherwise:
+
+    - ``dice``: 2 TP / (2 TP + FP + FN) (Dice 1945); ``sensitivity``: TP / (TP + FN).
+    - ``hd95``: 95th percentile of the distances between the surfaces, in mm.
+    - ``score``, ``auc_dice``, ``auc_ftp``, ``auc_ftn``: the QU-BraTS score and its parts, see
+      ``spuproj.uncertainty.qu_brats`` (true negatives are counted in the brain alone).
+    - ``baseline``: the QU-BraTS score of an uncertainty of 0 everywhere, (Dice + 2) / 3.
+
+    Of the brain, from 0 to 1 unless said otherwise:
+
+    - ``specificity``: TN / (TN + FP), NaN where every voxel is target; ``accuracy``: the share of correct voxels.
+    - ``auroc``, ``average_precision``: of the uncertainty as a detector of wrong voxels; NaN where all voxels are
+      correct or all are wrong.
+    - ``aurc``: area under the risk-coverage curve (Geifman and El-Yaniv 2017), see ``aurc``.
+    - ``ece``: expected calibration error of the probability (Naeini et al. 2015), see ``calibration_error``.
+    - ``error_dice``: Dice of the wrong voxels with the uncertainty as a weight from 0 to 1.
+    - ``mean_uncertainty``: from 0 to 100.
 
     Args:
         maps: of the target.
-        empty: a convention in ``EMPTY``.
+        empty: convention for empty masks, one of ``EMPTY``.
 
     Raises:
-        ValueError: for an unknown convention, maps of different shapes, or no brain; and as ``qu_brats`` does.
+        ValueError: for an unknown convention, a brain without voxels, and where ``qu_brats`` raises it (maps of
+            different shapes, uncertainty outside [0, 100]).
     """
     choice(empty, EMPTY, "empty")
     if not maps.brain.any():
@@ -128,7 +149,7 @@ def measure(maps: Maps, empty: str = "brats") -> tuple[Metrics, Curves]:
     quality = qu_brats(maps.truth, maps.segmentation, maps.percent, maps.brain, scaled=True)
     wrong = (maps.truth ^ maps.segmentation)[maps.brain]
     percent = maps.percent[maps.brain]
-    voxels, predicted, positive = _bins(maps.probability[maps.brain], maps.truth[maps.brain])
+    probability, truth = maps.probability[maps.brain], maps.truth[maps.brain]
     overlap = dice(maps.truth, maps.segmentation)
     metrics = Metrics(
         dice=dice(maps.truth, maps.segmentation, empty),
@@ -143,11 +164,11 @@ def measure(maps: Maps, empty: str = "brats") -> tuple[Metrics, Curves]:
         auc_ftn=quality.auc_ftn,
         **_detection(percent, wrong),
         aurc=aurc(percent, wrong),
-        ece=float(np.abs(predicted - positive).sum() / voxels.sum()),
+        ece=calibration_error(probability, truth),
         error_dice=_soft_dice(percent / 100, wrong),
         mean_uncertainty=float(percent.mean()),
     )
-    return metrics, Curves(quality, voxels, predicted, positive)
+    return metrics, Curves(quality, *_bins(probability, truth))
 
 
 def _share(part: int, whole: int) -> float:
@@ -155,7 +176,10 @@ def _share(part: int, whole: int) -> float:
 
 
 def dice(truth: Mask, found: Mask, empty: str = "brats") -> float:
-    """Dice coefficient of two masks of one shape (Dice 1945). Where both are empty: 1, or NaN by convention."""
+    """The Dice coefficient of two masks of the same shape (Dice 1945), from 0 to 1.
+
+    If both masks are empty it is 1, or NaN where ``empty`` is "nan".
+    """
     total = int(truth.sum()) + int(found.sum())
     if total == 0:
         return 1.0 if empty == "brats" else math.nan
@@ -163,14 +187,17 @@ def dice(truth: Mask, found: Mask, empty: str = "brats") -> float:
 
 
 def sensitivity(truth: Mask, found: Mask, empty: str = "brats") -> float:
-    """True positive rate. Where the truth is empty: 1 for an empty prediction, else 0; or NaN by convention."""
+    """The share of the truth that was found, from 0 to 1.
+
+    If the truth is empty it is 1 where nothing was found and 0 otherwise, or NaN where ``empty`` is "nan".
+    """
     if not truth.any():
         return math.nan if empty == "nan" else float(not found.any())
     return _share((truth & found).sum(), truth.sum())
 
 
 def hd95(maps: Maps, empty: str = "brats") -> float:
-    """95th percentile of the Hausdorff distance in mm (MONAI); for empty masks see ``EMPTY``."""
+    """95th percentile of the distances between the surfaces, in mm (MONAI). For empty masks see ``EMPTY``."""
     if not (maps.truth.any() and maps.segmentation.any()):
         if empty == "nan":
             return math.nan
@@ -189,7 +216,7 @@ def hd95(maps: Maps, empty: str = "brats") -> float:
 def _detection(percent: Values, wrong: Mask) -> dict[str, float]:
     if wrong.all() or not wrong.any():
         return {"auroc": math.nan, "average_precision": math.nan}
-    # torchmetrics applies a sigmoid to values outside [0, 1].
+    # torchmetrics applies a sigmoid to scores outside [0, 1].
     detector, target = torch.from_numpy(percent / 100), torch.from_numpy(wrong).int()
     return {
         "auroc": float(binary_auroc(detector, target)),
@@ -197,10 +224,32 @@ def _detection(percent: Values, wrong: Mask) -> dict[str, float]:
     }
 
 
-def aurc(uncertainty: Values, wrong: Mask) -> float:
-    """Area under the risk-coverage curve: error rate among the k most certain voxels, averaged over k.
+def calibration_error(probability: Values, truth: Mask) -> float:
+    """Expected calibration error (Naeini et al. 2015), from 0 to 1, by torchmetrics.
 
-    Wrong voxels are spread evenly among voxels of equal uncertainty.
+    The mean over voxels of the gap between mean probability and share of target, in ``BINS`` bins of equal width. A
+    bin holds its lower edge; the last one holds 1 too.
+
+    Args:
+        probability: ``[voxels]``, in [0, 1].
+        truth: ``[voxels]``.
+    """
+    # torchmetrics has a further bin for 1 alone; a number just below 1 is in the last one. Its checks of the inputs
+    # take longer than the error itself.
+    below = torch.from_numpy(np.minimum(probability, np.nextafter(1, 0)))
+    target = torch.from_numpy(truth).int()
+    return float(binary_calibration_error(below, target, n_bins=BINS, norm="l1", validate_args=False))
+
+
+def aurc(uncertainty: Values, wrong: Mask) -> float:
+    """Area under the risk-coverage curve (Geifman and El-Yaniv 2017), from 0 to 1, lower is better.
+
+    The share of wrong voxels among the k most certain ones, averaged over all k. Among voxels of equal uncertainty the
+    wrong ones are spread evenly, so that the area does not depend on their order.
+
+    Args:
+        uncertainty: ``[voxels]``.
+        wrong: ``[voxels]``.
     """
     order = np.argsort(uncertainty, kind="stable")
     ordered = uncertainty[order]
@@ -216,7 +265,7 @@ def _soft_dice(weight: Values, wrong: Mask) -> float:
 
 
 def _bins(probability: Values, truth: Mask) -> tuple[Values, Values, Values]:
-    """Voxels, sum of probabilities and positive voxels of each bin."""
+    """Number of voxels, sum of probabilities and number of target voxels in each bin."""
     index = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
     sums = (np.bincount(index, weights=weights, minlength=BINS) for weights in (None, probability, truth))
     voxels, predicted, positive = (values.astype(np.float64) for values in sums)
@@ -226,7 +275,13 @@ def _bins(probability: Values, truth: Mask) -> tuple[Values, Values, Values]:
 def error_uncertainty(
     truth: Mask, segmentation: Mask, uncertainty: NDArray[np.float32], brain: Mask
 ) -> ErrorUncertainty:
-    """Compares the uncertainty of right and wrong voxels; arrays of one shape.
+    """Compares the uncertainty of correctly and wrongly labelled voxels.
+
+    Args:
+        truth: mask of the target.
+        segmentation: mask that was predicted, of the same shape, like all further arrays.
+        uncertainty: of any scale.
+        brain: mask of the voxels among which the correct ones are counted.
 
     Raises:
         ValueError: where the arrays differ in shape.

@@ -1,4 +1,4 @@
-"""Results of an evaluation, case by case."""
+"""Results of an evaluation, case by case, and the options that they depend on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spuproj.uncertainty import SCALINGS
 
 @dataclass(frozen=True)
 class CaseResult:
-    """Metrics of one method for one target of one case."""
+    """The measures of one target of one patient, for one method."""
 
     method: str
     target: str
@@ -23,7 +23,15 @@ class CaseResult:
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """Scaling of uncertainty and convention for empty masks; noted in every table."""
+    """The options of an evaluation; every table names them.
+
+    Attributes:
+        scaling: from uncertainty maps to [0, 100], a name in ``spuproj.uncertainty.SCALINGS``.
+        empty: convention for empty masks, one of ``EMPTY`` in ``metrics``.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
 
     scaling: str
     empty: str
@@ -34,15 +42,15 @@ class EvaluationOptions:
 
     @property
     def text(self) -> str:
-        """For captions."""
+        """Both options in words."""
         return f"uncertainty scaled by {self.scaling} ({SCALINGS[self.scaling]}), empty masks by {self.empty}"
 
 
 def targets_of(rows: Sequence[CaseResult]) -> list[str]:
-    """Targets, in order of appearance."""
+    """The targets, in the order in which they first occur."""
     return list(dict.fromkeys(row.target for row in rows))
 
 
 def methods_of(rows: Sequence[CaseResult]) -> list[str]:
-    """Methods, in order of appearance."""
+    """The methods, in the order in which they first occur."""
     return list(dict.fromkeys(row.method for row in rows))

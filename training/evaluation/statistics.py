@@ -16,11 +16,11 @@ RESAMPLES = 9999
 
 @dataclass(frozen=True)
 class Summary:
-    """One measure over patients, without NaN.
+    """One measure over patients; NaN is left out.
 
     Attributes:
         patients: number of patients with a value.
-        mean, median: over these patients.
+        mean, median: of their values.
         low, high: 95 percent bootstrap interval of the mean (percentile); NaN for fewer than two patients.
     """
 
@@ -36,9 +36,9 @@ class Difference:
     """Paired comparison of two methods.
 
     Attributes:
-        first, second: names of the methods.
-        patients: number of patients with both values.
-        median: of the differences, first minus second.
+        first, second: their names.
+        patients: number of patients with values of both methods.
+        median: of the differences, first less second.
         p: of the paired Wilcoxon signed-rank test, two-sided.
         adjusted: p after Holm's correction for the number of pairs.
     """
@@ -52,7 +52,12 @@ class Difference:
 
 
 def summarise(values: Sequence[float], seed: int = 0) -> Summary:
-    """Summary of one measure; ``seed`` is for the bootstrap."""
+    """Summarises one measure.
+
+    Args:
+        values: one for each patient; NaN is left out.
+        seed: of the bootstrap, which draws ``RESAMPLES`` times (percentile method, Efron and Tibshirani 1993).
+    """
     known = np.array([value for value in values if not math.isnan(value)])
     if known.size == 0:
         return Summary(0, math.nan, math.nan, math.nan, math.nan)
@@ -68,7 +73,7 @@ def summarise(values: Sequence[float], seed: int = 0) -> Summary:
 
 
 def compare(values: Mapping[str, Mapping[str, float]]) -> list[Difference]:
-    """Compares every pair of methods, given ``{method: {patient: value}}``."""
+    """Compares every pair of methods, given ``{method: {patient: value}}``, on the patients that both have."""
     pairs = [(first, second, _paired(values[first], values[second])) for first, second in combinations(values, 2)]
     p = [_wilcoxon(difference) for _, _, difference in pairs]
     return [
@@ -87,12 +92,12 @@ def _median(difference: NDArray[np.float64]) -> float:
 
 
 def _wilcoxon(difference: NDArray[np.float64]) -> float:
-    """Two-sided p; 1 where no patient differs."""
+    """The p value of the two-sided Wilcoxon signed-rank test; 1 where no patient differs."""
     return float(stats.wilcoxon(difference).pvalue) if np.any(difference != 0) else 1.0
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p values adjusted for multiple tests (Holm 1979)."""
+    """p values adjusted for multiple tests, in the same order (Holm 1979)."""
     adjusted, largest = [0.0] * len(p), 0.0
     for rank, index in enumerate(sorted(range(len(p)), key=lambda index: p[index])):
         largest = max(largest, min(1.0, (len(p) - rank) * p[index]))
@@ -101,7 +106,10 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Spearman's correlation over pairs without NaN; NaN for fewer than three pairs or a constant side."""
+    """Spearman's rank correlation, from -1 to 1, over the patients that have both values.
+
+    NaN for fewer than three such patients, or where one of the two measures is constant.
+    """
     pairs = np.array([pair for pair in zip(first, second, strict=True) if not any(map(math.isnan, pair))])
     if len(pairs) < 3 or np.ptp(pairs[:, 0]) == 0 or np.ptp(pairs[:, 1]) == 0:
         return math.nan

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from itertools import product
 from typing import Any
 
+import pandas as pd
+from rich.markup import escape
 from rich.table import Table
 
 from spuproj.training.evaluation.metrics import Metrics
@@ -18,6 +18,8 @@ from spuproj.training.evaluation.statistics import Difference, Summary, compare,
 from spuproj.uncertainty import SCALINGS
 
 MEASURES = tuple(field.name for field in fields(Metrics))
+"""All measures, in the order of the CSV columns."""
+
 SHOWN = {
     "dice": "Dice",
     "hd95": "HD95, mm",
@@ -29,18 +31,28 @@ SHOWN = {
     "ece": "ECE",
     "error_dice": "Dice with errors",
 }
-"""Measures of the console's and LaTeX's table, and their headings."""
+"""Measures in the console and LaTeX tables, and their headings."""
 
 COMPARED = ("score", "dice")
 """Measures on which methods are compared."""
 
+Summaries = dict[tuple[str, str], dict[str, Summary]]
+"""For each pair of target and method, the summary of each measure."""
+
+
+def summaries_of(rows: Sequence[CaseResult]) -> Summaries:
+    """Summarises each measure over the patients, for each pair of target and method that has any.
+
+    Pairs are ordered by target, then by method, as these first occur in ``rows``.
+    """
+    found = {(row.target, row.method) for row in rows}
+    pairs = [pair for pair in product(targets_of(rows), methods_of(rows)) if pair in found]
+    return {pair: {name: summarise(list(_values(rows, *pair, name).values())) for name in MEASURES} for pair in pairs}
+
 
 def _values(rows: Sequence[CaseResult], target: str, method: str, measure: str) -> dict[str, float]:
+    """One measure by patient."""
     return {row.case: getattr(row.metrics, measure) for row in rows if (row.target, row.method) == (target, method)}
-
-
-def _summary(rows: Sequence[CaseResult], target: str, method: str, measure: str) -> Summary:
-    return summarise(list(_values(rows, target, method, measure).values()))
 
 
 def _differences(rows: Sequence[CaseResult], target: str, measure: str) -> list[Difference]:
@@ -48,29 +60,41 @@ def _differences(rows: Sequence[CaseResult], target: str, measure: str) -> list[
 
 
 def _correlation(rows: Sequence[CaseResult], target: str, method: str) -> float:
-    """Rank correlation of mean uncertainty and Dice over patients; -1 if uncertainty ranks patients by failure."""
+    """Rank correlation over patients of mean uncertainty and Dice: -1 where worse patients are more uncertain."""
     uncertainty, dice = (_values(rows, target, method, name) for name in ("mean_uncertainty", "dice"))
     return rank_correlation(list(uncertainty.values()), list(dice.values()))
 
 
-def _pairs(rows: Sequence[CaseResult]) -> list[tuple[str, str]]:
-    """Pairs (target, method) that have results."""
-    found = {(row.target, row.method) for row in rows}
-    return [pair for pair in product(targets_of(rows), methods_of(rows)) if pair in found]
-
-
-def console_table(rows: Sequence[CaseResult], options: EvaluationOptions) -> Table:
-    """Mean and interval of each measure, and how the methods differ."""
+def console_table(rows: Sequence[CaseResult], summaries: Summaries, options: EvaluationOptions) -> Table:
+    """Mean and interval of each measure in ``SHOWN``; the caption tells how the methods differ."""
     cases = len({row.case for row in rows})
-    caption = [options.text, *(_sentence(target, measure, each) for target in targets_of(rows) for measure in COMPARED
-                               for each in _differences(rows, target, measure))]  # fmt: skip
-    table = Table("target", "method", *SHOWN.values(), title=f"{cases} patients: mean", caption="\n".join(caption))
-    for target, method in _pairs(rows):
-        table.add_row(target, method, *(_with_interval(_summary(rows, target, method, name)) for name in SHOWN))
+    caption = [
+        options.text,
+        *(
+            _sentence(target, measure, each)
+            for target, measure in product(targets_of(rows), COMPARED)
+            for each in _differences(rows, target, measure)
+        ),
+    ]
+    frame = _shown(summaries, _on_two_lines)
+    table = Table(*frame.columns, title=f"{cases} patients: mean", caption=escape("\n".join(caption)))
+    for cells in frame.itertuples(index=False):
+        table.add_row(*map(escape, cells))
     return table
 
 
-def _with_interval(summary: Summary) -> str:
+def _shown(summaries: Summaries, text_of: Callable[[Summary], str]) -> pd.DataFrame:
+    """A row of text for each target and method: their names, then the measures in ``SHOWN``."""
+    return pd.DataFrame(
+        [
+            (target, method, *(text_of(measures[name]) for name in SHOWN))
+            for (target, method), measures in summaries.items()
+        ],
+        columns=["target", "method", *SHOWN.values()],
+    )
+
+
+def _on_two_lines(summary: Summary) -> str:
     if summary.patients == 0:
         return "-"
     interval = "" if math.isnan(summary.low) else f"\n{_number(summary.low)} to {_number(summary.high)}"
@@ -78,7 +102,7 @@ def _with_interval(summary: Summary) -> str:
 
 
 def _number(value: float) -> str:
-    """With three significant digits."""
+    """A number with three significant digits."""
     return f"{value:#.3g}".removesuffix(".")
 
 
@@ -90,40 +114,36 @@ def _sentence(target: str, measure: str, each: Difference) -> str:
 
 
 def per_case_csv(rows: Sequence[CaseResult]) -> str:
-    """One line for each target of each patient and method."""
-    return _csv(
-        ("method", "target", "case", *MEASURES),
-        [(row.method, row.target, row.case, *asdict(row.metrics).values()) for row in rows],
-    )
+    """CSV: one line for each target of each patient and method."""
+    lines = [{"method": row.method, "target": row.target, "case": row.case, **asdict(row.metrics)} for row in rows]
+    return csv_text(pd.DataFrame(lines))
 
 
-def summary_csv(rows: Sequence[CaseResult]) -> str:
-    """One line for each measure of each target and method."""
+def summary_csv(summaries: Summaries) -> str:
+    """CSV: one line for each measure of each target and method."""
     lines = [
-        (target, method, name, *asdict(_summary(rows, target, method, name)).values())
-        for target, method in _pairs(rows)
-        for name in MEASURES
+        {"target": target, "method": method, "measure": name, **asdict(summary)}
+        for (target, method), measures in summaries.items()
+        for name, summary in measures.items()
     ]
-    return _csv(("target", "method", "measure", *(field.name for field in fields(Summary))), lines)
+    return csv_text(pd.DataFrame(lines))
 
 
-def _csv(header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(lines)
-    return buffer.getvalue()
+def csv_text(frame: pd.DataFrame) -> str:
+    """A frame without its index as CSV: all digits of a number, ``nan`` for NaN, Unix line ends."""
+    return frame.to_csv(index=False, na_rep="nan", lineterminator="\n")
 
 
-def summary_values(rows: Sequence[CaseResult], options: EvaluationOptions) -> dict[str, Any]:
-    """Everything: options, summaries, differences and correlations."""
+def summary_values(rows: Sequence[CaseResult], summaries: Summaries, options: EvaluationOptions) -> dict[str, Any]:
+    """What ``table.json`` holds: options, patients, summaries, differences between methods, and correlations."""
+    nobody = dict.fromkeys(MEASURES, summarise([]))
     return {
         "scaling": {"name": options.scaling, "meaning": SCALINGS[options.scaling]},
         "empty": options.empty,
         "patients": sorted({row.case for row in rows}),
         "summaries": {
             target: {
-                method: {name: asdict(_summary(rows, target, method, name)) for name in MEASURES}
+                method: {name: asdict(each) for name, each in summaries.get((target, method), nobody).items()}
                 for method in methods_of(rows)
             }
             for target in targets_of(rows)
@@ -139,34 +159,16 @@ def summary_values(rows: Sequence[CaseResult], options: EvaluationOptions) -> di
     }
 
 
-def latex(rows: Sequence[CaseResult], options: EvaluationOptions) -> str:
-    """The same table for a paper, with booktabs."""
-    head = " & ".join(("target", "method", *SHOWN.values()))
-    lines = [
-        " & ".join((target, _escaped(method), *(_tex(_summary(rows, target, method, name)) for name in SHOWN))) + r" \\"
-        for target, method in _pairs(rows)
-    ]
-    return "\n".join(
-        [
-            f"% {options.text}; mean and 95 percent bootstrap interval over {len({row.case for row in rows})} patients",
-            rf"\begin{{tabular}}{{ll{'c' * len(SHOWN)}}}",
-            r"\toprule",
-            head + r" \\",
-            r"\midrule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-            "",
-        ]
-    )
+def latex(rows: Sequence[CaseResult], summaries: Summaries, options: EvaluationOptions) -> str:
+    """The console's table for a paper, with the rules of the LaTeX package booktabs. Names are escaped."""
+    patients = len({row.case for row in rows})
+    comment = f"% {options.text}; mean and 95 percent bootstrap interval over {patients} patients\n"
+    columns = "ll" + "c" * len(SHOWN)
+    return comment + _shown(summaries, _on_one_line).to_latex(index=False, escape=True, column_format=columns)
 
 
-def _tex(summary: Summary) -> str:
+def _on_one_line(summary: Summary) -> str:
     if summary.patients == 0:
         return "--"
     interval = "" if math.isnan(summary.low) else f" ({_number(summary.low)}--{_number(summary.high)})"
     return _number(summary.mean) + interval
-
-
-def _escaped(word: str) -> str:
-    return word.replace("_", r"\_").replace("&", r"\&").replace("%", r"\%")

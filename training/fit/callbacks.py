@@ -69,7 +69,7 @@ class TrainingProgressBar(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self.progress.advance(self.task)
-        # Reading a metric synchronises with the GPU. The trainer has the attribute, but not in its types.
+        # Reading a metric synchronises with the GPU. The trainer has this attribute, though not in its types.
         if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         self.progress.update(self.task, note=_state_of(trainer))

@@ -8,6 +8,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ from spuproj.training.fit.resume import (
     remove_previous_run,
     require_same_training,
 )
-from spuproj.training.models.config import ModelConfig, config_values, make_views
-from spuproj.training.models.method import Method, load_method, values_of
+from spuproj.training.models.config import ModelConfig, make_views
+from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, save_run, write_config
+from spuproj.training.models.settings import plain_errors
 from spuproj.training.runtime.execution import PRECISIONS, Hardware, check_hardware, rank
 from spuproj.training.runtime.files import InputError, refuse_overwrite
 from spuproj.training.runtime.progress import print_status, progress_bar
@@ -92,7 +94,7 @@ def train(
     if roles is None and not 1 <= held_out < len(cases):
         raise ValueError(f"validation must leave cases on both sides of {len(cases)}, got {held_out}")
     modalities = modalities_of(cases)
-    asked = {"target": target, "method": values_of(method), "seed": seed, "modalities": modalities}
+    asked = {"target": target, "method": asdict(method), "seed": seed, "modalities": modalities}
     if resume and _is_finished(out, asked):
         print_status(f"{out} has finished: there is nothing to resume")
         return out
@@ -103,7 +105,8 @@ def train(
         training, validating = cohort.split(held_out, seed) if roles is None else cohort.roles(roles)
         box = _mean_box([cohort.cases[name].box for name in training])
         view_size = network_size(cohort.size, method)
-        config = ModelConfig(target, cohort.field, view_size, box, method, modalities, seed)
+        with plain_errors(ModelConfig):
+            config = ModelConfig(target, cohort.field, view_size, box, method, modalities, seed)
         record = {"data": data_record(cohort, training, validating), **environment_record(hardware)}
         checkpoint = _prepare_run(out, config, record, resume)
         network, curve = _fit(config, cohort, training, validating, out, hardware, checkpoint)
@@ -154,7 +157,7 @@ def _cache_folder(out: Path, cache: Path | None) -> Iterator[Path]:
 def _prepare_run(out: Path, config: ModelConfig, record: dict[str, Any], resume: bool) -> Path | None:
     """The checkpoint to resume from; or None, after preparing the folder for a new run."""
     if resume and can_resume(out):
-        require_same_training(out / CONFIG, config_values(config))
+        require_same_training(out / CONFIG, asdict(config))
         require_same_training(out / RECORD, {"data": record["data"]})
         return checked_checkpoint(out / CHECKPOINT)
     if resume:

@@ -2,37 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import math
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
 
 from spuproj import Views
 from spuproj.training.data.readers.case_files import MODALITIES
-from spuproj.training.models.method import Method, values_of
+from spuproj.training.models.method import Method
+from spuproj.training.models.settings import SETTINGS, Positive
+
+# A slice of 512 pixels with the largest oversampling; views of BraTS slices have 360.
+Side = Annotated[int, Field(strict=True, ge=1, le=4096)]
+MOST_VALUES = 2**28
+"""In all views of a slice and all modalities: prediction holds those of four slices at a time, 4 GiB in 32 bits."""
+Fraction = Annotated[float, Field(strict=True, ge=0, le=1)]
+LENIENT: ConfigDict = {**SETTINGS, "extra": "ignore"}
+Name = Annotated[str, Field(min_length=1)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=LENIENT)
 class ModelConfig:
     """What a model segments, how it looks at a slice, and how it was trained.
 
-    Lengths are fractions of the slice, so that the same views fit a slice of the same field at any resolution.
-
-    Attributes:
-        target: ET, TC or WT, or one of the data's own.
-        field: height and width of a slice, in mm.
-        view_size: (h, w) of the views that the network sees, in pixels.
-        box: (y0, x0, y1, x1), the box around the brain, as fractions of the slice.
-        method: the views, the network and the training.
-        modalities: input channels, in order.
-        seed: of the training.
+    Lengths are fractions of the slice, so that the same views fit a slice of the same field at any resolution. Settings
+    that only a newer version knows are ignored.
     """
 
-    target: str
-    field: tuple[float, float]
-    view_size: tuple[int, int]
-    box: tuple[float, float, float, float]
+    target: Name
+    """ET, TC or WT, or one of the data's own."""
+    field: tuple[Positive, Positive]
+    """Height and width of a slice, in mm."""
+    view_size: tuple[Side, Side]
+    """(h, w) of the views that the network sees, in pixels."""
+    box: tuple[Fraction, Fraction, Fraction, Fraction]
+    """(y0, x0, y1, x1), the box around the brain, as fractions of the slice."""
     method: Method
-    modalities: tuple[str, ...] = MODALITIES
-    seed: int = 0
+    """The views, the network and the training."""
+    modalities: Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)] = MODALITIES
+    """Input channels, in order."""
+    seed: Annotated[int, Field(strict=True, ge=-(2**63), lt=2**64)] = 0
+    """Of the training."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelConfig:
+        y0, x0, y1, x1 = self.box
+        if y0 > y1 or x0 > x1:
+            raise ValueError(f"box must be y0, x0, y1, x1 with y0 <= y1 and x0 <= x1, got {list(self.box)}")
+        count = self.method.views.count
+        if count * len(self.modalities) * math.prod(self.view_size) > MOST_VALUES:
+            raise ValueError(
+                f"view_size must be at most {MOST_VALUES} values in all, height times width times {count} views times "
+                f"{len(self.modalities)} modalities, got {list(self.view_size)}"
+            )
+        return self
 
 
 def make_views(config: ModelConfig, size: tuple[int, int]) -> Views:
@@ -41,8 +65,3 @@ def make_views(config: ModelConfig, size: tuple[int, int]) -> Views:
     y0, x0, y1, x1 = config.box
     box = (y0 * height, x0 * width, y1 * height, x1 * width)
     return config.method.views.views(size, config.view_size, box)
-
-
-def config_values(config: ModelConfig) -> dict[str, Any]:
-    """A configuration as JSON holds it."""
-    return {**asdict(config), "method": values_of(config.method)}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from spuproj import __version__
-from spuproj.training.models.config import ModelConfig, config_values
-from spuproj.training.models.method import method_of
+from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.network import make_network
+from spuproj.training.models.settings import plain_errors
 from spuproj.training.runtime.files import InputError, atomic_write, read_json, write_json
 
 CONFIG, WEIGHTS, RECORD = "config.json", "model.safetensors", "training.json"
@@ -21,7 +20,7 @@ CONFIG, WEIGHTS, RECORD = "config.json", "model.safetensors", "training.json"
 
 def write_config(directory: Path, config: ModelConfig) -> None:
     """Writes the configuration of a run."""
-    write_json(directory / CONFIG, config_values(config))
+    write_json(directory / CONFIG, asdict(config))
 
 
 def save_run(directory: Path, config: ModelConfig, network: nn.Module, data: str = "") -> None:
@@ -41,19 +40,14 @@ def load_run(directory: Path) -> tuple[ModelConfig, nn.Module]:
     for name in (CONFIG, WEIGHTS):
         if not (directory / name).is_file():
             raise InputError(f"{directory} must be a finished run of 'spuproj train', but has no {name}")
+    values = read_json(directory / CONFIG)
+    with plain_errors(ModelConfig, f"{directory / CONFIG} must be the configuration of a model, but is not: "):
+        config = ModelConfig(**values)
     try:
-        values = read_json(directory / CONFIG)
-        values["method"] = method_of(values["method"])
-        names = {field.name for field in fields(ModelConfig)}
-        config = ModelConfig(**{key: _frozen(value) for key, value in values.items() if key in names})
         network = make_network(config)
         network.load_state_dict(load_file(directory / WEIGHTS))
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
+    except (ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(
             f"{directory} must be a finished run of 'spuproj train', but it does not load: {error}"
         ) from None
     return config, network.eval()
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

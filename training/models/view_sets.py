@@ -2,53 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar
+import math
+from dataclasses import field, replace
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from spuproj import PROFILES, Geometry, Views
-from spuproj.checks import choice, pixel_size, positive
 from spuproj.geometry.placement import FLIPS, grid_centers
+from spuproj.training.models.settings import SETTINGS, Number, Positive, one_of
 from spuproj.views import FITS, POSES
-
-COVERS = ("brain", "slice")
 
 Box = tuple[float, float, float, float]
 Size = tuple[int, int]
 
+# The network sees every view of a slice: a grid of 16 x 16 takes 28 times as long as one of 3 x 3.
+Side = Annotated[int, Field(strict=True, ge=1, le=16)]
+MOST_LISTED = 64
+Grid = tuple[Side, Side]
+Cover = Literal["brain", "slice"]
+Profile = Annotated[str, one_of(PROFILES)]
+Pose = Annotated[str, one_of(POSES)]
+Fit = Annotated[str, one_of(FITS)]
+Flip = Annotated[str, one_of(FLIPS)]
 
-@dataclass(frozen=True)
+VIEW_SET: ConfigDict = {**SETTINGS, "json_schema_extra": {"required": ["kind"]}}
+
+
+@dataclass(frozen=True, config=VIEW_SET)
 class Spherical:
-    """Projections onto a sphere from a grid of centres (SPU-Net; Yang et al. 2024).
+    """Projections onto a sphere from a grid of centres (SPU-Net; Yang et al. 2024)."""
 
-    Attributes:
-        grid: rows and columns of centres.
-        cover: what the grid covers, ``"brain"`` (the mean box around the brains trained on) or ``"slice"``.
-        radius: of the sphere, as a fraction of the slice's larger side.
-        lift, chart: profiles, see ``spuproj.PROFILES``.
-        pose, fit: see ``Views.spherical``; the box is what the grid covers.
-        magnification: at each centre; the fit's where None.
-    """
+    kind: Literal["spherical"] = field(default="spherical", kw_only=True)
+    grid: Grid = (3, 3)
+    """Rows and columns of centres."""
+    cover: Cover = "brain"
+    """What the grid covers: the mean box around the brains trained on, or the slice."""
+    radius: Positive = 0.5
+    """Of the sphere, as a fraction of the slice's larger side."""
+    lift: Profile = "gnomonic"
+    """Projection that takes the slice to the sphere."""
+    chart: Profile = "equidistant"
+    """Projection that takes the sphere to the view."""
+    pose: Pose = "tangent"
+    """Whether the sphere moves to each centre, or is turned towards it."""
+    fit: Fit = "contain"
+    """What a view is as large as: the whole slice, or the box that the grid covers."""
+    magnification: Positive | None = None
+    """At each centre; that of the fit where null."""
 
-    kind: ClassVar[str] = "spherical"
-    grid: tuple[int, int] = (3, 3)
-    cover: str = "brain"
-    radius: float = 0.5
-    lift: str = "gnomonic"
-    chart: str = "equidistant"
-    pose: str = "tangent"
-    fit: str = "contain"
-    magnification: float | None = None
-
-    def __post_init__(self) -> None:
-        pixel_size(self.grid, "grid", "rows, columns")
-        choice(self.cover, COVERS, "cover")
-        positive(self.radius, "radius")
-        choice(self.lift, PROFILES, "lift")
-        choice(self.chart, PROFILES, "chart")
-        choice(self.pose, POSES, "pose")
-        choice(self.fit, FITS, "fit")
-        if self.magnification is not None:
-            positive(self.magnification, "magnification")
+    @property
+    def count(self) -> int:
+        """Number of views."""
+        return math.prod(self.grid)
 
     def views(self, size: Size, view_size: Size, box: Box) -> Views:
         """The views of slices of ``size``.
@@ -73,24 +80,22 @@ class Spherical:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=VIEW_SET)
 class Zoom:
-    """Linear scalings about a grid of centres (LSU-Net): each shows a part, so that some pixels are seen by few views.
+    """Linear scalings about a grid of centres (LSU-Net): each shows a part; some pixels are seen by few views."""
 
-    Attributes:
-        grid, cover: of the centres, see ``Spherical``.
-        factor: how much larger than in the slice things are shown.
-    """
+    kind: Literal["zoom"] = field(default="zoom", kw_only=True)
+    grid: Grid = (3, 3)
+    """Rows and columns of centres."""
+    cover: Cover = "slice"
+    """What the grid covers: the mean box around the brains trained on, or the slice."""
+    factor: Positive = 2.0
+    """How much larger than in the slice things are shown."""
 
-    kind: ClassVar[str] = "zoom"
-    grid: tuple[int, int] = (3, 3)
-    cover: str = "slice"
-    factor: float = 2.0
-
-    def __post_init__(self) -> None:
-        pixel_size(self.grid, "grid", "rows, columns")
-        choice(self.cover, COVERS, "cover")
-        positive(self.factor, "factor")
+    @property
+    def count(self) -> int:
+        """Number of views."""
+        return math.prod(self.grid)
 
     def views(self, size: Size, view_size: Size, box: Box) -> Views:
         """The views of slices of ``size``; see ``Spherical.views``."""
@@ -98,26 +103,22 @@ class Zoom:
         return Views.zoom(size, centers, factor=self.factor * _oversampling(size, view_size), view_size=view_size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=VIEW_SET)
 class Augmented:
-    """Test-time augmentation (Wang et al. 2019): every angle with every flip, then scalings about the slice's centre.
+    """Test-time augmentation (Wang et al. 2019): every angle with every flip, then scalings about the centre."""
 
-    Attributes:
-        angles: in degrees.
-        flips: see ``Views.rigid``.
-        scalings: how much larger than in the slice things are shown.
-    """
+    kind: Literal["augmented"] = field(default="augmented", kw_only=True)
+    angles: Annotated[tuple[Number, ...], Field(min_length=1, max_length=MOST_LISTED)] = (0.0,)
+    """Rotations, in degrees."""
+    flips: Annotated[tuple[Flip, ...], Field(min_length=1, max_length=len(FLIPS))] = ("none",)
+    """Axes that are flipped."""
+    scalings: Annotated[tuple[Positive, ...], Field(max_length=MOST_LISTED)] = ()
+    """How much larger than in the slice things are shown."""
 
-    kind: ClassVar[str] = "augmented"
-    angles: tuple[float, ...] = (0.0,)
-    flips: tuple[str, ...] = ("none",)
-    scalings: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        for flip in self.flips:
-            choice(flip, FLIPS, "flips")
-        for scaling in self.scalings:
-            positive(scaling, "scalings")
+    @property
+    def count(self) -> int:
+        """Number of views."""
+        return len(self.angles) * len(self.flips) + len(self.scalings)
 
     def views(self, size: Size, view_size: Size, box: Box) -> Views:
         """The views of slices of ``size``, the first angle with the first flip in front; see ``Spherical.views``."""
@@ -136,5 +137,5 @@ def _oversampling(size: Size, view_size: Size) -> float:
     return min(view / side for view, side in zip(view_size, size, strict=True))
 
 
-ViewSet = Spherical | Zoom | Augmented
-VIEW_SETS: dict[str, type[ViewSet]] = {kind.kind: kind for kind in (Spherical, Zoom, Augmented)}
+ViewSet = Annotated[Spherical | Zoom | Augmented, Field(discriminator="kind")]
+"""Any set of views; in JSON its ``kind`` says which."""

@@ -22,7 +22,7 @@ from spuproj.training.runtime.files import atomic_write
 
 SHEET_ROWS = 3
 _GRID_LINES = 12
-# Pixels outside the slice are dark blue, to differ from the image's greys.
+# Points outside the slice are blue-black, unlike any grey of the image.
 _GREY = mpl.colormaps["gray"].with_extremes(bad="#0b1a2a")
 _DPI = 130
 
@@ -45,7 +45,7 @@ def views_figure(plane: NDArray[np.float32], views: Views, columns: int, title: 
     limits = _window(plane)
     whole = left.subplots()
     _show(whole, plane, "slice", limits)
-    for number, (y, x) in enumerate(view_centres(views), start=1):
+    for number, (y, x) in enumerate(pole_points(views), start=1):
         whole.text(x, y, str(number), color="#ffb000", ha="center", va="center", fontsize=11, fontweight="bold")
     axes = list(right.subplots(rows, columns, squeeze=False).flat)
     _show_views(axes, plane, views, limits)
@@ -57,8 +57,8 @@ def views_figure(plane: NDArray[np.float32], views: Views, columns: int, title: 
 def case_figure(
     case: Case, predictions: dict[str, Prediction], config: ModelConfig, path: Path, truth: Truth | None = None
 ) -> Path:
-    """Slices with segmentation outlines (dashed: truth), the uncertainty of each target, and the views of one slice."""
-    chosen = overview_slices(predictions)
+    """Slices with segmentation outlines (dashed: truth), the uncertainty of each target, and the views themselves."""
+    chosen = sheet_slices(predictions)
     columns = 2 + len(predictions)
     y0, x0, y1, x1 = brain_box(case.brain)
     margin = max(case.brain.shape[1:]) // 40
@@ -160,8 +160,8 @@ def _channel(config: ModelConfig, modality: str) -> int:
     return config.modalities.index(modality) if modality in config.modalities else 0
 
 
-def overview_slices(predictions: dict[str, Prediction]) -> NDArray[np.int64]:
-    """Slices at 20, 50 and 80 percent of the segmented volume, or of the image where nothing is segmented."""
+def sheet_slices(predictions: dict[str, Prediction]) -> NDArray[np.int64]:
+    """Indices of slices: 20, 50 and 80 percent of the segmentation (or, without one, of the volume) lie below them."""
     area = np.sum([prediction.segmentation.sum(axis=(1, 2)) for prediction in predictions.values()], axis=0)
     if not area.any():
         area = np.ones_like(area)
@@ -169,8 +169,8 @@ def overview_slices(predictions: dict[str, Prediction]) -> NDArray[np.int64]:
     return np.array([np.searchsorted(cumulated, part) for part in (0.2, 0.5, 0.8)])
 
 
-def view_centres(views: Views) -> list[tuple[float, float]]:
-    """The slice point at each view's pole."""
+def pole_points(views: Views) -> list[tuple[float, float]]:
+    """The point ``(y, x)`` of the slice, in pixels, that each view shows at its pole."""
     geometry = Geometry.from_table(views.geometry)
     y, x = to_slice(geometry, geometry.pole[..., :1, None], geometry.pole[..., 1:, None])
     return list(zip(y.flatten().tolist(), x.flatten().tolist(), strict=True))

@@ -1,8 +1,7 @@
-"""The numbers of a report: what was found of each target, and how good it is where the truth is known."""
+"""The numbers of a report: what was found of each target, and how well it agrees with the truth where it is known."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping
 
@@ -16,7 +15,7 @@ from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.report.figures import Truth
 from spuproj.uncertainty import qu_brats, to_percent
 
-# Headings, and digits behind the point.
+# By name of the number: its heading, and its digits behind the decimal point.
 _FOUND = {"volume": ("Volume, ml", 2), "mean": ("Mean uncertainty, %", 2), "maximum": ("Maximum uncertainty, %", 1)}
 _MEASURED = {
     "dice": ("Dice", 3),
@@ -28,33 +27,42 @@ _MEASURED = {
 
 
 def found_numbers(case: Case, prediction: Prediction) -> dict[str, float]:
-    """``volume`` in ml, and over the brain the ``mean`` and ``maximum`` uncertainty in percent (``variance-1``).
+    """Volume and uncertainty of one target.
+
+    Returns:
+        ``volume`` in ml, and the ``mean`` and ``maximum`` uncertainty over the brain, in percent of the largest
+        possible variance (``variance-1``).
 
     Raises:
-        ValueError: for variances that are not in [0, 1/4].
+        ValueError: for variances outside [0, 1/4].
     """
     percent = to_percent(prediction.variance[case.brain], "variance-1")
     volume = float(prediction.segmentation.sum() * case.voxel_volume)
     return {"volume": volume, "mean": float(percent.mean()), "maximum": float(percent.max())}
 
 
-def numbers_table(case: Case, predictions: Mapping[str, Prediction], truth: Truth | None) -> str:
-    """One row for each target, as HTML; what compares with the truth only where there is one."""
-    kinds = _FOUND if truth is None else _FOUND | _MEASURED
-    headings = "".join(f'<th scope="col">{heading}</th>' for heading, _ in (("Target", 0), *kinds.values()))
-    rows = []
+def numbers_table(
+    case: Case, predictions: Mapping[str, Prediction], truth: Truth | None
+) -> tuple[list[str], dict[str, list[str]]]:
+    """The table of a report: headings, and for each target the cells of its row.
+
+    Columns that compare with the truth exist only where there is a truth.
+
+    Raises:
+        ValueError: for variances outside [0, 1/4].
+    """
+    columns = _FOUND if truth is None else _FOUND | _MEASURED
+    rows = {}
     for target, prediction in predictions.items():
         numbers = found_numbers(case, prediction)
         if truth is not None:
             numbers |= _measured(case, prediction, truth[target])
-        cells = "".join(f"<td>{as_text(numbers[name], digits)}</td>" for name, (_, digits) in kinds.items())
-        rows.append(f'<tr><th scope="row">{html.escape(target)}</th>{cells}</tr>')
-    head, body = f"<thead><tr>{headings}</tr></thead>", "\n".join(rows)
-    return f'<section class="wide"><table><caption>By target</caption>{head}<tbody>\n{body}\n</tbody></table></section>'
+        rows[target] = [as_text(numbers[name], digits) for name, (_, digits) in columns.items()]
+    return [heading for heading, _ in columns.values()], rows
 
 
 def _measured(case: Case, prediction: Prediction, truth: NDArray[np.bool_]) -> dict[str, float]:
-    """As ``measure`` has them, without those that take long."""
+    """The measures of ``evaluation.metrics.measure`` that take little time."""
     x, y, z = lps_spacing(case.like)
     found, percent = prediction.segmentation, to_percent(prediction.variance, "variance-1")
     overlap = dice(truth, found)
@@ -69,5 +77,5 @@ def _measured(case: Case, prediction: Prediction, truth: NDArray[np.bool_]) -> d
 
 
 def as_text(value: float, digits: int) -> str:
-    """A number with digits behind the point, or a dash for NaN."""
+    """A number with so many digits behind the decimal point; a dash for NaN."""
     return "-" if math.isnan(value) else f"{value:.{digits}f}"

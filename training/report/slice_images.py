@@ -18,10 +18,10 @@ from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.report.figures import Truth
 
 MODALITIES = ("flair", "t1ce")
-"""Shown where the case has them."""
+"""Modalities that the viewer shows where the case has them."""
 
 LARGEST_DEVIATION = 0.5
-"""Of probabilities over views; the end of the uncertainty's colours."""
+"""The largest possible standard deviation of probabilities over views; the upper end of the colour scale."""
 
 Areas = NDArray[np.float64]
 
@@ -38,12 +38,12 @@ def shown_channels(case: Case) -> dict[int, str]:
 
 
 def brain_slices(case: Case) -> NDArray[np.int64]:
-    """Indices of the slices with brain, from the feet up."""
+    """Indices of the slices with brain, from below."""
     return np.flatnonzero(case.brain.any(axis=(1, 2)))
 
 
 def first_position(case: Case, predictions: Mapping[str, Prediction]) -> int:
-    """Position in ``brain_slices`` with the largest segmented area, or else with the most uncertainty."""
+    """Position in ``brain_slices`` of the slice with most tumour, or with most uncertainty where nothing was found."""
     areas = np.sum([each.segmentation.sum(axis=(1, 2)) for each in predictions.values()], axis=0)
     if not areas.any():
         areas = np.sum([each.variance.sum(axis=(1, 2)) for each in predictions.values()], axis=0)
@@ -94,12 +94,12 @@ def outline(mask: NDArray[np.bool_]) -> str:
     if not mask.any():
         return ""
     lines = contour_generator(z=np.pad(mask, 1).astype(np.float64)).lines(0.5)
-    # Contour points count from pixel centres of the padded mask: minus a pixel of padding, plus half to the corner.
+    # Contours are in pixels from the first centre of the padded mask; here, in half pixels from the mask's corner.
     return "".join(_path(np.rint(2 * np.asarray(line) - 1).astype(np.int64)) for line in lines)
 
 
 def _path(points: NDArray[np.int64]) -> str:
-    """SVG path of a closed line ``[points, (x, y)]`` whose last point is the first; collinear points are dropped."""
+    """The SVG path of a closed line ``[points, (x, y)]`` whose last point is its first; straight parts are merged."""
     steps = np.diff(points, axis=0)
     ends = np.flatnonzero(np.append((steps[1:] != steps[:-1]).any(axis=1), True))
     corners = np.append(points[:1], points[ends + 1], axis=0)
@@ -108,7 +108,7 @@ def _path(points: NDArray[np.int64]) -> str:
 
 
 def _window(case: Case, channel: int) -> tuple[float, float]:
-    """Grey value range of the whole volume, the same for all slices."""
+    """The values shown as black and white: percentiles of the whole volume, so that slices can be compared."""
     low, high = np.percentile(case.image[:, channel][case.brain], (0.5, 99.5))
     return float(low), float(max(high, low + 1e-6))
 
@@ -130,7 +130,11 @@ def _jpeg(pixels: NDArray[np.uint8]) -> str:
 
 
 def areas_by_slice(case: Case, predictions: Mapping[str, Prediction]) -> tuple[dict[str, Areas], dict[str, Areas]]:
-    """Segmented area, and area weighted by uncertainty (0 to 1), in cm2 for each target and slice with brain."""
+    """Areas in cm2 for each of ``brain_slices``, by target.
+
+    Returns:
+        The area of the target, and the area of the slice weighted by the target's uncertainty, from 0 to 1.
+    """
     x, y, _ = lps_spacing(case.like)
     shown, pixel = brain_slices(case), x * y / 100
     found = {name: each.segmentation[shown].sum(axis=(1, 2)) * pixel for name, each in predictions.items()}

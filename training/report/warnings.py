@@ -1,4 +1,4 @@
-"""Warnings about a prediction: unusual images and doubtful results."""
+"""Warnings of a report: parts of a prediction, or of its images, that need a second look."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNCERTAIN = 25.0
 """A voxel counts as uncertain above this, in percent of the largest variance (``variance-1``)."""
 
 LISTED = 3
-"""Number of uncertain regions that are listed for each target; the others are counted."""
+"""Number of uncertain regions that are named for each target; the others are counted."""
 
 
 def case_warnings(case: Case, predictions: Mapping[str, Prediction]) -> list[str]:

@@ -12,7 +12,14 @@ from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.evaluation.metrics import Maps, measure
 from spuproj.training.evaluation.plots import box_plots, filtering_curves, reliability_diagram
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions
-from spuproj.training.evaluation.tables import console_table, latex, per_case_csv, summary_csv, summary_values
+from spuproj.training.evaluation.tables import (
+    console_table,
+    latex,
+    per_case_csv,
+    summaries_of,
+    summary_csv,
+    summary_values,
+)
 from spuproj.training.runtime.files import InputError, atomic_write, refuse_overwrite, write_json
 from spuproj.training.runtime.progress import progress_bar, show
 from spuproj.uncertainty import to_percent
@@ -32,14 +39,13 @@ def evaluate(
     empty: str = "brats",
     force: bool = False,
 ) -> list[Path]:
-    """Measures predictions; prints a table and writes tables, metrics of every case and three plots.
+    """Measures predictions; prints the table, and writes it with the measures of each patient and three plots.
 
     Args:
         methods: for each method's name the folder that ``spuproj predict`` wrote.
         data: cases with labels, as ``cases_in`` takes them; those that every method has predicted are evaluated.
-        out: folder of ``table.csv``, ``table.json``, ``table.tex``, ``per_case.csv``, ``score_curves.png``,
-            ``boxes.png`` and ``reliability.png``.
-        labels: name of the label scheme, in place of the one that the files imply.
+        out: folder for the files named in ``OUTPUTS``.
+        labels: name of the label scheme, where it is not the one that the files tell.
         scaling: from the maps to [0, 100], see ``spuproj.uncertainty.SCALINGS``; ``entropy-1`` takes the entropy maps,
             ``mutual-1`` those of mutual information, all others the variance maps.
         empty: convention for empty masks, see ``spuproj.training.evaluation.metrics.EMPTY``.
@@ -63,10 +69,11 @@ def evaluate(
         )
     with progress_bar("Evaluating", len(common) * len(methods)) as advance:
         rows = [row for files in common for row in _case_rows(files, methods, options, advance)]
-    show(console_table(rows, options))
+    summaries = summaries_of(rows)
+    show(console_table(rows, summaries, options))
     contents = {
-        "table.csv": summary_csv(rows).encode(),
-        "table.tex": latex(rows, options).encode(),
+        "table.csv": summary_csv(summaries).encode(),
+        "table.tex": latex(rows, summaries, options).encode(),
         "per_case.csv": per_case_csv(rows).encode(),
         "score_curves.png": filtering_curves(rows, options),
         "boxes.png": box_plots(rows),
@@ -75,7 +82,7 @@ def evaluate(
     for name, content in contents.items():
         with atomic_write(out / name) as temporary:
             temporary.write_bytes(content)
-    write_json(out / "table.json", summary_values(rows, options))
+    write_json(out / "table.json", summary_values(rows, summaries, options))
     return [out / name for name in OUTPUTS]
 
 

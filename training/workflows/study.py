@@ -24,7 +24,7 @@ from spuproj.training.fit.resume import can_resume
 from spuproj.training.fit.train import train
 from spuproj.training.inference.multi_view import Prediction, predict_case
 from spuproj.training.models.config import ModelConfig, make_views
-from spuproj.training.models.method import Method, values_of
+from spuproj.training.models.method import Method
 from spuproj.training.models.run import WEIGHTS, load_run
 from spuproj.training.runtime.files import InputError, atomic_write, read_json, write_json
 from spuproj.training.runtime.progress import print_status, progress_bar, show
@@ -172,6 +172,6 @@ def study_values(results: Sequence[StudyResult], settings: Mapping[str, Method])
     """Contents of ``table.json``: scaling of uncertainty, method of each setting, results."""
     return {
         "scaling": SCALING,
-        "settings": {name: values_of(method) for name, method in settings.items()},
+        "settings": {name: asdict(method) for name, method in settings.items()},
         "results": [asdict(each) for each in results],
     }

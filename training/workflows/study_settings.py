@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from spuproj.training.models.method import Method
+from spuproj.training.models.settings import plain_errors
 from spuproj.training.runtime.files import InputError
 
 Variations = Mapping[str, Sequence[Any]]
@@ -31,16 +32,14 @@ def varied(method: Method, variations: Variations) -> dict[str, Method]:
     Raises:
         InputError: for a property that the method's views do not have, or a value that it cannot take.
     """
-    known = [field.name for field in fields(method.views)]
+    known = [field.name for field in fields(method.views) if field.name != "kind"]
     found = {"default": method}
     for name, values in variations.items():
         if name not in known:
             raise InputError(f"vary must name one of {', '.join(known)}, got {name!r}")
         for value in values:
-            try:
+            with plain_errors(type(method.views), f"vary cannot set {name} to {text(value)}: "):
                 views = replace(method.views, **{name: value})
-            except (TypeError, ValueError) as error:
-                raise InputError(f"vary cannot set {name} to {text(value)}: {error}") from None
             if views != method.views:
                 found[f"{name}={text(value)}"] = replace(method, views=views)
     return found

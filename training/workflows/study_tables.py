@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import mean, stdev
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from rich.markup import escape
 from rich.table import Table
+
+from spuproj.training.evaluation.tables import csv_text
 
 
 @dataclass(frozen=True)
 class StudyResult:
-    """Means over the validation cases for one training; NaN where no case has a value.
+    """The measures of one trained setting: means over the validation cases, NaN where no case has a value.
 
     Attributes:
-        setting: name, see ``varied``.
-        target: segmented target.
+        setting: its name, see ``varied``.
+        target: that the model segments.
         seed: of the training.
         cases: number of validation cases.
         views: number of views.
-        seen: mean number of views that show a pixel of the brain.
-        round_trip: root mean square error of projecting and averaging back, where the image inside the brain has
-            standard deviation 1.
+        seen: number of views that show a pixel of the brain, mean over pixels.
+        round_trip: root mean square over the brain of the difference between the slice and the mean of its views,
+            unprojected; 1 is the standard deviation of the brain's values.
         dice, score, baseline, auroc, error_dice: see ``spuproj.training.evaluation.metrics.measure``.
     """
 
@@ -65,12 +68,12 @@ def console_table(results: Sequence[StudyResult]) -> Table:
     table = Table("target", "setting", *_HEADINGS.values(), title=title)
     for target, setting in dict.fromkeys((each.target, each.setting) for each in results):
         cells = (_shown(_values(results, target, setting, name)) for name in _HEADINGS)
-        table.add_row(target, setting, *cells)
+        table.add_row(escape(target), escape(setting), *cells)
     return table
 
 
 def _values(results: Sequence[StudyResult], target: str, setting: str, name: str) -> list[float]:
-    """A setting's value for every seed."""
+    """One measure of a setting, for each seed."""
     return [getattr(each, name) for each in results if (each.target, each.setting) == (target, setting)]
 
 
@@ -81,17 +84,14 @@ def _shown(values: Sequence[float]) -> str:
 
 
 def table_csv(results: Sequence[StudyResult]) -> str:
-    """All results, one line each."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(asdict(results[0])), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(each) for each in results)
-    return buffer.getvalue()
+    """CSV: one line for each result, with all its numbers."""
+    return csv_text(pd.DataFrame([asdict(each) for each in results]))
 
 
 def study_plot(results: Sequence[StudyResult]) -> bytes:
-    """PNG: a row of panels per target, one per measure. Small dots are seeds, large dots their means, and the line is
-    the mean of the default setting.
+    """PNG: a row of panels for each target, a panel for each measure, a line for each setting.
+
+    Small dots are seeds, the large one is their mean; the vertical line is the mean of the default setting.
     """
     settings = list(dict.fromkeys(each.setting for each in results))
     targets = list(dict.fromkeys(each.target for each in results))
@@ -110,7 +110,7 @@ def study_plot(results: Sequence[StudyResult]) -> bytes:
 
 
 def _draw_settings(panel: Axes, values: Sequence[Sequence[float]]) -> None:
-    """Draws the values of each setting; the default comes first."""
+    """Draws the values of each setting; the first is the default."""
     for place, seeds in enumerate(values):
         panel.plot(seeds, [place] * len(seeds), ".", color=_COLOUR, alpha=0.5)
         panel.plot(mean(seeds), place, "o", color=_COLOUR)

@@ -1,5 +1,7 @@
 """Every op of every backend against the readable float64 definition, in every dtype."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,7 +25,7 @@ from spuproj import Views
 
 SIZE, VIEW_SIZE = (9, 11), (8, 10)
 # Arithmetic is in float32 for all but float64; halves add one rounding at the end.
-TOLERANCES = {
+TOLERANCES: dict[torch.dtype, dict[str, Any]] = {
     torch.float64: {"rtol": 0, "atol": 1e-7},
     torch.float32: {"rtol": 1e-5, "atol": 1e-5},
     torch.float16: {"rtol": 2**-11, "atol": 1e-5},

@@ -18,7 +18,11 @@ IMAGE = noise(2, 3, *SIZE)
 @pytest.fixture
 def backend(monkeypatch):
     """A CPU backend of its own that counts how often taps are built."""
-    fresh, made = cpu.CpuBackend(), []
+
+    class Counted(cpu.CpuBackend):
+        made: list[int]
+
+    fresh, made = Counted(), []
     monkeypatch.setattr(registration, "backend_for", lambda _: fresh)
     build = cpu.flat_taps
     monkeypatch.setattr(cpu, "flat_taps", lambda *given: made.append(1) or build(*given))
@@ -148,3 +152,25 @@ def test_calls_of_many_shapes_are_bounded(backend):
     for batch in range(1, cpu.CALLS + 10):
         project(given, noise(batch, 1, *SIZE))
     assert 0 < calls(backend, given) <= cpu.CALLS
+
+
+@pytest.mark.parametrize(
+    "image", [IMAGE.to_sparse(), IMAGE.numpy(), torch.view_as_complex(torch.stack([IMAGE, IMAGE], -1)).conj()]
+)
+def test_what_no_call_serves_fails_alike_before_and_after_a_call_was_kept(image):
+    given, messages = table(), []
+    for _ in range(2):
+        with pytest.raises((TypeError, RuntimeError, ValueError)) as failure:
+            torch.ops.spuproj.project(image, given, VIEW_SIZE)
+        messages.append((failure.type, str(failure.value)))
+        project(given)
+        project(given)
+    assert messages[0] == messages[1]
+
+
+def test_a_negated_view_is_projected_as_its_values():
+    given, image = table(), torch.view_as_complex(torch.stack([IMAGE, IMAGE], -1)).conj().imag
+    assert image.is_neg()
+    project(given)
+    assert torch.equal(project(given, image), project(given, image.resolve_neg().clone()))
+    assert torch.equal(project(given, image), project(given, -IMAGE))

@@ -30,7 +30,7 @@ def test_any_number_of_threads_gives_the_same_bits(batch, channels, sharing):
         assert all(same_bits(other[op], expected) for other in results[1:]), op
 
 
-class Projected(Dataset):
+class Projected(Dataset[torch.Tensor]):
     def __init__(self, views, images):
         self.views, self.images = views, images
 

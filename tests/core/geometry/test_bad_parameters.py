@@ -94,9 +94,9 @@ def test_centres_of_a_wrong_shape(shape):
     ("empty", ValueError, "grid must be two positive whole numbers",
      lambda: Views.spherical(SIZE, grid=())),
     ("fractions", ValueError, "grid must be two positive whole numbers",
-     lambda: Views.spherical(SIZE, grid=(1.5, 2))),
+     lambda: Views.spherical(SIZE, grid=(1.5, 2))),  # type: ignore[arg-type]
     ("a_number", ValueError, "grid must be two positive whole numbers",
-     lambda: Views.spherical(SIZE, grid=3)),
+     lambda: Views.spherical(SIZE, grid=3)),  # type: ignore[arg-type]
 )  # fmt: skip
 def test_a_bad_choice_of_centers_or_grid(error, message, call):
     refused(error, message, call)
@@ -139,7 +139,7 @@ def test_a_size_that_is_not_two_positive_whole_numbers(name, call, size):
 
 def test_a_size_that_is_one_number():
     with pytest.raises((TypeError, ValueError), match="size must be two positive whole numbers"):
-        Views.rigid(12)
+        Views.rigid(12)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_field_that_wants_a_gradient_is_refused(field):
         lambda number: Views.spherical(SIZE, grid=(2, 2), magnification=number),
         lambda number: Views.zoom(SIZE, [(3, 4)], factor=number),
         lambda number: Views.rigid(SIZE, angles=number[None]),
-        lambda number: Views.rigid(SIZE, spacing=torch.stack([number, number])),
+        lambda number: Views.rigid(SIZE, spacing=torch.stack([number, number])),  # type: ignore[arg-type]
     ],
     ids=["radius", "magnification", "factor", "angles", "spacing"],
 )

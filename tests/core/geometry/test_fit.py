@@ -1,5 +1,7 @@
 """The scale that fit='contain' and fit='box' choose, and charts that cannot show the slice."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -59,7 +61,7 @@ def test_the_box_fills_the_raster_and_what_lies_beyond_is_masked(lift, chart, po
 
 
 def test_a_box_of_the_whole_slice_is_fitted_like_the_slice():
-    whole = {"grid": (2, 2), "radius": 30.0, "box": (0.0, 0.0, 39.0, 51.0)}
+    whole: dict[str, Any] = {"grid": (2, 2), "radius": 30.0, "box": (0.0, 0.0, 39.0, 51.0)}
     assert torch.equal(Views.spherical(SIZE, **whole, fit="box").geometry, Views.spherical(SIZE, **whole).geometry)
 
 

@@ -91,7 +91,7 @@ def test_degrees_give_the_views_of_the_same_angles(degrees):
     wanted = Views.rigid((9, 11), angles=[math.radians(angle) for angle in degrees], flips=("none", "both"))
     assert torch.equal(Views.rigid((9, 11), degrees=degrees, flips=("none", "both")).geometry, wanted.geometry)
     wrapped = np.array(degrees)
-    assert torch.equal(Views.rigid((9, 11), degrees=wrapped, flips=("none", "both")).geometry, wanted.geometry)
+    assert torch.equal(Views.rigid((9, 11), degrees=wrapped, flips=("none", "both")).geometry, wanted.geometry)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3, -1])

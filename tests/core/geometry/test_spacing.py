@@ -166,7 +166,7 @@ def test_the_unit_of_length_does_not_matter(kind, unit):
 )
 def test_the_view_has_square_pixels_as_large_as_the_smaller_side(size, spacing, wanted):
     for given_spacing in (spacing, list(spacing), np.array(spacing), torch.tensor(spacing, dtype=torch.float64)):
-        assert Views.rigid(size, spacing=given_spacing).view_size == wanted
+        assert Views.rigid(size, spacing=given_spacing).view_size == wanted  # type: ignore[arg-type]
     middle = [((size[0] - 1) / 2, (size[1] - 1) / 2)]
     assert Views.zoom(size, middle, spacing=spacing).view_size == wanted
     assert Views.spherical(size, middle, magnification=1.0, spacing=spacing).view_size == wanted

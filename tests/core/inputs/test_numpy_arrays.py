@@ -76,7 +76,7 @@ def test_a_big_endian_nifti_goes_through_slice_by_slice(tmp_path):
     header = nibabel.Nifti1Header(endianness=">")
     header.set_data_dtype(">f4")
     nibabel.save(nibabel.Nifti1Image(volume.astype(">f4"), np.eye(4), header), tmp_path / "volume.nii")
-    loaded = np.asanyarray(nibabel.load(tmp_path / "volume.nii").dataobj)
+    loaded = np.asanyarray(nibabel.Nifti1Image.from_filename(tmp_path / "volume.nii").dataobj)
     assert not loaded.dtype.isnative
     with pytest.raises(ValueError, match="volume"):
         VIEWS.project(loaded)

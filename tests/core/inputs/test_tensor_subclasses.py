@@ -15,6 +15,8 @@ VIEWS = four_views()
 class Tagged(torch.Tensor):
     """A subclass that hands its tag on, as MetaTensor does its affine."""
 
+    tag: str
+
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         result = super().__torch_function__(func, types, args, kwargs or {})
@@ -39,7 +41,7 @@ class Dispatching(torch.Tensor):
     """A subclass that computes ops itself, as distributed and traced tensors do."""
 
     @classmethod
-    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):  # type: ignore[override]
         assert func is torch.ops.spuproj.project.default
         return torch.tensor(7.0)
 
@@ -64,7 +66,7 @@ def test_a_subclass_gives_what_its_tensor_gives_as_a_plain_tensor(method, wrap):
     for _ in range(2):
         results = parts(call(wrap(METHODS[method].clone())))
         assert [type(result) for result in results] == [torch.Tensor] * len(results)
-        assert same_bits([result.detach() for result in results], parts(call(METHODS[method])))
+        assert same_bits(tuple(result.detach() for result in results), parts(call(METHODS[method])))
 
 
 @each_function
@@ -74,7 +76,7 @@ def test_the_functions_take_subclasses_as_well(function, wrap):
     call = getattr(functional, function)
     results = parts(call(wrap(tensor.clone()), VIEWS.geometry, size))
     assert [type(result) for result in results] == [torch.Tensor] * len(results)
-    assert same_bits([result.detach() for result in results], parts(call(tensor, VIEWS.geometry, size)))
+    assert same_bits(tuple(result.detach() for result in results), parts(call(tensor, VIEWS.geometry, size)))
 
 
 @each_method

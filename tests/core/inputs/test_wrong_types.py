@@ -78,4 +78,4 @@ def test_a_table_that_is_no_tensor_is_refused_in_words(table):
 
 def test_out_that_is_no_tensor_is_refused_in_words():
     with pytest.raises(TypeError, match="out must be a torch tensor, got ndarray"):
-        VIEWS.project(IMAGE, out=np.empty((2, 4, 3, *VIEW_SIZE), "float32"))
+        VIEWS.project(IMAGE, out=np.empty((2, 4, 3, *VIEW_SIZE), "float32"))  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """Functions refuse what does not fit: the message names the argument, what it must be, and what it got."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ def test_a_wrong_rank(function):
     (argument, axes), (tensor, size) = AXES[function], FUNCTIONS[function]
     for given in (tensor[0], tensor[None]):
         message = f"{argument} must have the axes {axes}, got the shape {tuple(given.shape)}"
-        refused(ValueError, message, lambda given=given: getattr(functional, function)(given, TABLE, size))
+        refused(ValueError, message, partial(getattr(functional, function), given, TABLE, size))
 
 
 @each_function

@@ -1,6 +1,7 @@
 """project's fill: what view pixels beyond the slice get, in every dtype, layout and backend."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_labels_are_filled_in_their_own_dtype(backend, dtype, fill, memory_forma
 @pytest.mark.parametrize("out", [False, True])
 def test_a_fill_that_labels_cannot_hold_is_refused(dtype, fill, out):
     labels = IMAGE.to(dtype)
-    options = {"out": torch.empty(2, 4, 3, *VIEW_SIZE, dtype=dtype)} if out else {}
+    options: dict[str, Any] = {"out": torch.empty(2, 4, 3, *VIEW_SIZE, dtype=dtype)} if out else {}
     with pytest.raises(ValueError, match=r"fill must be a whole number from .* for torch\."):
         VIEWS.project(labels, interpolation="nearest", fill=fill, **options)
 

@@ -24,7 +24,8 @@ def reached(op, table, interpolation, padding, touched):
     if op.endswith("adjoint"):
         matrices = matrices.transpose(0, 2, 1)
     source = touched if touched.dim() == 5 else touched.unsqueeze(1)
-    reads = reference.apply(matrices > 0, source.double().numpy(), target_size(op, SIZE, VIEW_SIZE)) > 0
+    weights = (matrices > 0).astype(np.float64)
+    reads = reference.apply(weights, source.double().numpy(), target_size(op, SIZE, VIEW_SIZE)) > 0
     return torch.from_numpy(reads.any(axis=1) if op in ("project_adjoint", "unproject_reduce") else reads)
 
 
@@ -43,9 +44,9 @@ def test_only_the_pixels_that_read_it_become_non_finite(backend, op, options, ta
     results = parts(getattr(backend, op)(clean.masked_fill(touched, value), table, wanted, *options))
     expected = parts(ref(op, clean, table, wanted, *options))
     hit = reached(op, table, options[0], options[-1], touched)
-    for result, wanted in zip(results[:2], expected[:2], strict=True):
+    for result, exact in zip(results[:2], expected[:2], strict=True):
         assert torch.equal(~torch.isfinite(result), hit)
-        assert_close(result[~hit].double(), wanted[~hit], rtol=1e-5, atol=1e-5)
+        assert_close(result[~hit].double(), exact[~hit], rtol=1e-5, atol=1e-5)
     if op == "unproject_reduce":
         assert torch.equal(results[2].double(), expected[2])
 

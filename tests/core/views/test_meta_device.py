@@ -94,7 +94,7 @@ def test_views_are_indexed_while_the_default_device_is_another():
     views = four_views()
     with torch.device("meta"):
         built = four_views()
-        for part in (built[0], built[[0]], built[np.array([0])], built[:1], next(iter(built)), built.pick([0])):
+        for part in (built[0], built[[0]], built[np.array([0])], built[:1], next(iter(built)), built.pick([0])):  # type: ignore[index]
             assert part.geometry.is_meta
-        for part in (views[1], views[[1]], views[np.array([1])], views[1:2]):
+        for part in (views[1], views[[1]], views[np.array([1])], views[1:2]):  # type: ignore[index]
             assert torch.equal(part.geometry, views.geometry[1:2])

@@ -35,7 +35,7 @@ def test_casts_of_the_module_leave_the_geometry_its_digits(cast):
     network = nn.Sequential(nn.Conv2d(1, 1, 1), four_views())
     cast(network)
     assert network[1].geometry.dtype == torch.float64
-    assert_same_views(network[1], four_views())
+    assert_same_views(network[1], four_views())  # type: ignore[arg-type]
     assert network[0].weight.dtype == cast(nn.Conv2d(1, 1, 1)).weight.dtype
 
 
@@ -107,7 +107,7 @@ def test_views_of_other_batches_do_not_add_up():
 
 def test_views_and_another_type_do_not_add_up():
     with pytest.raises(TypeError):
-        four_views() + 1
+        four_views() + 1  # type: ignore[operator]
 
 
 def test_per_sample_centres_give_each_sample_its_own_views():

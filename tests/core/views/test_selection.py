@@ -13,7 +13,7 @@ from spuproj import Views
 
 def test_iteration_gives_every_view_in_order():
     views = four_views()
-    assert torch.equal(torch.cat([one.geometry for one in views]), views.geometry)
+    assert torch.equal(torch.cat([one.geometry for one in views]), views.geometry)  # type: ignore[attr-defined]
 
 
 INDICES = {

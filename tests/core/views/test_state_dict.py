@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -75,13 +76,13 @@ def test_a_state_dict_goes_through_a_plain_file_of_tensors(tmp_path):
 @pytest.mark.parametrize(("alone", "use_buffers"), [(True, True), (False, True), (False, False)])
 def test_averaged_models_keep_the_geometry(use_buffers, average, alone):
     model = four_views() if alone else NetworkOfViews()
-    averaged = AveragedModel(model, use_buffers=use_buffers, multi_avg_fn=average)
+    averaged: Any = AveragedModel(model, use_buffers=use_buffers, multi_avg_fn=average)
     for _ in range(7):
         averaged.update_parameters(model)
     views = averaged.module if alone else averaged.module.views
     assert_same_views(views, four_views())
     assert_close(averaged(IMAGE), model(IMAGE))
-    again = AveragedModel(four_rotations() if alone else NetworkOfViews(four_rotations()), use_buffers=use_buffers)
+    again: Any = AveragedModel(four_rotations() if alone else NetworkOfViews(four_rotations()), use_buffers=use_buffers)
     again.load_state_dict(averaged.state_dict())
     assert_same_views(again.module if alone else again.module.views, four_views())
 
@@ -129,7 +130,7 @@ def test_older_state_dicts_load(columns, sizes, prefix, assign, make):
     other.geometry.copy_(other.geometry.flip(-2))
     if sizes != "none":
         other.size, other.view_size = (5, 6), (7, 8)
-    module = used(other)
+    module: nn.Module = used(other)
     for name in reversed(prefix.split(".")[:-1]):
         module = nn.ModuleDict({name: module})
     module.load_state_dict(state, strict=True, assign=assign)

@@ -41,7 +41,7 @@ def reoriented(folder: Path, source: Path, codes: str) -> Path:
     folder.mkdir()
     target = nib.orientations.axcodes2ornt(codes)
     for path in source.iterdir():
-        image = nib.load(path)
+        image = nib.Nifti1Image.from_filename(path)
         image = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(image.affine), target))
         nib.save(image, folder / path.name.replace(source.name, folder.name))
     return folder
@@ -186,7 +186,7 @@ def test_another_affine_is_an_error_that_names_both_files(tmp_path, name):
     path = folder / f"one_{name}.nii.gz"
     moved = LPS.copy()
     moved[0, 3] = 1.5
-    nib.save(nib.Nifti1Image(np.asarray(nib.load(path).dataobj), moved), path)
+    nib.save(nib.Nifti1Image(np.asarray(nib.Nifti1Image.from_filename(path).dataobj), moved), path)
     message = rf"one_{name}\.nii\.gz must have the affine of one_t1\.nii\.gz, .*register and resample"
     with pytest.raises(InputError, match=message):
         load_case(folder, with_labels=True)
@@ -196,7 +196,7 @@ def test_an_affine_that_differs_by_rounding_is_the_same(folder):
     path = folder / "one_t2.nii.gz"
     moved = LPS.copy()
     moved[0, 3] = 1e-5
-    nib.save(nib.Nifti1Image(np.asarray(nib.load(path).dataobj), moved), path)
+    nib.save(nib.Nifti1Image(np.asarray(nib.Nifti1Image.from_filename(path).dataobj), moved), path)
     assert load_case(folder).image.shape == (5, 4, 7, 6)
 
 

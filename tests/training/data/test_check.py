@@ -139,6 +139,6 @@ def test_the_command_exits_with_1_where_a_case_cannot_be_used(folder, capsys):
 
 
 def test_each_case_is_told_of(folder):
-    seen = []
+    seen: list[str] = []
     check_data([case_in(folder)], seen.append)
     assert seen == ["one"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import nibabel as nib
@@ -33,7 +34,7 @@ def test_brats_folders_of_each_year(tmp_path, name, separator, endings, label, s
     case = load_case(files, with_labels=True)
     assert case.image.shape == (5, 4, 7, 6)
     assert case.target("ET").sum() == 1
-    means = [float(nib.load(files.images[modality]).get_fdata().max()) for modality in OLD]
+    means = [float(nib.Nifti1Image.from_filename(files.images[modality]).get_fdata().max()) for modality in OLD]
     assert means == sorted(means)
 
 
@@ -58,7 +59,7 @@ def test_labels_may_be_named_where_the_file_names_tell_another_scheme(tmp_path):
     assert load_case(named, with_labels=True).target("WT").sum() == 0
 
 
-def nnunet(root: Path, channels: dict[str, str], labels: dict[str, object], ending: str = ".nii.gz") -> Path:
+def nnunet(root: Path, channels: dict[str, str], labels: Mapping[str, object], ending: str = ".nii.gz") -> Path:
     for name in ("b", "a"):
         for number in channels:
             save(root / "imagesTr" / f"{name}_{int(number):04d}{ending}", volume(100 * (int(number) + 1)))

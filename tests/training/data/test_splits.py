@@ -7,17 +7,30 @@ import re
 from dataclasses import replace
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spuproj.training.data.readers.brats import case_in
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.registry import cases_in
-from spuproj.training.data.splits import Split, chosen, fixed_split, folds, patient_of, read_split, write_splits
+from spuproj.training.data.splits import (
+    Split,
+    chosen,
+    fixed_split,
+    folds,
+    missing_targets,
+    patient_of,
+    read_split,
+    targets_of,
+    write_splits,
+)
 from spuproj.training.fit.train import train
 from spuproj.training.models.method import load_method
 from spuproj.training.models.run import load_run
 from spuproj.training.runtime.files import InputError
 from spuproj_cli.app import app
+from tiny_datasets import OLD, brats, save, seg
 
 pytest_plugins = ["training_fixtures"]
 BRIEF = replace(load_method("spu"), epochs=1)
@@ -30,6 +43,19 @@ def case(name, patient=""):
 def visits(patients):
     """Cases of patients who came once, twice or three times."""
     return [case(f"BraTS-GLI-{n:05d}-{visit:03d}") for n in range(patients) for visit in range(1 + n % 3)]
+
+
+def unlabelled(cases):
+    return {one.name: frozenset() for one in cases}
+
+
+KINDS: tuple[frozenset[str], ...] = (
+    frozenset(),
+    frozenset({"WT"}),
+    frozenset({"WT", "TC"}),
+    frozenset({"WT", "TC", "ET"}),
+)
+"""Targets that a glioma patient may have."""
 
 
 def disjoint(split, cases):
@@ -49,12 +75,60 @@ def test_the_patient_is_what_the_data_says_or_the_name_without_the_visit():
 @given(patients=st.integers(5, 30), count=st.integers(2, 5), seed=st.integers(0, 100))
 def test_folds_test_everyone_once_and_never_share_a_patient(patients, count, seed):
     cases = visits(patients)
-    made = folds(cases, count, seed)
+    made = folds(cases, count, seed, unlabelled(cases))
     for split in made:
         disjoint(split, cases)
         assert all((split.train, split.validation, split.test))
     assert sorted(name for split in made for name in split.test) == sorted(one.name for one in cases)
-    assert made == folds(list(reversed(cases)), count, seed)
+    assert made == folds(list(reversed(cases)), count, seed, unlabelled(cases))
+
+
+@given(
+    kinds=st.lists(st.sampled_from(KINDS), min_size=5, max_size=30), count=st.integers(2, 5), seed=st.integers(0, 100)
+)
+def test_who_validates_and_who_trains_has_each_target_where_two_patients_can_have_it(kinds, count, seed):
+    cases = [case(f"p{number:02d}") for number in range(len(kinds))]
+    targets = {one.name: kind for one, kind in zip(cases, kinds, strict=True)}
+    made = folds(cases, count, seed, targets)
+    assert made == folds(list(reversed(cases)), count, seed, targets)
+    for split in made:
+        disjoint(split, cases)
+        for target in ("WT", "TC", "ET"):
+            number = sum(target in targets[name] for name in (*split.train, *split.validation))
+            for names in (split.train, split.validation):
+                assert number < 2 or any(target in targets[name] for name in names)
+
+
+def test_every_fold_tests_as_many_patients_of_each_kind():
+    cases = [case(f"p{number:02d}") for number in range(40)]
+    targets = {one.name: KINDS[number % 4] for number, one in enumerate(cases)}
+    for split in folds(cases, 5, 3, targets):
+        assert [sum(targets[name] == kind for name in split.test) for kind in KINDS] == [2, 2, 2, 2]
+
+
+def test_a_patient_has_the_targets_of_all_visits():
+    cases = visits(12)
+    targets = {one.name: KINDS[3] if one.name.endswith("-002") else KINDS[1] for one in cases}
+    with_enhancing = [patient_of(one) for one in cases if "ET" in targets[one.name]]
+    for split in folds(cases, 4, 0, targets):
+        assert sum(patient in {patient_of(case(name)) for name in split.test} for patient in with_enhancing) == 1
+
+
+def test_targets_that_no_case_has_are_missing():
+    targets = {"a": KINDS[1], "b": KINDS[3], "c": KINDS[0]}
+    assert missing_targets(["a", "c"], targets) == ["ET", "TC"]
+    assert missing_targets(["b"], targets) == []
+
+
+def test_the_targets_of_a_case_are_those_that_its_labels_show(tmp_path):
+    folder = brats(tmp_path, "p1", "_", OLD, 2)
+    assert targets_of(case_in(folder)) == {"WT"}
+    save(folder / "p1_seg.nii.gz", seg(4))
+    assert targets_of(case_in(folder)) == {"WT", "TC", "ET"}
+    with pytest.raises(InputError, match=r"the labels of .*p1_seg\.nii\.gz must be named"):
+        targets_of(replace(case_in(folder), scheme=None))
+    (folder / "p1_seg.nii.gz").unlink()
+    assert targets_of(case_in(folder)) == frozenset()
 
 
 @given(validation=st.integers(1, 3), test=st.integers(1, 3), seed=st.integers(0, 100))
@@ -67,7 +141,8 @@ def test_one_split_has_the_patients_that_were_asked_for(validation, test, seed):
 
 
 def test_another_seed_gives_another_split():
-    assert folds(visits(20), 5, 0) != folds(visits(20), 5, 1)
+    cases = visits(20)
+    assert folds(cases, 5, 0, unlabelled(cases)) != folds(cases, 5, 1, unlabelled(cases))
 
 
 @pytest.mark.parametrize(
@@ -75,10 +150,16 @@ def test_another_seed_gives_another_split():
     [
         (lambda: fixed_split(visits(4), 2, 2, 0), "leave some of the 4 to train on, got 2 and 2"),
         (lambda: fixed_split(visits(4), 0, 2, 0), "must each have a patient"),
-        (lambda: folds(visits(6), 1, 0), "folds must be at least 2 and at most the number of patients, 6, got 1"),
-        (lambda: folds(visits(6), 7, 0), "got 7"),
-        (lambda: folds(visits(2), 2, 0), "at most the number of patients, 2, got 2"),
-        (lambda: folds(visits(3), 2, 0), "folds must leave patients to train and to validate on, got 2 of 3"),
+        (
+            lambda: folds(visits(6), 1, 0, unlabelled(visits(6))),
+            "folds must be at least 2 and at most the number of patients, 6, got 1",
+        ),
+        (lambda: folds(visits(6), 7, 0, unlabelled(visits(6))), "got 7"),
+        (lambda: folds(visits(2), 2, 0, unlabelled(visits(2))), "at most the number of patients, 2, got 2"),
+        (
+            lambda: folds(visits(3), 2, 0, unlabelled(visits(3))),
+            "folds must leave patients to train and to validate on, got 2 of 3",
+        ),
         (lambda: chosen(visits(2), ["BraTS-GLI-00000-000", "x"]), "must hold all cases of the split, but lacks x"),
     ],
 )
@@ -88,7 +169,7 @@ def test_splits_that_cannot_be_are_refused(make, message):
 
 
 def test_a_file_gives_back_what_was_written(tmp_path):
-    made, path = folds(visits(8), 3, 5), tmp_path / "splits.json"
+    made, path = folds(visits(8), 3, 5, unlabelled(visits(8))), tmp_path / "splits.json"
     write_splits(path, made, 5)
     assert [read_split(path, fold) for fold in range(3)] == made
     assert json.loads(path.read_text())["seed"] == 5
@@ -133,10 +214,15 @@ def test_training_reads_only_the_cases_that_train_and_validate(cohort, tmp_path,
 def test_the_command_writes_folds_or_one_split(cohort, tmp_path, capsys):
     data = str(cohort[0].parent)
     app(["split", data, "--folds", "3", "--out", str(tmp_path / "folds.json")], standalone_mode=False)
-    assert "fold 2: 1 train, 1 validate, 1 test" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "fold 2: 1 train, 1 validate, 1 test" in printed
+    # Two of the three show enhancing tumour: of the other two at most one can validate with it.
+    made = [read_split(tmp_path / "folds.json", fold) for fold in range(3)]
+    lacking = sum(made[fold].validation == (cohort[0].name,) for fold in range(3))
+    assert printed.count("; none who validates has ET") == lacking
     options = ["--validation", "1", "--test", "1", "--seed", "3"]
     app(["split", data, *options, "--out", str(tmp_path / "one.json")], standalone_mode=False)
     assert read_split(tmp_path / "one.json") == fixed_split(cases_in(cohort[0].parent), 1, 1, 3)
     for wrong in ([], ["--test", "1"], ["--folds", "3", "--test", "1"]):
-        with pytest.raises(InputError, match="split must be given either --folds, or --validation and --test"):
+        with pytest.raises(typer.BadParameter, match="either --folds, or both --validation and --test"):
             app(["split", data, *wrong, "--out", str(tmp_path / "no.json")], standalone_mode=False)

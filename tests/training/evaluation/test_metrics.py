@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
 
-from spuproj.training.evaluation.metrics import BINS, Maps, aurc, measure
+from spuproj.training.evaluation.metrics import BINS, Maps, aurc, calibration_error, measure
 from spuproj.uncertainty import qu_brats
 
 SHAPE = (12, 10, 8)
@@ -121,6 +121,26 @@ def test_a_probability_of_one_belongs_to_the_last_bin():
     ones = np.ones(SHAPE, bool)
     _, curves = measure(Maps(ones, ones, np.ones(SHAPE), np.zeros(SHAPE), ones, (1, 1, 1)))
     assert curves.voxels[-1] == ones.size
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_calibration_error_is_the_definition_bin_by_bin(seed):
+    """Naeini et al. 2015: sum over bins of |bin| / n times |mean probability - share of target|, with 0 and 1 in it."""
+    random = np.random.default_rng(seed)
+    probability = random.uniform(-0.2, 1.2, 3000).clip(0, 1).astype(np.float32).astype(float)
+    truth = random.random(3000) < 0.8 * probability**2 + 0.1
+    expected = 0.0
+    for number in range(BINS):
+        last = number == BINS - 1
+        inside = (probability >= number / BINS) & ((probability <= 1) if last else (probability < (number + 1) / BINS))
+        expected += inside.mean() * abs(probability[inside].mean() - truth[inside].mean())
+    assert (probability == 1).sum() > 100
+    assert calibration_error(probability, truth) == pytest.approx(expected, rel=1e-12)
+
+
+def test_calibration_error_pools_probabilities_of_one_with_those_just_below():
+    """In one bin, gaps of opposite signs cancel: here (0.95 + 1) / 2 against a share of 1/2 of target."""
+    assert calibration_error(np.array([0.95, 1.0]), np.array([True, False])) == pytest.approx(0.475)
 
 
 NONE = np.zeros(SHAPE, bool)

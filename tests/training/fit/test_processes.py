@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from spuproj.training.data.dataset import SliceDataset, cache_cohort
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.fit.module import Segmenter
 from spuproj.training.fit.train import train
-from spuproj.training.models.method import Method, values_of
+from spuproj.training.models.method import Method
 from spuproj.training.models.run import load_run
 from spuproj.training.models.view_sets import Spherical
 from spuproj.training.runtime.execution import Hardware
@@ -30,7 +32,7 @@ METHOD = Method("tiny", Spherical(grid=(2, 2)), channels=(4, 8), epochs=10, batc
 def pair(cohort, tmp_path_factory) -> Path:
     """The run of two processes that share batches of 8."""
     folder = tmp_path_factory.mktemp("pair")
-    (folder / "tiny.json").write_text(json.dumps(values_of(METHOD)))
+    (folder / "tiny.json").write_text(json.dumps(asdict(METHOD)))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "spuproj"]
     arguments = ["train", "--data", cohort[0].parent, "--target", "WT", "--out", folder / "run", "--devices", "2"]
     process = subprocess.run(
@@ -46,7 +48,7 @@ def pair(cohort, tmp_path_factory) -> Path:
     return folder / "run"
 
 
-def record(run: Path) -> dict:
+def record(run: Path) -> dict[str, Any]:
     return json.loads((run / "training.json").read_text())
 
 

@@ -8,8 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from spuproj.training.data import cache
 from spuproj.training.fit.resume import CHECKPOINT
 from spuproj.training.fit.train import train
-from spuproj.training.models.method import Method, values_of
+from spuproj.training.models.method import Method
 from spuproj.training.models.view_sets import Spherical
 from spuproj.training.runtime.execution import Hardware
 from spuproj.training.runtime.files import InputError
@@ -58,7 +59,7 @@ def unbroken(one_thread, data, tmp_path_factory) -> Path:
 def killed(data, tmp_path_factory) -> Path:
     """The run of a training that was killed at the second step of its second epoch."""
     folder = tmp_path_factory.mktemp("killed")
-    (folder / "tiny.json").write_text(json.dumps(values_of(METHOD)))
+    (folder / "tiny.json").write_text(json.dumps(asdict(METHOD)))
     arguments = ["train", "--data", data, "--target", "WT", "--out", folder / "run", "--method", folder / "tiny.json"]
     process = subprocess.run(
         [sys.executable, "-c", KILLED, *map(str, arguments)],
@@ -77,7 +78,7 @@ def stopped(killed, tmp_path) -> Path:
     return shutil.copytree(killed, tmp_path / "stopped")
 
 
-def record(run: Path) -> dict:
+def record(run: Path) -> dict[str, Any]:
     return json.loads((run / "training.json").read_text())
 
 

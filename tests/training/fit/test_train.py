@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +37,7 @@ pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 METHOD = replace(load_method("spu"), epochs=2, batch_size=4)
-QUICK = {"method": METHOD}
+QUICK: dict[str, Any] = {"method": METHOD}
 SMALL = Method("own", Spherical(), channels=(4, 8))
 NO_VIEW = torch.empty(0)
 CONFIG = ModelConfig("WT", (24.0, 24.0), (24, 24), (0.2, 0.2, 0.8, 0.8), SMALL, modalities=("t1",))
@@ -49,7 +51,7 @@ def trained(one_thread, cohort, tmp_path_factory) -> Path:
 @pytest.fixture
 def recorded(monkeypatch) -> list[SliceDataset]:
     """The data sets that a training makes: first what it trains on, then what it validates on."""
-    made = []
+    made: list[SliceDataset] = []
 
     class Recorded(SliceDataset):
         def __init__(self, entries, target):
@@ -72,9 +74,11 @@ class Recorder(nn.Module):
 def segmenter(monkeypatch) -> Segmenter:
     """A training step whose network passes its input on and whose loss keeps its arguments."""
     model = Segmenter(CONFIG, (24, 24), 10, Hardware())
-    model.network, model.loss = nn.Identity(), Recorder()
-    model.logged = {}
-    monkeypatch.setattr(model, "log", lambda name, value, **_: model.logged.update({name: float(value)}))
+    logged: dict[str, float] = {}
+    monkeypatch.setattr(model, "network", nn.Identity())
+    monkeypatch.setattr(model, "loss", Recorder())
+    monkeypatch.setattr(model, "logged", logged, raising=False)
+    monkeypatch.setattr(model, "log", lambda name, value, **_: logged.update({name: float(value)}))
     return model
 
 
@@ -258,9 +262,9 @@ def test_a_forced_run_that_cannot_start_keeps_the_older_one(cohort, tmp_path):
 
 
 @pytest.fixture
-def broken(cohort, tmp_path, monkeypatch) -> list[TrainingProgressBar]:
+def broken(cohort, tmp_path, monkeypatch) -> Iterator[list[TrainingProgressBar]]:
     """A training that failed at its first step; the progress bars that it made."""
-    bars = []
+    bars: list[TrainingProgressBar] = []
 
     class Recorded(TrainingProgressBar):
         def __init__(self, *arguments):

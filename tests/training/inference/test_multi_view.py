@@ -49,7 +49,8 @@ def test_mean_and_variance_are_those_of_a_loop_over_views():
 
 
 def test_every_slice_with_brain_is_reported_once(cohort, models):
-    case, notes = load_case(cohort[1]), []
+    case = load_case(cohort[1])
+    notes: list[str] = []
     predict_case(*load_run(models["WT"]), case, notes.append)
     assert notes == [f"slice {index}" for index in np.flatnonzero(case.brain.any(axis=(1, 2)))]
 

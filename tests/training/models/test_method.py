@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, asdict, replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from helpers import noise
 from spuproj import Views
 from spuproj.training.inference.multi_view import make_noise, reduce_views
 from spuproj.training.models.config import ModelConfig, make_views
-from spuproj.training.models.method import Method, load_method, method_names, method_of, values_of
+from spuproj.training.models.method import CONFIGS, Method, load_method, method_names
 from spuproj.training.models.network import make_network
+from spuproj.training.models.schema import SCHEMA, method_schema
 from spuproj.training.models.view_sets import Augmented, Spherical, Zoom
 from spuproj.training.runtime.files import InputError
 
@@ -78,12 +80,12 @@ def test_a_finer_view_shows_the_same_in_more_pixels(views):
 
 def test_a_method_comes_back_from_its_values():
     method = Method("own", Spherical(grid=(2, 4), pose="turned", cover="slice"), noise=0.1, channels=(2, 4))
-    assert method_of(json.loads(json.dumps(values_of(method)))) == method
+    assert Method(**json.loads(json.dumps(asdict(method)))) == method
 
 
 def test_a_file_names_a_method_of_ones_own(tmp_path):
     method = replace(load_method("lsu"), name="half", views=Zoom(factor=0.5))
-    (tmp_path / "half.json").write_text(json.dumps(values_of(method)))
+    (tmp_path / "half.json").write_text(json.dumps(asdict(method)))
     assert load_method(str(tmp_path / "half.json")) == method
 
 
@@ -93,40 +95,117 @@ def test_an_unknown_method_is_an_error_that_lists_them(name):
         load_method(name)
 
 
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"views": {"kind": "cubic"}}, "views.kind must be one of 'spherical', 'zoom', 'augmented', got 'cubic'"),
+    ({"views": {}}, "views.kind must be given"),
+    ({"views": None}, "views must be an object, got None"),
+    ({"views": {"kind": "zoom", "lift": "gnomonic"}}, "views.lift must be one of kind, grid, cover, factor"),
+    ({"views": {"kind": "zoom", "factor": 0}}, "views.factor must be above 0, got 0"),
+    ({"views": {"kind": "zoom", "factor": "2"}}, "views.factor must be a number, got '2'"),
+    ({"views": {"kind": "zoom", "grid": [0, 3]}}, "views.grid must be at least 1, got 0"),
+    ({"views": {"kind": "zoom", "grid": [1000, 3]}}, "views.grid must be at most 16, got 1000"),
+    ({"views": {"kind": "zoom", "grid": [3]}}, "views.grid must be a list of at least 2 values, got [3]"),
+    ({"views": {"kind": "zoom", "grid": [3, 3, 3]}}, "views.grid must be a list of at most 2 values, got [3, 3, 3]"),
+    ({"views": {"kind": "spherical", "radius": -3.0}}, "views.radius must be above 0, got -3.0"),
+    ({"views": {"kind": "spherical", "radius": math.nan}}, "views.radius must be finite, got nan"),
+    ({"views": {"kind": "spherical", "magnification": "no"}}, "views.magnification must be a number, got 'no'"),
+    ({"views": {"kind": "spherical", "pose": "up"}}, "views.pose must be one of 'tangent' or 'turned', got 'up'"),
+    ({"views": {"kind": "spherical", "cover": 3}}, "views.cover must be one of 'brain' or 'slice', got 3"),
+    ({"views": {"kind": "augmented", "angles": []}}, "views.angles must be a list of at least 1 values, got []"),
+    ({"views": {"kind": "augmented", "scalings": [-1]}}, "views.scalings must be above 0, got -1"),
+    (
+        {"views": {"kind": "augmented", "flips": ["up"]}},
+        "views.flips must be one of 'none', 'horizontal', 'vertical' or 'both', got 'up'",
+    ),
+    ({"name": 5}, "name must be text, got 5"),
+    ({"name": ""}, "name must be text, got ''"),
+    ({"epochs": 0}, "epochs must be at least 1, got 0"),
+    ({"epochs": 2.5}, "epochs must be a whole number, got 2.5"),
+    ({"epochs": True}, "epochs must be a whole number, got True"),
+    ({"batch_size": 10**6}, "batch_size must be at most 1024, got 1000000"),
+    ({"learning_rate": 0}, "learning_rate must be above 0, got 0"),
+    ({"learning_rate": 3}, "learning_rate must be at most 1, got 3"),
+    ({"oversampling": 100}, "oversampling must be at most 8, got 100"),
+    ({"noise": -1}, "noise must be at least 0, got -1"),
+    ({"channels": [4]}, "channels must be a list of at least 2 values, got [4]"),
+    ({"channels": [4, 10**9]}, "channels must be at most 2048, got 1000000000"),
+    ({"channels": "many"}, "channels must be a list, got 'many'"),
+    ({"training_views": "last"}, "training_views must be one of 'all' or 'first', got 'last'"),
+    ({"epochs": 0, "noise": "x"}, "noise must be a number, got 'x'; epochs must be at least 1, got 0"),
+]
+"""Settings of a method that cannot be, and the sentence about them."""
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG)
+def test_a_wrong_setting_is_an_error_that_names_the_file_and_the_setting(tmp_path, change, message):
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps(asdict(load_method("spu")) | change))
+    with pytest.raises(InputError) as error:
+        load_method(str(path))
+    assert str(error.value) == f"{path} must be the configuration of a method, but is not: {message}"
+
+
+def test_an_unknown_setting_is_an_error_that_lists_the_known_ones(tmp_path):
+    (tmp_path / "own.json").write_text(json.dumps(asdict(load_method("spu")) | {"epoch": 3}))
+    with pytest.raises(InputError, match=r"own\.json must be .*: epoch must be one of name, views, training_views, "):
+        load_method(str(tmp_path / "own.json"))
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("text", "message"),
     [
-        ({"views": {"kind": "cubic"}}, "views must have a kind of spherical, zoom, augmented, got 'cubic'"),
-        ({"views": None}, "views must have a kind of"),
-        ({"views": {"kind": "zoom", "lift": "gnomonic"}}, "lift must be one of grid, cover, factor"),
-        ({"views": {"kind": "zoom", "factor": 0}}, "factor must be positive and finite, got 0"),
-        ({"views": {"kind": "zoom", "grid": [0, 3]}}, "grid must be two positive whole numbers"),
-        ({"views": {"kind": "spherical", "radius": -3.0}}, "radius must be positive and finite, got -3.0"),
-        ({"views": {"kind": "spherical", "chart": "flat"}}, "chart must be one of gnomonic, .* got 'flat'"),
-        ({"views": {"kind": "spherical", "cover": "skull"}}, "cover must be one of brain, slice, got 'skull'"),
-        ({"views": {"kind": "augmented", "flips": ["up"]}}, "flips must be one of none, .* got 'up'"),
-        ({"views": {"kind": "augmented", "scalings": [-1]}}, "scalings must be positive and finite, got -1"),
-        ({"epoch": 3}, "epoch must be one of name, views, "),
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
-        ({"learning_rate": 0}, "learning_rate must be positive and finite, got 0"),
-        ({"oversampling": 0}, "oversampling must be positive and finite, got 0"),
-        ({"noise": -1}, "noise must be finite and not negative, got -1"),
-        ({"channels": [4]}, r"channels must be at least two positive numbers, got \(4,\)"),
-        ({"training_views": "last"}, "training_views must be one of all, first, got 'last'"),
+        ("{", "must be a JSON file, but cannot be read"),
+        ("[]", "must hold a JSON object, got list"),
+        ("{}", "must be the configuration of a method, but is not: name must be given; views must be given"),
     ],
 )
-def test_what_a_file_says_must_hold(tmp_path, change, message):
-    (tmp_path / "own.json").write_text(json.dumps(values_of(load_method("spu")) | change))
-    with pytest.raises(InputError, match=rf"own\.json must be the configuration of a method, but is not: {message}"):
-        load_method(str(tmp_path / "own.json"))
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "{}"])
-def test_a_file_that_is_no_configuration_is_an_error(tmp_path, text):
+def test_a_file_that_is_no_configuration_is_an_error(tmp_path, text, message):
     (tmp_path / "own.json").write_text(text)
-    with pytest.raises(InputError, match="must be the configuration of a method, but is not"):
+    with pytest.raises(InputError, match=rf"own\.json {message}"):
         load_method(str(tmp_path / "own.json"))
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size"])
+def test_epochs_and_batch_size_of_ones_own_must_hold_too(name):
+    assert getattr(load_method("spu", **{name: 3}), name) == 3
+    with pytest.raises(InputError, match=f"^{name} must be at least 1, got 0$"):
+        load_method("spu", **{name: 0})
+
+
+def test_settings_from_python_are_checked_and_cannot_be_changed():
+    with pytest.raises(ValueError, match="radius"):
+        Spherical(radius=-1)
+    with pytest.raises(ValueError, match="factor"):
+        replace(Zoom(), factor="2")  # type: ignore[arg-type]
+    with pytest.raises(FrozenInstanceError):
+        load_method("spu").epochs = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("views", [Spherical(grid=(2, 4)), Zoom(grid=(1, 3)), Augmented((0.0, 9.0), ("both",), (0.5,))])
+def test_the_count_is_that_of_the_views(views):
+    assert views.count == len(views.views(SIZE, SIZE, BOX))
+
+
+def test_the_schema_is_up_to_date():
+    assert json.loads(SCHEMA.read_text()) == method_schema(), "python -m spuproj.training.models.schema writes it"
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_the_methods_of_the_package_name_the_schema_for_editors(name):
+    values = json.loads((CONFIGS / f"{name}.json").read_text())
+    assert (CONFIGS / values["$schema"]).resolve() == SCHEMA.resolve()
+
+
+def test_the_schema_accepts_and_refuses_what_a_method_does():
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+    for name in method_names():
+        validator.validate(json.loads((CONFIGS / f"{name}.json").read_text()))
+        validator.validate(json.loads(json.dumps(asdict(load_method(name)))))
+    for change, message in WRONG:
+        # JSON has no NaN.
+        values = json.loads(json.dumps(asdict(load_method("spu")) | change).replace("NaN", '"nan"'))
+        assert not validator.is_valid(values), message
 
 
 def test_noise_is_the_methods_own_and_the_same_each_time():

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
-from helpers import noise
+from helpers import ROOT, noise
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method, load_method, method_names
 from spuproj.training.models.network import make_network
@@ -71,23 +72,79 @@ def test_a_missing_file_is_an_error_that_names_it_and_the_folder(run, name):
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "message"),
     [
-        "{",
-        "",
-        "[]",
-        "null",
-        '"ET"',
-        '{"target": "ET"}',
-        json.dumps(
-            {"target": "ET", "field": [1, 1], "view_size": [8, 8], "box": [0, 0, 1, 1], "method": {"name": "spu"}}
+        ("{", "must be a JSON file, but cannot be read"),
+        ("", "must be a JSON file, but cannot be read"),
+        ("null", "must hold a JSON object, got NoneType"),
+        (
+            '{"target": "ET"}',
+            "must be the configuration of a model, but is not: field must be given; view_size must be",
         ),
     ],
 )
-def test_a_broken_configuration_is_an_error_that_names_the_folder(run, text):
+def test_a_broken_configuration_is_an_error_that_names_the_file(run, text, message):
     (run / "config.json").write_text(text)
-    with pytest.raises(InputError, match="run must be a finished run of 'spuproj train', but it does not load"):
+    with pytest.raises(InputError, match=rf"run/config\.json {message}"):
         load_run(run)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target": 5}, "target must be text, got 5"),
+        ({"field": "x"}, "field must be a list, got 'x'"),
+        ({"field": [240.0]}, "field must be a list of at least 2 values, got [240.0]"),
+        ({"field": [0, 240]}, "field must be above 0, got 0"),
+        ({"view_size": 30000}, "view_size must be a list, got 30000"),
+        ({"view_size": [30000, 30000]}, "view_size must be at most 4096, got 30000"),
+        ({"view_size": [16.5, 16]}, "view_size must be a whole number, got 16.5"),
+        (
+            {"view_size": [4096, 4096], "modalities": ["t1"] * 4},
+            "view_size must be at most 268435456 values in all, height times width times 6 views times 4 modalities, "
+            "got [4096, 4096]",
+        ),
+        ({"box": [0.1, 0.2, 0.8, 90]}, "box must be at most 1, got 90"),
+        (
+            {"box": [0.8, 0.2, 0.1, 0.9]},
+            "box must be y0, x0, y1, x1 with y0 <= y1 and x0 <= x1, got [0.8, 0.2, 0.1, 0.9]",
+        ),
+        ({"modalities": []}, "modalities must be a list of at least 1 values, got []"),
+        ({"modalities": [1]}, "modalities must be text, got 1"),
+        ({"seed": "x"}, "seed must be a whole number, got 'x'"),
+        ({"seed": 2**64}, "seed must be below 1.84467e+19, got 18446744073709551616"),
+        ({"method": {"name": "spu"}}, "method.views must be given"),
+        (
+            {"method": {"name": "spu", "views": {"kind": "zoom", "factor": -1}}},
+            "method.views.factor must be above 0, got -1",
+        ),
+        ({"target": 5, "seed": None}, "target must be text, got 5; seed must be a whole number, got None"),
+    ],
+)
+def test_a_wrong_setting_is_an_error_that_names_the_file_and_the_setting(run, change, message):
+    values = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(values | change))
+    with pytest.raises(InputError) as error:
+        load_run(run)
+    assert str(error.value) == f"{run / 'config.json'} must be the configuration of a model, but is not: {message}"
+
+
+def test_configurations_of_earlier_trainings_still_hold_and_are_written_the_same():
+    for name, entry in json.loads((ROOT / "docs" / "study" / "evaluation" / "models.json").read_text()).items():
+        config = ModelConfig(**entry["config"])
+        assert config.target == name.split("/")[1]
+        assert json.loads(json.dumps(asdict(config))) == entry["config"]
+    views = load_method(str(ROOT / "docs" / "study" / "evaluation" / "before-the-sweep.json")).views
+    assert isinstance(views, Spherical)
+    assert views.fit == "box"
+
+
+def test_a_configuration_is_written_in_the_order_of_its_settings(run):
+    text = (run / "config.json").read_text()
+    model = ["target", "field", "view_size", "box", "method"]
+    views = ["kind", "grid", "cover", "radius", "lift", "chart", "pose", "fit", "magnification"]
+    rest = ["training_views", "oversampling", "noise", "channels", "epochs", "batch_size", "learning_rate"]
+    assert re.findall(r'"(\w+)":', text) == [*model, "name", "views", *views, *rest, "modalities", "seed"]
 
 
 def test_a_weights_file_that_is_none_is_an_error_that_names_the_folder(run):

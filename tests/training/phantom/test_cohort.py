@@ -10,7 +10,7 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from spuproj.training.phantom import cohort as phantom_module
-from spuproj.training.phantom.anatomy import COARSE, draw_patient, load_atlas
+from spuproj.training.phantom.anatomy import COARSE, draw_patient, field_of_view, load_atlas
 from spuproj.training.phantom.cohort import Phantom, make_phantom, write_cohort
 from spuproj.training.phantom.contrast import TISSUES, draw_signals, inversion_recovery, nulling_time
 from spuproj.training.phantom.tumour import react_and_diffuse
@@ -86,10 +86,10 @@ def test_shapes_types_and_affine_are_those_of_brats(cohort):
 
 
 def test_the_affine_keeps_the_field_of_view_at_every_spacing():
-    one = phantom_module.voxels_to_ras(phantom_module.field_of_view(1.0))
+    one = phantom_module.voxels_to_ras(field_of_view(1.0))
     np.testing.assert_array_equal(one, [[-1, 0, 0, 0], [0, -1, 0, 239], [0, 0, 1, 0], [0, 0, 0, 1]])
-    assert phantom_module.field_of_view(1.0).shape == (240, 240, 155)
-    four = phantom_module.voxels_to_ras(phantom_module.field_of_view(SPACING))
+    assert field_of_view(1.0).shape == (240, 240, 155)
+    four = phantom_module.voxels_to_ras(field_of_view(SPACING))
     corner = np.array([-0.5, -0.5, -0.5, 1])
     np.testing.assert_allclose(four @ corner, one @ corner)
 
@@ -206,7 +206,9 @@ def test_a_cohort_has_the_names_of_brats_2020(tmp_path: Path, quick: None, cohor
     assert [folder.name for folder in folders] == seen == ["Phantom_001", "Phantom_002"]
     for folder, phantom in zip(folders, cohort, strict=False):
         assert {file.name for file in folder.iterdir()} == {f"{folder.name}_{name}.nii.gz" for name in (*NAMES, "seg")}
-        image, labels = (nib.load(folder / f"{folder.name}_{name}.nii.gz") for name in ("flair", "seg"))
+        image, labels = (
+            nib.Nifti1Image.from_filename(folder / f"{folder.name}_{name}.nii.gz") for name in ("flair", "seg")
+        )
         np.testing.assert_array_equal(image.affine, phantom.affine)
         assert (image.get_data_dtype(), labels.get_data_dtype()) == (np.int16, np.uint8)
         np.testing.assert_array_equal(np.asarray(image.dataobj), phantom.images["flair"])
@@ -221,7 +223,8 @@ def test_a_case_does_not_depend_on_the_number_of_cases(tmp_path: Path):
 
 
 def test_a_case_is_written_whole_or_not_at_all(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch):
-    save, written = nib.save, []
+    save = nib.save
+    written: list[Path] = []
 
     def fail_in_the_second_case(image: nib.Nifti1Image, path: Path) -> None:
         if len(written) == 7:

@@ -111,7 +111,7 @@ def test_a_model_without_flair_and_t1ce_gives_a_sheet_too(case, tmp_path):
 def test_the_slices_of_a_sheet_go_through_what_was_found(found, slices):
     made = prediction(empty=True)
     made.segmentation[list(found), 5:9, 5:9] = True
-    assert set(figures.overview_slices({"WT": made}).tolist()) == slices
+    assert set(figures.sheet_slices({"WT": made}).tolist()) == slices
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (2, 3)])
@@ -149,7 +149,7 @@ def test_a_slice_with_values_that_are_not_finite_keeps_its_contrast(tmp_path):
 def test_the_numbers_stand_where_the_views_look(tmp_path):
     centers = [[5.0, 6.0], [12.0, 20.0]]
     views = Views.spherical((20, 24), centers)
-    np.testing.assert_allclose(figures.view_centres(views), centers, atol=1e-9)
+    np.testing.assert_allclose(figures.pole_points(views), centers, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["picture.png", "picture"])

@@ -54,11 +54,11 @@ def predicted(one_thread, cohort, models, tmp_path_factory) -> tuple[list[Path],
 
 
 def read(folder: Path, kind: str, name: str = "Phantom_002") -> np.ndarray:
-    return np.asarray(nib.load(folder / f"{name}_{kind}.nii.gz").dataobj)
+    return np.asarray(nib.Nifti1Image.from_filename(folder / f"{name}_{kind}.nii.gz").dataobj)
 
 
 def brain(folder: Path) -> np.ndarray:
-    return np.asarray(nib.load(folder / f"{folder.name}_t1.nii.gz").dataobj) != 0
+    return np.asarray(nib.Nifti1Image.from_filename(folder / f"{folder.name}_t1.nii.gz").dataobj) != 0
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -89,8 +89,8 @@ def test_one_model_writes_no_merged_labels(cohort, models, tmp_path, no_picture)
 
 @pytest.mark.parametrize("kind", [*MAPS, *MERGED])
 def test_a_map_has_shape_and_affine_of_the_input_and_its_own_dtype(predicted, cohort, kind):
-    image = nib.load(predicted[1] / f"Phantom_002_{kind}.nii.gz")
-    like = nib.load(cohort[1] / "Phantom_002_t1.nii.gz")
+    image = nib.Nifti1Image.from_filename(predicted[1] / f"Phantom_002_{kind}.nii.gz")
+    like = nib.Nifti1Image.from_filename(cohort[1] / "Phantom_002_t1.nii.gz")
     assert image.shape == like.shape
     np.testing.assert_array_equal(image.affine, like.affine)
     assert image.header.get_xyzt_units() == like.header.get_xyzt_units()
@@ -99,7 +99,7 @@ def test_a_map_has_shape_and_affine_of_the_input_and_its_own_dtype(predicted, co
 
 def test_a_submission_holds_the_label_map_and_the_uncertainties_in_percent(predicted):
     _, out = predicted
-    submitted = np.asarray(nib.load(out / "Phantom_002.nii.gz").dataobj)
+    submitted = np.asarray(nib.Nifti1Image.from_filename(out / "Phantom_002.nii.gz").dataobj)
     np.testing.assert_array_equal(submitted, read(out, "labels"))
     for target, kind in UNCERTAINTIES.items():
         np.testing.assert_array_equal(read(out, kind), np.rint(100 * read(out, f"{target}_var").astype(float) / 0.25))
@@ -169,13 +169,16 @@ def test_another_storage_order_gives_the_same_maps(predicted, cohort, models, tm
     folder = tmp_path / "turned" / "Phantom_002"
     folder.mkdir(parents=True)
     for path in cohort[1].iterdir():
-        image = nib.load(path)
+        image = nib.Nifti1Image.from_filename(path)
         turn = nib.orientations.ornt_transform(nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(codes))
         nib.save(image.as_reoriented(turn), folder / path.name)
     predict([models["WT"]], folder, tmp_path / "out")
-    like = nib.load(folder / "Phantom_002_t1.nii.gz")
+    like = nib.Nifti1Image.from_filename(folder / "Phantom_002_t1.nii.gz")
     for kind in KINDS:
-        image, original = (nib.load(out / f"Phantom_002_WT_{kind}.nii.gz") for out in (tmp_path / "out", predicted[1]))
+        image, original = (
+            nib.Nifti1Image.from_filename(out / f"Phantom_002_WT_{kind}.nii.gz")
+            for out in (tmp_path / "out", predicted[1])
+        )
         assert image.shape == like.shape
         np.testing.assert_allclose(image.affine, like.affine)
         back = image.as_reoriented(
@@ -214,7 +217,7 @@ def test_the_truth_is_handed_to_the_picture_only_where_there_is_one(cohort, mode
     for number, folder in enumerate((cohort[1], bare)):
         predict([models["TC"]], folder, tmp_path / str(number))
     assert truths[1] is None
-    labels = np.asarray(nib.load(cohort[1] / "Phantom_002_seg.nii.gz").dataobj).transpose(2, 1, 0)
+    labels = np.asarray(nib.Nifti1Image.from_filename(cohort[1] / "Phantom_002_seg.nii.gz").dataobj).transpose(2, 1, 0)
     assert list(truths[0]) == ["TC"]
     np.testing.assert_array_equal(truths[0]["TC"], np.isin(labels, (1, 4)))
 
@@ -270,7 +273,8 @@ def test_existing_outputs_are_replaced_with_force(cohort, models, tmp_path, no_p
 
 
 def test_a_failure_midway_leaves_nothing(cohort, models, tmp_path, no_picture, monkeypatch):
-    save, saved = nib.save, []
+    save = nib.save
+    saved: list[Path] = []
 
     def fail_at_the_third(image, path):
         if len(saved) == 2:
@@ -301,7 +305,7 @@ def with_members(one_thread, cohort, models, tmp_path_factory) -> tuple[Path, Pa
     folder = tmp_path_factory.mktemp("turned") / "Phantom_002"
     folder.mkdir()
     for path in cohort[1].iterdir():
-        image = nib.load(path)
+        image = nib.Nifti1Image.from_filename(path)
         turn = nib.orientations.ornt_transform(nib.io_orientation(image.affine), nib.orientations.axcodes2ornt("PIR"))
         nib.save(image.as_reoriented(turn), folder / path.name)
     config, network = load_run(models["WT"])
@@ -313,7 +317,10 @@ def with_members(one_thread, cohort, models, tmp_path_factory) -> tuple[Path, Pa
 
 def test_members_are_four_axes_on_the_grid_of_the_input(with_members):
     folder, out = with_members
-    image, like = nib.load(out / "Phantom_002_WT_members.nii.gz"), nib.load(folder / "Phantom_002_t1.nii.gz")
+    image, like = (
+        nib.Nifti1Image.from_filename(out / "Phantom_002_WT_members.nii.gz"),
+        nib.Nifti1Image.from_filename(folder / "Phantom_002_t1.nii.gz"),
+    )
     assert image.shape == (*like.shape, 4)
     assert image.get_data_dtype() == np.float32
     np.testing.assert_array_equal(image.affine, like.affine)

@@ -19,7 +19,7 @@ from spuproj.training.data.splits import Split, write_splits
 from spuproj.training.inference.multi_view import predict_case
 from spuproj.training.models.run import load_run, save_run
 from spuproj.training.runtime.files import InputError
-from spuproj.training.workflows.predict import predict, predict_cohort
+from spuproj.training.workflows.predict import Outcome, predict, predict_cohort
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -87,7 +87,9 @@ def test_nnunet_and_manifests_are_predicted_too(data, models, tmp_path):
     (tmp_path / "set.csv").write_text(f"name,{','.join(channels)}\np2,{rows}\n")
     for source in (raw, tmp_path / "set.csv"):
         predict_cohort(list(models.values()), source, tmp_path / "out")
-    one, two = (nib.load(tmp_path / "out" / f"{name}_labels.nii.gz").get_fdata() for name in ("p1", "p2"))
+    one, two = (
+        nib.Nifti1Image.from_filename(tmp_path / "out" / f"{name}_labels.nii.gz").get_fdata() for name in ("p1", "p2")
+    )
     # nnU-Net's words tell its own scheme, a manifest without labels gets that of BraTS 2020.
     assert set(np.unique(two)) == {0, 1, 2, 4}
     for brats, own in ((1, 2), (2, 1), (4, 3)):
@@ -134,7 +136,8 @@ def test_more_shards_than_cases_leave_some_without_work(data, model, tmp_path):
 
 
 def test_a_process_does_not_disturb_another_that_is_amid_a_case(data, model, tmp_path, monkeypatch):
-    real, others = predict_case, []
+    real = predict_case
+    others: list[Outcome] = []
 
     def let_the_other_shard_go_first(*arguments, **options):
         if not others:
@@ -207,7 +210,7 @@ def test_force_predicts_finished_cases_again(data, model, tmp_path):
     (tmp_path / "out" / "Phantom_001_WT_var.nii.gz").write_text("mine")
     outcome = predict_cohort(model, data, tmp_path / "out", force=True)
     assert (outcome.predicted, outcome.skipped) == (NAMES, [])
-    assert nib.load(tmp_path / "out" / "Phantom_001_WT_var.nii.gz").shape == (30, 30, 19)
+    assert nib.Nifti1Image.from_filename(tmp_path / "out" / "Phantom_001_WT_var.nii.gz").shape == (30, 30, 19)
 
 
 @pytest.mark.parametrize("missing", ["WT_seg.nii.gz", "summary.json"])
@@ -258,7 +261,9 @@ def test_the_report_lists_every_case_with_what_was_found_or_why_not(data, model,
     for name in (NAMES[0], NAMES[2]):
         assert f'href="{name}_report.html"' in listed[name]
         assert (tmp_path / "out" / f"{name}_report.html").is_file()
-    found = nib.load(tmp_path / "out" / "Phantom_001_WT_seg.nii.gz").get_fdata().sum() * 8**3 / 1000
+    found = (
+        nib.Nifti1Image.from_filename(tmp_path / "out" / "Phantom_001_WT_seg.nii.gz").get_fdata().sum() * 8**3 / 1000
+    )
     assert f"{found:.2f}" in listed["Phantom_001"]
 
 
@@ -327,7 +332,8 @@ def test_the_command_reports_at_the_end_what_failed(spuproj, data, model, tmp_pa
     path = damage(data)
     arguments = ("predict", "--model", model[0], "--data", data, "--out", tmp_path / "out")
     status, printed = spuproj(*arguments)
-    assert status.startswith(f"error: 1 of 3 cases failed\n  Phantom_002: {path} is damaged: ")
+    assert status == "error: 1 of 3 cases failed: Phantom_002"
+    assert f"Phantom_002 failed: {path} is damaged: " in printed
     assert f"2 predicted, 0 skipped (finished before), 1 failed: {tmp_path / 'out'}" in printed
     shutil.copy(data / "Phantom_002" / "Phantom_002_t1.nii.gz", path)
     status, printed = spuproj(*arguments)

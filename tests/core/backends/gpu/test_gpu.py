@@ -5,7 +5,7 @@ import gc
 import pytest
 import torch
 from torch.testing import assert_close
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from backends_under_test import GPU
 from helpers import READS, each_op, each_variant, noise, parts, random_geometry, same_bits, source_shape, target_size
@@ -211,8 +211,8 @@ def test_pinned_batches_of_a_loader():
     views = Views.spherical(SIZE, grid=(2, 2))
     expected = views.project(images)
     there = views.to("cuda")
-    loader = DataLoader(list(images), batch_size=2, pin_memory=True, num_workers=1)
-    seen = torch.cat([there.project(batch.cuda(non_blocking=True)).cpu() for batch in loader])
+    loader = DataLoader(TensorDataset(images), batch_size=2, pin_memory=True, num_workers=1)
+    seen = torch.cat([there.project(batch.cuda(non_blocking=True)).cpu() for (batch,) in loader])
     assert_close(seen, expected, rtol=1e-5, atol=1e-5)
 
 

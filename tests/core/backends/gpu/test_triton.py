@@ -1,6 +1,7 @@
 """Triton's kernels, in Triton's interpreter, against the float64 definition: every op, dtype, layout and edge."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +43,7 @@ PER_SAMPLE = torch.stack(
     ]
 )
 # The interpreter truncates to bfloat16 where the GPU rounds.
-TOLERANCES = {
+TOLERANCES: dict[torch.dtype, dict[str, Any]] = {
     torch.float64: {"rtol": 0, "atol": 1e-7},
     torch.float32: {"rtol": 1e-5, "atol": 1e-5},
     torch.float16: {"rtol": 2**-11, "atol": 1e-5},

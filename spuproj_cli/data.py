@@ -58,25 +58,36 @@ def split(
     ] = None,
     validation: Annotated[int | None, typer.Option(help="Write one split: number of patients to validate on.")] = None,
     test: Annotated[int | None, typer.Option(help="Number of patients to test on, with --validation.")] = None,
+    labels: Labels = None,
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
     """Divide a data set into training, validation and test.
 
-    No patient is in two of them. Give either --folds, or both --validation and --test.
+    No patient is in two of them. Give either --folds, stratified by the targets that patients have, or both
+    --validation and --test.
     """
     from spuproj.training.data import splits
     from spuproj.training.data.readers.registry import cases_in
     from spuproj.training.runtime.files import refuse_overwrite
+    from spuproj.training.runtime.progress import progress_bar
 
+    targets: dict[str, frozenset[str]] = {}
     if folds is not None and validation is None and test is None:
         refuse_overwrite([out], force)
-        made = splits.folds(cases_in(data), folds, seed)
+        cases = cases_in(data, labels)
+        with progress_bar(f"Reading the labels of {data.name}", len(cases)) as advance:
+            for case in cases:
+                targets[case.name] = splits.targets_of(case)
+                advance(case.name)
+        made = splits.folds(cases, folds, seed, targets)
     elif folds is None and validation is not None and test is not None:
         refuse_overwrite([out], force)
-        made = [splits.fixed_split(cases_in(data), validation, test, seed)]
+        made = [splits.fixed_split(cases_in(data, labels), validation, test, seed)]
     else:
         raise typer.BadParameter("split needs either --folds, or both --validation and --test")
     splits.write_splits(out, made, seed, force=force)
     for number, one in enumerate(made):
-        print(f"fold {number}: {len(one.train)} train, {len(one.validation)} validate, {len(one.test)} test")
+        missing = splits.missing_targets(one.validation, targets) if targets else []
+        note = f"; none who validates has {', '.join(missing)}" if missing else ""
+        print(f"fold {number}: {len(one.train)} train, {len(one.validation)} validate, {len(one.test)} test{note}")

@@ -1,0 +1,97 @@
+"""Settings that files hold: what pydantic checks of them, and its errors in plain words."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, get_args, get_type_hints
+
+from pydantic import ConfigDict, Field, GetPydanticSchema, ValidationError
+from pydantic_core import ErrorDetails, core_schema
+
+from spuproj.training.runtime.files import InputError
+
+SETTINGS = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+"""Of pydantic's dataclasses: unknown names are refused; what stands below an attribute describes it in the schema."""
+
+Number = Annotated[float, Field(strict=True)]
+Positive = Annotated[float, Field(strict=True, gt=0)]
+
+_WORDS = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "finite",
+    "string_type": "text",
+    "string_too_short": "text",
+    "tuple_type": "a list",
+    "dataclass_type": "an object",
+    "model_attributes_type": "an object",
+    "literal_error": "one of {expected}",
+    "union_tag_invalid": "one of {expected_tags}",
+    "union_tag_not_found": "given",
+    "missing": "given",
+    "greater_than": "above {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than_equal": "at most {le:g}",
+    "less_than": "below {lt:g}",
+    "too_short": "a list of at least {min_length} values",
+    "too_long": "a list of at most {max_length} values",
+}
+"""What a setting must be, by pydantic's name of the error."""
+
+
+def one_of(names: Iterable[str]) -> GetPydanticSchema:
+    """For ``Annotated``: a text is one of the names, which a ``Literal`` would have to repeat."""
+    allowed = list(names)
+    return GetPydanticSchema(lambda *_: core_schema.literal_schema(allowed))
+
+
+@contextmanager
+def plain_errors(model: type, beginning: str = "") -> Iterator[None]:
+    """Raises InputError in place of pydantic's ValidationError: what each wrong setting must be, and its value.
+
+    Args:
+        model: the dataclass that is made inside the context.
+        beginning: of the message, such as the file that holds the settings.
+    """
+    try:
+        yield
+    except ValidationError as error:
+        wrong = [_sentence(model, each) for each in error.errors() if not _follows(each)]
+        raise InputError(beginning + "; ".join(dict.fromkeys(wrong))) from None
+
+
+def _follows(error: ErrorDetails) -> bool:
+    """Whether a list is called too short because its values are wrong, which is an error of their own."""
+    return error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]
+
+
+def _sentence(model: type, error: ErrorDetails) -> str:
+    location, kind, context = error["loc"], error["type"], error.get("ctx", {})
+    name, owner = _setting(model, location)
+    got = reprlib.repr(error["input"])
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "unexpected_keyword_argument":
+        return f"{name} must be one of {', '.join(field.name for field in fields(owner))}"
+    if kind == "missing" and isinstance(location[-1], int):
+        return f"{name} must be a list of at least {location[-1] + 1} values, got {got}"
+    if kind.startswith("union_tag"):
+        name, got = f"{name}.kind", repr(context.get("tag"))
+    required = _WORDS[kind].format(**context) if kind in _WORDS else f"valid ({error['msg']})"
+    return f"{name} must be {required}" + ("" if required == "given" else f", got {got}")
+
+
+def _setting(model: Any, location: tuple[int | str, ...]) -> tuple[str, Any]:
+    """The dotted name of a setting, without positions in lists and kinds of unions; and the dataclass that it is of."""
+    names, owner = [], model
+    for part in location:
+        kinds = {getattr(member, "kind", None): member for member in get_args(model)}
+        if part in kinds:
+            model = kinds[part]
+        elif isinstance(part, str):
+            names.append(part)
+            owner, model = model, get_type_hints(model).get(part) if is_dataclass(model) else None
+    return ".".join(names), owner
