@@ -52,8 +52,8 @@ class CachedCase:
         return self.labels.shape[1], self.labels.shape[2]
 
 
-class Facts(TypedDict):
-    """What is known of a case beside its arrays and its scheme; see ``CachedCase``."""
+class Metadata(TypedDict):
+    """A cached case without its arrays and scheme; see ``CachedCase``."""
 
     values: list[list[int]]
     field: tuple[float, float]
@@ -101,7 +101,7 @@ def _into_cache(files: CaseFiles, modalities: Sequence[str], folder: Path) -> Ca
     image, labels = case.image[shown].astype(np.float16), case.labels[shown]
     y0, x0, y1, x1 = brain_box(case.brain)
     height, width = max(labels.shape[1] - 1, 1), max(labels.shape[2] - 1, 1)
-    known: Facts = {
+    known: Metadata = {
         "values": [np.unique(plane).tolist() for plane in labels],
         "field": case.field,
         "box": (y0 / height, x0 / width, y1 / height, x1 / width),

@@ -41,7 +41,7 @@ def draws_bars() -> bool:
 
 
 def make_progress() -> Progress:
-    """Columns of a bar: description, count, elapsed and remaining time, and a note."""
+    """A bar with its description, count, times and a note."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

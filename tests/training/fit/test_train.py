@@ -177,10 +177,10 @@ def test_cases_validate_or_train_but_never_both(cohort, tmp_path, recorded, vali
 def test_the_seed_draws_the_cases_that_validate_and_the_target_is_on_both_sides(
     cohort, tmp_path, recorded, monkeypatch, target
 ):
-    def stop(*_):
+    def stop(**_):
         raise RuntimeError("far enough")
 
-    monkeypatch.setattr(trainer, "_trainer", stop)
+    monkeypatch.setattr("pytorch_lightning.Trainer", stop)
     for seed in range(5):
         with pytest.raises(RuntimeError, match="far enough"):
             train(cohort[0].parent, target, tmp_path / str(seed), **QUICK, seed=seed)
