@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include <algorithm>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <string>
@@ -19,6 +20,14 @@ constexpr size_t kMostTensors = 8;  // read and written by one kernel
 
 // A kernel with all arguments but the addresses of its tensors and the number of threads.
 using Kernel = std::function<void(char* const* addresses, int64_t threads)>;
+
+// Whether two options are the same to a kernel. Python's == is not enough: 0.0 == -0.0, 1 == 1 + 0j, nan != nan.
+inline bool same_option(pybind11::handle first, pybind11::handle second) {
+    if (Py_TYPE(first.ptr()) != Py_TYPE(second.ptr())) return false;
+    if (!PyFloat_CheckExact(first.ptr())) return first.equal(second);
+    const double a = PyFloat_AS_DOUBLE(first.ptr()), b = PyFloat_AS_DOUBLE(second.ptr());
+    return std::memcmp(&a, &b, sizeof(double)) == 0;
+}
 
 // A call that was made, and that is repeated for arguments which differ in the values of the tensors alone.
 struct Call {
@@ -43,7 +52,7 @@ struct Call {
             *addresses++ = tensor.address();
         }
         return std::all_of(options.begin(), options.end(), [&](const auto& option) {
-            return pybind11::handle(PyTuple_GET_ITEM(given.ptr(), option.first)).equal(option.second);
+            return same_option(PyTuple_GET_ITEM(given.ptr(), option.first), option.second);
         });
     }
 
@@ -133,10 +142,10 @@ class Calls {
         const auto found = tables_->find(PyTuple_GET_ITEM(given.ptr(), table_at));
         if (found != tables_->end() && found->second->unchanged()) {
             char* addresses[kMostTensors];
-            for (const auto& each : found->second->calls)
-                // The pointer is copied, as the table's calls may be dropped while this one runs.
-                if (auto call = each; call->fits(op, given, addresses))
-                    return call->make(addresses, empty_like_, thread_count_);
+            // Copied, as the table's calls may be dropped while one runs, or by a garbage collection in between.
+            const auto calls = found->second->calls;
+            for (const auto& call : calls)
+                if (call->fits(op, given, addresses)) return call->make(addresses, empty_like_, thread_count_);
         }
         return pybind11::reinterpret_borrow<pybind11::object>(Py_NotImplemented);
     }

@@ -108,11 +108,8 @@ class Layout {
             delete static_cast<Managed*>(self);
         };
         void* object = nullptr;
-        if (exchange()->object_of(managed.get(), &object) != 0) {
-            managed->deleter(managed.release());
-            throw pybind11::error_already_set();
-        }
-        managed.release();
+        // Torch owns the block from here on, also where it fails: it then has called the deleter.
+        if (exchange()->object_of(managed.release(), &object) != 0) throw pybind11::error_already_set();
         return pybind11::reinterpret_steal<pybind11::object>(static_cast<PyObject*>(object));
     }
 

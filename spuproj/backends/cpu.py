@@ -117,6 +117,14 @@ def _strides(tensor: Tensor) -> tuple[int, int, int, int]:
     return strides[0], strides[1] if len(strides) == 5 else 0, strides[-3], strides[-1]
 
 
+_unused = torch.empty(SMALLEST, dtype=torch.uint8, device="cpu")
+
+
+def _example(result: Tensor) -> Tensor:
+    """A tensor like a small result, for ``torch.empty_like``. All examples share memory, which nothing accesses."""
+    return _unused[: result.nbytes].view(result.dtype).as_strided(result.shape, result.stride())
+
+
 class Launch(NamedTuple):
     """A kernel with everything but its tensors' addresses.
 
@@ -155,9 +163,11 @@ class CpuBackend(Backend):
         prepared = self.prepared.find(given[geometry_at])
         if prepared is None or prepared.calls is None:
             return
+        if not any(taps is call.launch.taps for taps in list(prepared.values.values())):
+            return  # Too large to be kept: a kept call would keep them nevertheless.
         if len(prepared.calls) >= CALLS:
             prepared.calls.clear()
-        results = [(each, None if each.nbytes >= SMALLEST else torch.empty_like(each)) for each in call.results]
+        results = [(each, None if each.nbytes >= SMALLEST else _example(each)) for each in call.results]
         prepared.calls.keep(op, geometry_at, call.tensors_at, given, results, *call.launch)
 
     def gather(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 
 import torch
 from torch import Tensor
@@ -83,8 +84,8 @@ def _read_limit() -> None:
 def _checked_limit(value: float | str, argument: str) -> int:
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         number = math.nan
     if not (number >= 0 and math.isfinite(number)):
         raise ValueError(f"{argument} must be a number of MiB, finite and not negative, got {value!r}")
-    return int(number * 2**20)
+    return int(min(number * 2**20, sys.maxsize))

@@ -42,6 +42,7 @@ void release(char* address, size_t nbytes) { munmap(address, nbytes); }
 void* BlockPool::take(size_t nbytes, bool keep) {
     const std::lock_guard<std::mutex> hold(lock);
     const size_t pages = (nbytes + kLargePage - 1) / kLargePage * kLargePage;
+    keep = keep && pages <= limit_;  // One that exceeds the limit by itself displaces nothing.
     const auto fits = [&](const Block& block) {
         return keep && !block.used && pages <= block.nbytes && block.nbytes <= 2 * pages;
     };

@@ -136,6 +136,14 @@ def test_a_result_beyond_the_limit_is_made_and_not_kept(limit):
     assert memory.kept() == 0
 
 
+def test_a_result_beyond_the_limit_displaces_nothing():
+    address = VIEWS.project(IMAGE).data_ptr()
+    set_cache_limit(2)
+    VIEWS.project(IMAGE.repeat(4, 1, 1, 1))
+    assert memory.kept() == 2 * 2**20
+    assert VIEWS.project(IMAGE).data_ptr() == address
+
+
 def test_empty_cache_drops_what_no_tensor_uses():
     used, freed = VIEWS.project(IMAGE), VIEWS.project(IMAGE)
     del freed
@@ -151,6 +159,18 @@ def test_empty_cache_drops_what_no_tensor_uses():
 def test_a_limit_that_is_no_size_is_refused(limit):
     with pytest.raises(ValueError, match="mebibytes must be a number of MiB, finite and not negative, got"):
         set_cache_limit(limit)
+
+
+@pytest.mark.parametrize("limit", [1e30, 1e308])
+def test_a_limit_beyond_all_memory_is_none(limit):
+    set_cache_limit(limit)
+    VIEWS.project(IMAGE)
+    assert memory.kept() == 2 * 2**20
+
+
+def test_a_limit_too_large_for_a_float_is_refused():
+    with pytest.raises(ValueError, match="mebibytes must be a number of MiB"):
+        set_cache_limit(10**400)
 
 
 KEPT = """

@@ -1,15 +1,17 @@
 """Cached data of a geometry is computed once, found again, limited in size, and dropped if the values change."""
 
+import ctypes
 import gc
 
 import pytest
 import torch
 
-from helpers import noise, random_geometry
+from helpers import noise, random_geometry, run_python
 from small_views import four_views, used
 from spuproj import backends, functional
 from spuproj.backends import cpu
 from spuproj.ops import registration
+from spuproj.ops.checks import INTERPOLATIONS
 
 SIZE, VIEW_SIZE = (13, 17), (11, 15)
 IMAGE = noise(2, 3, *SIZE)
@@ -145,6 +147,68 @@ def test_taps_beyond_the_limit_are_made_each_time_and_displace_nothing(backend):
         project(given, large, (40, 40))
     assert len(backend.made) == 3
     assert backend.prepared.find(small) is not None
+
+
+def test_taps_beyond_the_limit_are_not_kept_by_a_call_either(backend):
+    given = table()
+    project(given)
+    backend.prepared.limit = backend.prepared.find(given).nbytes
+    for _ in range(2):
+        project(given, view_size=(40, 40))
+    assert (len(backend.made), calls(backend, given)) == (3, 1)
+
+
+ALLOCATED = """
+import ctypes, torch
+from spuproj import Views
+
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "abcdefghij"]
+
+info = ctypes.CDLL(None).mallinfo2
+info.restype = Info
+table, image = Views.rigid((16, 16)).geometry, torch.ones(1000, 1, 16, 16)
+tables = [table.clone() for _ in range(100)]
+torch.ops.spuproj.project(image, table, (16, 16))
+before = info()
+for each in tables:
+    torch.ops.spuproj.project(image, each, (16, 16))
+after = info()
+print(after.e + after.h - before.e - before.h)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33")
+def test_kept_calls_hold_no_memory_of_their_results():
+    """100 tables, for each a result of 1000 KiB that is freed at once: as examples of results they were 100 MB."""
+    run = run_python(ALLOCATED)
+    assert int(run.stdout) < 20_000_000, run.stderr
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_fills_that_are_equal_but_have_other_bits_are_calls_of_their_own(backend, interpolation):
+    given = table()
+    for fill in (0.0, -0.0, 0.0, -0.0):
+        stack = project(given, fill=fill, interpolation=interpolation)
+        afresh = project(given.clone(), fill=fill, interpolation=interpolation)
+        assert torch.equal(stack, afresh)
+        assert torch.equal(stack.signbit(), afresh.signbit())
+
+
+def test_a_call_with_nan_as_fill_is_repeated(backend):
+    given = table()
+    stacks = [project(given, fill=float("nan")) for _ in range(3)]
+    assert calls(backend, given) == 1
+    assert stacks[0].isnan().any()
+    assert all(torch.equal(stack.isnan(), stacks[0].isnan()) for stack in stacks)
+
+
+def test_a_complex_fill_is_refused_before_and_after_a_call_was_kept(backend):
+    given = table()
+    for _ in range(2):
+        with pytest.raises(TypeError, match="complex"):
+            torch.ops.spuproj.project(IMAGE, given, VIEW_SIZE, fill=1 + 0j)
+        project(given, fill=1)
 
 
 def test_calls_of_many_shapes_are_bounded(backend):
