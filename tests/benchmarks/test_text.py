@@ -32,5 +32,5 @@ def test_the_goals_table_tells_goal_floor_and_outcome():
 
 def test_the_text_holds_all_tables():
     printed = text(some_record())
-    for words in ("/spuproj", "as called: what a user meets", "memory beyond input and outputs", "floor"):
+    for words in ("/spuproj", "as called: the time of stack", "memory beyond input and outputs", "floor"):
         assert words in printed
