@@ -75,14 +75,14 @@ struct Call {
     }
 };
 
-// The calls with one geometry table, valid until the table's numbers change.
+// The calls with one contiguous geometry table, valid until the table's numbers change.
 class TableCalls {
  public:
     using Tables = std::unordered_map<PyObject*, TableCalls*>;
 
     TableCalls(std::shared_ptr<Tables> tables, pybind11::handle table)
         : tables_(std::move(tables)), table_(table.ptr()), layout_(read(table_)) {
-        if (layout_.dense()) numbers_.assign(read(table_).address(), layout_.nbytes());
+        numbers_.assign(read(table_).address(), layout_.nbytes());
         (*tables_)[table_] = this;
     }
     TableCalls(const TableCalls&) = delete;
@@ -92,11 +92,9 @@ class TableCalls {
         if (mine != tables_->end() && mine->second == this) tables_->erase(mine);
     }
 
-    // Always false for a table that is not contiguous, which is not compared.
     bool unchanged() const {
         const dlpack::Tensor table = read(table_);
-        return layout_ == table && !numbers_.empty() &&
-               std::memcmp(table.address(), numbers_.data(), numbers_.size()) == 0;
+        return layout_ == table && std::memcmp(table.address(), numbers_.data(), numbers_.size()) == 0;
     }
 
     // Keeps a call with these arguments; `tensors_at` are the positions of those that the kernel reads.

@@ -83,14 +83,6 @@ class Layout {
         return nbytes;
     }
 
-    // Whether the tensor is contiguous.
-    bool dense() const {
-        int64_t stride = 1;
-        for (size_t axis = axes(); axis-- > 0; stride *= sizes_[axis])
-            if (sizes_[axis] > 1 && sizes_[axes() + axis] != stride) return false;
-        return true;
-    }
-
     // An uninitialised tensor of this layout in a block of the pool, which is given back when the tensor is freed.
     pybind11::object in_block(bool keep) const {
         struct Managed : dlpack::ManagedTensor {
