@@ -98,7 +98,7 @@ def image_path(files: CaseFiles, modality: str) -> Path:
     """The file of a modality. Raises InputError where the case has none."""
     if modality not in files.images:
         raise InputError(f"{files.name} must have the modality {modality}, but has {', '.join(files.images)}")
-    return files.images[modality]
+    return files.images[modality].path
 
 
 def read_image(path: Path) -> tuple[nib.Nifti1Image, NDArray[np.float32]]:
@@ -180,7 +180,7 @@ def read_labels(files: CaseFiles, first: Path, like: nib.Nifti1Image) -> NDArray
         InputError: where it is missing, damaged, on another grid, of unknown scheme, or has values outside the scheme.
     """
     if files.label is None:
-        raise InputError(f"{files.name} must have a segmentation, but none is named")
+        raise InputError(f"{files.name} must have a segmentation, but has none")
     image = load_nifti(_present(files.label))
     check_same_grid(first, like, files.label, image)
     if files.scheme is None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spuproj.training.data.case import check_same_grid, read_brain, read_image, read_labels
+from spuproj.training.data.findings import Level
 from spuproj.training.data.nifti import lps_spacing
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.runtime.files import InputError
@@ -66,7 +67,7 @@ def text(cases: int, problems: Sequence[Problem]) -> str:
 
 def _check_case(files: CaseFiles) -> tuple[list[Problem], tuple[tuple[int, ...], tuple[float, ...]] | None]:
     """The problems of a case, and its shape and voxel size in LPS axes where an image could be read."""
-    problems = [Problem(files.name, False, note) for note in files.notes]
+    problems = [Problem(files.name, finding.level == Level.ERROR, finding.message) for finding in files.findings]
 
     def attempt(call: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result | None:
         try:
@@ -76,7 +77,7 @@ def _check_case(files: CaseFiles) -> tuple[list[Problem], tuple[tuple[int, ...],
             return None
 
     images: dict[Path, Image] = {}
-    for path in files.images.values():
+    for path, _ in files.images.values():
         image = attempt(read_image, path)
         if image is not None:
             images[path] = image
@@ -89,7 +90,7 @@ def _check_case(files: CaseFiles) -> tuple[list[Problem], tuple[tuple[int, ...],
     brain = attempt(read_brain, files, first, like, np.stack(same))
     if brain is not None:
         problems += _constant(files, images, brain)
-    if files.labelled:
+    if files.label is not None:
         labels = attempt(read_labels, files, first, like)
         if labels is not None and not labels.any():
             problems.append(Problem(files.name, False, "the segmentation is empty"))

@@ -90,7 +90,7 @@ def targets_of(case: CaseFiles) -> frozenset[str]:
     Raises:
         InputError: where the segmentation cannot be read, or nothing tells what its labels mean.
     """
-    if case.label is None or not case.labelled:
+    if case.label is None:
         return frozenset()
     if case.scheme is None:
         raise unclear(case.label)

@@ -6,7 +6,7 @@ import logging
 import math
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -136,7 +136,7 @@ def _is_finished(out: Path, asked: dict[str, Any]) -> bool:
 
 def _cases(
     data: Path, labels: str | None, split: Path | None, fold: int, validation: int | None
-) -> tuple[list[CaseFiles], Split | None]:
+) -> tuple[Sequence[CaseFiles], Split | None]:
     """The cases to read, and their roles from the split, if there is one."""
     cases = cases_in(data, labels)
     roles = _roles_given(split, fold, validation)

@@ -60,7 +60,7 @@ def evaluate(
     """
     refuse_overwrite([out / name for name in OUTPUTS], force)
     options = EvaluationOptions(scaling, empty)
-    cases = [files for files in cases_in(data, labels) if files.labelled]
+    cases = [files for files in cases_in(data, labels) if files.label is not None]
     common = [files for files in cases if all(_targets(folder, files.name) for folder in methods.values())]
     if not common:
         raise InputError(

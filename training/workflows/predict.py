@@ -219,8 +219,6 @@ def _entry(task: Task, files: CaseFiles, reason: str | None) -> CohortEntry:
 
 def _predict_one(task: Task, files: CaseFiles, show: MakeProgressBar) -> None:
     """Predicts a case and writes its files, all or none; ``show`` makes a bar over slices for each target."""
-    if Path(files.name).name != files.name:
-        raise InputError(f"the name of a case must do as a file's name, got {files.name!r}")
     case = load_case(files, task.runs[0][0].modalities, with_labels=_truth_is_known(task, files))
     predictions = {}
     with atomic_write_group(task.out, files.name, _summary_name(files)) as folder:
@@ -240,7 +238,11 @@ def _predict_one(task: Task, files: CaseFiles, show: MakeProgressBar) -> None:
 def _truth_is_known(task: Task, files: CaseFiles) -> bool:
     """Whether the case has a segmentation with all of the models' targets."""
     scheme = files.scheme
-    return files.labelled and scheme is not None and all(config.target in scheme.targets for config, _ in task.runs)
+    return (
+        files.label is not None
+        and scheme is not None
+        and all(config.target in scheme.targets for config, _ in task.runs)
+    )
 
 
 def _write_pages(folder: Path, task: Task, case: Case, predictions: dict[str, Prediction]) -> None:

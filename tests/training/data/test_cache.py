@@ -55,7 +55,7 @@ def test_a_case_is_read_once_and_the_same_from_the_cache(files, reads, tmp_path)
 
 
 def change_an_image(files, folder):
-    save(files.images["flair"], volume(7) ** 2)
+    save(files.images["flair"].path, volume(7) ** 2)
     return files, TWO
 
 
@@ -76,7 +76,7 @@ def take_another_scheme(files, folder):
 
 
 def name_a_mask(files, folder):
-    return replace(files, mask=save(files.images["t1"].with_name("mask.nii.gz"), volume(1))), TWO
+    return replace(files, mask=save(files.images["t1"].path.with_name("mask.nii.gz"), volume(1))), TWO
 
 
 def lose_an_array(files, folder):
@@ -132,7 +132,7 @@ def test_a_case_in_use_stays_what_it_was_when_the_cache_is_made_anew_or_removed(
 
 
 def test_a_case_that_does_not_load_leaves_nothing_behind(files, tmp_path):
-    files.images["flair"].unlink()
+    files.images["flair"].path.unlink()
     with pytest.raises(InputError, match=r"must hold case_1_flair\.nii"):
         cached_case(files, TWO, tmp_path / "cache")
     assert not list(tmp_path.glob("cache/*"))

@@ -123,7 +123,7 @@ def test_files_may_be_compressed_or_not(tmp_path, suffix):
     labels = np.zeros(SHAPE, np.uint8)
     case = load_case(write_case(tmp_path / "one", with_seg(labels), suffix=suffix), with_labels=True)
     np.testing.assert_array_equal(case.image, load_case(write_case(tmp_path / "b" / "one", brain_volumes())).image)
-    assert case_in(tmp_path / "one").labelled
+    assert case_in(tmp_path / "one").label is not None
 
 
 def test_the_field_of_view_is_height_and_width_in_millimetres(tmp_path, folder):
@@ -143,8 +143,8 @@ def test_labels_are_read_only_when_asked_for(tmp_path):
 
 
 def test_a_folder_with_a_segmentation_says_so(tmp_path, folder):
-    assert not case_in(folder).labelled
-    assert case_in(write_case(tmp_path / "two", with_seg(np.zeros(SHAPE, np.uint8)))).labelled
+    assert case_in(folder).label is None
+    assert case_in(write_case(tmp_path / "two", with_seg(np.zeros(SHAPE, np.uint8)))).label is not None
 
 
 def test_a_missing_folder_is_an_error_that_names_it(tmp_path):
@@ -159,8 +159,8 @@ def test_a_missing_modality_is_an_error_that_lists_what_is_there(folder):
         load_case(folder)
 
 
-def test_a_missing_segmentation_is_an_error_that_names_it(folder):
-    with pytest.raises(InputError, match=r"must hold one_seg\.nii\.gz, but it is missing"):
+def test_a_missing_segmentation_is_an_error_that_names_the_case(folder):
+    with pytest.raises(InputError, match=r"one must have a segmentation, but has none"):
         load_case(folder, with_labels=True)
 
 

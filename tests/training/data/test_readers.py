@@ -34,7 +34,7 @@ def test_brats_folders_of_each_year(tmp_path, name, separator, endings, label, s
     case = load_case(files, with_labels=True)
     assert case.image.shape == (5, 4, 7, 6)
     assert case.target("ET").sum() == 1
-    means = [float(nib.Nifti1Image.from_filename(files.images[modality]).get_fdata().max()) for modality in OLD]
+    means = [float(nib.Nifti1Image.from_filename(files.images[modality].path).get_fdata().max()) for modality in OLD]
     assert means == sorted(means)
 
 
@@ -43,7 +43,7 @@ def test_a_segmentation_under_another_name_is_found_and_said_so(tmp_path):
     (folder / "BraTS20_Training_355_seg.nii.gz").rename(folder / "W39_1998.09.19_Segm.nii.gz")
     files = case_in(folder)
     assert files.label == folder / "W39_1998.09.19_Segm.nii.gz"
-    assert files.notes == (
+    assert tuple(finding.message for finding in files.findings) == (
         "the segmentation is W39_1998.09.19_Segm.nii.gz, where BraTS20_Training_355_seg.nii.gz is expected",
     )
     assert load_case(files, with_labels=True).target("ET").sum() == 1
@@ -133,8 +133,8 @@ def test_a_csv_manifest(tmp_path):
     first, second = cases_in(path)
     assert modalities_of([first, second]) == ("t1ce", "t2")
     assert load_case(first, with_labels=True).target("TC").sum() == 1
-    assert not second.labelled
-    with pytest.raises(InputError, match="p2 must have a segmentation, but none is named"):
+    assert second.label is None
+    with pytest.raises(InputError, match="p2 must have a segmentation, but has none"):
         load_case(second, with_labels=True)
 
 

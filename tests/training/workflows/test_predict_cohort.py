@@ -187,13 +187,13 @@ def test_a_case_that_breaks_the_prediction_does_not_stop_the_others(data, model,
     assert predicted_names(tmp_path / "out") == [NAMES[0], NAMES[2]]
 
 
-def test_a_name_that_leads_elsewhere_fails_alone(data, model, tmp_path):
+def test_a_name_that_leads_elsewhere_is_refused_before_any_work(data, model, tmp_path):
     channels = ("t1", "t1ce", "t2", "flair")
     rows = ",".join(f"data/Phantom_001/Phantom_001_{name}.nii.gz" for name in channels)
     (tmp_path / "set.csv").write_text(f"name,{','.join(channels)}\n../p1,{rows}\np2,{rows}\n")
-    outcome = predict_cohort(model, tmp_path / "set.csv", tmp_path / "out")
-    assert outcome.failed == {"../p1": "the name of a case must do as a file's name, got '../p1'"}
-    assert outcome.predicted == ["p2"]
+    with pytest.raises(InputError, match="name of a case must be a plain file name, but it begins with a dot"):
+        predict_cohort(model, tmp_path / "set.csv", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob("p1*"))
 
 

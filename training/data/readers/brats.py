@@ -6,8 +6,9 @@ import os
 import re
 from pathlib import Path
 
+from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.labels import SCHEMES, scheme_named
-from spuproj.training.data.readers.case_files import SUFFIXES, CaseFiles
+from spuproj.training.data.readers.case_files import SUFFIXES, CaseFiles, ImageFile
 from spuproj.training.runtime.files import InputError
 
 # File names of BraTS 2020 and 2021, and of BraTS 2023 and later.
@@ -32,10 +33,11 @@ def case_in(folder: Path, labels: str | None = None) -> CaseFiles:
         raise InputError(f"{folder} must be a case folder, but there is no such folder")
     convention = _convention(folder)
     separator, endings = _CONVENTIONS[convention]
-    images = {name: _file(folder / f"{folder.name}{separator}{ending}") for name, ending in endings.items()}
+    images = {name: ImageFile(_file(folder / f"{folder.name}{separator}{ending}")) for name, ending in endings.items()}
     label, notes = _segmentation(folder, _file(folder / f"{folder.name}{separator}seg"))
     scheme = scheme_named(labels) if labels is not None else SCHEMES[convention]
-    return CaseFiles(folder.name, images, label, None, scheme, notes)
+    findings = tuple(Finding(Level.NOTE, note) for note in notes)
+    return CaseFiles(folder.name, images, label if os.path.lexists(label) else None, None, scheme, findings)
 
 
 def recognises(source: Path) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from spuproj.training.data.findings import Finding
 from spuproj.training.data.labels import LabelScheme
+from spuproj.training.runtime.names import plain_name
 
 MODALITIES = ("t1", "t1ce", "t2", "flair")
 SUFFIXES = (".nii.gz", ".nii")
@@ -19,32 +22,40 @@ _ALIASES = {
 }
 
 
+class ImageFile(NamedTuple):
+    """The file of a modality, and for a file of several volumes the number of this one; None where it holds one."""
+
+    path: Path
+    channel: int | None = None
+
+
 @dataclass(frozen=True)
 class CaseFiles:
-    """The files of one patient.
+    """The files of one patient. They need not be readable, nor be files: reading them tells.
 
     Attributes:
-        name: of the case and its outputs.
-        images: the file of each modality, whether it exists or not.
-        label: the segmentation's file, whether it exists or not; None where the format names none.
-        mask: the brain mask's file; None where the brain is what is not zero.
+        name: of the case and its outputs, a plain file name.
+        images: the file of each modality.
+        label: the segmentation's file; None where there is none.
+        mask: the brain mask's file; None where there is none.
         scheme: the meaning of the labels; None where it is unknown.
-        notes: what is unusual about the files, for the data check.
+        findings: what is unusual about the files.
         patient: the patient's name; empty where it follows from the case's name.
+
+    Raises:
+        InputError: for a name that no file can have, see ``plain_name``.
     """
 
     name: str
-    images: Mapping[str, Path]
+    images: Mapping[str, ImageFile]
     label: Path | None = None
     mask: Path | None = None
     scheme: LabelScheme | None = None
-    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     patient: str = ""
 
-    @property
-    def labelled(self) -> bool:
-        """Whether the segmentation's file exists."""
-        return self.label is not None and self.label.is_file()
+    def __post_init__(self) -> None:
+        plain_name(self.name, "the name of a case")
 
 
 def modality_named(name: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spuproj.training.data.labels import LabelScheme, own_scheme, scheme_named
-from spuproj.training.data.readers.case_files import CaseFiles, modality_named
+from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, modality_named
 from spuproj.training.runtime.files import InputError, read_json
 
 # Columns of a CSV manifest that are no modalities.
@@ -72,7 +72,7 @@ def _listed(path: Path, entry: Mapping[str, Any], images: Mapping[str, Any], sch
     if not images or missing:
         raise InputError(f"{path}, case {name}: {', '.join(missing) or 'a modality'} must have a file, but has none")
     base = path.absolute().parent
-    files = {modality_named(str(column)): base / str(value) for column, value in images.items()}
+    files = {modality_named(str(column)): ImageFile(base / str(value)) for column, value in images.items()}
     return CaseFiles(
         name,
         files,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from spuproj.training.data.labels import scheme_of_names
-from spuproj.training.data.readers.case_files import CaseFiles, modality_named
+from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, modality_named
 from spuproj.training.runtime.files import InputError, read_json
 
 
@@ -28,6 +29,8 @@ def read(source: Path) -> Iterator[CaseFiles]:
     for path in sorted((source / "imagesTr").glob(f"*_0000{ending}")):
         name = path.name.removesuffix(f"_0000{ending}")
         images = {
-            modality: path.with_name(f"{name}_{number:04d}{ending}") for number, modality in sorted(modalities.items())
+            modality: ImageFile(path.with_name(f"{name}_{number:04d}{ending}"))
+            for number, modality in sorted(modalities.items())
         }
-        yield CaseFiles(name, images, source / "labelsTr" / f"{name}{ending}", None, scheme)
+        label = source / "labelsTr" / f"{name}{ending}"
+        yield CaseFiles(name, images, label if os.path.lexists(label) else None, None, scheme)
