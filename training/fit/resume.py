@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import pickle
+import os
 import reprlib
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,14 +13,17 @@ from typing import Any
 import torch
 
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.files import InputError, read_json
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 
+# What pytorch-lightning reads from a checkpoint.
+_PARTS = ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks")
+
 
 def can_resume(run: Path) -> bool:
-    """Whether the folder holds a training that can be resumed."""
-    return (run / CHECKPOINT).is_file() and (run / CONFIG).is_file() and (run / RECORD).is_file()
+    """Whether the folder holds a training that can be resumed; a link to nothing counts, and fails when it is read."""
+    return all(os.path.lexists(run / name) for name in (CHECKPOINT, CONFIG, RECORD))
 
 
 def remove_previous_run(run: Path) -> None:
@@ -31,30 +34,32 @@ def remove_previous_run(run: Path) -> None:
 
 
 def checked_checkpoint(checkpoint: Path) -> Path:
-    """The path itself. Raises InputError for a checkpoint that is damaged or needs arbitrary unpickling."""
+    """The path itself. Raises InputError for anything but a checkpoint of tensors and numbers, as a training saves."""
     try:
-        torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"{checkpoint} must be a checkpoint of 'spuproj train', but cannot be read: {reason}; "
-            "start over with --force"
-        ) from None
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    # A damaged or foreign file may raise anything.
+    except Exception as error:
+        raise _no_checkpoint(checkpoint, f"cannot be read: {str(error).partition(chr(10))[0]}") from None
+    missing = _PARTS if not isinstance(content, dict) else [name for name in _PARTS if name not in content]
+    if missing:
+        raise _no_checkpoint(checkpoint, f"has no {missing[0]}")
+    if not (isinstance(content["epoch"], int) and content["epoch"] >= 0):
+        raise _no_checkpoint(checkpoint, f"has the epoch {reprlib.repr(content['epoch'])}")
     return checkpoint
 
 
+def _no_checkpoint(checkpoint: Path, reason: str) -> InputError:
+    return InputError(f"{checkpoint} must be a checkpoint of 'spuproj train', but {reason}; start over with --force")
+
+
 def require_same_training(path: Path, wanted: Mapping[str, Any]) -> None:
-    """Raises InputError where the values in a JSON file of the training to resume are not those of this training.
+    """Raises InputError where a JSON file of the training to resume is broken, or not of this training.
 
     Args:
         path: of the JSON file.
         wanted: the values that must be equal.
     """
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} must be a JSON file of the training to resume, but cannot be read: {error}") from None
-    for name, was, now in _differences(found, json.loads(json.dumps(wanted))):
+    for name, was, now in _differences(read_json(path), json.loads(json.dumps(wanted))):
         raise InputError(
             f"{name} must be {reprlib.repr(was)}, as in {path} of the training to resume, got {reprlib.repr(now)}; "
             "resume it with the data and the options that it began with, or start over with --force"

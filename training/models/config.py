@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from spuproj import Views
 from spuproj.training.data.readers.case_files import MODALITIES
 from spuproj.training.models.method import Method
-from spuproj.training.models.settings import SETTINGS, Positive
+from spuproj.training.models.settings import SETTINGS, PlainName, Positive
 
 # A slice of 512 pixels with the largest oversampling; views of BraTS slices have 360.
 Side = Annotated[int, Field(strict=True, ge=1, le=4096)]
@@ -19,7 +19,6 @@ MOST_VALUES = 2**28
 """In all views of a slice and all modalities: prediction holds those of four slices at a time, 4 GiB in 32 bits."""
 Fraction = Annotated[float, Field(strict=True, ge=0, le=1)]
 LENIENT: ConfigDict = {**SETTINGS, "extra": "ignore"}
-Name = Annotated[str, Field(min_length=1)]
 
 
 @dataclass(frozen=True, config=LENIENT)
@@ -30,7 +29,7 @@ class ModelConfig:
     that only a newer version knows are ignored.
     """
 
-    target: Name
+    target: PlainName
     """ET, TC or WT, or one of the data's own."""
     field: tuple[Positive, Positive]
     """Height and width of a slice, in mm."""
@@ -40,7 +39,7 @@ class ModelConfig:
     """(y0, x0, y1, x1), the box around the brain, as fractions of the slice."""
     method: Method
     """The views, the network and the training."""
-    modalities: Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)] = MODALITIES
+    modalities: Annotated[tuple[PlainName, ...], Field(min_length=1, max_length=64)] = MODALITIES
     """Input channels, in order."""
     seed: Annotated[int, Field(strict=True, ge=-(2**63), lt=2**64)] = 0
     """Of the training."""

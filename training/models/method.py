@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from spuproj.training.models.settings import SETTINGS, plain_errors
+from spuproj.training.models.settings import SETTINGS, PlainName, plain_errors
 from spuproj.training.models.view_sets import ViewSet
 from spuproj.training.runtime.files import InputError, read_json
 
@@ -23,7 +23,7 @@ Channels = Annotated[int, Field(strict=True, ge=1, le=2048)]
 class Method:
     """The views, and the network and training that all methods share."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: PlainName
     """Of the method."""
     views: ViewSet
     """N views that the network predicts through."""

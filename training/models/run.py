@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 
-from safetensors import SafetensorError
+import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -13,7 +14,7 @@ from spuproj import __version__
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.network import make_network
 from spuproj.training.models.settings import plain_errors
-from spuproj.training.runtime.files import InputError, atomic_write, read_json, write_json
+from spuproj.training.runtime.files import InputError, atomic_write, read_json, why_no_file, write_json
 
 CONFIG, WEIGHTS, RECORD = "config.json", "model.safetensors", "training.json"
 
@@ -36,18 +37,34 @@ def save_run(directory: Path, config: ModelConfig, network: nn.Module, data: str
 
 
 def load_run(directory: Path) -> tuple[ModelConfig, nn.Module]:
-    """The configuration and the network, in evaluation mode. Raises InputError where the folder holds no whole run."""
+    """The configuration and the network, in evaluation mode.
+
+    Raises:
+        InputError: where the folder holds no whole run, or a file in it is damaged or not what its name says.
+    """
+    wanted = f"{directory} must be a finished run of 'spuproj train', but"
     for name in (CONFIG, WEIGHTS):
-        if not (directory / name).is_file():
-            raise InputError(f"{directory} must be a finished run of 'spuproj train', but has no {name}")
+        path = directory / name
+        if not path.is_file():
+            reason = f"{name} cannot be used: {why_no_file(path)}" if os.path.lexists(path) else f"has no {name}"
+            raise InputError(f"{wanted} {reason}")
     values = read_json(directory / CONFIG)
     with plain_errors(ModelConfig, f"{directory / CONFIG} must be the configuration of a model, but is not: "):
         config = ModelConfig(**values)
     try:
+        return config, _network(config, directory / WEIGHTS)
+    # A damaged or foreign file may raise anything.
+    except Exception as error:
+        raise InputError(f"{wanted} it does not load ({WEIGHTS}): {error}") from None
+
+
+def _network(config: ModelConfig, path: Path) -> nn.Module:
+    """The network with the weights of a file, in evaluation mode. Memory follows the file, not the configuration."""
+    with torch.device("meta"):
         network = make_network(config)
-        network.load_state_dict(load_file(directory / WEIGHTS))
-    except (ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        raise InputError(
-            f"{directory} must be a finished run of 'spuproj train', but it does not load: {error}"
-        ) from None
-    return config, network.eval()
+    network.load_state_dict(load_file(path), assign=True)
+    network = network.float().eval()
+    broken = [name for name, weights in network.state_dict().items() if not torch.isfinite(weights).all()]
+    if broken:
+        raise ValueError(f"weights must be finite, but {broken[0]} holds NaN or Inf")
+    return network

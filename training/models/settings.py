@@ -8,16 +8,24 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, get_args, get_type_hints
 
-from pydantic import ConfigDict, Field, GetPydanticSchema, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails, core_schema
 
 from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.names import plain_name
 
 SETTINGS = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 """Of pydantic's dataclasses: unknown names are refused; what stands below an attribute describes it in the schema."""
 
+
+def _plain(text: str, setting: ValidationInfo) -> str:
+    return plain_name(text, setting.field_name or "a name")
+
+
 Number = Annotated[float, Field(strict=True)]
 Positive = Annotated[float, Field(strict=True, gt=0)]
+PlainName = Annotated[str, Field(min_length=1), AfterValidator(_plain)]
+"""A name that may become one of a file, see ``plain_name``."""
 
 _WORDS = {
     "int_type": "a whole number",

@@ -18,6 +18,30 @@ class InputError(ValueError):
     """A file or folder that the user gave cannot be used; the message says which, why, and what to do."""
 
 
+def inside(folder: Path, name: str) -> Path:
+    """The path of an entry of a folder, by a name that came from outside: of a case, a target or a method.
+
+    Raises:
+        InputError: for a name that leads elsewhere: with a separator of paths or NUL, ``.``, ``..`` or nothing, or that
+            of a link to a folder outside.
+    """
+    path = folder / name
+    direct = Path(name).name == name and name != ".." and "\0" not in name
+    # A link to a file may lead out: writing replaces the link, and data are often read through links.
+    if not direct or (path.is_dir() and not path.resolve().is_relative_to(folder.resolve())):
+        raise InputError(f"{name!r} must be the name of an entry of {folder}, but leads out of it; choose another name")
+    return path
+
+
+def why_no_file(path: Path) -> str:
+    """Why a path is no file, at the end of an error: ``"there is no such file"``, ``"it is a folder"`` and so on."""
+    if path.is_dir():
+        return "it is a folder"
+    if path.is_symlink():
+        return f"it is a link to {os.readlink(path)}, which is not there"
+    return "it is not a regular file" if path.exists() else "there is no such file"
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path``, with the same suffixes, which replaces ``path`` on success.
@@ -69,7 +93,7 @@ def atomic_write_group(out: Path, name: str, last: str) -> Iterator[Path]:
     try:
         with _temporary_folder(out, f"-{name}") as folder:
             yield folder
-            (out / last).unlink(missing_ok=True)
+            inside(out, last).unlink(missing_ok=True)
             for path in sorted(folder.iterdir(), key=lambda path: path.name == last):
                 os.replace(path, out / path.name)
     finally:
@@ -89,8 +113,8 @@ def _temporary_folder(parent: Path, suffix: str = "") -> Iterator[Path]:
 
 
 def refuse_overwrite(paths: list[Path], force: bool) -> None:
-    """Raises InputError where any of the paths exists and ``force`` is not set."""
-    existing = [path for path in paths if path.exists()]
+    """Raises InputError where any of the paths exists, even as a link to nothing, and ``force`` is not set."""
+    existing = [path for path in paths if os.path.lexists(path)]
     if existing and not force:
         raise InputError(f"{existing[0]} exists already; pass --force to write over it")
 
@@ -110,11 +134,26 @@ def _without_nan(value: Any) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises InputError where the file is missing, damaged or holds anything else."""
+    """The object in a JSON file.
+
+    Raises:
+        InputError: where the file is missing, damaged, names a key of an object twice, or holds anything but an object.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} must be a JSON file, but {why_no_file(path)}")
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        # Editors on Windows begin a file with a byte-order mark. Deep nesting is a RecursionError.
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_repeats)
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} must be a JSON file, but cannot be read: {error}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a JSON object, got {type(content).__name__}")
     return content
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} occurs twice in one object")
+    return found
