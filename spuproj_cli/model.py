@@ -129,7 +129,15 @@ def predict(
             help="Segment where the mean probability over the views exceeds 1/2 (mean) or its Otsu threshold (otsu)."
         ),
     ] = "mean",
-    members: Annotated[bool, typer.Option("--members", help="Also write the probability map of every view.")] = False,
+    maps: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND,...",
+            help="What is written of each patient: prob (probability), seg (segmentation), var (variance), entropy, mi "
+            "(mutual information), members (the probability of every view), labels (label map of all targets), qubrats "
+            "(files of a QU-BraTS submission).",
+        ),
+    ] = "prob,seg,var,entropy,mi,labels,qubrats",
     labels: Labels = None,
     force: Force = False,
 ) -> None:
@@ -151,7 +159,9 @@ def predict(
     from spuproj.training.workflows.predict import predict_cohort
 
     if case is not None:
-        for path in run_predict(model, case, out, labels=labels, aggregation=aggregation, members=members, force=force):
+        for path in run_predict(
+            model, case, out, labels=labels, aggregation=aggregation, maps=maps.split(","), force=force
+        ):
             print(path)
         return
     assert data is not None
@@ -164,7 +174,7 @@ def predict(
         fold=fold,
         shard=shard_of(shard),
         aggregation=aggregation,
-        members=members,
+        maps=maps.split(","),
         force=force,
     )
     predicted, skipped, failed = map(len, (outcome.predicted, outcome.skipped, outcome.failed))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,53 +12,95 @@ from spuproj.training.data.case import Case, as_volume
 from spuproj.training.data.labels import LabelScheme
 from spuproj.training.data.nifti import from_lps, save_nifti
 from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.runtime.files import InputError, inside
 from spuproj.uncertainty import to_percent
 
-MAPS = ("prob", "seg", "var", "entropy", "mi")
-"""Of each target: probability, segmentation, variance, entropy and mutual information."""
+MAPS = ("prob", "seg", "var", "entropy", "mi", "members")
+"""Kinds of files of each target: probability, segmentation, variance, entropy, mutual information, and each view's
+probability."""
+
+MERGED = ("labels", "qubrats")
+"""Kinds of files of all targets together: the label map, and the files of a QU-BraTS submission."""
+
+DEFAULT_KINDS = (*(kind for kind in MAPS if kind != "members"), *MERGED)
+"""What is written where nothing else is asked for."""
 
 SUBMISSION = {"WT": "unc_whole", "TC": "unc_core", "ET": "unc_enhance"}
 """QU-BraTS's names of the targets' uncertainty maps."""
 
 
-def map_names(case: str, targets: Sequence[str], scheme: LabelScheme, members: bool) -> list[str]:
-    """Names of the files that ``write_maps`` and, for mergeable targets, ``write_merged`` write."""
-    kinds = (*MAPS, "members") if members else MAPS
-    endings = [f"_{target}_{kind}" for target in targets for kind in kinds]
+def kinds_named(names: Iterable[str]) -> tuple[str, ...]:
+    """Kinds of files, each once. Raises InputError for an unknown one, or for none."""
+    kinds = tuple(dict.fromkeys(name.strip() for name in names))
+    unknown = [kind for kind in kinds if kind not in (*MAPS, *MERGED)]
+    if unknown or not kinds:
+        raise InputError(f"maps must be of {', '.join((*MAPS, *MERGED))}, got {unknown[0] if unknown else 'none'!r}")
+    return kinds
+
+
+def map_name(case: str, target: str, kind: str) -> str:
+    """Name of the file of a target's map."""
+    return f"{case}_{target}_{kind}.nii.gz"
+
+
+def map_names(case: str, targets: Sequence[str], scheme: LabelScheme, kinds: Sequence[str]) -> list[str]:
+    """Names of the files that ``write_maps`` and, for mergeable targets, ``write_merged`` write.
+
+    Raises:
+        InputError: where there are none, since the targets cannot be merged.
+    """
+    names = [map_name(case, target, kind) for target in targets for kind in kinds if kind in MAPS]
     if mergeable(targets, scheme):
-        endings += ["_labels", "", *(f"_{SUBMISSION[target]}" for target in targets)]
-    return [f"{case}{ending}.nii.gz" for ending in endings]
+        names += [f"{case}{ending}.nii.gz" for kind in kinds for ending in _merged_endings(kind, targets)]
+    if not names:
+        needed = ", ".join(scheme.paint) or "a glioma scheme, which these labels do not have"
+        raise InputError(
+            f"maps {' and '.join(kinds)} need models of the targets {needed}, got {', '.join(targets)}; choose others"
+        )
+    return names
 
 
-def mergeable(targets: Sequence[str], scheme: LabelScheme) -> bool:
+def _merged_endings(kind: str, targets: Collection[str]) -> list[str]:
+    if kind == "qubrats":
+        return ["", *(f"_{SUBMISSION[target]}" for target in targets)] if set(targets) == set(SUBMISSION) else []
+    return ["_labels"] if kind == "labels" else []
+
+
+def mergeable(targets: Collection[str], scheme: LabelScheme) -> bool:
     """Whether the targets are exactly those of a merged label map in this scheme."""
     return set(targets) == set(scheme.paint)
 
 
-def write_maps(folder: Path, case: Case, target: str, prediction: Prediction) -> None:
-    """Writes one target's maps, and its members as ``[X, Y, Z, N]`` where there are any."""
-    maps: tuple[NDArray[np.generic], ...] = (
-        prediction.probability,
-        prediction.segmentation.astype(np.uint8),
-        prediction.variance,
-        prediction.entropy,
-        prediction.mutual_information,
-    )
-    for kind, slices in zip(MAPS, maps, strict=True):
-        _save(folder, case, f"_{target}_{kind}", _voxels(case, slices))
-    if prediction.members is not None:
+def write_maps(folder: Path, case: Case, target: str, prediction: Prediction, kinds: Sequence[str]) -> None:
+    """Writes one target's maps of the given kinds; members are ``[X, Y, Z, N]``."""
+    maps: dict[str, NDArray[np.generic]] = {
+        "prob": prediction.probability,
+        "seg": prediction.segmentation.astype(np.uint8),
+        "var": prediction.variance,
+        "entropy": prediction.entropy,
+        "mi": prediction.mutual_information,
+    }
+    for kind in kinds:
+        if kind in maps:
+            _save(folder, case, map_name(case.name, target, kind), _voxels(case, maps[kind]))
+    if "members" in kinds and prediction.members is not None:
         members = [_voxels(case, slices) for slices in prediction.members.swapaxes(0, 1)]
-        _save(folder, case, f"_{target}_members", np.stack(members, axis=-1))
+        _save(folder, case, map_name(case.name, target, "members"), np.stack(members, axis=-1))
 
 
-def write_merged(folder: Path, case: Case, predictions: Mapping[str, Prediction], scheme: LabelScheme) -> None:
-    """Writes the label map, and the files of a QU-BraTS submission."""
+def write_merged(
+    folder: Path, case: Case, predictions: Mapping[str, Prediction], scheme: LabelScheme, kinds: Sequence[str]
+) -> None:
+    """Writes the label map, and the files of a QU-BraTS submission, where they are among the kinds."""
     labels = _voxels(case, merged_labels(predictions, scheme))
-    for ending in ("_labels", ""):
-        _save(folder, case, ending, labels)
+    if "labels" in kinds:
+        _save(folder, case, f"{case.name}_labels.nii.gz", labels)
+    if "qubrats" not in kinds or set(predictions) != set(SUBMISSION):
+        return
+    _save(folder, case, f"{case.name}.nii.gz", labels)
     for target, prediction in predictions.items():
         percent = np.rint(to_percent(prediction.variance, "variance-1")).astype(np.uint8)
-        _save(folder, case, f"_{SUBMISSION[target]}", _voxels(case, percent))
+        _save(folder, case, f"{case.name}_{SUBMISSION[target]}.nii.gz", _voxels(case, percent))
 
 
 def merged_labels(predictions: Mapping[str, Prediction], scheme: LabelScheme) -> NDArray[np.uint8]:
@@ -73,5 +115,5 @@ def _voxels(case: Case, slices: NDArray[np.generic]) -> NDArray[np.generic]:
     return from_lps(as_volume(slices), case.like)
 
 
-def _save(folder: Path, case: Case, ending: str, voxels: NDArray[np.generic]) -> None:
-    save_nifti(folder / f"{case.name}{ending}.nii.gz", voxels, case.like)
+def _save(folder: Path, case: Case, name: str, voxels: NDArray[np.generic]) -> None:
+    save_nifti(inside(folder, name), voxels, case.like)

@@ -16,7 +16,12 @@ from spuproj.training.report.figures import Truth
 from spuproj.uncertainty import qu_brats, to_percent
 
 # By name of the number: its heading, and its digits behind the decimal point.
-_FOUND = {"volume": ("Volume, ml", 2), "mean": ("Mean uncertainty, %", 2), "maximum": ("Maximum uncertainty, %", 1)}
+_FOUND = {
+    "volume": ("Volume, ml", 2),
+    "expected_dice": ("Expected Dice", 2),
+    "mean": ("Mean uncertainty, %", 2),
+    "maximum": ("Maximum uncertainty, %", 1),
+}
 _MEASURED = {
     "dice": ("Dice", 3),
     "sensitivity": ("Sensitivity", 3),
@@ -25,20 +30,54 @@ _MEASURED = {
     "baseline": ("Score of zeros", 3),
 }
 
+POSSIBLE = 0.05
+"""Smaller probabilities count as 0 in the expected Dice: over a whole brain they would add up to a tumour."""
+
+NEGLIGIBLE = 0.05
+"""In ml: where nothing was found, a possible volume below this does not count."""
+
 
 def found_numbers(case: Case, prediction: Prediction) -> dict[str, float]:
     """Volume and uncertainty of one target.
 
     Returns:
-        ``volume`` in ml, and the ``mean`` and ``maximum`` uncertainty over the brain, in percent of the largest
-        possible variance (``variance-1``).
+        ``volume`` in ml; ``expected_dice``; and the ``mean`` and ``maximum`` uncertainty over the brain, in percent of
+        the largest possible variance (``variance-1``).
 
     Raises:
         ValueError: for variances outside [0, 1/4].
     """
     percent = to_percent(prediction.variance[case.brain], "variance-1")
     volume = float(prediction.segmentation.sum() * case.voxel_volume)
-    return {"volume": volume, "mean": float(percent.mean()), "maximum": float(percent.max())}
+    expected = expected_dice(prediction.probability, prediction.segmentation, case.voxel_volume)
+    return {
+        "volume": volume,
+        "expected_dice": expected,
+        "mean": float(percent.mean()),
+        "maximum": float(percent.max()),
+    }
+
+
+def expected_dice(
+    probability: NDArray[np.float32], segmentation: NDArray[np.bool_], voxel_volume: float = 0.001
+) -> float:
+    """How well the model expects its segmentation to agree with the truth: the Dice of segmentation and probability.
+
+    2 sum(p s) / (sum(p) + sum(s)), where s is 1 in the segmentation and probabilities below ``POSSIBLE`` count as 0.
+    Where nothing was segmented it is 1 if sum(p) is less than ``NEGLIGIBLE`` ml, else 0.
+
+    Args:
+        probability: any shape, in [0, 1].
+        segmentation: of the same shape.
+        voxel_volume: in ml.
+
+    Returns:
+        From 0 to 1.
+    """
+    possible = np.where(probability < POSSIBLE, 0, probability.astype(np.float64))
+    if not segmentation.any():
+        return float(possible.sum() * voxel_volume < NEGLIGIBLE)
+    return float(2 * possible[segmentation].sum() / (possible.sum() + segmentation.sum()))
 
 
 def numbers_table(

@@ -12,6 +12,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from spuproj.training.data.case import Case
+from spuproj.training.data.findings import Finding, Level
 from spuproj.training.evaluation.metrics import dice
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.report.colours import colours_of
@@ -42,6 +43,7 @@ class CohortEntry:
         volumes: by target, in ml.
         uncertainty: by target, the mean over the brain in percent (``variance-1``).
         dice: by target; None where the case has no labels.
+        expected_dice: by target, see ``spuproj.training.report.numbers.expected_dice``.
         warnings: as ``case_warnings`` gives them.
         error: why the case could not be predicted; all else but the name is empty then.
     """
@@ -51,12 +53,23 @@ class CohortEntry:
     volumes: Mapping[str, float] = field(default_factory=dict)
     uncertainty: Mapping[str, float] = field(default_factory=dict)
     dice: Mapping[str, float] | None = None
-    warnings: Sequence[str] = ()
+    expected_dice: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[Finding, ...] = ()
     error: str | None = None
+
+    @property
+    def trust(self) -> float:
+        """The lowest expected Dice of any target; 1 where there is none."""
+        return min(self.expected_dice.values(), default=1.0)
+
+    @property
+    def serious(self) -> int:
+        """Number of warnings that are more than notes."""
+        return sum(warning.level <= Level.WARNING for warning in self.warnings)
 
 
 def entry_of(
-    case: Case, predictions: Mapping[str, Prediction], link: str | None, warnings: Sequence[str]
+    case: Case, predictions: Mapping[str, Prediction], link: str | None, warnings: Sequence[Finding]
 ) -> CohortEntry:
     """The entry of a predicted case. Raises as ``write_case_report`` does."""
     truth = _truth(case, predictions)
@@ -69,12 +82,13 @@ def entry_of(
         dice=None
         if truth is None
         else {name: dice(truth[name], each.segmentation) for name, each in predictions.items()},
+        expected_dice={target: numbers["expected_dice"] for target, numbers in found.items()},
         warnings=tuple(warnings),
     )
 
 
 def write_case_report(
-    path: Path, case: Case, predictions: Mapping[str, Prediction], warnings: Sequence[str] = ()
+    path: Path, case: Case, predictions: Mapping[str, Prediction], warnings: Sequence[Finding] = ()
 ) -> Path:
     """Writes the report of a case: warnings, every slice with brain, and numbers by target.
 
@@ -82,7 +96,7 @@ def write_case_report(
         path: of the HTML file, which appears whole or not at all.
         case: where it has labels they are drawn dashed, and the segmentations are measured.
         predictions: by target, at least one.
-        warnings: shown on top; "slice 7" in them becomes a link to the slice.
+        warnings: shown on top, in their order; "slice 7" in them becomes a link to the slice.
 
     Returns:
         The path.
@@ -99,7 +113,7 @@ def write_case_report(
         path,
         "case.html",
         title=case.name,
-        warnings=[_with_jumps(warning, positions) for warning in warnings],
+        warnings=[(each.level <= Level.WARNING, _with_jumps(each.message, positions)) for each in warnings],
         frame=frame_of(case),
         panels=panels(case, predictions, truth is not None),
         lanes=lanes(case, predictions),
@@ -115,7 +129,10 @@ def write_case_report(
 
 
 def write_cohort_report(path: Path, entries: Sequence[CohortEntry]) -> Path:
-    """Writes the table of all cases: errors first, then those with the largest mean uncertainty of any target.
+    """Writes the table of all cases, the least trustworthy first.
+
+    First those that could not be predicted, then those with warnings that are more than notes, then all others; in each
+    group those with the lowest expected Dice of any target come first.
 
     Args:
         path: of the HTML file, which appears whole or not at all.
@@ -124,7 +141,7 @@ def write_cohort_report(path: Path, entries: Sequence[CohortEntry]) -> Path:
     Returns:
         The path.
     """
-    ordered = sorted(entries, key=lambda entry: (entry.error is None, -max(entry.uncertainty.values(), default=0.0)))
+    ordered = sorted(entries, key=lambda entry: (entry.error is None, entry.serious == 0, entry.trust))
     return _write_page(
         path,
         "cohort.html",
@@ -132,7 +149,7 @@ def write_cohort_report(path: Path, entries: Sequence[CohortEntry]) -> Path:
         entries=ordered,
         targets=list(dict.fromkeys(target for entry in entries for target in entry.volumes)),
         with_dice=any(entry.dice is not None for entry in entries),
-        warned=sum(bool(entry.warnings) for entry in entries),
+        warned=sum(entry.serious > 0 for entry in entries),
         failed=sum(entry.error is not None for entry in entries),
     )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from spuproj.training.data.case import Case
+from spuproj.training.data.findings import Finding, Level
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.uncertainty import to_percent
 
@@ -18,22 +19,57 @@ UNCERTAIN = 25.0
 LISTED = 3
 """Number of uncertain regions that are named for each target; the others are counted."""
 
+SMALL = 0.5
+"""In ml: smaller uncertain regions are counted and not named. A ball of this volume is 1 cm across."""
 
-def case_warnings(case: Case, predictions: Mapping[str, Prediction]) -> list[str]:
-    """One sentence for each warning, those about the images first. Slices count from 0.
+LARGEST_VOLUME = 400.0
+"""In ml: more than this is no plausible tumour."""
 
-    Images: constant modalities, and slices without brain between slices with brain. Each target: an empty segmentation,
-    a segmentation that reaches the border of the image, and uncertain regions (connected voxels above ``UNCERTAIN``),
-    the largest ones with volume and place.
+LARGEST_PART = 0.3
+"""Of the brain: a larger part is no plausible tumour."""
+
+
+def case_warnings(case: Case, predictions: Mapping[str, Prediction], findings: Sequence[Finding] = ()) -> list[Finding]:
+    """The warnings of a report, the most serious first. Slices count from 0.
+
+    Warnings (``Level.WARNING``), in this order: those of the findings, targets of an implausible volume, constant
+    modalities, and slices without brain between slices with brain. Notes: targets that were not found or reach the end
+    of the image, uncertain regions (connected voxels above ``UNCERTAIN``; the largest ones are named), and the notes of
+    the findings. What is the same for several targets is one sentence.
+
+    Args:
+        case: with its brain.
+        predictions: by target.
+        findings: what was found about the case's files when they were read.
 
     Raises:
         ValueError: for variances that are not in [0, 1/4].
     """
-    found = [*_constant_modalities(case), *_gaps(case)]
+    images = [*_implausible(case, predictions), *_constant_modalities(case), *_gaps(case)]
+    uncertain = [
+        sentence
+        for target, prediction in predictions.items()
+        for sentence in _uncertain_regions(case, target, to_percent(prediction.variance, "variance-1") > UNCERTAIN)
+    ]
+    found = [
+        *(finding for finding in findings if finding.level <= Level.WARNING),
+        *(Finding(Level.WARNING, sentence) for sentence in images),
+        *(Finding(Level.NOTE, sentence) for sentence in (*_ends(case, predictions), *uncertain)),
+        *(finding for finding in findings if finding.level > Level.WARNING),
+    ]
+    return sorted(dict.fromkeys(found), key=lambda finding: finding.level)
+
+
+def _implausible(case: Case, predictions: Mapping[str, Prediction]) -> Iterator[str]:
+    brain = int(case.brain.sum())
     for target, prediction in predictions.items():
-        found += _reaches(case, target, prediction.segmentation)
-        found += _uncertain_regions(case, target, to_percent(prediction.variance, "variance-1") > UNCERTAIN)
-    return found
+        found = int(prediction.segmentation.sum())
+        volume, part = found * case.voxel_volume, found / brain
+        if volume > LARGEST_VOLUME or part > LARGEST_PART:
+            yield (
+                f"{target} is implausibly large, {_ml(volume)}, {100 * part:.0f} percent of the brain: look "
+                f"whether the images are skull-stripped and like those that the model was trained on"
+            )
 
 
 def _constant_modalities(case: Case) -> list[str]:
@@ -55,10 +91,25 @@ def _listed(slices: list[int]) -> str:
     return f"{'slice' if len(slices) == 1 else 'slices'} {', '.join(map(str, slices))}"
 
 
-def _reaches(case: Case, target: str, segmentation: NDArray[np.bool_]) -> list[str]:
-    """Warnings for an empty segmentation, and for one that reaches the first or last slice with brain or the border."""
-    if not segmentation.any():
-        return [f"{target} was not found"]
+def _ends(case: Case, predictions: Mapping[str, Prediction]) -> list[str]:
+    """Sentences on targets that were not found, and on those that reach an end of the image."""
+    targets: dict[str, list[str]] = {}
+    for target, prediction in predictions.items():
+        for end in _reached(case, prediction.segmentation) if prediction.segmentation.any() else [""]:
+            targets.setdefault(end, []).append(target)
+    return [_end_sentence(end, names) for end, names in sorted(targets.items(), key=lambda item: bool(item[0]))]
+
+
+def _end_sentence(end: str, targets: Sequence[str]) -> str:
+    several, names = len(targets) > 1, " and ".join(filter(None, (", ".join(targets[:-1]), targets[-1])))
+    if not end:
+        return f"{names} {'were' if several else 'was'} not found"
+    reach, part = ("reach", "parts of them") if several else ("reaches", "part of it")
+    return f"{names} {reach} {end}: {part} may lie outside"
+
+
+def _reached(case: Case, segmentation: NDArray[np.bool_]) -> list[str]:
+    """The ends that a segmentation reaches: the first and the last slice with brain, and the edges of the image."""
     brain, found = (np.flatnonzero(mask.any(axis=(1, 2))) for mask in (case.brain, segmentation))
     ends = {
         f"the first slice with brain (slice {brain[0]})": found[0] <= brain[0],
@@ -68,7 +119,7 @@ def _reaches(case: Case, target: str, segmentation: NDArray[np.bool_]) -> list[s
         "the right edge of the image": segmentation[:, :, 0].any(),
         "the left edge of the image": segmentation[:, :, -1].any(),
     }
-    return [f"{target} reaches {end}: part of it may lie outside" for end, reached in ends.items() if reached]
+    return [end for end, reached in ends.items() if reached]
 
 
 def _uncertain_regions(case: Case, target: str, uncertain: NDArray[np.bool_]) -> list[str]:
@@ -77,14 +128,15 @@ def _uncertain_regions(case: Case, target: str, uncertain: NDArray[np.bool_]) ->
         return []
     volumes = np.bincount(regions.ravel())[1:] * case.voxel_volume
     boxes = ndimage.find_objects(regions)
-    order = np.argsort(-volumes, kind="stable")
+    named = [number for number in np.argsort(-volumes, kind="stable")[:LISTED] if volumes[number] >= SMALL]
     parts = [
         f"{_ml(volumes[number])} {_place(regions[boxes[number]] == number + 1, boxes[number][0].start)}"
-        for number in order[:LISTED]
+        for number in named
     ]
-    rest = len(volumes) - LISTED
-    if rest > 0:
-        parts.append(f"and {rest} smaller {'region' if rest == 1 else 'regions'}")
+    rest = count - len(named)
+    if rest:
+        size = "and {} smaller" if named else "{} small"
+        parts.append(f"{size.format(rest)} {'region' if rest == 1 else 'regions'}")
     return [f"{target} is uncertain in {_ml(volumes.sum())}: {', '.join(parts)}"]
 
 

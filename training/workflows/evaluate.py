@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 from spuproj.training.data.case import Case, load_case, load_slices
+from spuproj.training.data.labels import unclear
 from spuproj.training.data.nifti import lps_spacing
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.registry import cases_in
@@ -20,13 +25,30 @@ from spuproj.training.evaluation.tables import (
     summary_csv,
     summary_values,
 )
-from spuproj.training.runtime.files import InputError, atomic_write, refuse_overwrite, write_json
-from spuproj.training.runtime.progress import progress_bar, show
+from spuproj.training.inference.outputs import MAPS, map_name
+from spuproj.training.runtime.files import InputError, atomic_write, inside, refuse_overwrite, write_json
+from spuproj.training.runtime.names import plain_name
+from spuproj.training.runtime.progress import print_status, progress_bar, show
 from spuproj.uncertainty import to_percent
 
 OUTPUTS = ("table.csv", "table.json", "table.tex", "per_case.csv", "score_curves.png", "boxes.png", "reliability.png")
 
-_MAPS = {"entropy-1": "entropy", "mutual-1": "mi"}
+_UNCERTAINTIES = {"entropy-1": "entropy", "mutual-1": "mi"}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The cases to evaluate.
+
+    Attributes:
+        targets: of each case that every method has predicted, the targets of each method.
+        left_out: the other cases, by the reason.
+        failed: why a case cannot be evaluated that should be, by its name.
+    """
+
+    targets: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def evaluate(
@@ -40,6 +62,8 @@ def evaluate(
     force: bool = False,
 ) -> list[Path]:
     """Measures predictions; prints the table, and writes it with the measures of each patient and three plots.
+
+    Cases that are not evaluated are said on standard error, and so are those that fail; the others are still measured.
 
     Args:
         methods: for each method's name the folder that ``spuproj predict`` wrote.
@@ -55,20 +79,42 @@ def evaluate(
         The files written.
 
     Raises:
-        InputError: where no case is predicted by all methods, a map is missing or of another shape, or files exist.
+        InputError: where files exist, or no case is predicted by all methods or can be measured; and, after the files
+            are written, where some cases failed: their labels cannot be used, or a map is missing, broken or of another
+            shape.
         ValueError: for an unknown scaling or convention.
     """
     refuse_overwrite([out / name for name in OUTPUTS], force)
     options = EvaluationOptions(scaling, empty)
-    cases = [files for files in cases_in(data, labels) if files.label is not None]
-    common = [files for files in cases if all(_targets(folder, files.name) for folder in methods.values())]
-    if not common:
+    cases = cases_in(data, labels)
+    chosen = _selection(cases, methods)
+    for sentence in _left_out(cases, chosen, methods):
+        print_status(sentence)
+    if not chosen.targets and not chosen.failed:
         raise InputError(
-            f"{data} must hold labelled cases that every method has predicted, but none of its {len(cases)} labelled "
-            f"cases has maps in {', '.join(map(str, methods.values()))}"
+            f"{data} must hold labelled cases that every method has predicted, but none of its cases with labels has "
+            f"maps in {', '.join(map(str, methods.values()))}"
         )
-    with progress_bar("Evaluating", len(common) * len(methods)) as advance:
-        rows = [row for files in common for row in _case_rows(files, methods, options, advance)]
+    rows = _measured([files for files in cases if files.name in chosen.targets], chosen, methods, options)
+    count = len(chosen.targets.keys() | chosen.failed.keys())
+    if not rows:
+        raise InputError(f"none of {count} cases can be evaluated; {_first_of(chosen.failed)}")
+    _write(rows, options, out, chosen)
+    if chosen.failed:
+        raise InputError(
+            f"{len(chosen.failed)} of {count} cases failed: {', '.join(chosen.failed)}; {out} has the measures of the "
+            f"others; {_first_of(chosen.failed)}"
+        )
+    return [out / name for name in OUTPUTS]
+
+
+def _first_of(failed: Mapping[str, str]) -> str:
+    name, reason = next(iter(failed.items()))
+    return f"{name}: {reason}"
+
+
+def _write(rows: Sequence[CaseResult], options: EvaluationOptions, out: Path, chosen: Selection) -> None:
+    """Prints the table and writes all files."""
     summaries = summaries_of(rows)
     show(console_table(rows, summaries, options))
     contents = {
@@ -80,25 +126,94 @@ def evaluate(
         "reliability.png": reliability_diagram(rows),
     }
     for name, content in contents.items():
-        with atomic_write(out / name) as temporary:
+        with atomic_write(inside(out, name)) as temporary:
             temporary.write_bytes(content)
-    write_json(out / "table.json", summary_values(rows, summaries, options))
-    return [out / name for name in OUTPUTS]
+    reasons = {name: reason for reason, names in chosen.left_out.items() for name in names}
+    values = {**summary_values(rows, summaries, options), "not_evaluated": {**reasons, **chosen.failed}}
+    write_json(out / "table.json", values)
 
 
-def _targets(folder: Path, case: str) -> list[str]:
-    """The targets with a segmentation of the case in a folder."""
-    prefix, suffix = f"{case}_", "_seg.nii.gz"
-    return sorted(path.name[len(prefix) : -len(suffix)] for path in folder.glob(f"{prefix}*{suffix}"))
+def _selection(cases: Sequence[CaseFiles], methods: Mapping[str, Path]) -> Selection:
+    """The cases that every method has predicted, and why the others are left out."""
+    chosen = Selection()
+    for files in cases:
+        if files.label is None:
+            chosen.left_out["there is no segmentation"].append(files.name)
+        elif files.scheme is None:
+            chosen.failed[files.name] = str(unclear(files.label))
+        else:
+            found = {method: _predicted(folder, files) for method, folder in methods.items()}
+            lacking = [method for method, targets in found.items() if not targets]
+            if lacking:
+                chosen.left_out[f"no maps of it by {', '.join(lacking)}"].append(files.name)
+            else:
+                chosen.targets[files.name] = found
+    return chosen
+
+
+def _predicted(folder: Path, files: CaseFiles) -> list[str]:
+    """The targets of a case's scheme of which a folder has any map, be it a broken one."""
+    return [target for target in _targets(files) if any(map(os.path.lexists, _paths(folder, files.name, target, MAPS)))]
+
+
+def _targets(files: CaseFiles) -> list[str]:
+    return [] if files.scheme is None else sorted(files.scheme.targets)
+
+
+def _paths(folder: Path, case: str, target: str, kinds: Sequence[str]) -> list[Path]:
+    return [inside(folder, map_name(case, target, kind)) for kind in kinds]
+
+
+def _left_out(cases: Sequence[CaseFiles], chosen: Selection, methods: Mapping[str, Path]) -> Iterator[str]:
+    """A sentence for each reason why cases, targets of them, or maps are not evaluated."""
+    for reason, names in chosen.left_out.items():
+        yield f"{_count(names, 'case')} not evaluated, {reason}: {', '.join(names)}"
+    every = {target for found in chosen.targets.values() for targets in found.values() for target in targets}
+    for method, target in product(methods, sorted(every)):
+        names = [name for name, found in chosen.targets.items() if target not in found[method]]
+        if names:
+            yield f"{_count(names, 'case')} not evaluated for {target}, no maps by {method}: {', '.join(names)}"
+    known = {map_name(files.name, target, "seg") for files in cases for target in _targets(files)}
+    for method, folder in methods.items():
+        names = sorted(path.name for path in folder.iterdir() if path.name.endswith("_seg.nii.gz"))
+        others = [name for name in names if name not in known]
+        if others:
+            yield f"{_count(others, 'map')} by {method} not evaluated, of no such case or target: {', '.join(others)}"
+
+
+def _count(names: Sequence[str], what: str) -> str:
+    return f"{len(names)} {what}{'s are' if len(names) > 1 else ' is'}"
+
+
+def _measured(
+    cases: Sequence[CaseFiles], chosen: Selection, methods: Mapping[str, Path], options: EvaluationOptions
+) -> list[CaseResult]:
+    """The measures of the cases. One that fails is said, and joins those that have failed."""
+    rows: list[CaseResult] = []
+    with progress_bar("Evaluating", len(cases) * len(methods)) as advance:
+        for files in cases:
+            try:
+                rows += _case_rows(files, methods, chosen.targets[files.name], options, advance)
+            # No error of one case may stop the others.
+            except Exception as error:
+                known = isinstance(error, InputError | OSError)
+                chosen.failed[files.name] = str(error) if known else f"{type(error).__name__}: {error}"
+    for name, reason in chosen.failed.items():
+        print_status(f"{name} failed: {reason}")
+    return rows
 
 
 def _case_rows(
-    files: CaseFiles, methods: Mapping[str, Path], options: EvaluationOptions, on_method: Callable[[str], None]
+    files: CaseFiles,
+    methods: Mapping[str, Path],
+    targets: Mapping[str, Sequence[str]],
+    options: EvaluationOptions,
+    on_method: Callable[[str], None],
 ) -> list[CaseResult]:
     case = load_case(files, with_labels=True)
     rows = []
     for method, folder in methods.items():
-        for target in _targets(folder, case.name):
+        for target in targets[method]:
             metrics, curves = measure(_maps(case, target, folder, options), options.empty)
             rows.append(CaseResult(method, target, case.name, metrics, curves))
         on_method(f"{case.name} {method}")
@@ -106,8 +221,11 @@ def _case_rows(
 
 
 def _maps(case: Case, target: str, folder: Path, options: EvaluationOptions) -> Maps:
-    kinds = ("seg", "prob", _MAPS.get(options.scaling, "var"))
-    paths = [folder / f"{case.name}_{target}_{kind}.nii.gz" for kind in kinds]
+    kinds = ("seg", "prob", _UNCERTAINTIES.get(options.scaling, "var"))
+    paths = _paths(folder, case.name, target, kinds)
+    missing = [path for path in paths if not os.path.lexists(path)]
+    if missing:
+        raise InputError(f"{missing[0]} must be there, but is missing; predict with --maps {','.join(kinds)}")
     volumes = [load_slices(path) for path in paths]
     for path, volume in zip(paths, volumes, strict=True):
         if volume.shape != case.brain.shape:
@@ -122,13 +240,17 @@ def _maps(case: Case, target: str, folder: Path, options: EvaluationOptions) -> 
 
 
 def methods_named(entries: Sequence[str]) -> dict[str, Path]:
-    """Parses entries ``NAME=FOLDER``. Raises InputError for other text, a repeated name or a missing folder."""
+    """Parses entries ``NAME=FOLDER``.
+
+    Raises:
+        InputError: for other text, a name that no file can have, a repeated name or a missing folder.
+    """
     methods: dict[str, Path] = {}
     for entry in entries:
         name, separator, folder = entry.partition("=")
         if not (name and separator and folder):
             raise InputError(f"predictions must be given as NAME=FOLDER, got {entry!r}")
-        if name in methods:
+        if plain_name(name, "the name of a method") in methods:
             raise InputError(f"predictions must have names of their own, got {name!r} twice")
         methods[name] = Path(folder)
         if not methods[name].is_dir():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,36 @@ from torch import nn
 
 from spuproj.checks import choice
 from spuproj.training.data.case import Case, load_case
-from spuproj.training.data.labels import SCHEMES, LabelScheme
+from spuproj.training.data.findings import Finding, Level
+from spuproj.training.data.labels import LabelScheme
 from spuproj.training.data.readers.brats import case_in
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.splits import chosen, read_split
 from spuproj.training.inference.multi_view import AGGREGATIONS, Prediction, predict_case
-from spuproj.training.inference.outputs import map_names, mergeable, write_maps, write_merged
+from spuproj.training.inference.nesting import directly_inside, including, inner_first
+from spuproj.training.inference.outputs import DEFAULT_KINDS, MERGED, kinds_named, mergeable, write_maps, write_merged
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.run import CONFIG, WEIGHTS, load_run
 from spuproj.training.report.figures import case_figure
 from spuproj.training.report.pages import CohortEntry, entry_of, write_case_report, write_cohort_report
 from spuproj.training.report.warnings import case_warnings
 from spuproj.training.runtime.execution import Shard
-from spuproj.training.runtime.files import InputError, atomic_write_group, read_json, refuse_overwrite, write_json
+from spuproj.training.runtime.files import InputError, atomic_write_group, inside, refuse_overwrite
 from spuproj.training.runtime.progress import MakeProgressBar, nested_progress_bar, print_status
+from spuproj.training.workflows.prediction_files import (
+    COHORT_REPORT,
+    Summary,
+    file_names,
+    is_there,
+    outdated,
+    read_summary,
+    refuse_collisions,
+    report_name,
+    scheme_of,
+    summary_name,
+    write_summary,
+)
 
 
 @dataclass(frozen=True)
@@ -35,17 +50,22 @@ class Task:
 
     Attributes:
         runs: configuration and network of each target's model.
-        recipe: the aggregation and each model's SHA-256, as JSON; outputs of another recipe are not mixed with these.
+        recipe: see ``Summary``.
         aggregation: see ``spuproj.training.inference.multi_view.segment``.
-        members: whether each view's probability is written.
+        kinds: of the files to write, see ``spuproj.training.inference.outputs``.
         out: folder of the outputs.
     """
 
     runs: Sequence[tuple[ModelConfig, nn.Module]]
     recipe: Mapping[str, Any]
     aggregation: str
-    members: bool
+    kinds: Sequence[str]
     out: Path
+
+    @property
+    def targets(self) -> list[str]:
+        """Of the models."""
+        return [config.target for config, _ in self.runs]
 
 
 @dataclass(frozen=True)
@@ -64,39 +84,48 @@ def predict(
     *,
     labels: str | None = None,
     aggregation: str = "mean",
-    members: bool = False,
+    maps: Sequence[str] = DEFAULT_KINDS,
     force: bool = False,
 ) -> list[Path]:
     """Predicts a case with one model per target and writes maps, figure and report; on an error nothing is written.
 
     Args:
         models: folders of finished runs, one per target.
-        folder: BraTS case folder ``<id>``; its segmentation, if there is one, is drawn dashed in the figure.
-        out: folder of the outputs: ``<id>_<target>_prob``, ``_seg``, ``_var``, ``_entropy``, ``_mi`` (mutual
-            information) and, with all three targets, the label map ``<id>_labels`` and the files of a QU-BraTS
-            submission: the label map ``<id>`` and the uncertainties ``<id>_unc_whole``, ``_unc_core``, ``_unc_enhance``
-            (0 to 100, ``variance-1``); all as ``.nii.gz`` with the input's affine and header; the report
+        folder: BraTS case folder ``<id>``; its segmentation, if there is one, is drawn dashed in the figure. One that
+            cannot be used is left out, with a warning.
+        out: folder of the outputs: the maps, all as ``.nii.gz`` with the input's affine and header; the report
             ``<id>_report.html``; ``<id>_summary.json`` with recipe and results; and the figure ``<id>.png``.
         labels: name of the label scheme of the case and of the merged label map, in place of the one that the files
             imply.
         aggregation: see ``spuproj.training.inference.multi_view.segment``.
-        members: also write ``<id>_<target>_members``: each view's probability, float32 [X, Y, Z, N], NaN where the view
-            does not show a voxel.
+        maps: what is written: ``prob``, ``seg``, ``var``, ``entropy``, ``mi`` (mutual information) and ``members`` as
+            ``<id>_<target>_<kind>``, the last with each view's probability, float32 [X, Y, Z, N], NaN where the view
+            does not show a voxel; with all three targets also ``labels``, the label map ``<id>_labels``, and
+            ``qubrats``, the files of a QU-BraTS submission: the label map ``<id>`` and the uncertainties
+            ``<id>_unc_whole``, ``_unc_core``, ``_unc_enhance`` (0 to 100, ``variance-1``).
         force: write over existing outputs.
 
     Returns:
         The files written, the figure last.
 
     Raises:
-        InputError: for a model or case that cannot be used, two models of one target, or existing outputs.
+        InputError: for a model or case that cannot be used, two models of one target, unknown maps, or existing
+            outputs.
         ValueError: for an unknown aggregation.
     """
-    task = _task(models, out, aggregation, members)
+    task = _task(models, out, aggregation, maps)
     files = case_in(folder, labels)
-    paths = [out / name for name in _names(task, files)]
+    refuse_collisions([files], task.targets, task.kinds, out)
+    paths = [inside(out, name) for name in file_names(files, task.targets, task.kinds)]
     refuse_overwrite(paths, force)
     with nested_progress_bar("Predicting", 1) as (advance, inner_steps):
-        _predict_one(task, files, inner_steps)
+        try:
+            _predict_one(task, files, inner_steps)
+        except (ValueError, RuntimeError, OSError):
+            raise
+        # Other errors of libraries would not say which case they are of.
+        except Exception as error:
+            raise InputError(f"{files.name} cannot be predicted: {_reason(error)}") from error
         advance(files.name)
     return paths
 
@@ -111,7 +140,7 @@ def predict_cohort(
     fold: int = 0,
     shard: Shard = (0, 1),
     aggregation: str = "mean",
-    members: bool = False,
+    maps: Sequence[str] = DEFAULT_KINDS,
     force: bool = False,
 ) -> Outcome:
     """Predicts a data set's cases one after another, as ``predict`` does, with one case in memory at a time.
@@ -133,17 +162,17 @@ def predict_cohort(
     The other arguments are those of ``predict``.
 
     Raises:
-        InputError: for models or a data set that cannot be used, or where ``out`` has predictions of another recipe.
+        InputError: for models or a data set that cannot be used, unknown maps, cases of which two would write one file,
+            or where ``out`` has predictions of another recipe.
         ValueError: for an unknown aggregation.
     """
-    task = _task(models, out, aggregation, members)
+    task = _task(models, out, aggregation, maps)
     index, count = shard
     every = cases_in(data, labels)
     cases = every if split is None else chosen(every, read_split(split, fold).test)
-    mine = cases[index::count]
-    finished = [] if force else [files.name for files in mine if _is_finished(task, files)]
-    todo = [files for files in mine if files.name not in finished]
-    outcome = Outcome(skipped=finished)
+    refuse_collisions(cases, task.targets, task.kinds, out)
+    outcome = Outcome()
+    todo = _unfinished(task, cases[index::count], outcome, force)
     out.mkdir(parents=True, exist_ok=True)
     part = f" ({index}/{count})" if count > 1 else ""
     with nested_progress_bar(f"Predicting {data.name}{part}", len(todo)) as (advance, inner_steps):
@@ -153,106 +182,158 @@ def predict_cohort(
                 outcome.predicted.append(files.name)
             # No error of one case may stop the others.
             except Exception as error:
-                outcome.failed[files.name] = _reason(error)
-                print_status(f"{files.name} failed: {_reason(error)}")
+                _fail(outcome, files, error)
             advance(files.name)
-    listed = [files for files in every if files in cases or _is_there(task, files)]
-    write_cohort_report(out / "report.html", [_entry(task, files, outcome.failed.get(files.name)) for files in listed])
+    listed = [files for files in every if files in cases or is_there(files, task.targets, task.kinds, out)]
+    write_cohort_report(out / COHORT_REPORT, [_entry(task, files, outcome.failed.get(files.name)) for files in listed])
     return outcome
 
 
-def _task(models: Sequence[Path], out: Path, aggregation: str, members: bool) -> Task:
+def _unfinished(task: Task, cases: Sequence[CaseFiles], outcome: Outcome, force: bool) -> list[CaseFiles]:
+    """The cases that are to be predicted. Finished ones, and those whose summary is broken, go to the outcome.
+
+    Raises:
+        InputError: for a case that was predicted by another recipe.
+    """
+    if force:
+        return list(cases)
+    todo = []
+    for files in cases:
+        try:
+            older = read_summary(task.out, files.name)
+        except InputError as error:
+            _fail(outcome, files, error)
+            continue
+        if older is not None and older.recipe != task.recipe:
+            raise InputError(
+                f"{task.out} must hold no predictions by other models or with another aggregation, but holds those of "
+                f"{files.name}; choose another folder, or pass --force to write over them"
+            )
+        if is_there(files, task.targets, task.kinds, task.out):
+            outcome.skipped.append(files.name)
+        else:
+            todo.append(files)
+    return todo
+
+
+def _fail(outcome: Outcome, files: CaseFiles, error: Exception) -> None:
+    outcome.failed[files.name] = _reason(error)
+    print_status(f"{files.name} failed: {_reason(error)}")
+
+
+def _task(models: Sequence[Path], out: Path, aggregation: str, maps: Sequence[str]) -> Task:
     """Loads the models. Raises as ``predict`` does."""
     choice(aggregation, AGGREGATIONS, "aggregation")
+    kinds = kinds_named(maps)
     runs = [load_run(model) for model in models]
     targets = [config.target for config, _ in runs]
-    if not targets or len(set(targets)) != len(targets):
+    if not targets or len({target.casefold() for target in targets}) != len(targets):
         raise InputError(f"models must be of different targets, got {', '.join(targets) or 'none'}")
     if any(config.modalities != runs[0][0].modalities for config, _ in runs):
         raise InputError("models must take the same modalities, got " + "; ".join(str(c.modalities) for c, _ in runs))
     digests = {target: _digest(model) for target, model in zip(targets, models, strict=True)}
-    return Task(runs, {"aggregation": aggregation, "models": digests}, aggregation, members, out)
+    return Task(runs, {"aggregation": aggregation, "models": digests}, aggregation, kinds, out)
 
 
 def _digest(model: Path) -> str:
     return hashlib.sha256((model / CONFIG).read_bytes() + (model / WEIGHTS).read_bytes()).hexdigest()
 
 
-def _names(task: Task, files: CaseFiles) -> list[str]:
-    """Names of a case's files, the figure last."""
-    maps = map_names(files.name, [config.target for config, _ in task.runs], _scheme(files), task.members)
-    return [*maps, f"{files.name}_report.html", _summary_name(files), f"{files.name}.png"]
-
-
-def _summary_name(files: CaseFiles) -> str:
-    return f"{files.name}_summary.json"
-
-
-def _scheme(files: CaseFiles) -> LabelScheme:
-    return files.scheme or SCHEMES["brats2020"]
-
-
-def _is_there(task: Task, files: CaseFiles) -> bool:
-    return all((task.out / name).is_file() for name in _names(task, files))
-
-
-def _summary(task: Task, files: CaseFiles) -> dict[str, Any]:
-    return read_json(task.out / _summary_name(files))
-
-
-def _is_finished(task: Task, files: CaseFiles) -> bool:
-    """Whether all of a case's files are there. Raises InputError for files of another recipe."""
-    if (task.out / _summary_name(files)).is_file() and _summary(task, files)["recipe"] != task.recipe:
-        raise InputError(
-            f"{task.out} must hold no predictions by other models or with another aggregation, but holds those of "
-            f"{files.name}; choose another folder, or pass --force to write over them"
-        )
-    return _is_there(task, files)
-
-
 def _entry(task: Task, files: CaseFiles, reason: str | None) -> CohortEntry:
     """A case's entry in the report of the data set; ``reason`` is why it failed, if it did."""
-    if reason is None and _is_there(task, files):
-        return CohortEntry(**_summary(task, files)["entry"])
+    if reason is None and is_there(files, task.targets, task.kinds, task.out):
+        try:
+            summary = read_summary(task.out, files.name)
+        except InputError as error:
+            return CohortEntry(files.name, error=str(error))
+        if summary is not None:
+            return summary.entry
     return CohortEntry(files.name, error=reason or "it is not predicted yet, or failed in another process")
 
 
 def _predict_one(task: Task, files: CaseFiles, show: MakeProgressBar) -> None:
     """Predicts a case and writes its files, all or none; ``show`` makes a bar over slices for each target."""
-    case = load_case(files, task.runs[0][0].modalities, with_labels=_truth_is_known(task, files))
-    predictions = {}
-    with atomic_write_group(task.out, files.name, _summary_name(files)) as folder:
-        for config, network in task.runs:
-            with show(f"Predicting {config.target} of {case.name}", int(case.brain.any(axis=(1, 2)).sum())) as advance:
-                prediction = predict_case(
-                    config, network, case, advance, aggregation=task.aggregation, members=task.members
-                )
-            write_maps(folder, case, config.target, prediction)
-            # Members are large: only one target's are kept in memory.
-            predictions[config.target] = replace(prediction, members=None)
-        if mergeable(list(predictions), _scheme(files)):
-            write_merged(folder, case, predictions, _scheme(files))
-        _write_pages(folder, task, case, predictions)
+    case, findings = _loaded(task, files)
+    scheme = scheme_of(files)
+    written = file_names(files, task.targets, task.kinds)
+    with atomic_write_group(task.out, files.name, summary_name(files.name)) as folder:
+        predictions = _predict_targets(task, case, scheme, folder, show)
+        if mergeable(predictions, scheme):
+            write_merged(folder, case, predictions, scheme, task.kinds)
+        _write_pages(folder, task, case, predictions, findings)
+        for path in outdated(task.out, files, task.recipe, task.targets, written):
+            path.unlink(missing_ok=True)
 
 
-def _truth_is_known(task: Task, files: CaseFiles) -> bool:
-    """Whether the case has a segmentation with all of the models' targets."""
-    scheme = files.scheme
-    return (
-        files.label is not None
-        and scheme is not None
-        and all(config.target in scheme.targets for config, _ in task.runs)
-    )
+def _loaded(task: Task, files: CaseFiles) -> tuple[Case, tuple[Finding, ...]]:
+    """The case, with its segmentation where that can be used, and what was found about its files."""
+    modalities = task.runs[0][0].modalities
+    findings = (*_notes(task, files), *files.findings)
+    if files.label is None or _unknown_targets(task, files):
+        return load_case(files, modalities), findings
+    try:
+        return load_case(files, modalities, with_labels=True), findings
+    # A prediction does not need the segmentation. What is wrong with the images is raised here again.
+    except Exception as error:
+        warning = Finding(Level.WARNING, f"the segmentation cannot be used, and is not shown: {_reason(error)}")
+        return load_case(files, modalities), (warning, *findings)
 
 
-def _write_pages(folder: Path, task: Task, case: Case, predictions: dict[str, Prediction]) -> None:
-    """Writes figure, report and summary."""
+def _unknown_targets(task: Task, files: CaseFiles) -> list[str]:
+    """The models' targets that the case's labels do not have."""
+    known = files.scheme.targets if files.scheme is not None else ()
+    return [target for target in task.targets if target not in known]
+
+
+def _notes(task: Task, files: CaseFiles) -> list[Finding]:
+    """Notes on a scheme that was taken for granted, and on a segmentation that is not shown."""
+    notes, scheme, unknown = [], scheme_of(files), _unknown_targets(task, files)
+    if files.scheme is None and mergeable(task.targets, scheme) and not set(MERGED).isdisjoint(task.kinds):
+        notes.append(f"the label map has the values of {scheme.name}, since nothing tells those of the data")
+    if files.label is not None and files.scheme is None:
+        notes.append("the segmentation is not shown, since nothing tells what its labels mean; name them with --labels")
+    elif files.label is not None and unknown:
+        notes.append(f"the segmentation is not shown, since its labels do not have {', '.join(unknown)}")
+    return [Finding(Level.NOTE, note) for note in notes]
+
+
+def _predict_targets(
+    task: Task, case: Case, scheme: LabelScheme, folder: Path, show: MakeProgressBar
+) -> dict[str, Prediction]:
+    """Predicts each target and writes its maps, the inner targets first, so that outer ones include them.
+
+    Members are large: they are kept only while an outer target needs them. The result is in the order of the models.
+    """
+    models = {config.target: (config, network) for config, network in task.runs}
+    order = inner_first(task.targets, scheme)
+    done: dict[str, Prediction] = {}
+    for number, target in enumerate(order):
+        with show(f"Predicting {target} of {case.name}", int(case.brain.any(axis=(1, 2)).sum())) as advance:
+            config, network = models[target]
+            prediction = predict_case(
+                config, network, case, advance, aggregation=task.aggregation, members="members" in task.kinds
+            )
+        for inner in directly_inside(target, order, scheme):
+            prediction = including(prediction, done[inner])
+        write_maps(folder, case, target, prediction, task.kinds)
+        done[target] = prediction
+        needed = {inner for outer in order[number + 1 :] for inner in directly_inside(outer, order, scheme)}
+        done = {name: each if name in needed else replace(each, members=None) for name, each in done.items()}
+    return {target: done[target] for target in task.targets}
+
+
+def _write_pages(
+    folder: Path, task: Task, case: Case, predictions: dict[str, Prediction], findings: Sequence[Finding]
+) -> None:
+    """Writes figure, report and summary, and says serious warnings on standard error."""
     truth = None if case.labels is None else {target: case.target(target) for target in predictions}
-    case_figure(case, predictions, task.runs[0][0], folder / f"{case.name}.png", truth)
-    warnings = case_warnings(case, predictions)
-    report = write_case_report(folder / f"{case.name}_report.html", case, predictions, warnings)
-    entry = asdict(entry_of(case, predictions, report.name, warnings))
-    write_json(folder / f"{case.name}_summary.json", {"recipe": task.recipe, "entry": entry})
+    case_figure(case, predictions, task.runs[0][0], inside(folder, f"{case.name}.png"), truth)
+    warnings = case_warnings(case, predictions, findings)
+    for warning in warnings:
+        if warning.level <= Level.WARNING:
+            print_status(f"{case.name}: {warning.message}")
+    report = write_case_report(inside(folder, report_name(case.name)), case, predictions, warnings)
+    write_summary(folder, Summary(task.recipe, entry_of(case, predictions, report.name, warnings)))
 
 
 def _reason(error: Exception) -> str:

@@ -1,13 +1,26 @@
-"""The merged label map."""
+"""The merged label map, and which files are written."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from spuproj.training.data.labels import SCHEMES
+from made_up_case import made_up_case, prediction
+from spuproj.training.data.labels import SCHEMES, own_scheme
 from spuproj.training.inference.multi_view import Prediction
-from spuproj.training.inference.outputs import merged_labels
+from spuproj.training.inference.outputs import (
+    DEFAULT_KINDS,
+    MAPS,
+    MERGED,
+    kinds_named,
+    map_names,
+    merged_labels,
+    write_maps,
+    write_merged,
+)
+from spuproj.training.runtime.files import InputError
+
+GLIOMA = SCHEMES["brats2023"]
 
 
 @pytest.mark.parametrize(
@@ -32,3 +45,34 @@ def test_a_voxel_gets_the_innermost_target_that_was_found(found, label):
     merged = merged_labels(predictions, SCHEMES["brats2020"])
     assert merged.tolist() == [[[label]]]
     assert merged.dtype == np.uint8
+
+
+@pytest.mark.parametrize("kinds", [DEFAULT_KINDS, *((kind,) for kind in (*MAPS, *MERGED)), ("seg", "labels")])
+@pytest.mark.parametrize("targets", [("ET", "TC", "WT"), ("WT",)])
+def test_what_is_written_has_the_names_that_were_told(tmp_path, targets, kinds):
+    if targets == ("WT",) and not set(kinds) & set(MAPS):
+        with pytest.raises(InputError, match=rf"maps {kinds[0]} need models of the targets WT, TC, ET, got WT"):
+            map_names("made_up", targets, GLIOMA, kinds)
+        return
+    case, made = made_up_case(), prediction()
+    made = Prediction(*(getattr(made, name) for name in ("probability", "segmentation", "variance", "entropy")),
+                      made.mutual_information, made.probability[:, None])  # fmt: skip
+    for target in targets:
+        write_maps(tmp_path, case, target, made, kinds)
+    if len(targets) == 3:
+        write_merged(tmp_path, case, dict.fromkeys(targets, made), GLIOMA, kinds)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(map_names("made_up", targets, GLIOMA, kinds))
+
+
+def test_targets_of_ones_own_are_not_merged():
+    scheme = own_scheme({"lesion": (1,)})
+    assert map_names("a", ["lesion"], scheme, ("seg", "labels")) == ["a_lesion_seg.nii.gz"]
+    with pytest.raises(InputError, match="maps labels and qubrats need models of the targets a glioma scheme"):
+        map_names("a", ["lesion"], scheme, MERGED)
+
+
+def test_kinds_are_known_ones_each_once():
+    assert kinds_named(["seg", " prob", "seg"]) == ("seg", "prob")
+    for names, got in ((["seg", "probs"], "'probs'"), ([""], "''"), ([], "'none'"), (["../seg"], r"'\.\./seg'")):
+        with pytest.raises(InputError, match=f"maps must be of prob, seg, var, .*, labels, qubrats, got {got}"):
+            kinds_named(names)

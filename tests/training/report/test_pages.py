@@ -21,6 +21,7 @@ from PIL import Image
 from helpers import noise
 from made_up_case import SHAPE, VOXEL, made_up_case, prediction
 from spuproj.training.data.case import Case, load_case
+from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.nifti import lps_spacing
 from spuproj.training.evaluation.metrics import Maps, dice, measure
 from spuproj.training.inference.multi_view import Prediction
@@ -88,7 +89,11 @@ class Page(HTMLParser):
         return json.loads(next(text for text in self.scripts if text.startswith("[")))
 
 
-def case_page(folder: Path, case: Case, predictions: dict[str, Prediction], warnings: Sequence[str] = ()) -> Page:
+DOUBT = Finding(Level.NOTE, "doubt")
+FAULT = Finding(Level.WARNING, "fault")
+
+
+def case_page(folder: Path, case: Case, predictions: dict[str, Prediction], warnings: Sequence[Finding] = ()) -> Page:
     return Page(write_case_report(folder / "report.html", case, predictions, warnings))
 
 
@@ -113,7 +118,7 @@ def test_a_real_case_gives_a_page_that_needs_nothing_else(cohort, tmp_path):
     predictions = {name: Prediction(maps * 9, found, maps, maps, maps) for name in ("WT", "TC", "ET")}
     for page in (
         case_page(tmp_path, case, predictions, case_warnings(case, predictions)),
-        cohort_page(tmp_path, entry_of(case, predictions, "report.html", ("doubt",))),
+        cohort_page(tmp_path, entry_of(case, predictions, "report.html", [DOUBT])),
     ):
         assert "://" not in page.source
         assert page.all("link") == []
@@ -218,14 +223,16 @@ def test_the_numbers_are_those_of_an_evaluation(case, tmp_path):
     metrics, _ = measure(maps)
     measured = [f"{value:.3f}" for value in (metrics.dice, metrics.sensitivity, metrics.score, metrics.baseline)]
     measured.insert(2, f"{metrics.hd95:.1f}")
-    assert cells(page) == [f"{144 * VOXEL:.2f}", f"{metrics.mean_uncertainty:.2f}", "50.0", *measured]
+    # The probability is 0.9 inside and 0 outside: 2 * 0.9 / (0.9 + 1).
+    found = [f"{144 * VOXEL:.2f}", "0.95", f"{metrics.mean_uncertainty:.2f}", "50.0"]
+    assert cells(page) == [*found, *measured]
     assert metrics.dice == pytest.approx(2 / 3)
     assert [heading in page.text for heading in ("Dice", "HD95, mm", "Score of zeros")] == [True] * 3
 
 
 def test_without_labels_there_are_no_numbers_of_truth(case, tmp_path):
     page = case_page(tmp_path, replace(case, labels=None, scheme=None), {"ET": prediction(variance=0.125)})
-    assert len(cells(page)) == 3
+    assert len(cells(page)) == 4
     assert "QU-BraTS" not in page.source
     assert not re.search(r'class="(key dashed|truth)"', page.source)
 
@@ -257,7 +264,7 @@ def test_a_hostile_case_has_the_page_of_any_other(case, tmp_path):
 
     def page(name: str) -> Page:
         bare = replace(case, name=name, labels=None, scheme=None, modalities=(name, "t1"))
-        return case_page(tmp_path, bare, {name: prediction()}, [f"{name} on slice 4"])
+        return case_page(tmp_path, bare, {name: prediction()}, [Finding(Level.NOTE, f"{name} on slice 4")])
 
     plain, hostile = page("plain"), page(HOSTILE)
     assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in plain.tags]
@@ -272,7 +279,8 @@ def test_a_hostile_cohort_has_the_page_of_any_other(tmp_path):
     """Names of cases, targets and files, warnings and errors come out as they are and make no tag."""
 
     def page(name: str) -> Page:
-        found = CohortEntry(name, f"{name}.html", {name: 1.0}, {name: 1.0}, {name: 1.0}, (name,))
+        warning = Finding(Level.WARNING, name)
+        found = CohortEntry(name, f"{name}.html", {name: 1.0}, {name: 1.0}, {name: 1.0}, {name: 1.0}, (warning,))
         return cohort_page(tmp_path, found, CohortEntry("lost", error=name))
 
     plain, hostile = page("plain"), page(HOSTILE)
@@ -288,7 +296,7 @@ def test_a_hostile_cohort_has_the_page_of_any_other(tmp_path):
 
 
 def test_a_slice_in_a_warning_is_a_link_where_it_is_shown(case, tmp_path):
-    page = case_page(tmp_path, case, {"WT": prediction()}, ["odd on slice 4 and slice 8"])
+    page = case_page(tmp_path, case, {"WT": prediction()}, [Finding(Level.NOTE, "odd on slice 4 and slice 8")])
     assert [attrs["data-position"] for attrs in page.all("button")] == ["3"]
     assert "odd on slice 4 and slice 8" in page.text
     assert "No check raised a warning" not in page.text
@@ -313,7 +321,7 @@ def test_slices_without_brain_inside_the_brain_are_named_and_left_out(case, tmp_
     brain[[2, 6]] = False
     holed = replace(case, brain=brain)
     (warning,) = case_warnings(holed, {"WT": prediction((3, 6))})
-    assert warning.startswith("no brain on slices 2, 6, though")
+    assert warning.message.startswith("no brain on slices 2, 6, though")
     page = case_page(tmp_path, holed, {"WT": prediction((3, 6))}, [warning])
     assert [each["index"] for each in page.slices()] == [1, 3, 4, 5, 7]
 
@@ -326,7 +334,7 @@ def test_targets_have_colours_of_their_own():
 
 def test_an_entry_holds_what_was_found(case):
     made = prediction(variance=0.125)
-    entry = entry_of(case, {"ET": made}, "cases/made_up.html", ["doubt"])
+    entry = entry_of(case, {"ET": made}, "cases/made_up.html", [DOUBT])
     mean = 50.0 * 144 / case.brain.sum()
     assert entry == CohortEntry(
         "made_up",
@@ -334,26 +342,34 @@ def test_an_entry_holds_what_was_found(case):
         {"ET": pytest.approx(144 * VOXEL)},  # type: ignore[dict-item]
         {"ET": pytest.approx(mean)},  # type: ignore[dict-item]
         {"ET": dice(case.target("ET"), made.segmentation)},
-        ("doubt",),
+        {"ET": pytest.approx(1.8 / 1.9)},  # type: ignore[dict-item]
+        (DOUBT,),
     )
     assert entry_of(replace(case, labels=None), {"ET": made}, None, []).dice is None
 
 
-def test_the_cohort_lists_errors_first_and_then_the_most_uncertain(tmp_path):
+def test_the_cohort_lists_the_least_trustworthy_first(tmp_path):
     page = cohort_page(
         tmp_path,
-        CohortEntry("calm", None, {"WT": 4.0}, {"WT": 0.1}),
-        CohortEntry("shaky", "shaky.html", {"WT": 3.0, "ET": 1.0}, {"WT": 0.2, "ET": 7.0}, None, ("look", "twice")),
+        CohortEntry("calm", None, {"WT": 4.0}, {"WT": 9.0}, None, {"WT": 0.99}),
+        CohortEntry(
+            "shaky", "shaky.html", {"WT": 3.0, "ET": 1.0}, {"WT": 0.2, "ET": 7.0}, None, {"WT": 0.9, "ET": 0.5}
+        ),
+        CohortEntry("absurd", "absurd.html", {"WT": 1800.0}, {"WT": 0.0}, None, {"WT": 1.0}, (FAULT, DOUBT)),
         CohortEntry("lost", error="no images"),
-        CohortEntry("middle", None, {"WT": 4.0}, {"WT": 5.0}),
+        CohortEntry("empty", None, {"WT": 0.0}, {"WT": 0.0}, None, {"WT": 0.0}, (DOUBT,)),
+        CohortEntry("worse", None, {"WT": 4.0}, {"WT": 5.0}, None, {"WT": 0.2}, (FAULT,)),
     )
-    assert [attrs["data-value"] for attrs in page.all("th", scope="row")] == ["lost", "shaky", "middle", "calm"]
-    assert "4 cases: 1 with warnings, 1 could not be predicted" in page.text
+    order = ["lost", "worse", "absurd", "empty", "shaky", "calm"]
+    assert [attrs["data-value"] for attrs in page.all("th", scope="row")] == order
+    assert "6 cases: 1 could not be predicted, 2 with serious warnings" in page.text
     assert "ET uncertainty, %" in page.text
-    assert not any("Dice" in text for _, text in page.rows[0])
-    assert page.all("a") == [{"href": "shaky.html"}]
-    assert len(page.all("details")) == 1
+    assert not any(text.endswith("Dice") for _, text in page.rows[0])
+    assert page.all("a") == [{"href": "absurd.html"}, {"href": "shaky.html"}]
+    assert [row[1][1] for row in page.rows[1:]] == ["", "0.20", "1.00", "0.00", "0.50", "0.99"]
+    assert [row[-1][0]["data-value"] for row in page.rows[1:]] == ["Infinity", "1001", "1002", "1", "0", "0"]
     assert page.rows[1][-1] == ({"class": "words error", "data-value": "Infinity"}, "Error: no images")
+    assert page.rows[3][-1][1] == "2, 1 serious fault doubt"
     assert {len(row) for row in page.rows} == {len(page.rows[0])}
 
 
@@ -363,8 +379,9 @@ def test_the_cohort_shows_dice_where_any_case_has_it(tmp_path):
         CohortEntry("known", None, {"WT": 4.0}, {"WT": 0.1}, {"WT": 0.875}),
         CohortEntry("unknown", None, {"WT": 4.0}, {"WT": 0.1}),
     )
-    assert [text for _, text in page.rows[0]] == ["Case", "WT volume, ml", "WT uncertainty, %", "WT Dice", "Warnings"]
-    assert [row[3] for row in page.rows[1:]] == [({"data-value": "0.875"}, "0.875"), ({"data-value": ""}, "")]
+    headings = ["Case", "Expected Dice, lowest", "WT volume, ml", "WT uncertainty, %", "WT Dice", "Warnings"]
+    assert [text for _, text in page.rows[0]] == headings
+    assert [row[4] for row in page.rows[1:]] == [({"data-value": "0.875"}, "0.875"), ({"data-value": ""}, "")]
 
 
 def test_an_empty_cohort_gives_a_page_too(tmp_path):

@@ -1,15 +1,19 @@
-"""Warnings of a report: what is named, and where it lies."""
+"""Warnings of a report: what is named, where it lies, and what comes first."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 
-from made_up_case import VOXEL, made_up_case, prediction
+from made_up_case import SHAPE, VOXEL, made_up_case, prediction
 from spuproj.training.data.case import Case
-from spuproj.training.report.warnings import LISTED, case_warnings
+from spuproj.training.data.findings import Finding, Level
+from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.report.warnings import LARGEST_PART, LARGEST_VOLUME, LISTED, SMALL, case_warnings
 
 
 @pytest.fixture
@@ -17,34 +21,71 @@ def case() -> Case:
     return made_up_case()
 
 
+def sentences(case: Case, predictions: dict[str, Prediction], findings: Sequence[Finding] = ()) -> list[str]:
+    return [warning.message for warning in case_warnings(case, predictions, findings)]
+
+
+def scaled(case: Case, factor: float) -> Case:
+    """The case with voxels of so many times the volume."""
+    return replace(case, like=nib.Nifti1Image(case.like.dataobj, case.like.affine @ np.diag([1, 1, factor, 1])))
+
+
+def filling(part: float) -> Prediction:
+    """A segmentation of about this part of the brain, away from its ends."""
+    made = prediction((0, 0))
+    inside = made_up_case().brain.copy()
+    inside[[1, 7]] = False
+    places = np.flatnonzero(inside)
+    made.segmentation.ravel()[places[: round(part * made_up_case().brain.sum())]] = True
+    return made
+
+
 def test_a_sound_case_raises_no_warning(case):
     assert case_warnings(case, {"WT": prediction()}) == []
 
 
 def test_an_uncertain_blob_is_named_with_its_volume_and_place(case):
+    case = scaled(case, 10)
     made = prediction()
     made.variance[2:5, 5:7, 5:9] = 0.0626
-    made.variance[7, 15, 15:17] = 0.07
+    made.variance[6:8, 15, 13:16] = 0.07
     made.variance[1, 15, 15] = 0.0625
-    volume, other = 24 * VOXEL, 2 * VOXEL
-    assert case_warnings(case, {"WT": made}) == [
+    volume, other = 240 * VOXEL, 60 * VOXEL
+    assert sentences(case, {"WT": made}) == [
         f"WT is uncertain in {volume + other:.3g} ml: "
-        f"{volume:.3g} ml around slice 3 (slices 2 to 4), {other:.3g} ml on slice 7"
+        f"{volume:.3g} ml around slice 3 (slices 2 to 4), {other:.3g} ml around slice 6 (slices 6 to 7)"
     ]
 
 
-def test_the_largest_regions_are_named_and_the_others_counted(case):
+def with_regions(*sizes: int) -> Prediction:
+    """Uncertain regions of so many voxels in a row, on slice 2."""
     made = prediction()
-    for number in range(LISTED + 2):
-        made.variance[2, 4, 3 * number : 3 * number + (1 if number < 2 else 2)] = 0.2
-    (warning,) = case_warnings(case, {"WT": made})
-    assert warning.count(f"{2 * VOXEL:.3g} ml on slice 2") == LISTED
-    assert warning.endswith("and 2 smaller regions")
-    assert warning.startswith(f"WT is uncertain in {(2 + 2 * LISTED) * VOXEL:.3g} ml: ")
+    for number, size in enumerate(sizes):
+        made.variance[2, 2 * number, :size] = 0.2
+    return made
 
 
-def test_a_target_that_was_not_found_is_named(case):
-    assert case_warnings(case, {"WT": prediction(), "ET": prediction((0, 0))}) == ["ET was not found"]
+def test_the_largest_regions_are_named_and_the_others_counted(case):
+    case = scaled(case, 10)
+    (warning,) = sentences(case, {"WT": with_regions(6, 6, 6, 6, 6, 1)})
+    assert warning.count(f"{60 * VOXEL:.3g} ml on slice 2") == LISTED
+    assert warning.endswith("and 3 smaller regions")
+    assert warning.startswith(f"WT is uncertain in {310 * VOXEL:.3g} ml: ")
+
+
+def test_small_regions_are_counted_alone(case):
+    case = scaled(case, 10)
+    assert pytest.approx(SMALL) == 50 * VOXEL
+    assert sentences(case, {"WT": with_regions(4, 4, 4)}) == ["WT is uncertain in 1.2 ml: 3 small regions"]
+    assert sentences(case, {"WT": with_regions(6, 4)}) == [
+        "WT is uncertain in 1 ml: 0.6 ml on slice 2, and 1 smaller region"
+    ]
+
+
+def test_targets_that_were_not_found_are_named_together(case):
+    assert sentences(case, {"WT": prediction(), "ET": prediction((0, 0))}) == ["ET was not found"]
+    nothing = prediction((0, 0))
+    assert sentences(case, {"WT": nothing, "TC": nothing, "ET": nothing}) == ["WT, TC and ET were not found"]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +102,9 @@ def test_a_target_that_was_not_found_is_named(case):
 def test_a_target_at_the_end_of_the_image_is_named(case, where, end):
     made = prediction()
     made.segmentation[where] = True
-    assert case_warnings(case, {"WT": made}) == [f"WT reaches {end}: part of it may lie outside"]
+    assert sentences(case, {"WT": made}) == [f"WT reaches {end}: part of it may lie outside"]
+    both = {"WT": made, "ET": prediction(), "TC": made}
+    assert sentences(case, both) == [f"WT and TC reach {end}: parts of them may lie outside"]
 
 
 @pytest.mark.parametrize(("names", "name"), [(("t1ce", "flair"), "flair"), ((), "channel 2")])
@@ -69,4 +112,42 @@ def test_a_constant_modality_is_named(case, names, name):
     image = case.image.copy()
     image[:, 1] = 0
     flat = replace(case, image=image, modalities=names)
-    assert case_warnings(flat, {"WT": prediction()}) == [f"{name} is constant inside the brain: it tells nothing"]
+    assert case_warnings(flat, {"WT": prediction()}) == [
+        Finding(Level.WARNING, f"{name} is constant inside the brain: it tells nothing")
+    ]
+
+
+def test_a_target_that_fills_too_much_of_the_brain_is_implausible(case):
+    assert sentences(case, {"WT": filling(LARGEST_PART - 0.01)}) == []
+    (warning,) = case_warnings(case, {"WT": filling(LARGEST_PART + 0.01), "ET": prediction()})
+    assert warning.level == Level.WARNING
+    assert warning.message.startswith("WT is implausibly large, 4.86 ml, 31 percent of the brain: ")
+
+
+def test_a_target_of_too_many_ml_is_implausible(case):
+    voxels = round(0.2 * case.brain.sum())
+    factor = LARGEST_VOLUME / (voxels * VOXEL)
+    assert sentences(scaled(case, 0.99 * factor), {"WT": filling(0.2)}) == []
+    (warning,) = sentences(scaled(case, 1.01 * factor), {"WT": filling(0.2)})
+    assert warning.startswith("WT is implausibly large, 404 ml, 20 percent of the brain: ")
+
+
+def test_the_most_serious_come_first(case):
+    image = case.image.copy()
+    image[:, 1] = 0
+    found = [
+        Finding(Level.NOTE, "the orientation is guessed"),
+        Finding(Level.WARNING, "the brain is implausible"),
+        Finding(Level.NOTE, "the background is -1"),
+    ]
+    predictions = {"WT": filling(0.6), "ET": Prediction(*(np.zeros(SHAPE, kind) for kind in "f?fff"))}
+    warnings = case_warnings(replace(case, image=image), predictions, found)
+    assert [warning.level for warning in warnings] == [Level.WARNING] * 3 + [Level.NOTE] * 3
+    assert [warning.message.partition(":")[0].partition(",")[0] for warning in warnings] == [
+        "the brain is implausible",
+        "WT is implausibly large",
+        "flair is constant inside the brain",
+        "ET was not found",
+        "the orientation is guessed",
+        "the background is -1",
+    ]

@@ -22,7 +22,7 @@ from spuproj.training.models.network import make_network
 from spuproj.training.models.run import load_run, save_run
 from spuproj.training.models.view_sets import Zoom
 from spuproj.training.runtime.files import InputError
-from spuproj.training.workflows.predict import predict
+from spuproj.training.workflows.predict import predict, predict_cohort
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -152,15 +152,35 @@ def test_the_merged_map_is_painted_from_the_outside_in(predicted):
     assert set(np.unique(merged)) == {0, 1, 2, 4}
 
 
+def test_the_outer_targets_include_the_inner_ones(predicted):
+    _, out = predicted
+    for outer, inner in (("WT", "TC"), ("TC", "ET")):
+        for kind in ("prob", "seg"):
+            assert (read(out, f"{outer}_{kind}") >= read(out, f"{inner}_{kind}")).all()
+    labels = read(out, "labels")
+    for target, values in (("WT", (1, 2, 4)), ("TC", (1, 4)), ("ET", (4,))):
+        np.testing.assert_array_equal(np.isin(labels, values), read(out, f"{target}_seg") > 0)
+
+
+def test_an_outer_target_is_its_own_model_where_no_inner_one_is_more_probable(predicted, cohort, models, tmp_path):
+    _, out = predicted
+    predict([models["WT"]], cohort[1], tmp_path)
+    alone, inner = read(tmp_path, "WT_prob"), read(out, "TC_prob")
+    assert 0 < (inner > alone).mean() < 0.5
+    for kind in KINDS[:1] + KINDS[2:]:
+        expected = np.where(inner > alone, read(out, f"TC_{kind}"), read(tmp_path, f"WT_{kind}"))
+        np.testing.assert_array_equal(read(out, f"WT_{kind}"), expected)
+
+
 def test_the_maps_are_the_reduction_of_every_slice(predicted, cohort, models):
-    config, network = load_run(models["WT"])
+    config, network = load_run(models["ET"])
     case = load_case(cohort[1])
     with torch.inference_mode():
         maps = reduce_views(network, make_views(config, (30, 30)), torch.from_numpy(case.image))
     mean, variance, of_views = maps
     shared = (scipy_entropy(torch.cat([mean, 1 - mean], 1).numpy(), axis=1)[:, None] - of_views.numpy()).clip(0)
     for kind, expected in (("prob", mean), ("var", variance), ("mi", torch.from_numpy(shared))):
-        slices = read(predicted[1], f"WT_{kind}").transpose(2, 1, 0)
+        slices = read(predicted[1], f"ET_{kind}").transpose(2, 1, 0)
         np.testing.assert_allclose(slices, expected[:, 0].numpy() * case.brain, atol=1e-5)
 
 
@@ -172,11 +192,11 @@ def test_another_storage_order_gives_the_same_maps(predicted, cohort, models, tm
         image = nib.Nifti1Image.from_filename(path)
         turn = nib.orientations.ornt_transform(nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(codes))
         nib.save(image.as_reoriented(turn), folder / path.name)
-    predict([models["WT"]], folder, tmp_path / "out")
+    predict([models["ET"]], folder, tmp_path / "out")
     like = nib.Nifti1Image.from_filename(folder / "Phantom_002_t1.nii.gz")
     for kind in KINDS:
         image, original = (
-            nib.Nifti1Image.from_filename(out / f"Phantom_002_WT_{kind}.nii.gz")
+            nib.Nifti1Image.from_filename(out / f"Phantom_002_ET_{kind}.nii.gz")
             for out in (tmp_path / "out", predicted[1])
         )
         assert image.shape == like.shape
@@ -202,6 +222,63 @@ def test_a_case_without_segmentation_is_predicted(cohort, models, tmp_path, no_p
     (folder / "Phantom_002_seg.nii.gz").unlink()
     predict([models["WT"]], folder, tmp_path / "out")
     assert (tmp_path / "out" / "Phantom_002_WT_prob.nii.gz").is_file()
+
+
+def replaced(case: Path, folder: Path, ending: str, voxels: np.ndarray | bytes) -> Path:
+    """A copy of a case with another file of this ending."""
+    copy = folder / case.name
+    shutil.copytree(case, copy)
+    path = copy / f"{case.name}_{ending}.nii.gz"
+    if isinstance(voxels, bytes):
+        path.write_bytes(voxels)
+    else:
+        nib.save(nib.Nifti1Image(voxels, nib.load(copy / f"{case.name}_t1.nii.gz").affine), path)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "reason"),
+    [
+        (b"no image", "must be a NIfTI file"),
+        (np.zeros((5, 6, 7), np.uint8), "must have the shape"),
+        (np.full((30, 30, 19), 9, np.uint8), "must hold the brats2020 labels"),
+    ],
+    ids=["broken", "shape", "labels"],
+)
+def test_a_bad_segmentation_stops_no_prediction_and_is_said(
+    spuproj, cohort, models, tmp_path, no_picture, segmentation, reason
+):
+    case = replaced(cohort[1], tmp_path, "seg", segmentation)
+    out = tmp_path / "out"
+    status, printed = spuproj("predict", "--model", models["ET"], "--case", case, "--out", out)
+    assert status == 0
+    page, summary = (out / name for name in ("Phantom_002_report.html", "Phantom_002_summary.json"))
+    warnings = [each["message"] for each in json.loads(summary.read_text())["entry"]["warnings"] if each["level"] == 1]
+    (warning,) = (message for message in warnings if "segmentation" in message)
+    assert warning.startswith("the segmentation cannot be used, and is not shown: ")
+    assert reason in warning
+    assert f"Phantom_002: {warning}" in printed
+    assert "the segmentation cannot be used, and is not shown: " in page.read_text()
+    predict([models["ET"]], cohort[1], tmp_path / "good")
+    np.testing.assert_array_equal(read(out, "ET_prob"), read(tmp_path / "good", "ET_prob"))
+
+
+def test_a_segmentation_that_is_a_link_to_nothing_is_said(cohort, models, tmp_path, no_picture, capsys):
+    case = replaced(cohort[1], tmp_path, "seg", b"")
+    (case / "Phantom_002_seg.nii.gz").unlink()
+    (case / "Phantom_002_seg.nii.gz").symlink_to(tmp_path / "nowhere")
+    predict([models["ET"]], case, tmp_path / "out")
+    assert "Phantom_002: the segmentation cannot be used" in capsys.readouterr().err
+
+
+def test_an_error_of_a_library_names_the_case(cohort, models, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise KeyError("deep inside")
+
+    monkeypatch.setattr("spuproj.training.workflows.predict.predict_case", fail)
+    with pytest.raises(InputError, match="Phantom_002 cannot be predicted: KeyError: 'deep inside'"):
+        predict([models["WT"]], cohort[1], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_truth_is_handed_to_the_picture_only_where_there_is_one(cohort, models, tmp_path, monkeypatch):
@@ -311,7 +388,7 @@ def with_members(one_thread, cohort, models, tmp_path_factory) -> tuple[Path, Pa
     config, network = load_run(models["WT"])
     model = folder.parent / "model"
     save_run(model, replace(config, method=Method("zooms", Zoom(grid=(2, 2), factor=4), channels=(4, 8))), network)
-    predict([model], folder, folder.parent / "out", members=True)
+    predict([model], folder, folder.parent / "out", maps=("prob", "var", "members"))
     return folder, folder.parent / "out"
 
 
@@ -338,11 +415,11 @@ def test_mean_and_variance_of_the_members_are_those_of_the_maps(with_members):
 
 
 def test_otsu_changes_the_segmentation_alone(predicted, cohort, models, tmp_path, no_picture):
-    predict([models["WT"]], cohort[1], tmp_path, aggregation="otsu")
-    inside, probability = brain(cohort[1]), read(tmp_path, "WT_prob")
-    np.testing.assert_array_equal(probability, read(predicted[1], "WT_prob"))
+    predict([models["ET"]], cohort[1], tmp_path, aggregation="otsu")
+    inside, probability = brain(cohort[1]), read(tmp_path, "ET_prob")
+    np.testing.assert_array_equal(probability, read(predicted[1], "ET_prob"))
     expected = (probability > threshold_otsu(probability[inside])) & inside
-    np.testing.assert_array_equal(read(tmp_path, "WT_seg"), expected)
+    np.testing.assert_array_equal(read(tmp_path, "ET_seg"), expected)
     assert (expected != (probability > 0.5)).any()
 
 
@@ -355,3 +432,93 @@ def test_a_target_of_ones_own_is_drawn_and_reported(cohort, models, tmp_path):
     predict([changed(models["WT"], tmp_path / "model", target="lesion")], cohort[1], tmp_path / "out")
     assert (tmp_path / "out" / "Phantom_002.png").read_bytes().startswith(b"\x89PNG")
     assert "lesion uncertainty" in (tmp_path / "out" / "Phantom_002_report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target": "../../esc"}, "target must be a plain file name, but it begins with a dot, got '../../esc'"),
+        ({"target": "a/../../esc"}, "target must be a plain file name, but it has a separator of paths"),
+        ({"target": "esc\0"}, "target must be a plain file name, but it has a control character"),
+        ({"target": "x" * 300}, "target must be a plain file name, but it has 300 bytes, more than 160"),
+        ({"modalities": ["t1", "../t2"]}, "modalities must be a plain file name, but it begins with a dot"),
+    ],
+)
+def test_a_shared_model_cannot_write_elsewhere(cohort, models, tmp_path, change, message):
+    model = changed(models["WT"], tmp_path / "shared" / "model", **change)
+    before = sorted(tmp_path.rglob("*"))
+    for call, data in ((predict, cohort[1]), (predict_cohort, cohort[1].parent)):
+        with pytest.raises(InputError) as error:
+            call([model], data, tmp_path / "deep" / "out")
+        assert message in str(error.value)
+        assert str(error.value).startswith(
+            f"{model / 'config.json'} must be the configuration of a model, but is not: "
+        )
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_methods_name_in_a_shared_model_is_a_plain_one(cohort, models, tmp_path):
+    method = json.loads((models["WT"] / "config.json").read_text())["method"]
+    model = changed(models["WT"], tmp_path / "model", method={**method, "name": "../../esc"})
+    with pytest.raises(
+        InputError, match=r"name must be a plain file name, but it begins with a dot, got '\.\./\.\./esc'"
+    ):
+        predict([model], cohort[1], tmp_path / "out")
+
+
+@pytest.mark.parametrize("maps", ["seg", "prob,var", "seg,members", "entropy,mi"])
+def test_maps_chooses_what_is_written(spuproj, cohort, models, tmp_path, no_picture, maps):
+    out = tmp_path / "out"
+    assert spuproj("predict", "--model", models["WT"], "--case", cohort[1], "--out", out, "--maps", maps)[0] == 0
+    expected = {f"Phantom_002_WT_{kind}.nii.gz" for kind in maps.split(",")} | PAGES
+    assert {path.name for path in out.iterdir()} == expected
+
+
+@pytest.mark.parametrize(
+    ("maps", "files"), [("labels", ["_labels"]), ("qubrats", ["", *(f"_{kind}" for kind in UNCERTAINTIES.values())])]
+)
+def test_merged_files_can_be_all_that_is_written(predicted, cohort, models, tmp_path, no_picture, maps, files):
+    predict(list(models.values()), cohort[1], tmp_path, maps=[maps])
+    names = {f"Phantom_002{ending}.nii.gz" for ending in files}
+    assert {path.name for path in tmp_path.iterdir()} == names | PAGES
+    for name in names:
+        one, other = (np.asarray(nib.load(folder / name).dataobj) for folder in (tmp_path, predicted[1]))
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [
+        ("probs", "maps must be of prob, seg, var, entropy, mi, members, labels, qubrats, got 'probs'"),
+        ("prob,", "maps must be of prob, seg, var, entropy, mi, members, labels, qubrats, got ''"),
+        ("labels", "maps labels need models of the targets WT, TC, ET, got WT; choose others"),
+    ],
+)
+def test_maps_that_cannot_be_written_are_refused_before_any_work(spuproj, cohort, models, tmp_path, maps, message):
+    status, _ = spuproj(
+        "predict", "--model", models["WT"], "--case", cohort[1], "--out", tmp_path / "out", "--maps", maps
+    )
+    assert status == f"error: {message}"
+    assert not (tmp_path / "out").exists()
+
+
+def test_maps_of_another_model_do_not_stay_beside_the_new_ones(cohort, models, tmp_path, no_picture):
+    predict(list(models.values()), cohort[1], tmp_path)
+    (tmp_path / "mine.nii.gz").touch()
+    predict([models["WT"]], cohort[1], tmp_path, maps=["seg"], force=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"Phantom_002_WT_seg.nii.gz", "mine.nii.gz"} | PAGES
+
+
+def test_other_maps_of_the_same_model_stay(cohort, models, tmp_path, no_picture):
+    predict([models["WT"]], cohort[1], tmp_path, maps=["prob"])
+    predict([models["WT"]], cohort[1], tmp_path, maps=["seg"], force=True)
+    assert {path.name for path in tmp_path.glob("*.nii.gz")} == {f"Phantom_002_WT_{kind}.nii.gz" for kind in KINDS[:2]}
+
+
+def test_members_of_outer_targets_follow_the_inner_ones(cohort, models, tmp_path, no_picture):
+    predict(list(models.values()), cohort[1], tmp_path, maps=("prob", "var", "members"))
+    for target in ("ET", "TC", "WT"):
+        each = read(tmp_path, f"{target}_members").astype(np.float64)
+        seen = np.isfinite(each).any(axis=-1)
+        np.testing.assert_allclose(read(tmp_path, f"{target}_prob")[seen], np.nanmean(each[seen], axis=-1), atol=1e-6)
+        np.testing.assert_allclose(read(tmp_path, f"{target}_var")[seen], np.nanvar(each[seen], axis=-1), atol=1e-6)

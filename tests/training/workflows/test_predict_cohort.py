@@ -17,6 +17,7 @@ import pytest
 from helpers import run_python
 from spuproj.training.data.splits import Split, write_splits
 from spuproj.training.inference.multi_view import predict_case
+from spuproj.training.inference.outputs import DEFAULT_KINDS
 from spuproj.training.models.run import load_run, save_run
 from spuproj.training.runtime.files import InputError
 from spuproj.training.workflows.predict import Outcome, predict, predict_cohort
@@ -223,7 +224,7 @@ def test_a_case_with_a_file_missing_is_not_finished(data, model, tmp_path, missi
 
 def test_asking_for_members_later_adds_them(data, model, tmp_path):
     predict_cohort(model, data, tmp_path / "out")
-    assert predict_cohort(model, data, tmp_path / "out", members=True).predicted == NAMES
+    assert predict_cohort(model, data, tmp_path / "out", maps=(*DEFAULT_KINDS, "members")).predicted == NAMES
     assert len(list((tmp_path / "out").glob("*_members.nii.gz"))) == 3
     assert predict_cohort(model, data, tmp_path / "out").skipped == NAMES
 

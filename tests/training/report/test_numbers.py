@@ -1,0 +1,44 @@
+"""Numbers of a report: how well the model expects its segmentation to agree with the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from spuproj.training.report.numbers import NEGLIGIBLE, POSSIBLE, expected_dice
+
+PROBABILITIES = arrays(np.float32, (3, 4), elements=st.floats(0, 1, width=32))
+
+
+def test_the_expected_dice_is_that_of_many_truths_drawn_from_the_probability():
+    rng = np.random.default_rng(0)
+    probability = rng.uniform(POSSIBLE, 1, 4000).astype(np.float32)
+    found = probability > 0.5
+    truths = rng.uniform(size=(200, 4000)) < probability
+    drawn = [2 * (truth & found).sum() / (truth.sum() + found.sum()) for truth in truths]
+    assert expected_dice(probability, found) == pytest.approx(np.mean(drawn), abs=0.002)
+
+
+@given(PROBABILITIES)
+def test_it_lies_between_0_and_1_and_is_1_only_where_the_model_is_sure(probability):
+    value = expected_dice(probability, probability > 0.5)
+    assert 0 <= value <= 1
+    sure = (probability > 0.5).astype(np.float32)
+    assert expected_dice(sure, sure > 0.5) == 1
+
+
+def test_small_probabilities_of_a_whole_brain_do_not_count():
+    probability = np.full((100, 100), 0.99 * POSSIBLE, np.float32)
+    probability[:3] = 1
+    assert expected_dice(probability, probability > 0.5) == 1
+
+
+def test_nothing_found_is_trusted_only_where_nothing_may_be_there():
+    nothing = np.zeros((10, 10), bool)
+    possible = np.full((10, 10), 0.2, np.float32)
+    assert expected_dice(np.zeros((10, 10), np.float32), nothing) == 1
+    assert expected_dice(possible, nothing, 1.01 * NEGLIGIBLE / 20) == 0
+    assert expected_dice(possible, nothing, 0.99 * NEGLIGIBLE / 20) == 1

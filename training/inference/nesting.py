@@ -1,0 +1,59 @@
+"""Targets that lie in one another, as ET in TC in WT: what is predicted of an outer target includes the inner ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spuproj.training.data.labels import LabelScheme
+from spuproj.training.inference.multi_view import Prediction
+
+
+def inner_first(targets: Sequence[str], scheme: LabelScheme) -> list[str]:
+    """The targets, each after those that lie in it."""
+    return sorted(targets, key=lambda target: len(set(scheme.targets.get(target, ()))))
+
+
+def directly_inside(target: str, others: Collection[str], scheme: LabelScheme) -> list[str]:
+    """Those of the other targets that lie in this one, without those that lie in another of them.
+
+    A target lies in another where the scheme gives it fewer of the same labels; one that the scheme does not have lies
+    in none.
+    """
+    inner = [other for other in others if _lies_in(other, target, scheme)]
+    return [each for each in inner if not any(_lies_in(each, other, scheme) for other in inner)]
+
+
+def _lies_in(inner: str, outer: str, scheme: LabelScheme) -> bool:
+    labels = scheme.targets
+    return inner in labels and outer in labels and set(labels[inner]) < set(labels[outer])
+
+
+def including(outer: Prediction, inner: Prediction) -> Prediction:
+    """The outer target's maps, where what is predicted of the inner target belongs to it too.
+
+    Where the inner target is more probable, the outer one takes its probability, and with it its variance, entropy,
+    mutual information and members. What is segmented of either is segmented. Members are kept where both have them; of
+    models with different numbers of views, the missing ones are NaN.
+    """
+    more = inner.probability > outer.probability
+    members = None
+    if outer.members is not None and inner.members is not None:
+        count = max(outer.members.shape[1], inner.members.shape[1])
+        members = np.where(more[:, None], _of_views(inner.members, count), _of_views(outer.members, count))
+    return Prediction(
+        probability=np.where(more, inner.probability, outer.probability),
+        segmentation=outer.segmentation | inner.segmentation,
+        variance=np.where(more, inner.variance, outer.variance),
+        entropy=np.where(more, inner.entropy, outer.entropy),
+        mutual_information=np.where(more, inner.mutual_information, outer.mutual_information),
+        members=members,
+    )
+
+
+def _of_views(members: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Members ``[Z, N, H, W]`` with NaN for the views that are missing to ``count``."""
+    missing = count - members.shape[1]
+    return np.pad(members, ((0, 0), (0, missing), (0, 0), (0, 0)), constant_values=np.nan) if missing else members

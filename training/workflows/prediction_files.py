@@ -1,0 +1,145 @@
+"""Files of a prediction: their names, which of them must not be written, and the summary that marks a finished case."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from spuproj.training.data.labels import SCHEMES, LabelScheme
+from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.inference.outputs import MAPS, MERGED, map_names
+from spuproj.training.models.settings import plain_errors
+from spuproj.training.report.pages import CohortEntry
+from spuproj.training.runtime.files import InputError, inside, read_json, write_json
+from spuproj.training.runtime.names import plain_name
+
+COHORT_REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What ``<id>_summary.json`` holds.
+
+    Attributes:
+        recipe: the aggregation and each model's SHA-256, by target; outputs of another recipe are not mixed with these.
+        entry: the case in the report of the data set.
+    """
+
+    recipe: Mapping[str, Any]
+    entry: CohortEntry
+
+
+def scheme_of(files: CaseFiles) -> LabelScheme:
+    """The scheme of a case's label map: that of its segmentation, or of BraTS 2020 where there is none."""
+    return files.scheme or SCHEMES["brats2020"]
+
+
+def file_names(files: CaseFiles, targets: Sequence[str], kinds: Sequence[str]) -> list[str]:
+    """Names of a case's files, the figure last. Raises as ``map_names`` does."""
+    maps = map_names(files.name, targets, scheme_of(files), kinds)
+    return [*maps, report_name(files.name), summary_name(files.name), f"{files.name}.png"]
+
+
+def report_name(case: str) -> str:
+    """Name of a case's report."""
+    return f"{case}_report.html"
+
+
+def summary_name(case: str) -> str:
+    """Name of a case's summary."""
+    return f"{case}_summary.json"
+
+
+def refuse_collisions(cases: Sequence[CaseFiles], targets: Sequence[str], kinds: Sequence[str], out: Path) -> None:
+    """Refuses cases of which two would write one file, or one would write over an image or a segmentation.
+
+    Names that differ only in upper and lower case are one file on some systems.
+
+    Raises:
+        InputError: with the cases and the file.
+    """
+    owners = {COHORT_REPORT.casefold(): "the report of all cases"}
+    for files in cases:
+        for name in file_names(files, targets, kinds):
+            other = owners.setdefault(name.casefold(), files.name)
+            if other != files.name:
+                raise InputError(
+                    f"{out / name} must be written by one case, but {other} and {files.name} would both write it; "
+                    f"rename one of them, in a manifest for example"
+                )
+    read = {_place(path): files.name for files in cases for path in _inputs(files)}
+    for files in cases:
+        for path in (_place(out / name) for name in file_names(files, targets, kinds)):
+            if path in read:
+                raise InputError(
+                    f"{path} must not be written over, since it is an input of {read[path]}; choose another folder for "
+                    f"the outputs"
+                )
+
+
+def _inputs(files: CaseFiles) -> list[Path]:
+    others = [path for path in (files.label, files.mask) if path is not None]
+    return [*(image.path for image in files.images.values()), *others]
+
+
+def _place(path: Path) -> Path:
+    """The path without links in its folder; writing replaces a file that is itself a link."""
+    return Path(os.path.realpath(path.parent), path.name)
+
+
+def is_there(files: CaseFiles, targets: Sequence[str], kinds: Sequence[str], out: Path) -> bool:
+    """Whether all of a case's files are there."""
+    return all(inside(out, name).is_file() for name in file_names(files, targets, kinds))
+
+
+def write_summary(folder: Path, summary: Summary) -> None:
+    """Writes a case's summary."""
+    write_json(inside(folder, summary_name(summary.entry.name)), asdict(summary))
+
+
+def read_summary(out: Path, case: str) -> Summary | None:
+    """A case's summary, or None where there is none.
+
+    Raises:
+        InputError: where it is damaged, of another case or of another version.
+    """
+    path = inside(out, summary_name(case))
+    if not os.path.lexists(path):
+        return None
+    remedy = "; remove it, or predict the case again with --force"
+    try:
+        with plain_errors(Summary, f"{path} must be a summary of 'spuproj predict', but is not: "):
+            summary = TypeAdapter(Summary).validate_python(read_json(path))
+    except InputError as error:
+        raise InputError(f"{error}{remedy}") from None
+    if summary.entry.name != case:
+        raise InputError(f"{path} must be the summary of {case}, but is that of {summary.entry.name}{remedy}")
+    return summary
+
+
+def outdated(
+    out: Path, files: CaseFiles, recipe: Mapping[str, Any], targets: Sequence[str], written: Sequence[str]
+) -> list[Path]:
+    """The maps of a case by another recipe that are not written over.
+
+    Args:
+        out: folder of the outputs.
+        files: of the case.
+        recipe: of the outputs that are written now.
+        targets: of these outputs; where the older summary is broken, its targets count as the same.
+        written: names of the files that are written now.
+    """
+    try:
+        older = read_summary(out, files.name)
+        if older is None or older.recipe == recipe:
+            return []
+        targets = [plain_name(target, "a target") for target in older.entry.volumes] or targets
+    except InputError:
+        pass
+    names = map_names(files.name, targets, scheme_of(files), (*MAPS, *MERGED))
+    return [inside(out, name) for name in names if name not in written]
