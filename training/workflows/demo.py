@@ -13,9 +13,10 @@ from spuproj.training.data.case import load_case, load_slices
 from spuproj.training.data.labels import TARGETS
 from spuproj.training.evaluation.metrics import ErrorUncertainty, error_uncertainty
 from spuproj.training.fit.train import train
+from spuproj.training.inference.outputs import map_name
 from spuproj.training.models.method import load_method
 from spuproj.training.phantom.cohort import write_cohort
-from spuproj.training.runtime.files import InputError, write_json
+from spuproj.training.runtime.files import InputError, inside, write_json
 from spuproj.training.runtime.progress import progress_bar, show
 from spuproj.training.workflows.predict import predict
 
@@ -30,6 +31,8 @@ PARTS = ("cohort", "models", "patient", "prediction")
 
 def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
     """Writes a phantom cohort, trains a model per target, predicts an unseen phantom and prints a table.
+
+    The table measures the written maps, in which outer targets include the inner ones, as ``spuproj evaluate`` does.
 
     Args:
         out: folder for everything: ``cohort``, ``models``, ``patient`` and ``prediction``.
@@ -79,9 +82,10 @@ def _scores(patient: Path, prediction: Path) -> dict[str, ErrorUncertainty]:
     case = load_case(patient, with_labels=True)
     scores = {}
     for target in TARGETS:
-        segmentation = load_slices(prediction / f"{patient.name}_{target}_seg.nii.gz") > 0
-        variance = load_slices(prediction / f"{patient.name}_{target}_var.nii.gz")
-        scores[target] = error_uncertainty(case.target(target), segmentation, variance, case.brain)
+        segmentation, variance = (
+            load_slices(inside(prediction, map_name(patient.name, target, kind))) for kind in ("seg", "var")
+        )
+        scores[target] = error_uncertainty(case.target(target), segmentation > 0, variance, case.brain)
     return scores
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from torch import nn
 
 from spuproj import Views
@@ -26,7 +27,9 @@ from spuproj.training.inference.multi_view import Prediction, predict_case
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.run import WEIGHTS, load_run
-from spuproj.training.runtime.files import InputError, atomic_write, read_json, write_json
+from spuproj.training.models.settings import plain_errors
+from spuproj.training.runtime.files import InputError, atomic_write, inside, read_json, write_json
+from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar, show
 from spuproj.training.workflows.study_settings import SPHERICAL, Variations, varied
 from spuproj.training.workflows.study_tables import StudyResult, console_table, study_plot, table_csv
@@ -50,7 +53,8 @@ def study(
 ) -> list[Path]:
     """Trains and measures a method and its variations, prints the table and writes it.
 
-    Finished trainings in ``out`` are not repeated, so that an interrupted study continues.
+    Each target's model is measured alone: unlike in a prediction by several models, outer targets do not include inner
+    ones. Finished trainings in ``out`` are not repeated, so that an interrupted study continues.
 
     Args:
         data: cases with labels, as ``cases_in`` takes them.
@@ -70,11 +74,13 @@ def study(
     Raises:
         InputError: for data, a split or a variation that cannot be used, or a folder that holds another study's runs.
     """
+    for target in targets:
+        plain_name(target, "target")
     settings = varied(method, SPHERICAL if variations is None else variations)
     watched = chosen(cases_in(data, labels), read_split(split, fold).validation)
     results = []
     for target, (name, each), seed in product(targets, settings.items(), seeds):
-        run = out / "runs" / target / name / str(seed)
+        run = inside(inside(inside(out / "runs", target), name), str(seed))
         if not (run / WEIGHTS).is_file():
             number = list(settings).index(name) + 1
             print_status(f"{target}, {name}, seed {seed}: setting {number} of {len(settings)}")
@@ -108,9 +114,9 @@ def _result(name: str, target: str, run: Path, method: Method, watched: Sequence
     if not (run / RESULT).is_file():
         measured = measure_setting(name, config, network, watched)
         write_json(run / RESULT, asdict(measured))
-    values: dict[str, Any] = read_json(run / RESULT)
-    known: dict[str, Any] = {key: math.nan if value is None else value for key, value in values.items()}
-    return StudyResult(**known)
+    known = {key: math.nan if value is None else value for key, value in read_json(run / RESULT).items()}
+    with plain_errors(StudyResult, f"{run / RESULT} must be a result of 'spuproj study', but is not: "):
+        return TypeAdapter(StudyResult).validate_python(known)
 
 
 def measure_setting(name: str, config: ModelConfig, network: nn.Module, watched: Sequence[CaseFiles]) -> StudyResult:

@@ -451,18 +451,15 @@ def test_a_shared_model_cannot_write_elsewhere(cohort, models, tmp_path, change,
         with pytest.raises(InputError) as error:
             call([model], data, tmp_path / "deep" / "out")
         assert message in str(error.value)
-        assert str(error.value).startswith(
-            f"{model / 'config.json'} must be the configuration of a model, but is not: "
-        )
+        beginning = f"{model / 'config.json'} must be the configuration of a model, but is not: "
+        assert str(error.value).startswith(beginning)
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_methods_name_in_a_shared_model_is_a_plain_one(cohort, models, tmp_path):
     method = json.loads((models["WT"] / "config.json").read_text())["method"]
     model = changed(models["WT"], tmp_path / "model", method={**method, "name": "../../esc"})
-    with pytest.raises(
-        InputError, match=r"name must be a plain file name, but it begins with a dot, got '\.\./\.\./esc'"
-    ):
+    with pytest.raises(InputError, match=r"name must be a plain file name, .* got '\.\./\.\./esc'"):
         predict([model], cohort[1], tmp_path / "out")
 
 
