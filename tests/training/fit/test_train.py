@@ -359,8 +359,8 @@ def test_cached_slices_are_those_of_the_cases_that_show_brain(cohort, tmp_path):
 
 def test_cases_of_another_pixel_size_are_an_error_that_names_them(cohort, fine_case, tmp_path):
     message = "1 of 3 cases cannot be used .*Phantom_001 must have pixels of 8 x 8 mm, as most cases have, got 4 x 4"
+    cases = [case_in(cohort[1]), case_in(cohort[2]), case_in(fine_case)]
     with pytest.raises(InputError, match=message):
-        cases = [case_in(cohort[1]), case_in(cohort[2]), case_in(fine_case)]
         cache_cohort(cases, MODALITIES, "WT", tmp_path, lambda _: None)
 
 
