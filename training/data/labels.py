@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ class LabelScheme:
     targets: Mapping[str, tuple[int, ...]]
     paint: Mapping[str, int]
 
-    def mask(self, labels: NDArray[np.uint8], target: str) -> NDArray[np.bool_]:
+    def mask(self, labels: NDArray[np.integer[Any]], target: str) -> NDArray[np.bool_]:
         """Mask of a target, in the shape of the labels. Raises InputError for an unknown target."""
         if target not in self.targets:
             raise InputError(f"target must be one of {', '.join(self.targets)} ({self.name}), got {target!r}")

@@ -29,33 +29,32 @@ LARGEST_PART = 0.3
 """Of the brain: a larger part is no plausible tumour."""
 
 
-def case_warnings(case: Case, predictions: Mapping[str, Prediction], findings: Sequence[Finding] = ()) -> list[Finding]:
+def case_warnings(case: Case, predictions: Mapping[str, Prediction]) -> list[Finding]:
     """The warnings of a report, the most serious first. Slices count from 0.
 
-    Warnings (``Level.WARNING``), in this order: those of the findings, targets of an implausible volume, constant
-    modalities, and slices without brain between slices with brain. Notes: targets that were not found or reach the end
-    of the image, uncertain regions (connected voxels above ``UNCERTAIN``; the largest ones are named), and the notes of
-    the findings. What is the same for several targets is one sentence.
+    Warnings (``Level.WARNING``), in this order: targets of an implausible volume, the case's own warnings (an
+    implausible brain, for example), and slices without brain between slices with brain. Notes: targets that were not
+    found or reach the end of the image, uncertain regions (connected voxels above ``UNCERTAIN``; the largest ones are
+    named), and the case's own notes. What is the same for several targets is one sentence.
 
     Args:
-        case: with its brain.
+        case: with what was found about its files when they were read.
         predictions: by target.
-        findings: what was found about the case's files when they were read.
 
     Raises:
         ValueError: for variances that are not in [0, 1/4].
     """
-    images = [*_implausible(case, predictions), *_constant_modalities(case), *_gaps(case)]
     uncertain = [
         sentence
         for target, prediction in predictions.items()
         for sentence in _uncertain_regions(case, target, to_percent(prediction.variance, "variance-1") > UNCERTAIN)
     ]
     found = [
-        *(finding for finding in findings if finding.level <= Level.WARNING),
-        *(Finding(Level.WARNING, sentence) for sentence in images),
+        *(Finding(Level.WARNING, sentence) for sentence in _implausible(case, predictions)),
+        *(finding for finding in case.findings if finding.level <= Level.WARNING),
+        *(Finding(Level.WARNING, sentence) for sentence in _gaps(case)),
         *(Finding(Level.NOTE, sentence) for sentence in (*_ends(case, predictions), *uncertain)),
-        *(finding for finding in findings if finding.level > Level.WARNING),
+        *(finding for finding in case.findings if finding.level > Level.WARNING),
     ]
     return sorted(dict.fromkeys(found), key=lambda finding: finding.level)
 
@@ -70,13 +69,6 @@ def _implausible(case: Case, predictions: Mapping[str, Prediction]) -> Iterator[
                 f"{target} is implausibly large, {_ml(volume)}, {100 * part:.0f} percent of the brain: look "
                 f"whether the images are skull-stripped and like those that the model was trained on"
             )
-
-
-def _constant_modalities(case: Case) -> list[str]:
-    names = case.modalities or [f"channel {number}" for number in range(1, case.image.shape[1] + 1)]
-    # A constant modality is 0 everywhere after z-scoring.
-    constant = [name for channel, name in enumerate(names) if not case.image[:, channel].any()]
-    return [f"{name} is constant inside the brain: it tells nothing" for name in constant]
 
 
 def _gaps(case: Case) -> list[str]:

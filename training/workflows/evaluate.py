@@ -11,9 +11,10 @@ from pathlib import Path
 
 from spuproj.training.data.case import Case, load_case, load_slices
 from spuproj.training.data.labels import unclear
-from spuproj.training.data.nifti import lps_spacing
-from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
 from spuproj.training.data.readers.registry import cases_in
+from spuproj.training.data.volumes.image_file import open_volume
+from spuproj.training.data.volumes.same_grid import TOLERANCE
 from spuproj.training.evaluation.metrics import Maps, measure
 from spuproj.training.evaluation.plots import box_plots, filtering_curves, reliability_diagram
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions
@@ -226,17 +227,25 @@ def _maps(case: Case, target: str, folder: Path, options: EvaluationOptions) -> 
     missing = [path for path in paths if not os.path.lexists(path)]
     if missing:
         raise InputError(f"{missing[0]} must be there, but is missing; predict with --maps {','.join(kinds)}")
-    volumes = [load_slices(path) for path in paths]
-    for path, volume in zip(paths, volumes, strict=True):
-        if volume.shape != case.brain.shape:
-            raise InputError(f"{path} must have the slices of {case.name}, {case.brain.shape}, got {volume.shape}")
-    segmentation, probability, uncertainty = volumes
+    for path in paths:
+        _require_grid(case, path)
+    segmentation, probability, uncertainty = (load_slices(path) for path in paths)
     try:
         percent = to_percent(uncertainty, options.scaling)
     except ValueError as error:
         raise InputError(f"{paths[2]} cannot be scaled: {error}") from None
-    x, y, z = lps_spacing(case.like)
+    x, y, z = case.spacing
     return Maps(case.target(target), segmentation > 0, probability.astype(float), percent, case.brain, (z, y, x))
+
+
+def _require_grid(case: Case, path: Path) -> None:
+    """Raises InputError where a map is not on the case's grid, by its header."""
+    grid = open_volume(ImageFile(path)).grid
+    if grid.shape != case.grid.shape:
+        raise InputError(f"{path} must have the shape of {case.name}, {case.grid.shape}, got {grid.shape}")
+    apart = case.grid.distance(grid)
+    if not apart <= TOLERANCE:
+        raise InputError(f"{path} must be on the grid of {case.name}, but lies {apart:.3g} voxels beside it")
 
 
 def methods_named(entries: Sequence[str]) -> dict[str, Path]:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from spuproj.checks import choice
-from spuproj.training.data.case import Case, load_case
+from spuproj.training.data.case import Case, add_labels, load_case
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.labels import LabelScheme
 from spuproj.training.data.readers.brats import case_in
@@ -253,30 +253,29 @@ def _entry(task: Task, files: CaseFiles, reason: str | None) -> CohortEntry:
 
 def _predict_one(task: Task, files: CaseFiles, show: MakeProgressBar) -> None:
     """Predicts a case and writes its files, all or none; ``show`` makes a bar over slices for each target."""
-    case, findings = _loaded(task, files)
+    case = _loaded(task, files)
     scheme = scheme_of(files)
     written = file_names(files, task.targets, task.kinds)
     with atomic_write_group(task.out, files.name, summary_name(files.name)) as folder:
         predictions = _predict_targets(task, case, scheme, folder, show)
         if mergeable(predictions, scheme):
             write_merged(folder, case, predictions, scheme, task.kinds)
-        _write_pages(folder, task, case, predictions, findings)
+        _write_pages(folder, task, case, predictions)
         for path in outdated(task.out, files, task.recipe, task.targets, written):
             path.unlink(missing_ok=True)
 
 
-def _loaded(task: Task, files: CaseFiles) -> tuple[Case, tuple[Finding, ...]]:
-    """The case, with its segmentation where that can be used, and what was found about its files."""
-    modalities = task.runs[0][0].modalities
-    findings = (*_notes(task, files), *files.findings)
-    if files.label is None or _unknown_targets(task, files):
-        return load_case(files, modalities), findings
-    try:
-        return load_case(files, modalities, with_labels=True), findings
-    # A prediction does not need the segmentation. What is wrong with the images is raised here again.
-    except Exception as error:
-        warning = Finding(Level.WARNING, f"the segmentation cannot be used, and is not shown: {_reason(error)}")
-        return load_case(files, modalities), (warning, *findings)
+def _loaded(task: Task, files: CaseFiles) -> Case:
+    """The case, with its segmentation where that can be used; where it cannot, a finding says so."""
+    case, notes = load_case(files, task.runs[0][0].modalities), _notes(task, files)
+    if files.label is not None and not _unknown_targets(task, files):
+        try:
+            case = add_labels(case, files)
+        # A prediction does not need the segmentation.
+        except Exception as error:
+            message = f"the segmentation cannot be used, and is not shown: {_reason(error)}"
+            notes.append(Finding(Level.WARNING, message))
+    return replace(case, findings=(*case.findings, *notes))
 
 
 def _unknown_targets(task: Task, files: CaseFiles) -> list[str]:
@@ -322,13 +321,11 @@ def _predict_targets(
     return {target: done[target] for target in task.targets}
 
 
-def _write_pages(
-    folder: Path, task: Task, case: Case, predictions: dict[str, Prediction], findings: Sequence[Finding]
-) -> None:
+def _write_pages(folder: Path, task: Task, case: Case, predictions: dict[str, Prediction]) -> None:
     """Writes figure, report and summary, and says serious warnings on standard error."""
     truth = None if case.labels is None else {target: case.target(target) for target in predictions}
     case_figure(case, predictions, task.runs[0][0], inside(folder, f"{case.name}.png"), truth)
-    warnings = case_warnings(case, predictions, findings)
+    warnings = case_warnings(case, predictions)
     for warning in warnings:
         if warning.level <= Level.WARNING:
             print_status(f"{case.name}: {warning.message}")

@@ -22,7 +22,6 @@ from helpers import noise
 from made_up_case import SHAPE, VOXEL, made_up_case, prediction
 from spuproj.training.data.case import Case, load_case
 from spuproj.training.data.findings import Finding, Level
-from spuproj.training.data.nifti import lps_spacing
 from spuproj.training.evaluation.metrics import Maps, dice, measure
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.report.colours import colours_of
@@ -217,7 +216,7 @@ def cells(page: Page) -> list[str]:
 def test_the_numbers_are_those_of_an_evaluation(case, tmp_path):
     made = prediction(variance=0.125)
     page = case_page(tmp_path, case, {"ET": made})
-    x, y, z = lps_spacing(case.like)
+    x, y, z = case.spacing
     percent = to_percent(made.variance, "variance-1")
     maps = Maps(case.target("ET"), made.segmentation, made.probability.astype(float), percent, case.brain, (z, y, x))
     metrics, _ = measure(maps)
@@ -369,7 +368,7 @@ def test_the_cohort_lists_the_least_trustworthy_first(tmp_path):
     assert [row[1][1] for row in page.rows[1:]] == ["", "0.20", "1.00", "0.00", "0.50", "0.99"]
     assert [row[-1][0]["data-value"] for row in page.rows[1:]] == ["Infinity", "1001", "1002", "1", "0", "0"]
     assert page.rows[1][-1] == ({"class": "words error", "data-value": "Infinity"}, "Error: no images")
-    assert page.rows[3][-1][1] == "2, 1 serious fault doubt"
+    assert page.rows[3][-1][1] == "2, 1 seriousfaultdoubt"
     assert {len(row) for row in page.rows} == {len(page.rows[0])}
 
 

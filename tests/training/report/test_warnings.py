@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-import nibabel as nib
 import numpy as np
 import pytest
 
 from made_up_case import SHAPE, VOXEL, made_up_case, prediction
 from spuproj.training.data.case import Case
 from spuproj.training.data.findings import Finding, Level
+from spuproj.training.data.volumes.grid import Grid
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.report.warnings import LARGEST_PART, LARGEST_VOLUME, LISTED, SMALL, case_warnings
 
@@ -21,13 +20,13 @@ def case() -> Case:
     return made_up_case()
 
 
-def sentences(case: Case, predictions: dict[str, Prediction], findings: Sequence[Finding] = ()) -> list[str]:
-    return [warning.message for warning in case_warnings(case, predictions, findings)]
+def sentences(case: Case, predictions: dict[str, Prediction]) -> list[str]:
+    return [warning.message for warning in case_warnings(case, predictions)]
 
 
 def scaled(case: Case, factor: float) -> Case:
     """The case with voxels of so many times the volume."""
-    return replace(case, like=nib.Nifti1Image(case.like.dataobj, case.like.affine @ np.diag([1, 1, factor, 1])))
+    return replace(case, grid=Grid(case.grid.shape, case.grid.affine @ np.diag([1, 1, factor, 1])))
 
 
 def filling(part: float) -> Prediction:
@@ -107,16 +106,6 @@ def test_a_target_at_the_end_of_the_image_is_named(case, where, end):
     assert sentences(case, both) == [f"WT and TC reach {end}: parts of them may lie outside"]
 
 
-@pytest.mark.parametrize(("names", "name"), [(("t1ce", "flair"), "flair"), ((), "channel 2")])
-def test_a_constant_modality_is_named(case, names, name):
-    image = case.image.copy()
-    image[:, 1] = 0
-    flat = replace(case, image=image, modalities=names)
-    assert case_warnings(flat, {"WT": prediction()}) == [
-        Finding(Level.WARNING, f"{name} is constant inside the brain: it tells nothing")
-    ]
-
-
 def test_a_target_that_fills_too_much_of_the_brain_is_implausible(case):
     assert sentences(case, {"WT": filling(LARGEST_PART - 0.01)}) == []
     (warning,) = case_warnings(case, {"WT": filling(LARGEST_PART + 0.01), "ET": prediction()})
@@ -133,20 +122,20 @@ def test_a_target_of_too_many_ml_is_implausible(case):
 
 
 def test_the_most_serious_come_first(case):
-    image = case.image.copy()
-    image[:, 1] = 0
-    found = [
+    brain = case.brain.copy()
+    brain[2] = False
+    found = (
         Finding(Level.NOTE, "the orientation is guessed"),
         Finding(Level.WARNING, "the brain is implausible"),
         Finding(Level.NOTE, "the background is -1"),
-    ]
+    )
     predictions = {"WT": filling(0.6), "ET": Prediction(*(np.zeros(SHAPE, kind) for kind in "f?fff"))}
-    warnings = case_warnings(replace(case, image=image), predictions, found)
+    warnings = case_warnings(replace(case, brain=brain, findings=found), predictions)
     assert [warning.level for warning in warnings] == [Level.WARNING] * 3 + [Level.NOTE] * 3
     assert [warning.message.partition(":")[0].partition(",")[0] for warning in warnings] == [
-        "the brain is implausible",
         "WT is implausibly large",
-        "flair is constant inside the brain",
+        "the brain is implausible",
+        "no brain on slice 2",
         "ET was not found",
         "the orientation is guessed",
         "the background is -1",
