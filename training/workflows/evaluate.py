@@ -179,7 +179,7 @@ def _left_out(cases: Sequence[CaseFiles], chosen: Selection, methods: Mapping[st
         names = sorted(path.name for path in folder.iterdir() if path.name.endswith("_seg.nii.gz"))
         others = [name for name in names if name not in known]
         if others:
-            yield f"{_count(others, 'map')} by {method} not evaluated, of no such case or target: {', '.join(others)}"
+            yield f"{_count(others, 'map')} not evaluated, of no such case or target, by {method}: {', '.join(others)}"
 
 
 def _count(names: Sequence[str], what: str) -> str:

@@ -19,7 +19,7 @@ from spuproj.training.evaluation.statistics import summarise
 from spuproj.training.evaluation.tables import MEASURES, SHOWN
 from spuproj.training.runtime.files import InputError
 from spuproj.training.workflows.evaluate import evaluate, methods_named
-from spuproj.training.workflows.predict import predict
+from spuproj.training.workflows.predict import predict, predict_cohort
 from spuproj.uncertainty import to_percent
 from spuproj_cli.app import app
 
@@ -39,6 +39,22 @@ def predictions(cohort, models, tmp_path_factory):
         name = path.name.replace("_ET_", "_xx_").replace("_WT_", "_ET_").replace("_xx_", "_WT_")
         shutil.copy(path, folders["swapped"] / name)
     return folders
+
+
+@pytest.fixture
+def no_plots(monkeypatch) -> None:
+    """Plots take most of the time of an evaluation, and have tests of their own."""
+    for name in ("filtering_curves", "box_plots", "reliability_diagram"):
+        monkeypatch.setattr(f"spuproj.training.workflows.evaluate.{name}", lambda *_: b"")
+
+
+@pytest.fixture(scope="module")
+def of_one_target(predictions, tmp_path_factory):
+    """The maps of one target of the three patients."""
+    folder = tmp_path_factory.mktemp("one_target")
+    for path in predictions["straight"].glob("*_TC_*"):
+        shutil.copy(path, folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +141,7 @@ def test_a_target_that_nobody_has_is_not_a_number_in_the_other_convention(cohort
     assert content["summaries"]["WT"]["one"]["sensitivity"]["patients"] == 3
 
 
-def test_only_what_all_methods_have_predicted_is_evaluated(cohort, predictions, tmp_path):
+def test_only_what_all_methods_have_predicted_is_evaluated(cohort, predictions, tmp_path, no_plots):
     part = tmp_path / "part"
     part.mkdir()
     for path in predictions["straight"].glob(f"{cohort[1].name}_*"):
@@ -135,11 +151,8 @@ def test_only_what_all_methods_have_predicted_is_evaluated(cohort, predictions, 
 
 
 def test_what_cannot_be_evaluated_is_refused_and_nothing_is_written(cohort, predictions, tmp_path):
-    out, broken, empty = tmp_path / "out", tmp_path / "broken", tmp_path / "empty"
+    out, empty = tmp_path / "out", tmp_path / "empty"
     empty.mkdir()
-    shutil.copytree(predictions["straight"], broken)
-    path = broken / f"{cohort[1].name}_TC_var.nii.gz"
-    voxels = nib.Nifti1Image.from_filename(path)
 
     def refused(folder, message, **options):
         with pytest.raises(ValueError, match=message):
@@ -147,14 +160,135 @@ def test_what_cannot_be_evaluated_is_refused_and_nothing_is_written(cohort, pred
         assert not out.exists()
 
     refused(empty, "must hold labelled cases that every method has predicted")
-    refused(broken, "scaling must be one of variance-1, .*, got 'x'", scaling="x")
-    refused(broken, "empty must be one of brats, nan, got 'x'", empty="x")
+    refused(predictions["straight"], "scaling must be one of variance-1, .*, got 'x'", scaling="x")
+    refused(predictions["straight"], "empty must be one of brats, nan, got 'x'", empty="x")
+
+
+def broken(path, kind, like):
+    """Makes a map one of another kind."""
     path.unlink()
-    refused(broken, r"_TC_var\.nii\.gz must be a NIfTI file, but there is no such file")
-    nib.save(nib.Nifti1Image(np.zeros((5, 6, 7), np.float32), np.eye(4)), path)
-    refused(broken, r"_TC_var\.nii\.gz must have the slices of .*, got \(7, 6, 5\)")
-    nib.save(nib.Nifti1Image(np.full(voxels.shape, 0.7, np.float32), voxels.affine), path)
-    refused(broken, r"_TC_var\.nii\.gz cannot be scaled: .* a largest value of 0.7")
+    if kind == "link":
+        path.symlink_to("nowhere")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "text":
+        path.write_text("no image")
+    elif kind != "missing":
+        voxels = {"shape": np.zeros((5, 6, 7)), "place": np.zeros(like.shape), "large": np.full(like.shape, 0.7)}[kind]
+        affine = like.affine.copy()
+        affine[0, 3] += 9 if kind == "place" else 0
+        nib.save(nib.Nifti1Image(voxels.astype(np.float32), affine), path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "must be there, but is missing; predict with --maps seg,prob,var"),
+        ("link", "link"),
+        ("folder", "folder"),
+        ("text", "not a gzip file"),
+        ("shape", "must have the shape of Phantom_002, (30, 30, 19), got (5, 6, 7)"),
+        ("place", "must be on the grid of Phantom_002, but lies 1.12 voxels beside it"),
+        ("large", "cannot be scaled: "),
+    ],
+)
+def test_a_case_with_a_broken_map_is_said_and_the_others_are_evaluated(
+    spuproj, cohort, of_one_target, tmp_path, no_plots, kind, message
+):
+    folder, out = shutil.copytree(of_one_target, tmp_path / "maps"), tmp_path / "out"
+    path = folder / "Phantom_002_TC_var.nii.gz"
+    broken(path, kind, nib.Nifti1Image.from_filename(path))
+    data = cohort[0].parent
+    status, printed = spuproj("evaluate", "--data", data, "--predictions", f"a={folder}", "--out", out)
+    assert status.startswith(f"error: 1 of 3 cases failed: Phantom_002; {out} has the measures of the others; ")
+    reason = next(line for line in printed.splitlines() if line.startswith("Phantom_002 failed: "))
+    assert str(path) in reason
+    assert message in reason
+    content = json.loads((out / "table.json").read_text())
+    assert content["patients"] == ["Phantom_001", "Phantom_003"]
+    assert content["not_evaluated"] == {"Phantom_002": reason.removeprefix("Phantom_002 failed: ")}
+
+
+def test_an_error_of_a_library_in_one_case_is_said_and_the_others_are_evaluated(
+    cohort, of_one_target, tmp_path, no_plots, monkeypatch
+):
+    def fail_at_the_second(files, **options):
+        if files.name == "Phantom_002":
+            raise KeyError("deep inside")
+        return load_case(files, **options)
+
+    monkeypatch.setattr("spuproj.training.workflows.evaluate.load_case", fail_at_the_second)
+    with pytest.raises(InputError, match=r"1 of 3 cases failed: Phantom_002; .* Phantom_002: KeyError: 'deep inside'"):
+        evaluate({"a": of_one_target}, cohort[0].parent, tmp_path / "out")
+    assert len(lines(tmp_path / "out" / "per_case.csv")) == 2
+
+
+def test_where_every_case_fails_nothing_is_written(cohort, predictions, tmp_path):
+    folder = shutil.copytree(predictions["straight"], tmp_path / "maps")
+    for path in folder.glob("*_ET_prob.nii.gz"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"none of 3 cases can be evaluated; Phantom_001: .*_ET_prob.* --maps seg,"):
+        evaluate({"a": folder}, cohort[0].parent, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("scaling", "kind"), [("entropy-1", "entropy"), ("mutual-1", "mi"), ("std-1", "var")])
+def test_the_error_of_a_missing_map_says_what_to_predict(cohort, models, tmp_path, scaling, kind):
+    maps = {"entropy", "mi", "var"} - {kind}
+    predict([models["WT"]], cohort[1], tmp_path / "maps", maps=["seg", "prob", *maps])
+    with pytest.raises(InputError, match=rf"_WT_{kind}\.nii\.gz must be there, .* predict with --maps seg,prob,{kind}"):
+        evaluate({"a": tmp_path / "maps"}, cohort[0].parent, tmp_path / "out", scaling=scaling)
+
+
+def renamed(case, folder, name):
+    """A copy of a case under another name."""
+    copy = shutil.copytree(case, folder / name)
+    for path in copy.iterdir():
+        path.rename(path.with_name(path.name.replace(case.name, name)))
+    return copy
+
+
+def test_names_that_begin_alike_are_told_apart(cohort, models, tmp_path, no_plots):
+    for case, name in zip(cohort, ("sub-01", "sub-01_ses-02", "sub-01_WT"), strict=True):
+        renamed(case, tmp_path / "data", name)
+    predict_cohort([models["WT"], models["TC"]], tmp_path / "data", tmp_path / "maps")
+    evaluate({"a": tmp_path / "maps"}, tmp_path / "data", tmp_path / "out")
+    found = {(row["case"], row["target"]) for row in lines(tmp_path / "out" / "per_case.csv")}
+    assert found == {(name, target) for name in ("sub-01", "sub-01_ses-02", "sub-01_WT") for target in ("TC", "WT")}
+
+
+def test_what_is_not_evaluated_is_said(cohort, predictions, tmp_path, no_plots, capsys):
+    data = shutil.copytree(cohort[0].parent, tmp_path / "data")
+    (data / "Phantom_001" / "Phantom_001_seg.nii.gz").unlink()
+    part = shutil.copytree(predictions["straight"], tmp_path / "part")
+    for path in (*part.glob("Phantom_002_*"), *part.glob("Phantom_003_ET_*")):
+        path.unlink()
+    shutil.copy(part / "Phantom_003_WT_seg.nii.gz", part / "Phantom_003_lesion_seg.nii.gz")
+    evaluate({"all": predictions["straight"], "part": part}, data, tmp_path / "out")
+    said = capsys.readouterr().err
+    for sentence in (
+        "1 case is not evaluated, there is no segmentation: Phantom_001",
+        "1 case is not evaluated, no maps of it by part: Phantom_002",
+        "1 case is not evaluated for ET, no maps by part: Phantom_003",
+        "1 map is not evaluated, of no such case or target, by part: Phantom_003_lesion_seg.nii.gz",
+    ):
+        assert sentence in said
+    assert json.loads((tmp_path / "out" / "table.json").read_text())["not_evaluated"] == {
+        "Phantom_001": "there is no segmentation",
+        "Phantom_002": "no maps of it by part",
+    }
+
+
+def test_labels_without_a_scheme_fail_their_case(cohort, of_one_target, tmp_path, no_plots):
+    entries = []
+    for case in cohort[1:]:
+        images = {kind: str(case / f"{case.name}_{kind}.nii.gz") for kind in ("t1", "t1ce", "t2", "flair")}
+        entries.append({"name": case.name, "images": images, "label": str(case / f"{case.name}_seg.nii.gz")})
+    (tmp_path / "set.json").write_text(json.dumps({"cases": entries}))
+    with pytest.raises(InputError, match=r"none of 2 cases can be evaluated; Phantom_002: the labels of .* must"):
+        evaluate({"a": of_one_target}, tmp_path / "set.json", tmp_path / "out")
+    written = evaluate({"a": of_one_target}, tmp_path / "set.json", tmp_path / "out", labels="brats2020")
+    assert [path.name for path in written] == FILES
 
 
 def test_nothing_is_written_over(cohort, predictions, written):
@@ -171,6 +305,7 @@ def test_methods_are_named(tmp_path):
         (["x"], "predictions must be given as NAME=FOLDER, got 'x'"),
         ([f"={tmp_path}"], "predictions must be given as NAME=FOLDER"),
         ([f"x={tmp_path}", f"x={tmp_path}"], "predictions must have names of their own, got 'x' twice"),
+        ([f"../x={tmp_path}"], "the name of a method must be a plain file name, but it begins with a dot, got '../x'"),
         (["x=/nowhere"], "/nowhere must be a folder of predictions, but there is no such folder"),
     ):
         with pytest.raises(InputError, match=re.escape(message)):
