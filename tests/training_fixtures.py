@@ -1,4 +1,4 @@
-"""Plugin with fixtures that several files share: artificial patients, untrained models, and the command line."""
+"""Plugin with fixtures that several files share: artificial patients, untrained models, the command line."""
 
 from __future__ import annotations
 
@@ -54,6 +54,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         save_run(folder / target, config, network)
         runs[target] = folder / target
     return runs
+
+
+@pytest.fixture
+def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take most of the time of a prediction, and have tests of their own."""
+    monkeypatch.setattr(
+        "spuproj.training.workflows.predict.case_figure",
+        lambda case, predictions, config, path, truth: path.write_text("picture"),
+    )
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, Valid
 from pydantic_core import ErrorDetails, core_schema
 
 from spuproj.training.runtime.files import InputError
-from spuproj.training.runtime.names import plain_name
+from spuproj.training.runtime.names import LONGEST, plain_name
 
 SETTINGS = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 """Of pydantic's dataclasses: unknown names are refused; what stands below an attribute describes it in the schema."""
@@ -24,7 +24,9 @@ def _plain(text: str, setting: ValidationInfo) -> str:
 
 Number = Annotated[float, Field(strict=True)]
 Positive = Annotated[float, Field(strict=True, gt=0)]
-PlainName = Annotated[str, Field(min_length=1), AfterValidator(_plain)]
+# The schema says for editors what plain_name checks.
+_SCHEMA = {"maxLength": LONGEST, "pattern": r"^[^.\s/\\]([^/\\]*[^\s/\\])?$"}
+PlainName = Annotated[str, Field(min_length=1, json_schema_extra=_SCHEMA), AfterValidator(_plain)]
 """A name that may become one of a file, see ``plain_name``."""
 
 _WORDS = {

@@ -26,7 +26,7 @@ def inside(folder: Path, name: str) -> Path:
             of a link to a folder outside.
     """
     path = folder / name
-    direct = Path(name).name == name and name != ".." and "\0" not in name
+    direct = Path(name).name == name and name not in ("", "..") and "\0" not in name
     # A link to a file may lead out: writing replaces the link, and data are often read through links.
     if not direct or (path.is_dir() and not path.resolve().is_relative_to(folder.resolve())):
         raise InputError(f"{name!r} must be the name of an entry of {folder}, but leads out of it; choose another name")

@@ -14,10 +14,13 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
+from training_helpers import names_file_or_passes
 
 from spuproj.training.data import cache
-from spuproj.training.fit.resume import CHECKPOINT
+from spuproj.training.fit.resume import CHECKPOINT, checked_checkpoint, require_same_training
 from spuproj.training.fit.train import train
 from spuproj.training.models.method import Method
 from spuproj.training.models.view_sets import Spherical
@@ -213,3 +216,60 @@ def test_a_checkpoint_of_anything_but_tensors_and_numbers_is_not_loaded(stopped,
     with pytest.raises(InputError, match=r"last\.ckpt must be a checkpoint of 'spuproj train', but cannot be read"):
         train(data, "WT", stopped, method=METHOD, resume=True)
     assert not (tmp_path / "harm").exists()
+
+
+def saved(path: Path, content: object) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    torch.save(content, path)
+    return path
+
+
+WHOLE = dict.fromkeys(("global_step", "state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks"), 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "has no epoch"),
+        ({"epoch": 1}, "has no global_step"),
+        ({**WHOLE, "epoch": "one"}, "has the epoch 'one'"),
+        ({**WHOLE, "epoch": -1}, "has the epoch -1"),
+        (torch.zeros(3), "has no epoch"),
+    ],
+)
+def test_a_file_of_tensors_that_is_no_checkpoint_is_refused(tmp_path, content, message):
+    path = saved(tmp_path / "last.ckpt", content)
+    with pytest.raises(InputError) as error:
+        checked_checkpoint(path)
+    assert str(error.value) == (
+        f"{path} must be a checkpoint of 'spuproj train', but {message}; start over with --force"
+    )
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_a_damaged_checkpoint_is_read_or_refused(tmp_path_factory, data):
+    path = saved(tmp_path_factory.mktemp("damaged") / "last.ckpt", {**WHOLE, "epoch": 1, "weights": torch.ones(5)})
+    good = path.read_bytes()
+    bad = bytearray(good[: data.draw(st.just(len(good)) | st.integers(0, len(good)))])
+    for _ in range(data.draw(st.integers(0, 4)) if bad else 0):
+        bad[data.draw(st.integers(0, len(bad) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(bad)
+    with names_file_or_passes(path):
+        assert checked_checkpoint(path) == path
+
+
+def test_a_checkpoint_that_is_a_link_to_nothing_is_not_called_absent(stopped, data):
+    (stopped / CHECKPOINT).unlink()
+    (stopped / CHECKPOINT).symlink_to("nowhere")
+    with pytest.raises(InputError, match=r"last\.ckpt must be a checkpoint of 'spuproj train', but cannot be read"):
+        train(data, "WT", stopped, method=METHOD, resume=True)
+    assert (stopped / CHECKPOINT).is_symlink()
+
+
+@pytest.mark.parametrize("name", ["config.json", "training.json"])
+@pytest.mark.parametrize("content", ["", "[]", "[" * 100_000, '{"data": 5, "data": 6}'])
+def test_a_broken_file_of_the_training_to_resume_is_named(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=rf"{name} must (be|hold) a JSON"):
+        require_same_training(tmp_path / name, {"data": 5})

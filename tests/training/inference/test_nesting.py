@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_the_outer_target_is_the_most_probable_of_those_in_it_and_its_uncertaint
 
 def test_where_nothing_contradicts_nothing_changes():
     outer, inner = drawn(np.random.default_rng(0)), drawn(np.random.default_rng(1))
-    inner = Prediction(outer.probability / 2, inner.probability < 0, *[inner.variance] * 3, inner.members)
+    inner = replace(inner, probability=outer.probability * np.float32(0.5), segmentation=np.zeros(SHAPE, bool))
     both = including(outer, inner)
     for name in ("probability", "segmentation", "variance", "entropy", "mutual_information", "members"):
         np.testing.assert_array_equal(getattr(both, name), getattr(outer, name))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,8 +57,7 @@ def test_what_is_written_has_the_names_that_were_told(tmp_path, targets, kinds):
             map_names("made_up", targets, GLIOMA, kinds)
         return
     case, made = made_up_case(), prediction()
-    made = Prediction(*(getattr(made, name) for name in ("probability", "segmentation", "variance", "entropy")),
-                      made.mutual_information, made.probability[:, None])  # fmt: skip
+    made = replace(made, members=made.probability[:, None])
     for target in targets:
         write_maps(tmp_path, case, target, made, kinds)
     if len(targets) == 3:

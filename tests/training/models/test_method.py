@@ -119,6 +119,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     ({"name": 5}, "name must be text, got 5"),
     ({"name": ""}, "name must be text, got ''"),
+    ({"name": "../x"}, "name must be a plain file name, but it begins with a dot, got '../x'"),
+    ({"name": "x" * 161}, f"name must be a plain file name, but it has 161 bytes, more than 160, got '{'x' * 80}'"),
     ({"epochs": 0}, "epochs must be at least 1, got 0"),
     ({"epochs": 2.5}, "epochs must be a whole number, got 2.5"),
     ({"epochs": True}, "epochs must be a whole number, got True"),

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import resource
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
+from training_helpers import VALUES, names_file_or_passes
 
 from helpers import ROOT, noise
 from spuproj.training.models.config import ModelConfig, make_views
@@ -93,6 +99,15 @@ def test_a_broken_configuration_is_an_error_that_names_the_file(run, text, messa
     ("change", "message"),
     [
         ({"target": 5}, "target must be text, got 5"),
+        ({"target": ""}, "target must be text, got ''"),
+        (
+            {"target": "../../esc"},
+            "target must be a plain file name, but it begins with a dot, got '../../esc'",
+        ),
+        (
+            {"modalities": ["t1", "a/b"]},
+            "modalities must be a plain file name, but it has a separator of paths, got 'a/b'",
+        ),
         ({"field": "x"}, "field must be a list, got 'x'"),
         ({"field": [240.0]}, "field must be a list of at least 2 values, got [240.0]"),
         ({"field": [0, 240]}, "field must be above 0, got 0"),
@@ -224,3 +239,87 @@ def test_a_finer_slice_of_the_same_field_is_seen_through_the_same_views(name):
         both = ~(seen.isnan() | again.isnan())
         assert both.double().mean() > 0.5
         assert (seen - again)[both].abs().max() < 0.6 / side
+
+
+def keys(values: object, at: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
+    """The place of every value in nested JSON."""
+    parts = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    for key, part in parts:
+        yield (*at, key)
+        yield from keys(part, (*at, key))
+
+
+WRITTEN = json.loads(json.dumps(asdict(CONFIG)))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    save_run(folder, CONFIG, make_network(CONFIG))
+    return folder
+
+
+@settings(max_examples=100)
+@given(st.sampled_from([*keys(WRITTEN), ("new",), ("method", "new"), ("self",)]), VALUES)
+def test_a_configuration_with_any_value_changed_is_read_or_refused(whole, place, value):
+    changed = json.loads(json.dumps(WRITTEN))
+    part = changed
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    (whole / "config.json").write_text(json.dumps(changed))
+    with names_file_or_passes(whole):
+        load_run(whole)
+    (whole / "config.json").write_text(json.dumps(WRITTEN))
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_damaged_weights_are_read_or_refused(whole, data):
+    path = whole / "model.safetensors"
+    good = path.read_bytes()
+    bad = bytearray(good[: data.draw(st.just(len(good)) | st.integers(0, len(good)))])
+    for _ in range(data.draw(st.integers(0, 4)) if bad else 0):
+        bad[data.draw(st.integers(0, min(len(bad), 400) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(bad)
+    with names_file_or_passes(whole):
+        load_run(whole)
+    path.write_bytes(good)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused(run, value):
+    weights = load_file(run / "model.safetensors")
+    next(each for each in weights.values() if each.is_floating_point()).flatten()[0] = value
+    save_file(weights, run / "model.safetensors")
+    with pytest.raises(InputError, match=r"\(model\.safetensors\): weights must be finite, but .* NaN or Inf"):
+        load_run(run)
+
+
+def test_weights_of_half_precision_are_loaded_as_full(run):
+    weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in
+               load_file(run / "model.safetensors").items()}  # fmt: skip
+    save_file(weights, run / "model.safetensors")
+    assert {tensor.dtype for tensor in load_run(run)[1].parameters()} == {torch.float32}
+
+
+def test_memory_follows_the_weights_and_not_what_the_configuration_claims(run):
+    values = json.loads((run / "config.json").read_text())
+    values["method"]["channels"] = [2048] * 8
+    (run / "config.json").write_text(json.dumps(values))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match="does not load"):
+        load_run(run)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_what_is_there_but_no_file_is_not_called_absent(run, name):
+    (run / name).unlink()
+    (run / name).symlink_to("nowhere")
+    with pytest.raises(InputError, match=f"{name} cannot be used: it is a link to nowhere, which is not there"):
+        load_run(run)
+    (run / name).unlink()
+    (run / name).mkdir()
+    with pytest.raises(InputError, match=f"{name} cannot be used: it is a folder"):
+        load_run(run)

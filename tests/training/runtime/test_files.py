@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from training_helpers import names_file_or_passes
 
-from spuproj.training.runtime.files import InputError, atomic_write, atomic_write_group, refuse_overwrite
+from spuproj.training.runtime.files import (
+    InputError,
+    atomic_write,
+    atomic_write_group,
+    inside,
+    read_json,
+    refuse_overwrite,
+    why_no_file,
+)
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path):
@@ -105,3 +117,85 @@ def test_what_a_killed_process_left_goes_and_that_of_other_cases_stays(tmp_path)
     with atomic_write_group(tmp_path, "A", "last"):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == [".spuproj-abcdefgh-B-A", ".spuproj-abcdefgh-[A]"]
+
+
+@pytest.mark.parametrize("name", ["../evil", "..", ".", "", "/etc/passwd", "a/b", "a/../../b", "a/", "a\0b"])
+def test_a_name_that_leads_out_of_a_folder_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=r"must be the name of an entry of .*, but leads out of it"):
+        inside(tmp_path, name)
+
+
+@given(st.text(max_size=12))
+def test_a_joined_name_is_that_of_an_entry_of_the_folder_or_refused(tmp_path_factory, name):
+    folder = tmp_path_factory.getbasetemp()
+    try:
+        path = inside(folder, name)
+    except InputError:
+        return
+    assert path.parent == folder
+    assert os.path.normpath(path) == str(path)
+
+
+def test_a_folder_is_not_written_into_through_a_link_and_a_file_is_replaced(tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other"
+    out.mkdir()
+    other.mkdir()
+    (other / "file").write_text("mine")
+    (out / "folder").symlink_to(other)
+    (out / "within").symlink_to(out)
+    (out / "file").symlink_to(other / "file")
+    with pytest.raises(InputError, match="leads out of it"):
+        inside(out, "folder")
+    assert inside(out, "within") == out / "within"
+    with atomic_write(inside(out, "file")) as temporary:
+        temporary.write_text("new")
+    assert (other / "file").read_text() == "mine"
+    assert (out / "file").read_text() == "new"
+
+
+def test_why_there_is_no_file(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    assert why_no_file(tmp_path / "none") == "there is no such file"
+    assert why_no_file(tmp_path) == "it is a folder"
+    assert why_no_file(tmp_path / "link") == "it is a link to nowhere, which is not there"
+    assert why_no_file(tmp_path / "pipe") == "it is not a regular file"
+
+
+def test_a_link_to_nothing_is_not_written_over_unasked(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(InputError, match="link exists already"):
+        refuse_overwrite([tmp_path / "link"], force=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "must be a JSON file, but cannot be read"),
+        (b"[" * 100_000, "must be a JSON file, but cannot be read"),
+        (b"\xff\xfe{}", "must be a JSON file, but cannot be read"),
+        (b'{"t1": 1, "t1": 2}', "must be a JSON file, but cannot be read: 't1' occurs twice in one object"),
+        (b'{"a": {"t1": 1, "t2": 1, "t1": 2}}', "'t1' occurs twice in one object"),
+        (b"[]", "must hold a JSON object, got list"),
+    ],
+)
+def test_json_that_is_none_names_its_file(tmp_path, content, message):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        read_json(path)
+    assert str(path) in str(error.value)
+    assert message in str(error.value)
+
+
+@given(st.binary(max_size=30))
+def test_any_bytes_are_json_or_refused(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    path.write_bytes(content)
+    with names_file_or_passes(path):
+        assert isinstance(read_json(path), dict)
+
+
+def test_json_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"name": "\xc3\xa4"}')
+    assert read_json(tmp_path / "a.json") == {"name": "ä"}

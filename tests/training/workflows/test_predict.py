@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import torch
 from scipy.stats import entropy as scipy_entropy
 from skimage.filters import threshold_otsu
+from training_helpers import changed, read
 
 from spuproj.training.data.case import load_case
 from spuproj.training.inference.multi_view import reduce_views
@@ -22,7 +22,7 @@ from spuproj.training.models.network import make_network
 from spuproj.training.models.run import load_run, save_run
 from spuproj.training.models.view_sets import Zoom
 from spuproj.training.runtime.files import InputError
-from spuproj.training.workflows.predict import predict, predict_cohort
+from spuproj.training.workflows.predict import predict
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,27 +34,11 @@ PAGES = {"Phantom_002_report.html", "Phantom_002_summary.json", "Phantom_002.png
 MERGED = ["labels", *UNCERTAINTIES.values()]
 
 
-@pytest.fixture
-def no_picture(monkeypatch) -> None:
-    """Pictures take most of the time of a prediction, and have tests of their own."""
-
-    def touch(case, predictions, config, path, truth):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("picture")
-        return path
-
-    monkeypatch.setattr("spuproj.training.workflows.predict.case_figure", touch)
-
-
 @pytest.fixture(scope="module")
 def predicted(one_thread, cohort, models, tmp_path_factory) -> tuple[list[Path], Path]:
     """What all three models make of the second case, and the folder."""
     out = tmp_path_factory.mktemp("predicted") / "new"
     return predict([models["WT"], models["ET"], models["TC"]], cohort[1], out), out
-
-
-def read(folder: Path, kind: str, name: str = "Phantom_002") -> np.ndarray:
-    return np.asarray(nib.Nifti1Image.from_filename(folder / f"{name}_{kind}.nii.gz").dataobj)
 
 
 def brain(folder: Path) -> np.ndarray:
@@ -63,14 +47,6 @@ def brain(folder: Path) -> np.ndarray:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def changed(model: Path, folder: Path, **values: object) -> Path:
-    """A copy of a run with other values in its configuration."""
-    shutil.copytree(model, folder)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | values))
-    return folder
 
 
 def test_three_models_write_the_documented_files_and_return_them(predicted):
@@ -224,63 +200,6 @@ def test_a_case_without_segmentation_is_predicted(cohort, models, tmp_path, no_p
     assert (tmp_path / "out" / "Phantom_002_WT_prob.nii.gz").is_file()
 
 
-def replaced(case: Path, folder: Path, ending: str, voxels: np.ndarray | bytes) -> Path:
-    """A copy of a case with another file of this ending."""
-    copy = folder / case.name
-    shutil.copytree(case, copy)
-    path = copy / f"{case.name}_{ending}.nii.gz"
-    if isinstance(voxels, bytes):
-        path.write_bytes(voxels)
-    else:
-        nib.save(nib.Nifti1Image(voxels, nib.load(copy / f"{case.name}_t1.nii.gz").affine), path)
-    return copy
-
-
-@pytest.mark.parametrize(
-    ("segmentation", "reason"),
-    [
-        (b"no image", "Phantom_002_seg.nii.gz is not a gzip file"),
-        (np.zeros((5, 6, 7), np.uint8), "must have images on one voxel grid"),
-        (np.full((30, 30, 19), 9, np.uint8), "must hold the brats2020 labels"),
-    ],
-    ids=["broken", "shape", "labels"],
-)
-def test_a_bad_segmentation_stops_no_prediction_and_is_said(
-    spuproj, cohort, models, tmp_path, no_picture, segmentation, reason
-):
-    case = replaced(cohort[1], tmp_path, "seg", segmentation)
-    out = tmp_path / "out"
-    status, printed = spuproj("predict", "--model", models["ET"], "--case", case, "--out", out)
-    assert status == 0
-    page, summary = (out / name for name in ("Phantom_002_report.html", "Phantom_002_summary.json"))
-    warnings = [each["message"] for each in json.loads(summary.read_text())["entry"]["warnings"] if each["level"] == 1]
-    (warning,) = (message for message in warnings if "segmentation" in message)
-    assert warning.startswith("the segmentation cannot be used, and is not shown: ")
-    assert reason in warning
-    assert f"Phantom_002: {warning}" in printed
-    assert "the segmentation cannot be used, and is not shown: " in page.read_text()
-    predict([models["ET"]], cohort[1], tmp_path / "good")
-    np.testing.assert_array_equal(read(out, "ET_prob"), read(tmp_path / "good", "ET_prob"))
-
-
-def test_a_segmentation_that_is_a_link_to_nothing_is_said(cohort, models, tmp_path, no_picture, capsys):
-    case = replaced(cohort[1], tmp_path, "seg", b"")
-    (case / "Phantom_002_seg.nii.gz").unlink()
-    (case / "Phantom_002_seg.nii.gz").symlink_to(tmp_path / "nowhere")
-    predict([models["ET"]], case, tmp_path / "out")
-    assert "Phantom_002: the segmentation cannot be used" in capsys.readouterr().err
-
-
-def test_an_error_of_a_library_names_the_case(cohort, models, tmp_path, monkeypatch):
-    def fail(*_, **__):
-        raise KeyError("deep inside")
-
-    monkeypatch.setattr("spuproj.training.workflows.predict.predict_case", fail)
-    with pytest.raises(InputError, match="Phantom_002 cannot be predicted: KeyError: 'deep inside'"):
-        predict([models["WT"]], cohort[1], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 def test_the_truth_is_handed_to_the_picture_only_where_there_is_one(cohort, models, tmp_path, monkeypatch):
     truths = []
 
@@ -431,90 +350,3 @@ def test_a_target_of_ones_own_is_drawn_and_reported(cohort, models, tmp_path):
     predict([changed(models["WT"], tmp_path / "model", target="lesion")], cohort[1], tmp_path / "out")
     assert (tmp_path / "out" / "Phantom_002.png").read_bytes().startswith(b"\x89PNG")
     assert "lesion uncertainty" in (tmp_path / "out" / "Phantom_002_report.html").read_text()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"target": "../../esc"}, "target must be a plain file name, but it begins with a dot, got '../../esc'"),
-        ({"target": "a/../../esc"}, "target must be a plain file name, but it has a separator of paths"),
-        ({"target": "esc\0"}, "target must be a plain file name, but it has a control character"),
-        ({"target": "x" * 300}, "target must be a plain file name, but it has 300 bytes, more than 160"),
-        ({"modalities": ["t1", "../t2"]}, "modalities must be a plain file name, but it begins with a dot"),
-    ],
-)
-def test_a_shared_model_cannot_write_elsewhere(cohort, models, tmp_path, change, message):
-    model = changed(models["WT"], tmp_path / "shared" / "model", **change)
-    before = sorted(tmp_path.rglob("*"))
-    for call, data in ((predict, cohort[1]), (predict_cohort, cohort[1].parent)):
-        with pytest.raises(InputError) as error:
-            call([model], data, tmp_path / "deep" / "out")
-        assert message in str(error.value)
-        beginning = f"{model / 'config.json'} must be the configuration of a model, but is not: "
-        assert str(error.value).startswith(beginning)
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_methods_name_in_a_shared_model_is_a_plain_one(cohort, models, tmp_path):
-    method = json.loads((models["WT"] / "config.json").read_text())["method"]
-    model = changed(models["WT"], tmp_path / "model", method={**method, "name": "../../esc"})
-    with pytest.raises(InputError, match=r"name must be a plain file name, .* got '\.\./\.\./esc'"):
-        predict([model], cohort[1], tmp_path / "out")
-
-
-@pytest.mark.parametrize("maps", ["seg", "prob,var", "seg,members", "entropy,mi"])
-def test_maps_chooses_what_is_written(spuproj, cohort, models, tmp_path, no_picture, maps):
-    out = tmp_path / "out"
-    assert spuproj("predict", "--model", models["WT"], "--case", cohort[1], "--out", out, "--maps", maps)[0] == 0
-    expected = {f"Phantom_002_WT_{kind}.nii.gz" for kind in maps.split(",")} | PAGES
-    assert {path.name for path in out.iterdir()} == expected
-
-
-@pytest.mark.parametrize(
-    ("maps", "files"), [("labels", ["_labels"]), ("qubrats", ["", *(f"_{kind}" for kind in UNCERTAINTIES.values())])]
-)
-def test_merged_files_can_be_all_that_is_written(predicted, cohort, models, tmp_path, no_picture, maps, files):
-    predict(list(models.values()), cohort[1], tmp_path, maps=[maps])
-    names = {f"Phantom_002{ending}.nii.gz" for ending in files}
-    assert {path.name for path in tmp_path.iterdir()} == names | PAGES
-    for name in names:
-        one, other = (np.asarray(nib.load(folder / name).dataobj) for folder in (tmp_path, predicted[1]))
-        np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize(
-    ("maps", "message"),
-    [
-        ("probs", "maps must be of prob, seg, var, entropy, mi, members, labels, qubrats, got 'probs'"),
-        ("prob,", "maps must be of prob, seg, var, entropy, mi, members, labels, qubrats, got ''"),
-        ("labels", "maps labels need models of the targets WT, TC, ET, got WT; choose others"),
-    ],
-)
-def test_maps_that_cannot_be_written_are_refused_before_any_work(spuproj, cohort, models, tmp_path, maps, message):
-    status, _ = spuproj(
-        "predict", "--model", models["WT"], "--case", cohort[1], "--out", tmp_path / "out", "--maps", maps
-    )
-    assert status == f"error: {message}"
-    assert not (tmp_path / "out").exists()
-
-
-def test_maps_of_another_model_do_not_stay_beside_the_new_ones(cohort, models, tmp_path, no_picture):
-    predict(list(models.values()), cohort[1], tmp_path)
-    (tmp_path / "mine.nii.gz").touch()
-    predict([models["WT"]], cohort[1], tmp_path, maps=["seg"], force=True)
-    assert {path.name for path in tmp_path.iterdir()} == {"Phantom_002_WT_seg.nii.gz", "mine.nii.gz"} | PAGES
-
-
-def test_other_maps_of_the_same_model_stay(cohort, models, tmp_path, no_picture):
-    predict([models["WT"]], cohort[1], tmp_path, maps=["prob"])
-    predict([models["WT"]], cohort[1], tmp_path, maps=["seg"], force=True)
-    assert {path.name for path in tmp_path.glob("*.nii.gz")} == {f"Phantom_002_WT_{kind}.nii.gz" for kind in KINDS[:2]}
-
-
-def test_members_of_outer_targets_follow_the_inner_ones(cohort, models, tmp_path, no_picture):
-    predict(list(models.values()), cohort[1], tmp_path, maps=("prob", "var", "members"))
-    for target in ("ET", "TC", "WT"):
-        each = read(tmp_path, f"{target}_members").astype(np.float64)
-        seen = np.isfinite(each).any(axis=-1)
-        np.testing.assert_allclose(read(tmp_path, f"{target}_prob")[seen], np.nanmean(each[seen], axis=-1), atol=1e-6)
-        np.testing.assert_allclose(read(tmp_path, f"{target}_var")[seen], np.nanvar(each[seen], axis=-1), atol=1e-6)

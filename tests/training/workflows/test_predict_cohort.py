@@ -23,18 +23,9 @@ from spuproj.training.runtime.files import InputError
 from spuproj.training.workflows.predict import Outcome, predict, predict_cohort
 
 pytest_plugins = ["training_fixtures"]
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "no_picture")
 
 NAMES = ["Phantom_001", "Phantom_002", "Phantom_003"]
-
-
-@pytest.fixture(autouse=True)
-def no_picture(monkeypatch) -> None:
-    """Pictures take most of the time of a prediction, and have tests of their own."""
-    monkeypatch.setattr(
-        "spuproj.training.workflows.predict.case_figure",
-        lambda case, predictions, config, path, truth: path.write_text(""),
-    )
 
 
 @pytest.fixture

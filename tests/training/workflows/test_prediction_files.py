@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzzing import VALUES, names_file_or_passes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training_helpers import VALUES, names_file_or_passes
 
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
@@ -27,18 +27,9 @@ from spuproj.training.workflows.prediction_files import (
 )
 
 pytest_plugins = ["training_fixtures"]
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "no_picture")
 
 TARGETS = ("ET", "TC", "WT")
-
-
-@pytest.fixture(autouse=True)
-def no_picture(monkeypatch) -> None:
-    """Pictures take most of the time of a prediction, and have tests of their own."""
-    monkeypatch.setattr(
-        "spuproj.training.workflows.predict.case_figure",
-        lambda case, predictions, config, path, truth: path.write_text(""),
-    )
 
 
 def case(name: str, *paths: Path) -> CaseFiles:

@@ -203,3 +203,28 @@ def test_numbers_that_are_not_there_are_left_empty():
     assert studies.study_values([row], {"default": METHOD})["results"][0]["target"] == "ET"
     assert "nan" in table_csv([row])
     assert len(study_plot([row])) > 1000
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "must be a JSON file, but cannot be read"),
+        ("{}", "must be a result of 'spuproj study', but is not: setting must be given"),
+        ({"dice": "high"}, "must be a result of 'spuproj study', but is not: dice must be"),
+    ],
+)
+def test_a_broken_result_of_an_earlier_run_is_named(studied, cohort, split, tmp_path, content, message):
+    out = shutil.copytree(studied, tmp_path / "out")
+    path = out / "runs" / "WT" / "default" / "0" / "result.json"
+    if isinstance(content, dict):
+        content = json.dumps(json.loads(path.read_text()) | content)
+    path.write_text(content)
+    with pytest.raises(InputError) as error:
+        study(cohort[0].parent, ["WT"], split, out, method=METHOD, variations=VARY)
+    assert str(error.value).startswith(f"{path} {message}")
+
+
+def test_a_target_that_leads_elsewhere_is_refused_before_any_work(cohort, split, tmp_path):
+    with pytest.raises(InputError, match="target must be a plain file name, but it begins with a dot"):
+        study(cohort[0].parent, ["WT", "../../esc"], split, tmp_path / "out", method=METHOD)
+    assert list(tmp_path.iterdir()) == []

@@ -43,7 +43,9 @@ def find_brain(volumes: NDArray[np.float32], names: Sequence[str]) -> tuple[NDAr
             message = f"the background of {{}} is {value:g}, the value along the border"
             found.append((name, Finding(Level.NOTE, message)))
         elif value != 0:
-            message = f"the background of {{}} is not constant: values between {-noise:.1g} and {noise:.1g} count as such"
+            message = (
+                f"the background of {{}} is not constant: values between {-noise:.1g} and {noise:.1g} count as such"
+            )
             found.append((name, Finding(Level.NOTE, message)))
     return mask, merged(found)
 

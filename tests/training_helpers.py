@@ -1,11 +1,15 @@
-"""Input that is not what it claims to be: values for JSON, and what may come out."""
+"""What several tests of the training layer share: written maps, changed models, and input that is not what it seems."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 from hypothesis import strategies as st
 
@@ -27,3 +31,16 @@ def names_file_or_passes(path: Path) -> Iterator[None]:
     except InputError as error:
         if str(path) not in str(error):
             pytest.fail(f"{path} is not named: {error}")
+
+
+def read(folder: Path, kind: str, name: str = "Phantom_002") -> np.ndarray:
+    """The voxels of a map of a case, as stored."""
+    return np.asarray(nib.Nifti1Image.from_filename(folder / f"{name}_{kind}.nii.gz").dataobj)
+
+
+def changed(model: Path, folder: Path, **values: object) -> Path:
+    """A copy of a run with other values in its configuration."""
+    shutil.copytree(model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | values))
+    return folder

@@ -73,9 +73,10 @@ def _names_of_paths(tree: ast.AST) -> set[str]:
     """Variables, arguments and attributes that hold a path somewhere in the file."""
     names = {"path", "folder", "out", "directory", "source", "root"}
     for node in ast.walk(tree):
-        annotation = node.annotation if isinstance(node, ast.arg | ast.AnnAssign) else None
-        if annotation is not None and "Path" in ast.unparse(annotation):
-            names.add(node.arg if isinstance(node, ast.arg) else ast.unparse(node.target))
+        if isinstance(node, ast.arg) and node.annotation is not None and "Path" in ast.unparse(node.annotation):
+            names.add(node.arg)
+        if isinstance(node, ast.AnnAssign) and "Path" in ast.unparse(node.annotation):
+            names.add(ast.unparse(node.target))
     for _ in range(3):
         for node in ast.walk(tree):
             names |= set(_assigned_paths(node, names))
