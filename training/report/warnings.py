@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,16 +59,25 @@ def case_warnings(case: Case, predictions: Mapping[str, Prediction]) -> list[Fin
     return sorted(dict.fromkeys(found), key=lambda finding: finding.level)
 
 
-def _implausible(case: Case, predictions: Mapping[str, Prediction]) -> Iterator[str]:
-    brain = int(case.brain.sum())
+def _implausible(case: Case, predictions: Mapping[str, Prediction]) -> list[str]:
+    brain, large = int(case.brain.sum()), {}
     for target, prediction in predictions.items():
         found = int(prediction.segmentation.sum())
         volume, part = found * case.voxel_volume, found / brain
         if volume > LARGEST_VOLUME or part > LARGEST_PART:
-            yield (
-                f"{target} is implausibly large, {_ml(volume)}, {100 * part:.0f} percent of the brain: look "
-                f"whether the images are skull-stripped and like those that the model was trained on"
-            )
+            large[target] = f"{_ml(volume)}, {100 * part:.0f} percent of the brain"
+    if not large:
+        return []
+    return [
+        f"{_together(large)} {'is' if len(large) == 1 else 'are'} implausibly large, {_together(large.values())}: "
+        f"look whether the images are skull-stripped and like those that the model was trained on"
+    ]
+
+
+def _together(words: Iterable[str]) -> str:
+    """``"A"``, ``"A and B"``, ``"A, B and C"``."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _gaps(case: Case) -> list[str]:
@@ -93,7 +102,7 @@ def _ends(case: Case, predictions: Mapping[str, Prediction]) -> list[str]:
 
 
 def _end_sentence(end: str, targets: Sequence[str]) -> str:
-    several, names = len(targets) > 1, " and ".join(filter(None, (", ".join(targets[:-1]), targets[-1])))
+    several, names = len(targets) > 1, _together(targets)
     if not end:
         return f"{names} {'were' if several else 'was'} not found"
     reach, part = ("reach", "parts of them") if several else ("reaches", "part of it")

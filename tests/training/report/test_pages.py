@@ -366,9 +366,9 @@ def test_the_cohort_lists_the_least_trustworthy_first(tmp_path):
     assert not any(text.endswith("Dice") for _, text in page.rows[0])
     assert page.all("a") == [{"href": "absurd.html"}, {"href": "shaky.html"}]
     assert [row[1][1] for row in page.rows[1:]] == ["", "0.20", "1.00", "0.00", "0.50", "0.99"]
-    assert [row[-1][0]["data-value"] for row in page.rows[1:]] == ["Infinity", "1001", "1002", "1", "0", "0"]
-    assert page.rows[1][-1] == ({"class": "words error", "data-value": "Infinity"}, "Error: no images")
-    assert page.rows[3][-1][1] == "2, 1 seriousfaultdoubt"
+    assert [row[2][0]["data-value"] for row in page.rows[1:]] == ["Infinity", "1001", "1002", "1", "0", "0"]
+    assert page.rows[1][2] == ({"class": "words error", "data-value": "Infinity"}, "Error: no images")
+    assert page.rows[3][2][1] == "2, 1 seriousfaultdoubt"
     assert {len(row) for row in page.rows} == {len(page.rows[0])}
 
 
@@ -378,9 +378,9 @@ def test_the_cohort_shows_dice_where_any_case_has_it(tmp_path):
         CohortEntry("known", None, {"WT": 4.0}, {"WT": 0.1}, {"WT": 0.875}),
         CohortEntry("unknown", None, {"WT": 4.0}, {"WT": 0.1}),
     )
-    headings = ["Case", "Expected Dice, lowest", "WT volume, ml", "WT uncertainty, %", "WT Dice", "Warnings"]
+    headings = ["Case", "Expected Dice, lowest", "Warnings", "WT volume, ml", "WT uncertainty, %", "WT Dice"]
     assert [text for _, text in page.rows[0]] == headings
-    assert [row[4] for row in page.rows[1:]] == [({"data-value": "0.875"}, "0.875"), ({"data-value": ""}, "")]
+    assert [row[5] for row in page.rows[1:]] == [({"data-value": "0.875"}, "0.875"), ({"data-value": ""}, "")]
 
 
 def test_an_empty_cohort_gives_a_page_too(tmp_path):
