@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from spuproj.training.data.labels import SCHEMES, LabelScheme, unclear
 from spuproj.training.data.nifti import load_nifti, lps_spacing, read_volume, to_lps
-from spuproj.training.data.readers.brats import case_in
 from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.readers.registry import case_in
 from spuproj.training.runtime.files import InputError
 
 Scalar = TypeVar("Scalar", bound=np.generic)

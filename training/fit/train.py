@@ -36,10 +36,10 @@ from spuproj.training.fit.resume import (
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, save_run, write_config
-from spuproj.training.models.settings import plain_errors
 from spuproj.training.runtime.execution import PRECISIONS, Hardware, check_hardware, rank
 from spuproj.training.runtime.files import InputError, refuse_overwrite
 from spuproj.training.runtime.progress import print_status, progress_bar
+from spuproj.training.runtime.settings import plain_errors
 
 
 def train(

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from spuproj import Views
 from spuproj.training.data.readers.case_files import MODALITIES
 from spuproj.training.models.method import Method
-from spuproj.training.models.settings import SETTINGS, Positive
+from spuproj.training.runtime.settings import SETTINGS, Positive
 
 # A slice of 512 pixels with the largest oversampling; views of BraTS slices have 360.
 Side = Annotated[int, Field(strict=True, ge=1, le=4096)]

@@ -110,11 +110,25 @@ def _without_nan(value: Any) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises InputError where the file is missing, damaged or holds anything else."""
+    """The object in a JSON file, in UTF-8, UTF-16 or UTF-32, with or without a byte-order mark.
+
+    Raises:
+        InputError: where the file is missing or damaged, names something twice, or holds anything but an object.
+    """
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_bytes(), object_pairs_hook=_each_once)
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} must be a JSON file, but cannot be read: {error}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a JSON object, got {type(content).__name__}")
     return content
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's fields. Of two with one name JSON's readers would keep the last."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name!r:.80} is there twice in one object")
+        found[name] = value
+    return found

@@ -13,9 +13,8 @@ from torch import nn
 from spuproj.checks import choice
 from spuproj.training.data.case import Case, load_case
 from spuproj.training.data.labels import SCHEMES, LabelScheme
-from spuproj.training.data.readers.brats import case_in
 from spuproj.training.data.readers.case_files import CaseFiles
-from spuproj.training.data.readers.registry import cases_in
+from spuproj.training.data.readers.registry import case_in, cases_in
 from spuproj.training.data.splits import chosen, read_split
 from spuproj.training.inference.multi_view import AGGREGATIONS, Prediction, predict_case
 from spuproj.training.inference.outputs import map_names, mergeable, write_maps, write_merged

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from spuproj.training.data.case import as_volume, load_case, load_slices
-from spuproj.training.data.readers.brats import case_in
 from spuproj.training.data.readers.case_files import MODALITIES
-from spuproj.training.data.readers.registry import cases_in
+from spuproj.training.data.readers.registry import case_in, cases_in
 from spuproj.training.runtime.files import InputError
 
 SHAPE = (6, 7, 5)  # left, back, up

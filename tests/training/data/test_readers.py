@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from spuproj.training.data.case import load_case
-from spuproj.training.data.readers.brats import case_in
 from spuproj.training.data.readers.case_files import modalities_of, modality_named
-from spuproj.training.data.readers.registry import cases_in
+from spuproj.training.data.readers.registry import case_in, cases_in
 from spuproj.training.runtime.files import InputError
 from tiny_datasets import NEW, OLD, brats, save, seg, volume
 

@@ -11,16 +11,15 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spuproj.training.data.readers.brats import case_in
+from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles
-from spuproj.training.data.readers.registry import cases_in
+from spuproj.training.data.readers.registry import case_in, cases_in
 from spuproj.training.data.splits import (
     Split,
     chosen,
     fixed_split,
     folds,
     missing_targets,
-    patient_of,
     read_split,
     targets_of,
     write_splits,

@@ -26,6 +26,8 @@ _WORDS = {
     "string_type": "text",
     "string_too_short": "text",
     "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "an object",
     "dataclass_type": "an object",
     "model_attributes_type": "an object",
     "literal_error": "one of {expected}",
