@@ -18,6 +18,8 @@ _VISIT = re.compile(
     r"(?:pre|post)(?:[ ._-]?op)?|baseline|bl|follow[ ._-]?up|fu|(?:19|20)\d\d[._-]?\d\d[._-]?\d\d)"
 )
 _NUMBERED = re.compile(r"(.*[^ ._-])[ ._-]+([A-Za-z]?\d{1,3}|[A-Za-z])")
+# A word without a number that more cases begin with names a site or the data set.
+_MOST_VISITS = 10
 _EXAMPLES = 3
 
 
@@ -70,14 +72,16 @@ def _stem(name: str) -> str:
         return ""
     last = re.split(r"[ ._-]", found[1])[-1]
     # After a word without a number, 001 counts patients; 1 or b may count visits.
-    is_visit = bool(re.search(r"\d", last)) or not re.fullmatch(r"0\d*|\d{3}", found[2])
+    is_visit = bool(re.search(r"\d", last)) or not re.fullmatch(r"0\d+|\d{3}", found[2])
     return found[1] if is_visit else ""
 
 
 def _is_patient(stem: str, count: int, patients: int) -> bool:
     """Whether a beginning names a patient rather than the data set, which all or very many cases share."""
     numbered = re.search(r"\d[^ ._-]*$", stem) is not None
-    return count < patients or (numbered and patients <= 4)
+    if not numbered and count > _MOST_VISITS:
+        return False
+    return count < patients or (numbered and patients <= _EXAMPLES)
 
 
 def _beginnings(name: str) -> Iterable[str]:

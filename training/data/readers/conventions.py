@@ -57,7 +57,7 @@ class Convention:
         return next((role for word, role in self.kinds.items() if re.fullmatch(word, kind)), None)
 
 
-_PLACE = "(?P<place>(?:.*?/)?)"
+_PLACE = "(?P<place>(?:.*?/)??)"
 _SESSION = "(?P<case>sub-[A-Za-z0-9]+(?:_ses-[A-Za-z0-9]+)?)"
 
 

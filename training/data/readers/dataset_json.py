@@ -152,21 +152,24 @@ def _complete(root: Path, group: Group, convention: Convention) -> CaseFiles:
 
 def _scheme(path: Path, description: Description, prefer: str) -> LabelScheme | None:
     """The published scheme with the names that the labels have, or else targets of these names."""
-    values = {name: label_values(name, given) for name, given in _named(path, description.labels).items()}
-    if not values.keys() - {IGNORED}:
-        return None
-    single = {given[0]: name for name, given in values.items() if len(given) == 1}
-    plain = scheme_of_names(single, prefer) if len(single) == len(values) else None
-    return plain or scheme_of_regions(values, prefer) or own_scheme(values)
+    try:
+        values = {name: label_values(name, given) for name, given in _named(description.labels).items()}
+        if not values.keys() - {IGNORED}:
+            return None
+        single = {given[0]: name for name, given in values.items() if len(given) == 1}
+        plain = scheme_of_names(single, prefer) if len(single) == len(values) else None
+        return plain or scheme_of_regions(values, prefer) or own_scheme(values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
-def _named(path: Path, labels: Mapping[str, Any]) -> dict[str, Any]:
+def _named(labels: Mapping[str, Any]) -> dict[str, Any]:
     """The values of each name, without the background; as lists, whichever way round the file has them."""
     if labels and all(isinstance(name, str) for name in labels.values()):
         found: dict[str, list[int]] = {}
         for value, name in labels.items():
             if not re.fullmatch(r"\d{1,18}", value, re.ASCII):
-                raise InputError(f"{path}: labels must be whole numbers with names, got {value!r:.40}")
+                raise InputError(f"labels must be whole numbers with names, got {value!r:.40}")
             found.setdefault(name, []).append(int(value))
         given: Mapping[str, Any] = found
     else:

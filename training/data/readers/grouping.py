@@ -56,9 +56,9 @@ class Group:
 
     @property
     def convention(self) -> Convention | None:
-        """The convention of the case, or None where its files are of several."""
-        first = self.matches[0].convention
-        return first if all(match.convention is first for match in self.matches) else None
+        """The convention of the case, whatever its brain mask is called; None where its files are of several."""
+        found = [match.convention for match in self.matches if match.role != MASK]
+        return found[0] if found and all(each is found[0] for each in found) else None
 
 
 def _modalities(role: Role) -> tuple[str, ...]:

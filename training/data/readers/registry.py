@@ -96,6 +96,9 @@ def case_in(folder: Path, labels: str | None = None) -> CaseFiles:
     if not folder.is_dir():
         raise guidance.missing(folder, "a case folder", "folder")
     root = Path(os.path.abspath(folder))
+    described = described_cases(root)
+    if described is not None:
+        raise guidance.several_cases(folder, [case.name for case in described[0]])
     listing = list_folder(root)
     groups, _ = grouped((f"{root.name}/{path}" for path in listing.images), CONVENTIONS)
     cases = [case_of(root.parent, group) for group in groups if group.modalities]
