@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from spuproj import Views
 from spuproj.benchmarks.record import Record, slug, write_all
 from spuproj.training.data.cache import CachedCase
+from spuproj.training.data.canvas import Canvas
 from spuproj.training.data.dataset import Batch, SliceEntry, make_loader
 from spuproj.training.data.labels import SCHEMES
 from spuproj.training.data.sampler import BalancedSampler
@@ -123,9 +124,9 @@ def _loader(model: Segmenter, folder: Path, side: int, steps: int) -> DataLoader
     np.save(folder / "image.npy", random.standard_normal(shape, dtype=np.float32).astype(np.float16))
     np.save(folder / "labels.npy", random.choice(np.array([0, 1, 2, 4], np.uint8), (_ON_DISK, side, side)))
     image, labels = (np.load(folder / f"{kind}.npy", mmap_mode="r") for kind in ("image", "labels"))
-    case = CachedCase("noise", image, labels, [], SCHEMES["brats2020"], config.field, config.box, "")
+    case = CachedCase("noise", image, labels, [], SCHEMES["brats2020"], (1.0, 1.0), (0, 0, side - 1, side - 1), "")
     count = steps * config.method.batch_size
-    entries = [SliceEntry(case, number % _ON_DISK, number % 2 == 0) for number in range(count)]
+    entries = [SliceEntry(case, Canvas((side, side)), number % _ON_DISK, number % 2 == 0) for number in range(count)]
     draws = BalancedSampler([entry.positive for entry in entries], len(model.views), config.method.batch_size, seed=0)
     return make_loader(entries, config.target, draws, model.hardware)
 

@@ -65,17 +65,18 @@ def check(
     Reads every file. Exits with 1 if a case cannot be used. Nothing is written.
     """
     from spuproj.training.data.check import check_data, text
+    from spuproj.training.data.findings import Level
     from spuproj.training.data.patients import shared_stems
-    from spuproj.training.data.readers.registry import cases_in
-    from spuproj.training.runtime.progress import print_status, progress_bar
+    from spuproj.training.data.readers.registry import read_data
+    from spuproj.training.runtime.progress import progress_bar
 
-    cases = cases_in(data, labels)
-    with progress_bar(f"Reading {data.name}", len(cases)) as advance:
-        problems = check_data(cases, advance)
-    print(text(len(cases), problems))
-    for sentence in shared_stems(cases):
-        print_status(f"warning: {sentence}")
-    if any(problem.fatal for problem in problems):
+    found = read_data(data, labels)
+    with progress_bar(f"Reading {data.name}", len(found.cases)) as advance:
+        findings = check_data(found.cases, advance)
+    for sentence in shared_stems(found.cases):
+        print(f"warning  {sentence}")
+    print(text(len(found.cases), found.left_out, findings))
+    if any(each.finding.level == Level.ERROR for each in findings):
         sys.exit(1)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from helpers import noise
 from spuproj.training.data.case import Case
 from spuproj.training.data.labels import SCHEMES
+from spuproj.training.data.volumes.grid import Grid
 from spuproj.training.inference.multi_view import Prediction
 
 SHAPE = (9, 20, 24)
@@ -24,7 +25,9 @@ def made_up_case() -> Case:
     brain[1:8, 3:17, 4:20] = True
     image = noise(9, 2, 20, 24).numpy() * brain[:, None]
     like = nib.Nifti1Image(np.zeros((24, 20, 9)), np.diag([-2.0, -1.0, 5.0, 1.0]))
-    return Case("made_up", image, brain, LABELS, SCHEMES["brats2023"], like, ("t1ce", "flair"))
+    return Case(
+        "made_up", image, brain, LABELS, SCHEMES["brats2023"], Grid((24, 20, 9), like.affine), like, ("t1ce", "flair")
+    )
 
 
 def prediction(found: tuple[int, int] = (4, 7), variance: float = 0.02) -> Prediction:

@@ -13,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from spuproj import __version__
-from spuproj.training.data.case import brain_box, image_path, load_case
+from spuproj.training.data.canvas import Box
+from spuproj.training.data.case import brain_box, image_file, load_case
 from spuproj.training.data.labels import LabelScheme, unclear
-from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
+from spuproj.training.data.volumes.intensities import CLIP
 from spuproj.training.runtime.execution import rank
 from spuproj.training.runtime.files import atomic_write, read_json, write_json
 
@@ -28,22 +30,22 @@ class CachedCase:
 
     Attributes:
         name: of the case.
-        image: ``[S, C, H, W]`` float16, z-scored inside the brain, 0 outside; memory-mapped.
-        labels: ``[S, H, W]`` uint8, values of the scheme; memory-mapped.
+        image: ``[S, C, H, W]`` float16, normalised inside the brain, 0 outside; memory-mapped.
+        labels: ``[S, H, W]`` integers, values of the scheme; memory-mapped.
         values: for each slice, the label values that occur in it.
         scheme: the meaning of the labels.
-        field: height and width of a slice, in mm.
-        box: (y0, x0, y1, x1) around the brain, as fractions of the slice.
+        pixel: height and width of a pixel, in mm.
+        box: around the brain.
         digest: SHA-256 of both arrays, in hexadecimal.
     """
 
     name: str
     image: NDArray[np.float16]
-    labels: NDArray[np.uint8]
+    labels: NDArray[np.integer[Any]]
     values: list[list[int]]
     scheme: LabelScheme
-    field: tuple[float, float]
-    box: tuple[float, float, float, float]
+    pixel: tuple[float, float]
+    box: Box
     digest: str
 
     @property
@@ -56,8 +58,8 @@ class Metadata(TypedDict):
     """A cached case without its arrays and scheme; see ``CachedCase``."""
 
     values: list[list[int]]
-    field: tuple[float, float]
-    box: tuple[float, float, float, float]
+    pixel: tuple[float, float]
+    box: Box
     digest: str
 
 
@@ -84,7 +86,7 @@ def _from_cache(files: CaseFiles, modalities: Sequence[str], folder: Path) -> Ca
         known = read_json(metadata)
         if files.scheme is None or known.pop("fingerprint") != _fingerprint(files, modalities):
             return None
-        known["field"], known["box"] = tuple(known["field"]), tuple(known["box"])
+        known["pixel"], known["box"] = tuple(known["pixel"]), tuple(known["box"])
         return CachedCase(
             name=files.name, image=_memory_mapped(image), labels=_memory_mapped(labels), scheme=files.scheme, **known
         )
@@ -99,12 +101,11 @@ def _into_cache(files: CaseFiles, modalities: Sequence[str], folder: Path) -> Ca
         raise unclear(files.name)
     shown = case.brain.any(axis=(1, 2))
     image, labels = case.image[shown].astype(np.float16), case.labels[shown]
-    y0, x0, y1, x1 = brain_box(case.brain)
-    height, width = max(labels.shape[1] - 1, 1), max(labels.shape[2] - 1, 1)
+    x, y, _ = case.spacing
     known: Metadata = {
         "values": [np.unique(plane).tolist() for plane in labels],
-        "field": case.field,
-        "box": (y0 / height, x0 / width, y1 / height, x1 / width),
+        "pixel": (y, x),
+        "box": brain_box(case.brain),
         "digest": _digest(image, labels),
     }
     image_file, labels_file, metadata_file = _paths(files, folder)
@@ -130,20 +131,24 @@ def _paths(files: CaseFiles, folder: Path) -> tuple[Path, Path, Path]:
 
 def _fingerprint(files: CaseFiles, modalities: Sequence[str]) -> dict[str, Any]:
     """Everything that the arrays depend on; a case with another fingerprint is read again."""
-    sources = [*(image_path(files, name) for name in modalities), files.label, files.mask]
+    others = [None if path is None else ImageFile(path) for path in (files.label, files.mask)]
+    sources = [*(image_file(files, name) for name in modalities), *others]
     return {
         "version": __version__,
         "modalities": list(modalities),
-        "files": [None if path is None else _file_state(path) for path in sources],
+        "clip": list(CLIP),
+        "files": [None if file is None else _file_state(file) for file in sources],
         "labels": None if files.scheme is None else list(files.scheme.known),
     }
 
 
-def _file_state(path: Path) -> list[str | int]:
-    if not path.is_file():
-        return [str(path)]
-    found = path.stat()
-    return [str(path.absolute()), found.st_size, found.st_mtime_ns]
+def _file_state(file: ImageFile) -> list[str | int | None]:
+    """Path, channel, size and time of the last change; the latter two only of a file that is there."""
+    named = [str(file.path.absolute()), file.channel]
+    if not file.path.is_file():
+        return named
+    found = file.path.stat()
+    return [*named, found.st_size, found.st_mtime_ns]
 
 
 def _digest(*arrays: NDArray[np.generic]) -> str:

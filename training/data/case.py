@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from spuproj.training.data.labels import SCHEMES, LabelScheme, unclear
-from spuproj.training.data.nifti import load_nifti, lps_spacing, read_volume, to_lps
-from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.findings import Finding, merged
+from spuproj.training.data.labels import LabelScheme
+from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, errors_of
 from spuproj.training.data.readers.registry import case_in
+from spuproj.training.data.volumes.brain import find_brain, implausible
+from spuproj.training.data.volumes.grid import Grid
+from spuproj.training.data.volumes.image_file import Volume, open_volume
+from spuproj.training.data.volumes.intensities import CLIP, normalised
+from spuproj.training.data.volumes.same_grid import require_same_grid
+from spuproj.training.data.volumes.segmentation import read_labels
 from spuproj.training.runtime.files import InputError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -27,32 +33,41 @@ class Case:
 
     Attributes:
         name: of the case.
-        image: ``[Z, C, H, W]`` float32, z-scored inside the brain, 0 outside.
+        image: ``[Z, C, H, W]`` float32, zero mean and unit standard deviation inside the brain, 0 outside.
         brain: ``[Z, H, W]`` bool.
-        labels: ``[Z, H, W]`` uint8, values of the scheme, or None where they were not read.
+        labels: ``[Z, H, W]`` integers, values of the scheme, or None where they were not read.
         scheme: the meaning of the labels, or None where it is unknown.
-        like: the first modality's NIfTI image; outputs get its affine and header.
+        grid: of the voxels, in the order of the file.
+        like: an image whose affine and header outputs get.
         modalities: names of the channels, or empty.
+        findings: what is unusual, and what was taken for granted.
     """
 
     name: str
     image: NDArray[np.float32]
     brain: NDArray[np.bool_]
-    labels: NDArray[np.uint8] | None
+    labels: NDArray[np.integer[Any]] | None
     scheme: LabelScheme | None
+    grid: Grid
     like: nib.Nifti1Image
     modalities: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size (x, y, z) in mm: to the left, to the back, up."""
+        return self.grid.spacing
 
     @property
     def field(self) -> tuple[float, float]:
         """Height and width of a slice, in mm."""
-        x, y, _ = lps_spacing(self.like)
+        x, y, _ = self.spacing
         return y * self.image.shape[2], x * self.image.shape[3]
 
     @property
     def voxel_volume(self) -> float:
         """Volume of a voxel, in ml."""
-        return math.prod(lps_spacing(self.like)) / 1000
+        return math.prod(self.spacing) / 1000
 
     def target(self, name: str) -> NDArray[np.bool_]:
         """Mask ``[Z, H, W]`` of a target. Raises InputError for an unknown one."""
@@ -61,79 +76,102 @@ class Case:
         return self.scheme.mask(self.labels, name)
 
 
-def load_case(source: CaseFiles | Path, modalities: Sequence[str] | None = None, with_labels: bool = False) -> Case:
-    """Reads a case.
+def load_case(
+    source: CaseFiles | Path,
+    modalities: Sequence[str] | None = None,
+    with_labels: bool = False,
+    clip: tuple[float, float] = CLIP,
+) -> Case:
+    """Reads a case. All headers are compared before any voxel is read.
 
     Args:
-        source: its files, or a BraTS case folder.
+        source: its files, or a case folder.
         modalities: the channels, in order; all modalities of the case where None.
         with_labels: whether to read the segmentation.
+        clip: quantiles between which intensities are clipped, see ``normalised``.
 
     Raises:
-        InputError: for a missing or unreadable file, modalities of different shape or affine, values that are not
-            finite, an image without brain, or labels whose scheme is unknown or does not have them.
+        InputError: for a missing or unreadable file, images on different grids, values that are not finite, an image
+            without brain, or labels whose scheme is unknown or does not have them.
     """
     files = source if isinstance(source, CaseFiles) else case_in(source)
     names = tuple(files.images if modalities is None else modalities)
-    paths = [image_path(files, name) for name in names]
-    pairs = [read_image(path) for path in paths]
-    like = pairs[0][0]
-    for path, (image, _) in zip(paths[1:], pairs[1:], strict=True):
-        check_same_grid(paths[0], like, path, image)
-    volumes = np.stack([volume for _, volume in pairs])
-    brain = read_brain(files, paths[0], like, volumes)
-    labels = read_labels(files, paths[0], like) if with_labels else None
-    return Case(
+    if not names:
+        raise InputError(f"{files.name} must have an image, but has none{errors_of(files)}")
+    images = [open_volume(image_file(files, name)) for name in names]
+    mask = None if files.mask is None else open_volume(ImageFile(files.mask))
+    label = _open_label(files) if with_labels else None
+    opened = [volume for volume in (*images, mask, label) if volume is not None]
+    findings = [*headers_findings(opened), *require_same_grid(opened)]
+    voxels = np.stack([volume.values() for volume in images])
+    brain, found = brain_of(names, voxels, mask, images[0])
+    image, unusual = normalised(voxels, brain, names, clip)
+    case = Case(
         name=files.name,
-        image=_as_slices(_z_scored(volumes, brain)),
+        image=_as_slices(image),
         brain=_as_slices(brain),
-        labels=None if labels is None else _as_slices(labels),
+        labels=None,
         scheme=files.scheme,
-        like=like,
+        grid=images[0].grid,
+        like=images[0].like,
         modalities=names,
+        findings=(*files.findings, *findings, *found, *unusual),
     )
+    return case if label is None else _with_labels(case, label)
 
 
-def image_path(files: CaseFiles, modality: str) -> Path:
+def add_labels(case: Case, files: CaseFiles) -> Case:
+    """The case with its segmentation. Raises InputError where that cannot be used, see ``load_case``."""
+    label = _open_label(files)
+    first = open_volume(image_file(files, case.modalities[0]))
+    found = (*headers_findings([label]), *require_same_grid([first, label]))
+    return _with_labels(replace(case, findings=(*case.findings, *found)), label)
+
+
+def image_file(files: CaseFiles, modality: str) -> ImageFile:
     """The file of a modality. Raises InputError where the case has none."""
     if modality not in files.images:
-        raise InputError(f"{files.name} must have the modality {modality}, but has {', '.join(files.images)}")
-    return files.images[modality].path
+        there = ", ".join(files.images) or "none"
+        raise InputError(f"{files.name} must have the modality {modality}, but has {there}{errors_of(files)}")
+    return files.images[modality]
 
 
-def read_image(path: Path) -> tuple[nib.Nifti1Image, NDArray[np.float32]]:
-    """A modality's image, and its voxels in LPS axes. Raises InputError for a missing, damaged or non-finite one."""
-    image = load_nifti(_present(path))
-    volume = to_lps(read_volume(image, path), image)
-    if not np.isfinite(volume).all():
-        raise InputError(f"{path} must hold finite values, but holds NaN or Inf")
-    return image, volume
+def headers_findings(volumes: Sequence[Volume]) -> list[Finding]:
+    """The findings about the headers of several volumes, those that say the same merged."""
+    return merged((volume.path.name, finding) for volume in volumes for finding in volume.findings)
 
 
-def read_brain(files: CaseFiles, first: Path, like: nib.Nifti1Image, volumes: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The brain mask ``[X, Y, Z]``: the case's mask file, or else the voxels where any modality is not zero.
+def brain_of(
+    names: Sequence[str], voxels: NDArray[np.float32], mask: Volume | None, first: Volume
+) -> tuple[NDArray[np.bool_], list[Finding]]:
+    """The brain ``[X, Y, Z]``: where the mask is not zero, or else where a modality differs from its background.
+
+    Args:
+        names: of the modalities.
+        voxels: ``[C, X, Y, Z]``, of the modalities.
+        mask: the opened brain mask; None where the case has none.
+        first: the opened first modality.
+
+    Returns:
+        The mask, and findings about the background and about a brain that is implausible.
 
     Raises:
-        InputError: for a mask that cannot be read or is on another grid, or an empty one.
+        InputError: for a mask that cannot be read, or an empty brain.
     """
-    brain: NDArray[np.bool_]
-    if files.mask is None:
-        brain, place = (volumes != 0).any(axis=0), first.parent
+    if mask is None:
+        brain, findings = find_brain(voxels, names)
+        fault = f"{first.path.parent} must show a brain, but every modality is constant"
     else:
-        image, voxels = read_image(files.mask)
-        check_same_grid(first, like, files.mask, image)
-        brain, place = voxels != 0, files.mask
+        brain, findings = mask.values() != 0, []
+        fault = f"{mask.path} must show a brain, but every voxel of it is 0"
     if not brain.any():
-        raise InputError(
-            f"{place} must show a brain, but every voxel of {'it' if files.mask else 'every modality'} is 0"
-        )
-    return brain
+        raise InputError(fault)
+    return brain, [*findings, *implausible(brain, first.grid.spacing)]
 
 
 def load_slices(path: Path) -> NDArray[np.float32]:
-    """A NIfTI volume as slices ``[Z, H, W]``. Raises InputError where it cannot be read."""
-    image = load_nifti(path)
-    return _as_slices(to_lps(read_volume(image, path), image))
+    """A volume as slices ``[Z, H, W]``. Raises InputError where it cannot be read."""
+    return _as_slices(open_volume(ImageFile(path)).numbers().astype(np.float32))
 
 
 def brain_box(brain: NDArray[np.bool_]) -> tuple[int, int, int, int]:
@@ -152,53 +190,12 @@ def _as_slices(volumes: NDArray[Scalar]) -> NDArray[Scalar]:
     return np.ascontiguousarray(np.moveaxis(volumes, -1, 0).swapaxes(-1, -2))
 
 
-def _present(path: Path) -> Path:
-    """The path itself. Raises InputError, which lists the folder's files, where there is no such file."""
-    if not path.is_file():
-        others = sorted(other.name for other in path.parent.glob("*.nii*"))
-        raise InputError(
-            f"{path.parent} must hold {path.name}, but it is missing; there are: {', '.join(others) or 'none'}"
-        )
-    return path
-
-
-def check_same_grid(first: Path, like: nib.Nifti1Image, path: Path, image: nib.Nifti1Image) -> None:
-    """Raises InputError where an image differs from the first one in shape or affine."""
-    if image.shape[:3] != like.shape[:3]:
-        raise InputError(f"{path} must have the shape of {first.name}, {like.shape}, got {image.shape}")
-    if not np.allclose(image.affine, like.affine, atol=1e-3):
-        raise InputError(
-            f"{path} must have the affine of {first.name}, {like.affine.round(3).tolist()}, "
-            f"got {image.affine.round(3).tolist()}; register and resample the modalities to one grid first"
-        )
-
-
-def read_labels(files: CaseFiles, first: Path, like: nib.Nifti1Image) -> NDArray[np.uint8]:
-    """The segmentation ``[X, Y, Z]``; its file may hold integers or floats that are whole numbers.
-
-    Raises:
-        InputError: where it is missing, damaged, on another grid, of unknown scheme, or has values outside the scheme.
-    """
+def _open_label(files: CaseFiles) -> Volume:
     if files.label is None:
-        raise InputError(f"{files.name} must have a segmentation, but has none")
-    image = load_nifti(_present(files.label))
-    check_same_grid(first, like, files.label, image)
-    if files.scheme is None:
-        raise unclear(files.label)
-    labels = to_lps(read_volume(image, files.label), image)
-    known = np.isin(labels, (0, *files.scheme.known))
-    if not known.all():
-        raise InputError(
-            f"{files.label} must hold the {files.scheme.name} labels {', '.join(map(str, (0, *files.scheme.known)))}, "
-            f"got {labels[~known].flat[0]:g}; if they are of another scheme, name it: {', '.join(SCHEMES)}"
-        )
-    return labels.astype(np.uint8)
+        raise InputError(f"{files.name} must have a segmentation, but has none{errors_of(files)}")
+    return open_volume(ImageFile(files.label))
 
 
-def _z_scored(volumes: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Zero mean and unit standard deviation inside the brain, per modality; a constant modality becomes 0."""
-    inside = volumes[:, brain].astype(np.float64)
-    mean, deviation = inside.mean(axis=1), inside.std(axis=1)
-    scale = np.where(deviation > 0, 1 / np.maximum(deviation, 1e-12), 0)
-    scored = (volumes - mean[:, None, None, None]) * scale[:, None, None, None]
-    return np.where(brain, scored, 0).astype(np.float32)
+def _with_labels(case: Case, label: Volume) -> Case:
+    labels, findings = read_labels(label, case.scheme)
+    return replace(case, labels=_as_slices(labels), findings=(*case.findings, *findings))

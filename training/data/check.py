@@ -1,124 +1,171 @@
-"""Check of a data set before training: errors, and what is unusual."""
+"""Check of a data set: everything that is wrong or unusual in any of its cases."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from spuproj.training.data.case import check_same_grid, read_brain, read_image, read_labels
-from spuproj.training.data.findings import Level
-from spuproj.training.data.nifti import lps_spacing
-from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.case import brain_of, headers_findings
+from spuproj.training.data.findings import Finding, Level
+from spuproj.training.data.labels import LabelScheme
+from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
+from spuproj.training.data.volumes.image_file import Volume, open_volume
+from spuproj.training.data.volumes.intensities import CLIP, normalised
+from spuproj.training.data.volumes.same_grid import require_same_grid
+from spuproj.training.data.volumes.segmentation import read_labels
 from spuproj.training.runtime.files import InputError
 
-Image = tuple[nib.Nifti1Image, NDArray[np.float32]]
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
+_NAMED = 3
+
 
 @dataclass(frozen=True)
-class Problem:
-    """One finding.
-
-    Attributes:
-        case: name of the case.
-        fatal: whether the case cannot be used; otherwise the finding is a note.
-        message: the finding, and what to do about it.
-    """
+class CaseFinding:
+    """A finding, and the name of its case."""
 
     case: str
-    fatal: bool
-    message: str
+    finding: Finding
 
 
-def check_data(cases: Sequence[CaseFiles], on_case: Callable[[str], None]) -> list[Problem]:
+@dataclass(frozen=True)
+class Layout:
+    """What the cases of a data set must have in common: modalities, and the pixel size (y, x) of slices in mm."""
+
+    modalities: frozenset[str]
+    pixel: tuple[float, float]
+
+
+def check_data(cases: Sequence[CaseFiles], on_case: Callable[[str], None]) -> list[CaseFinding]:
     """All findings of all cases, with one case in memory at a time. ``on_case`` is called with each case's name."""
-    problems: list[Problem] = []
-    first: tuple[str, tuple[int, ...], tuple[float, ...]] | None = None
+    found: list[CaseFinding] = []
+    layouts: dict[str, Layout] = {}
     for files in cases:
-        found, grid = _check_case(files)
-        problems += found
-        if grid is not None:
-            first = first or (files.name, *grid)
-            problems += _unlike(files.name, grid, first)
-        if set(files.images) != set(cases[0].images):
-            message = f"has the modalities {', '.join(files.images)}; {cases[0].name} has {', '.join(cases[0].images)}"
-            problems.append(Problem(files.name, False, message))
+        findings, first = _check_case(files)
+        if first is not None:
+            x, y, _ = first.grid.spacing
+            layouts[files.name] = Layout(frozenset(files.images), (float(f"{y:.3g}"), float(f"{x:.3g}")))
+        found += [CaseFinding(files.name, finding) for finding in findings]
         on_case(files.name)
-    return problems
+    return found + _unlike_most(layouts)
 
 
-def text(cases: int, problems: Sequence[Problem]) -> str:
-    """One line for each finding, and a summary."""
-    width = max((len(problem.case) for problem in problems), default=0)
-    lines = [
-        f"{problem.case:<{width}}  {'error' if problem.fatal else 'note '}  {problem.message}" for problem in problems
+def text(cases: int, left_out: Sequence[str], found: Sequence[CaseFinding]) -> str:
+    """What is left out, the findings, and a summary. Findings that say the same of several cases share a line.
+
+    Args:
+        cases: number of cases.
+        left_out: sentences about what is not used.
+        found: the findings of all cases.
+    """
+    groups: dict[Finding, list[CaseFinding]] = {}
+    for each in found:
+        groups.setdefault(Finding(each.finding.level, _without_name(each)), []).append(each)
+    lines = [f"left out: {sentence}" for sentence in left_out]
+    lines += [
+        f"{finding.level.name.lower():<7}  {_line(finding.message, group)}"
+        for finding, group in sorted(groups.items(), key=lambda item: item[0].level)
     ]
-    unusable = len({problem.case for problem in problems if problem.fatal})
-    notes = sum(not problem.fatal for problem in problems)
-    return "\n".join([*lines, f"{cases} cases, {unusable} of them cannot be used, {notes} notes"])
+    unusable = len({each.case for each in found if each.finding.level == Level.ERROR})
+    warnings, notes = (sum(each.finding.level == level for each in found) for level in (Level.WARNING, Level.NOTE))
+    return "\n".join([*lines, f"{cases} cases, {unusable} of them cannot be used, {warnings} warnings, {notes} notes"])
 
 
-def _check_case(files: CaseFiles) -> tuple[list[Problem], tuple[tuple[int, ...], tuple[float, ...]] | None]:
-    """The problems of a case, and its shape and voxel size in LPS axes where an image could be read."""
-    problems = [Problem(files.name, finding.level == Level.ERROR, finding.message) for finding in files.findings]
+def _without_name(found: CaseFinding) -> str:
+    """The message with CASE in place of the case's name."""
+    if not re.search(r"[^\W\d]", found.case):
+        # A name of digits alone may as well be a number of the message.
+        return found.finding.message
+    name = re.escape(found.case)
+    return re.sub(rf"(?<!\w){name}(?!\w)|(?<=/){name}", "CASE", found.finding.message)
+
+
+def _line(message: str, group: Sequence[CaseFinding]) -> str:
+    names = [each.case for each in group]
+    if len(names) == 1:
+        return f"{names[0]}: {group[0].finding.message}"
+    more = ", ..." if len(names) > _NAMED else ""
+    return f"in {len(names)} cases ({', '.join(names[:_NAMED])}{more}): {message}"
+
+
+def _check_case(files: CaseFiles) -> tuple[list[Finding], Volume | None]:
+    """The findings of a case, and the first modality whose header can be read."""
+    findings = list(files.findings)
 
     def attempt(call: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result | None:
         try:
             return call(*args, **kwargs)
-        except InputError as error:
-            problems.append(Problem(files.name, True, str(error)))
+        # Whatever a library raises is a finding of this case: the others are still to be checked.
+        except Exception as error:
+            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            findings.append(Finding(Level.ERROR, reason))
             return None
 
-    images: dict[Path, Image] = {}
-    for path, _ in files.images.values():
-        image = attempt(read_image, path)
-        if image is not None:
-            images[path] = image
-    if not images:
-        return problems, None
-    first, (like, volume) = next(iter(images.items()))
-    for path, (other, _) in list(images.items())[1:]:
-        attempt(check_same_grid, first, like, path, other)
-    same = [voxels for _, voxels in images.values() if voxels.shape == volume.shape]
-    brain = attempt(read_brain, files, first, like, np.stack(same))
-    if brain is not None:
-        problems += _constant(files, images, brain)
-    if files.label is not None:
-        labels = attempt(read_labels, files, first, like)
-        if labels is not None and not labels.any():
-            problems.append(Problem(files.name, False, "the segmentation is empty"))
-    else:
-        problems.append(Problem(files.name, False, "there is no segmentation: it can be predicted, not trained on"))
-    return problems, (volume.shape, lps_spacing(like))
+    images = [attempt(open_volume, file) for file in files.images.values()]
+    mask = None if files.mask is None else attempt(open_volume, ImageFile(files.mask))
+    label = None if files.label is None else attempt(open_volume, ImageFile(files.label))
+    opened = [volume for volume in (*images, mask, label) if volume is not None]
+    first = next((volume for volume in images if volume is not None), None)
+    findings += headers_findings(opened)
+    if first is not None:
+        findings += attempt(require_same_grid, opened) or []
+    sound = not any(finding.level == Level.ERROR for finding in findings)
+    voxels = [attempt(volume.values) for volume in images if volume is not None]
+    read = [each for each in voxels if each is not None]
+    if first is not None and sound and len(read) == len(images):
+        findings += attempt(_check_images, tuple(files.images), np.stack(read), mask, first) or []
+    if label is not None:
+        findings += attempt(_check_labels, label, files.scheme) or []
+    elif files.label is None:
+        findings.append(Finding(Level.NOTE, "there is no segmentation: it can be predicted, not trained on"))
+    return findings, first
 
 
-def _constant(files: CaseFiles, images: dict[Path, Image], brain: NDArray[np.bool_]) -> list[Problem]:
-    return [
-        Problem(files.name, False, f"{path.name} is constant inside the brain: it tells nothing, and is read as 0")
-        for path, (_, voxels) in images.items()
-        if voxels.shape == brain.shape and np.ptp(voxels[brain]) == 0
-    ]
+def _check_images(
+    names: Sequence[str], voxels: NDArray[np.float32], mask: Volume | None, first: Volume
+) -> list[Finding]:
+    """Findings about the brain and the intensities in it."""
+    brain, findings = brain_of(names, voxels, mask, first)
+    return [*findings, *normalised(voxels, brain, names, CLIP)[1]]
 
 
-def _unlike(
-    name: str,
-    grid: tuple[tuple[int, ...], tuple[float, ...]],
-    first: tuple[str, tuple[int, ...], tuple[float, ...]],
-) -> list[Problem]:
-    """A finding where a case's slices differ from those of the first case in pixels or millimetres."""
-    (height, width), (mm_y, mm_x) = grid[0][1::-1], grid[1][1::-1]
-    (first_height, first_width), (first_y, first_x) = first[1][1::-1], first[2][1::-1]
-    if (height, width) == (first_height, first_width) and np.allclose((mm_y, mm_x), (first_y, first_x), rtol=0.01):
+def _check_labels(label: Volume, scheme: LabelScheme | None) -> list[Finding]:
+    labels, findings = read_labels(label, scheme)
+    return findings if labels.any() else [*findings, Finding(Level.NOTE, "the segmentation is empty")]
+
+
+def _unlike_most(layouts: Mapping[str, Layout]) -> list[CaseFinding]:
+    """Errors of the cases that differ from most others in modalities or pixel size."""
+    if not layouts:
         return []
-    message = (
-        f"has slices of {height} x {width} pixels of {mm_y:g} x {mm_x:g} mm, {first[0]} of {first_height} x "
-        f"{first_width} of {first_y:g} x {first_x:g}; crop, pad or resample them to one grid"
+    modalities, pixel = (
+        Counter(getattr(layout, name) for layout in layouts.values()).most_common(1)[0][0]
+        for name in ("modalities", "pixel")
     )
-    return [Problem(name, True, message)]
+    found = []
+    for case, layout in layouts.items():
+        if layout.modalities != modalities:
+            message = f"has the modalities {_listed(layout.modalities)}, where most cases have {_listed(modalities)}"
+            found.append(CaseFinding(case, Finding(Level.ERROR, message)))
+        if not np.allclose(layout.pixel, pixel, rtol=0.01):
+            message = (
+                f"has pixels of {_mm(layout.pixel)}, where most cases have {_mm(pixel)}: it can be predicted, but for "
+                "training all cases must be resampled to one pixel size"
+            )
+            found.append(CaseFinding(case, Finding(Level.ERROR, message)))
+    return found
+
+
+def _listed(modalities: Iterable[str]) -> str:
+    return ", ".join(sorted(modalities))
+
+
+def _mm(pixel: tuple[float, float]) -> str:
+    return f"{pixel[0]:g} x {pixel[1]:g} mm"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from spuproj.training.data.cache import CachedCase, cached_case, in_turn
+from spuproj.training.data.canvas import Canvas, canvas_around
 from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.splits import Split
@@ -26,9 +28,17 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class SliceEntry:
-    """One slice: its case, its index among the case's cached slices, and whether it shows the target."""
+    """One slice.
+
+    Attributes:
+        case: that it is of.
+        canvas: where it lies among the slices of all cases.
+        position: among the case's cached slices.
+        positive: whether it shows the target.
+    """
 
     case: CachedCase
+    canvas: Canvas
     position: int
     positive: bool
 
@@ -37,9 +47,7 @@ class SliceDataset(Dataset[Batch]):
     """Slices of all cases. An item is a whole batch, indexed by a list of (slice, view) pairs."""
 
     def __init__(self, entries: Sequence[SliceEntry], target: str) -> None:
-        self.entries = entries
-        cases = {entry.case.name: entry.case for entry in entries}
-        self._lookups = {name: _target_lookup(case, target) for name, case in cases.items()}
+        self.entries, self.target = entries, target
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -47,19 +55,14 @@ class SliceDataset(Dataset[Batch]):
     def __getitem__(self, chosen: Sequence[tuple[int, int]]) -> Batch:
         """Images ``[B, C, H, W]`` float16, labels ``[B, 1, H, W]`` uint8 (1 inside the target), views ``[B]``."""
         entries = [self.entries[index] for index, _ in chosen]
-        images = np.stack([entry.case.image[entry.position] for entry in entries])
+        images = np.stack([entry.canvas.place(entry.case.image[entry.position]) for entry in entries])
         labels = np.stack([self._mask(entry) for entry in entries])
         views = torch.tensor([view for _, view in chosen])
         return torch.from_numpy(images), torch.from_numpy(labels[:, None]), views
 
     def _mask(self, entry: SliceEntry) -> NDArray[np.uint8]:
-        mask: NDArray[np.uint8] = np.take(self._lookups[entry.case.name], entry.case.labels[entry.position])
-        return mask
-
-
-def _target_lookup(case: CachedCase, target: str) -> NDArray[np.uint8]:
-    """Lookup table ``[256]``: whether a label value belongs to the target. Ten times faster than comparing."""
-    return case.scheme.mask(np.arange(256, dtype=np.uint8), target).astype(np.uint8)
+        mask = entry.case.scheme.mask(entry.case.labels[entry.position], self.target)
+        return entry.canvas.place(mask.view(np.uint8))
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,8 @@ class Cohort:
     Attributes:
         cases: by case name.
         entries: slices by case name.
-        size: (H, W) of every slice.
-        field: height and width of every slice, in mm.
+        size: (H, W) of the canvas on which all slices lie.
+        field: its height and width, in mm.
         patients: the patient of each case, by its name.
     """
 
@@ -112,6 +115,13 @@ class Cohort:
                 raise InputError(f"the {role} cases of the split must hold some of the target, but hold none")
         return list(split.train), list(split.validation)
 
+    def box(self, name: str) -> tuple[float, float, float, float]:
+        """(y0, x0, y1, x1) around the brain of a case, as fractions of the canvas."""
+        entry, (height, width) = self.entries[name][0], self.size
+        (y0, x0, y1, x1), (dy, dx) = entry.case.box, entry.canvas.offset
+        down, right = max(height - 1, 1), max(width - 1, 1)
+        return (y0 + dy) / down, (x0 + dx) / right, (y1 + dy) / down, (x1 + dx) / right
+
     def digest(self, names: Sequence[str]) -> str:
         """SHA-256 of the arrays of the named cases, in hexadecimal; their order does not matter."""
         lines = [f"{name} {self.cases[name].digest}\n" for name in sorted(names)]
@@ -123,32 +133,57 @@ def cache_cohort(
 ) -> Cohort:
     """The slices of every case, through the cache. ``on_case`` is called with each case's name.
 
+    Slices of different sizes share a canvas as large as the largest of them, with the brain in its centre.
+
     Raises:
-        InputError: for a case that does not load, one whose slices differ from another's in size or field, or an
+        InputError: for cases that do not load or have pixels of another size than most, all of them named, or an
             unknown target.
     """
     found: dict[str, CachedCase] = {}
+    faults: list[str] = []
     for files in in_turn(cases):
-        case = cached_case(files, modalities, cache)
-        first = next(iter(found.values()), case)
-        if case.size != first.size or not np.allclose(case.field, first.field, rtol=0.01):
-            raise InputError(
-                f"{case.name} must have slices like {first.name}, {first.size} pixels over {first.field} mm, "
-                f"got {case.size} over {case.field}"
-            )
-        _target_lookup(case, target)
-        found[case.name] = case
-        on_case(case.name)
+        try:
+            found[files.name] = cached_case(files, modalities, cache)
+            found[files.name].scheme.mask(np.zeros(1, np.uint8), target)
+        except InputError as error:
+            faults.append(str(error))
+        on_case(files.name)
+    faults += _other_pixels(found.values())
+    if faults:
+        listed = "; ".join(faults[:_LISTED]) + ("; ..." if len(faults) > _LISTED else "")
+        raise InputError(f"{len(faults)} of {len(cases)} cases cannot be used ('spuproj check' lists all): {listed}")
     ordered = {files.name: found[files.name] for files in cases}
-    entries = {name: _entries(case, target) for name, case in ordered.items()}
-    first = found[cases[0].name]
+    size = (max(case.size[0] for case in ordered.values()), max(case.size[1] for case in ordered.values()))
+    entries = {name: _entries(case, target, size) for name, case in ordered.items()}
+    pixel = ordered[cases[0].name].pixel
     patients = {files.name: patient_of(files) for files in cases}
-    return Cohort(ordered, entries, first.size, first.field, patients)
+    return Cohort(ordered, entries, size, (size[0] * pixel[0], size[1] * pixel[1]), patients)
 
 
-def _entries(case: CachedCase, target: str) -> list[SliceEntry]:
-    lookup = _target_lookup(case, target)
-    return [SliceEntry(case, position, bool(lookup[values].any())) for position, values in enumerate(case.values)]
+_LISTED = 5
+
+
+def _other_pixels(cases: Iterable[CachedCase]) -> list[str]:
+    """A fault for each case whose pixels have another size than those of most."""
+    pixels = {case.name: case.pixel for case in cases}
+    if not pixels:
+        return []
+    usual = Counter(tuple(float(f"{side:.3g}") for side in pixel) for pixel in pixels.values()).most_common(1)[0][0]
+    return [
+        f"{name} must have pixels of {usual[0]:g} x {usual[1]:g} mm, as most cases have, got "
+        f"{pixel[0]:g} x {pixel[1]:g}; resample it"
+        for name, pixel in pixels.items()
+        if not np.allclose(pixel, usual, rtol=0.01)
+    ]
+
+
+def _entries(case: CachedCase, target: str, size: tuple[int, int]) -> list[SliceEntry]:
+    canvas = canvas_around(case.box, case.size, size, (0.5, 0.5), case.name)
+    members = set(case.scheme.targets[target])
+    return [
+        SliceEntry(case, canvas, position, not members.isdisjoint(values))
+        for position, values in enumerate(case.values)
+    ]
 
 
 def make_loader(

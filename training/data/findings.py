@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -23,3 +24,15 @@ class Finding:
 
     level: Level
     message: str
+
+
+def merged(found: Iterable[tuple[str, Finding]]) -> list[Finding]:
+    """One finding for those that say the same of several things, such as modalities or files.
+
+    Args:
+        found: the name of a thing, and a finding about it, whose message has ``{}`` for the name.
+    """
+    names: dict[Finding, list[str]] = {}
+    for name, finding in found:
+        names.setdefault(finding, []).append(name)
+    return [Finding(each.level, each.message.replace("{}", ", ".join(those))) for each, those in names.items()]

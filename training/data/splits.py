@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from spuproj.training.data.labels import unclear
-from spuproj.training.data.nifti import load_nifti, read_volume
 from spuproj.training.data.patients import patient_of
-from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
+from spuproj.training.data.volumes.image_file import open_volume
+from spuproj.training.data.volumes.segmentation import label_values
 from spuproj.training.runtime.files import InputError, read_json, refuse_overwrite, write_json
 
 # How often the patients who validate are drawn anew, until both they and those who train have every target.
@@ -86,8 +85,8 @@ def targets_of(case: CaseFiles) -> frozenset[str]:
         return frozenset()
     if case.scheme is None:
         raise unclear(case.label)
-    values = np.unique(read_volume(load_nifti(case.label), case.label))
-    return frozenset(name for name, members in case.scheme.targets.items() if np.isin(values, members).any())
+    values = label_values(open_volume(ImageFile(case.label)))
+    return frozenset(name for name, members in case.scheme.targets.items() if not values.isdisjoint(members))
 
 
 def missing_targets(names: Sequence[str], targets: Targets) -> list[str]:

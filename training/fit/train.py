@@ -24,6 +24,7 @@ from spuproj.training.data.readers.case_files import CaseFiles, modalities_of
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.sampler import BalancedSampler, ShardedSampler
 from spuproj.training.data.splits import Split, chosen, read_split
+from spuproj.training.data.volumes.intensities import CLIP
 from spuproj.training.fit.callbacks import LastCheckpoint, LearningCurve, training_progress
 from spuproj.training.fit.module import Segmenter
 from spuproj.training.fit.record import curve_record, data_record, environment_record, write_record
@@ -104,10 +105,10 @@ def train(
         with progress_bar(f"Reading {data.name} for {target}", len(cases)) as advance:
             cohort = cache_cohort(cases, modalities, target, folder, advance)
         training, validating = cohort.split(held_out, seed) if roles is None else cohort.roles(roles)
-        box = _mean_box([cohort.cases[name].box for name in training])
+        box = _mean_box([cohort.box(name) for name in training])
         view_size = network_size(cohort.size, method)
         with plain_errors(ModelConfig):
-            config = ModelConfig(target, cohort.field, view_size, box, method, modalities, seed)
+            config = ModelConfig(target, cohort.field, view_size, box, method, modalities, seed, CLIP)
         record = {"data": data_record(cohort, training, validating), **environment_record(hardware)}
         checkpoint = _prepare_run(out, config, record, resume)
         network, curve = _fit(config, cohort, training, validating, out, hardware, checkpoint)

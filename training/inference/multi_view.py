@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from spuproj import Views
 from spuproj.checks import choice
+from spuproj.training.data.canvas import Canvas
 from spuproj.training.data.case import Case
-from spuproj.training.models.config import ModelConfig, make_views
+from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.runtime.execution import local_device
-from spuproj.training.runtime.files import InputError
 from spuproj.uncertainty import entropy, mutual_information
 
 SLICES_PER_BATCH = 4
@@ -92,6 +92,8 @@ def predict_case(
 ) -> Prediction:
     """A model's maps of a case. Slices without brain are skipped and zero.
 
+    Slices of another field of view than the model's are padded or cropped around the brain, without resampling.
+
     Args:
         config, network: of the model.
         case: with the model's modalities, in its order.
@@ -101,25 +103,28 @@ def predict_case(
         device: to compute on; ``local_device()`` where None.
 
     Raises:
-        InputError: where the case's field of view is not the one that the model was trained on.
+        InputError: where the brain is larger than the model's field of view.
     """
-    _check_field(config, case)
     device = local_device() if device is None else device
-    views = make_views(config, (case.image.shape[2], case.image.shape[3]))
+    canvas, size = canvas_of(config, case), (case.image.shape[2], case.image.shape[3])
+    views = make_views(config, canvas.size)
     noise = make_noise(config, views)
-    kept = _no_members(views, len(case.brain)) if members else None
+    kept = _no_members(views, canvas, case) if members else None
     views, network, noise = views.to(device), network.to(device), None if noise is None else noise.to(device)
     mean, variance, expected = np.zeros((3, *case.brain.shape), dtype=np.float32)
     shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
     with torch.inference_mode():
         for start in range(0, len(shown), SLICES_PER_BATCH):
             chosen = shown[start : start + SLICES_PER_BATCH]
-            seen = view_probabilities(network, views, torch.from_numpy(case.image[chosen]).to(device), noise)
+            seen = view_probabilities(
+                network, views, torch.from_numpy(canvas.place(case.image[chosen])).to(device), noise
+            )
             mean[chosen], variance[chosen], expected[chosen] = (
-                part[:, 0].cpu().numpy() for part in _reduced(views, seen)
+                canvas.cut(part[:, 0].cpu().numpy(), size) for part in _reduced(views, seen)
             )
             if kept is not None:
-                kept[chosen] += views.unproject(seen)[:, :, 0].cpu().numpy() * case.brain[chosen, None]
+                found = canvas.cut(views.unproject(seen)[:, :, 0].cpu().numpy(), size)
+                kept[chosen] += found * case.brain[chosen, None]
             for index in chosen:
                 on_slice(f"slice {index}")
     # Everything outside the brain is set to zero.
@@ -151,15 +156,8 @@ def segment(probability: NDArray[np.float32], brain: NDArray[np.bool_], aggregat
     return (probability > threshold) & brain
 
 
-def _check_field(config: ModelConfig, case: Case) -> None:
-    if not np.allclose(case.field, config.field, rtol=0.05):
-        raise InputError(
-            f"{case.name} must have slices of {config.field} mm (height, width), as the {config.target} model was "
-            f"trained on, got {case.field}; crop or pad the images first"
-        )
-
-
-def _no_members(views: Views, depth: int) -> NDArray[np.float32]:
+def _no_members(views: Views, canvas: Canvas, case: Case) -> NDArray[np.float32]:
     """Initial members ``[Z, N, H, W]``: 0, and NaN where a view does not show a pixel."""
     unseen = torch.isnan(views.view_coordinates()[0]).numpy()
-    return np.repeat(np.where(unseen, np.float32(np.nan), np.float32(0))[None], depth, axis=0)
+    members = canvas.cut(np.where(unseen, np.float32(np.nan), np.float32(0)), case.brain.shape[1:], np.nan)
+    return np.repeat(members[None], len(case.brain), axis=0)

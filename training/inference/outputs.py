@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from spuproj.training.data.case import Case, as_volume
 from spuproj.training.data.labels import LabelScheme
-from spuproj.training.data.nifti import from_lps, save_nifti
+from spuproj.training.data.volumes.saving import save_nifti
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.uncertainty import to_percent
 
@@ -70,7 +70,7 @@ def merged_labels(predictions: Mapping[str, Prediction], scheme: LabelScheme) ->
 
 
 def _voxels(case: Case, slices: NDArray[np.generic]) -> NDArray[np.generic]:
-    return from_lps(as_volume(slices), case.like)
+    return case.grid.from_lps(as_volume(slices))
 
 
 def _save(folder: Path, case: Case, ending: str, voxels: NDArray[np.generic]) -> None:

@@ -9,6 +9,8 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from spuproj import Views
+from spuproj.training.data.canvas import Canvas, canvas_around
+from spuproj.training.data.case import Case, brain_box
 from spuproj.training.data.readers.case_files import MODALITIES
 from spuproj.training.models.method import Method
 from spuproj.training.runtime.settings import SETTINGS, Positive
@@ -44,12 +46,16 @@ class ModelConfig:
     """Input channels, in order."""
     seed: Annotated[int, Field(strict=True, ge=-(2**63), lt=2**64)] = 0
     """Of the training."""
+    clip: tuple[Fraction, Fraction] = (0.0, 1.0)
+    """Quantiles of a modality's intensities in the brain, between which they were clipped; 0 and 1: not clipped."""
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
         y0, x0, y1, x1 = self.box
         if y0 > y1 or x0 > x1:
             raise ValueError(f"box must be y0, x0, y1, x1 with y0 <= y1 and x0 <= x1, got {list(self.box)}")
+        if self.clip[0] >= self.clip[1]:
+            raise ValueError(f"clip must be a smaller and a larger fraction, got {list(self.clip)}")
         count = self.method.views.count
         if count * len(self.modalities) * math.prod(self.view_size) > MOST_VALUES:
             raise ValueError(
@@ -65,3 +71,16 @@ def make_views(config: ModelConfig, size: tuple[int, int]) -> Views:
     y0, x0, y1, x1 = config.box
     box = (y0 * height, x0 * width, y1 * height, x1 * width)
     return config.method.views.views(size, config.view_size, box)
+
+
+def canvas_of(config: ModelConfig, case: Case) -> Canvas:
+    """The canvas of the model's field of view, at the case's resolution, with the brain where the model looks for it.
+
+    Raises:
+        InputError: where the brain is larger than the field of view.
+    """
+    x, y, _ = case.spacing
+    y0, x0, y1, x1 = config.box
+    size = (max(round(config.field[0] / y), 1), max(round(config.field[1] / x), 1))
+    centre = ((y0 + y1) / 2, (x0 + x1) / 2)
+    return canvas_around(brain_box(case.brain), (case.image.shape[2], case.image.shape[3]), size, centre, case.name)

@@ -16,7 +16,7 @@ from spuproj import Geometry, Views
 from spuproj.geometry import to_slice
 from spuproj.training.data.case import Case, brain_box
 from spuproj.training.inference.multi_view import Prediction
-from spuproj.training.models.config import ModelConfig, make_views
+from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.report.colours import colours_of
 from spuproj.training.runtime.files import atomic_write
 
@@ -73,12 +73,13 @@ def case_figure(
     legend = ", ".join(predictions) + (" (dashed: truth)" if truth else "")
     maps.suptitle(f"{case.name}: outlines of {legend}; standard deviation over views", color="white", fontsize=11)
     middle = int(chosen[len(chosen) // 2])
-    views = make_views(config, (case.image.shape[2], case.image.shape[3]))
+    canvas = canvas_of(config, case)
+    views = make_views(config, canvas.size)
     plane, limits = _brain_plane(case, middle, _channel(config, "flair"))
     columns = math.ceil(math.sqrt(len(views)))
     grid = shown.subplots(math.ceil(len(views) / columns), columns, squeeze=False)
     shown.suptitle(f"what the network sees: the {len(views)} views of slice {middle}", color="white", fontsize=11)
-    _show_views(list(grid.flat), plane, views, limits)
+    _show_views(list(grid.flat), canvas.place(plane, limits[0]), views, limits)
     for axis in list(grid.flat)[len(views) :]:
         axis.set_axis_off()
     return save_figure(figure, path)

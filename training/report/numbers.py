@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spuproj.training.data.case import Case
-from spuproj.training.data.nifti import lps_spacing
 from spuproj.training.evaluation.metrics import Maps, dice, hd95, sensitivity
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.report.figures import Truth
@@ -63,7 +62,7 @@ def numbers_table(
 
 def _measured(case: Case, prediction: Prediction, truth: NDArray[np.bool_]) -> dict[str, float]:
     """The measures of ``evaluation.metrics.measure`` that take little time."""
-    x, y, z = lps_spacing(case.like)
+    x, y, z = case.spacing
     found, percent = prediction.segmentation, to_percent(prediction.variance, "variance-1")
     overlap = dice(truth, found)
     maps = Maps(truth, found, prediction.probability.astype(float), percent, case.brain, (z, y, x))

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from spuproj.training.data.case import Case, brain_box
-from spuproj.training.data.nifti import lps_spacing
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.report.figures import Truth
 
@@ -135,7 +134,7 @@ def areas_by_slice(case: Case, predictions: Mapping[str, Prediction]) -> tuple[d
     Returns:
         The area of the target, and the area of the slice weighted by the target's uncertainty, from 0 to 1.
     """
-    x, y, _ = lps_spacing(case.like)
+    x, y, _ = case.spacing
     shown, pixel = brain_slices(case), x * y / 100
     found = {name: each.segmentation[shown].sum(axis=(1, 2)) * pixel for name, each in predictions.items()}
     weighted = {

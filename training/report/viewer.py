@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spuproj.training.data.case import Case
-from spuproj.training.data.nifti import lps_spacing
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.report.colours import colours_of
 from spuproj.training.report.slice_images import Areas, areas_by_slice, shown_box, shown_channels
@@ -75,7 +74,7 @@ class Lane:
 def frame_of(case: Case) -> Frame:
     """The part of a case's slices that the panels show."""
     height, width = (part.stop - part.start for part in shown_box(case))
-    x, y, _ = lps_spacing(case.like)
+    x, y, _ = case.spacing
     return Frame(f"{width * x:g}/{height * y:g}", f"0 0 {2 * width} {2 * height}")
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from spuproj.training.data.case import Case, load_case, load_slices
-from spuproj.training.data.nifti import lps_spacing
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.evaluation.metrics import Maps, measure
@@ -117,7 +116,7 @@ def _maps(case: Case, target: str, folder: Path, options: EvaluationOptions) -> 
         percent = to_percent(uncertainty, options.scaling)
     except ValueError as error:
         raise InputError(f"{paths[2]} cannot be scaled: {error}") from None
-    x, y, z = lps_spacing(case.like)
+    x, y, z = case.spacing
     return Maps(case.target(target), segmentation > 0, probability.astype(float), percent, case.brain, (z, y, x))
 
 

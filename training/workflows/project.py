@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spuproj import Views
-from spuproj.training.data.nifti import load_nifti, read_volume, to_lps
+from spuproj.training.data.readers.case_files import ImageFile
+from spuproj.training.data.volumes.brain import find_brain
+from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.report.figures import views_figure
 from spuproj.training.runtime.files import InputError, refuse_overwrite
 
@@ -44,20 +46,20 @@ def project_slice(
         ValueError: for values that ``Views.spherical`` refuses.
     """
     refuse_overwrite([out], force)
-    image = load_nifti(volume)
-    voxels = to_lps(read_volume(image, volume), image)
+    voxels = open_volume(ImageFile(volume)).numbers().astype(np.float32)
     if not 0 <= index < voxels.shape[2]:
         raise InputError(f"slice must lie in [0, {voxels.shape[2] - 1}], got {index}")
     plane = np.ascontiguousarray(voxels[:, :, index].T)
     size = (plane.shape[0], plane.shape[1])
-    views = Views.spherical(size, grid=grid, box=_foreground(plane), radius=radius, lift=lift, chart=chart)
+    views = Views.spherical(size, grid=grid, box=_foreground(voxels, index), radius=radius, lift=lift, chart=chart)
     return views_figure(plane, views, grid[1], f"{volume.name}, slice {index}: {lift} to {chart}", out)
 
 
-def _foreground(plane: NDArray[np.float32]) -> tuple[float, float, float, float]:
-    """Bounding box (y0, x0, y1, x1) of what differs from the corner's value, or the whole slice."""
-    shown = np.isfinite(plane) & (plane != plane[0, 0])
+def _foreground(voxels: NDArray[np.float32], index: int) -> tuple[float, float, float, float]:
+    """Bounding box of what differs from the background on a slice of ``[X, Y, Z]``, or the whole slice."""
+    finite = np.nan_to_num(voxels, nan=0, posinf=0, neginf=0)
+    shown = find_brain(finite[None], ("image",))[0][:, :, index].T
     rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
     if rows.size == 0:
-        return 0, 0, plane.shape[0] - 1, plane.shape[1] - 1
+        return 0, 0, shown.shape[0] - 1, shown.shape[1] - 1
     return float(rows[0]), float(columns[0]), float(rows[-1]), float(columns[-1])

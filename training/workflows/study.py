@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from spuproj import Views
 from spuproj.training.data.case import Case, load_case
-from spuproj.training.data.nifti import lps_spacing
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.splits import chosen, read_split
@@ -23,7 +23,7 @@ from spuproj.training.evaluation.metrics import Maps, measure
 from spuproj.training.fit.resume import can_resume
 from spuproj.training.fit.train import train
 from spuproj.training.inference.multi_view import Prediction, predict_case
-from spuproj.training.models.config import ModelConfig, make_views
+from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.run import WEIGHTS, load_run
 from spuproj.training.runtime.files import InputError, atomic_write, read_json, write_json
@@ -118,7 +118,7 @@ def measure_setting(name: str, config: ModelConfig, network: nn.Module, watched:
     rows = []
     with progress_bar(f"Measuring {config.target}, {name}, seed {config.seed}", len(watched)) as advance:
         for files in watched:
-            case = load_case(files, config.modalities, with_labels=True)
+            case = load_case(files, config.modalities, with_labels=True, clip=config.clip)
             rows.append(_case_row(config, network, case))
             advance(case.name)
     means = {key: _mean([row[key] for row in rows]) for key in rows[0]}
@@ -129,36 +129,38 @@ def measure_setting(name: str, config: ModelConfig, network: nn.Module, watched:
 def _case_row(config: ModelConfig, network: nn.Module, case: Case) -> dict[str, float]:
     prediction = predict_case(config, network, case, lambda _: None)
     metrics, _ = measure(maps_of(case, config.target, prediction))
-    views = make_views(config, (case.image.shape[2], case.image.shape[3]))
+    canvas = canvas_of(config, case)
+    views, placed = make_views(config, canvas.size), canvas.place(case.image)
+    brain = canvas.place(case.brain)
     kinds = ("dice", "score", "baseline", "auroc", "error_dice")
     return {
-        "seen": seen(views, case),
-        "round_trip": round_trip(views, case),
+        "seen": seen(views, brain),
+        "round_trip": round_trip(views, placed, brain),
         **{kind: getattr(metrics, kind) for kind in kinds},
     }
 
 
 def maps_of(case: Case, target: str, prediction: Prediction) -> Maps:
     """Input of the metrics for a prediction, with the variance scaled by ``SCALING``."""
-    x, y, z = lps_spacing(case.like)
+    x, y, z = case.spacing
     percent = to_percent(prediction.variance, SCALING)
     probability = prediction.probability.astype(float)
     return Maps(case.target(target), prediction.segmentation, probability, percent, case.brain, (z, y, x))
 
 
-def seen(views: Views, case: Case) -> float:
-    """Mean number of views that show a pixel of the brain."""
+def seen(views: Views, brain: NDArray[np.bool_]) -> float:
+    """Mean number of views that show a pixel of the brain ``[Z, H, W]``."""
     _, _, count = views.reduce(torch.ones(1, len(views), 1, *views.view_size))
-    return float((count[0, 0].numpy() * case.brain).sum() / case.brain.sum())
+    return float((count[0, 0].numpy() * brain).sum() / brain.sum())
 
 
-def round_trip(views: Views, case: Case) -> float:
-    """Root mean square error, over the brain, of projecting the image and averaging the views back on the slice."""
+def round_trip(views: Views, slices: NDArray[np.float32], brain: NDArray[np.bool_]) -> float:
+    """Root mean square error of projecting slices ``[Z, C, H, W]`` and averaging the views back, over the brain."""
     squares, count = 0.0, 0
-    for index in np.flatnonzero(case.brain.any(axis=(1, 2))):
-        image = torch.from_numpy(case.image[index])[None]
+    for index in np.flatnonzero(brain.any(axis=(1, 2))):
+        image = torch.from_numpy(slices[index])[None]
         back, _, _ = views.reduce(views.project(image))
-        lost = (back - image)[0][:, torch.from_numpy(case.brain[index])]
+        lost = (back - image)[0][:, torch.from_numpy(brain[index])]
         squares, count = squares + float(lost.square().sum()), count + lost.numel()
     return math.sqrt(squares / count)
 

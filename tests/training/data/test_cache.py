@@ -48,7 +48,7 @@ def test_a_case_is_read_once_and_the_same_from_the_cache(files, reads, tmp_path)
     for cached in (first, again):
         np.testing.assert_array_equal(cached.image, case.image[shown].astype(np.float16))
         np.testing.assert_array_equal(cached.labels, case.labels[shown])
-        assert (cached.field, cached.size, cached.scheme) == (case.field, case.image.shape[2:], case.scheme)
+        assert (cached.pixel, cached.size, cached.scheme) == (case.spacing[1::-1], case.image.shape[2:], case.scheme)
         assert [set(values) for values in cached.values] == [set(np.unique(plane)) for plane in case.labels[shown]]
     assert first.digest == again.digest
     assert first.box == again.box

@@ -8,9 +8,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from spuproj.training.data.case import as_volume, load_case, load_slices
+from spuproj.training.data.case import Case, add_labels, as_volume, load_case, load_slices
+from spuproj.training.data.findings import Level
 from spuproj.training.data.readers.case_files import MODALITIES
 from spuproj.training.data.readers.registry import case_in, cases_in
+from spuproj.training.data.volumes.image_file import Volume
 from spuproj.training.runtime.files import InputError
 
 SHAPE = (6, 7, 5)  # left, back, up
@@ -108,15 +110,6 @@ def test_the_brain_is_where_any_modality_is_not_zero_even_if_negative(tmp_path):
     assert np.count_nonzero(case.brain) == 5 * 5 * 3 + 1
 
 
-@pytest.mark.parametrize("value", [7.0, 12345.678])
-def test_a_constant_modality_becomes_zero(tmp_path, value):
-    volumes = brain_volumes()
-    volumes["t2"][volumes["t2"] != 0] = value
-    case = load_case(write_case(tmp_path / "one", volumes))
-    assert (case.image[:, 2] == 0).all()
-    assert (case.image[:, 3] != 0).any()
-
-
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_files_may_be_compressed_or_not(tmp_path, suffix):
     labels = np.zeros(SHAPE, np.uint8)
@@ -165,7 +158,7 @@ def test_a_missing_segmentation_is_an_error_that_names_the_case(folder):
 
 def test_an_empty_folder_is_an_error_that_says_so(tmp_path):
     (tmp_path / "one").mkdir()
-    with pytest.raises(InputError, match=r"must hold one_t1\.nii\.gz, but it is missing; there are: none"):
+    with pytest.raises(InputError, match="one must be a case folder with images, but holds none"):
         load_case(tmp_path / "one")
 
 
@@ -174,7 +167,7 @@ def test_another_shape_is_an_error_that_names_both_files(tmp_path, name):
     volumes = with_seg(np.zeros(SHAPE, np.float32))
     volumes[name] = volumes[name][:, :, :4]
     folder = write_case(tmp_path / "one", volumes)
-    message = rf"one_{name}\.nii\.gz must have the shape of one_t1\.nii\.gz, \(6, 7, 5\), got \(6, 7, 4\)"
+    message = rf"one_t1\.nii\.gz has 6 x 7 x 5 voxels .*one_{name}\.nii\.gz 6 x 7 x 4 voxels"
     with pytest.raises(InputError, match=message):
         load_case(folder, with_labels=True)
 
@@ -182,21 +175,62 @@ def test_another_shape_is_an_error_that_names_both_files(tmp_path, name):
 @pytest.mark.parametrize("name", ["t2", "seg"])
 def test_another_affine_is_an_error_that_names_both_files(tmp_path, name):
     folder = write_case(tmp_path / "one", with_seg(np.zeros(SHAPE, np.uint8)))
-    path = folder / f"one_{name}.nii.gz"
-    moved = LPS.copy()
-    moved[0, 3] = 1.5
-    nib.save(nib.Nifti1Image(np.asarray(nib.Nifti1Image.from_filename(path).dataobj), moved), path)
-    message = rf"one_{name}\.nii\.gz must have the affine of one_t1\.nii\.gz, .*register and resample"
+    move(folder / f"one_{name}.nii.gz", 1.5)
+    message = rf"one_t1\.nii\.gz has .*one_{name}\.nii\.gz the same, 0.75 voxels away.*register them to one grid first"
     with pytest.raises(InputError, match=message):
         load_case(folder, with_labels=True)
 
 
-def test_an_affine_that_differs_by_rounding_is_the_same(folder):
-    path = folder / "one_t2.nii.gz"
-    moved = LPS.copy()
-    moved[0, 3] = 1e-5
-    nib.save(nib.Nifti1Image(np.asarray(nib.Nifti1Image.from_filename(path).dataobj), moved), path)
-    assert load_case(folder).image.shape == (5, 4, 7, 6)
+def move(path: Path, millimetres: float) -> None:
+    affine = LPS.copy()
+    affine[0, 3] = millimetres
+    nib.save(nib.Nifti1Image(np.asarray(nib.Nifti1Image.from_filename(path).dataobj), affine), path)
+
+
+def test_an_affine_that_differs_by_a_small_part_of_a_voxel_is_the_same_and_told(folder):
+    move(folder / "one_t2.nii.gz", 0.02)
+    case = load_case(folder)
+    assert case.image.shape == (5, 4, 7, 6)
+    assert notes(case) == ["one_t2.nii.gz lies 0.01 voxels beside one_t1.nii.gz: taken as the same place"]
+
+
+def notes(case: Case) -> list[str]:
+    return [finding.message for finding in case.findings if finding.level == Level.NOTE]
+
+
+def test_no_voxel_is_read_before_all_headers_are_compared(tmp_path, monkeypatch):
+    volumes = with_seg(np.zeros(SHAPE, np.float32))
+    volumes["flair"] = volumes["flair"][:, :, :4]
+    folder = write_case(tmp_path / "one", volumes)
+    monkeypatch.setattr(Volume, "numbers", lambda volume: pytest.fail(f"{volume.path} was read"))
+    with pytest.raises(InputError, match="register them to one grid first"):
+        load_case(folder)
+
+
+def test_what_was_taken_for_granted_is_among_the_findings(tmp_path):
+    volumes = brain_volumes()
+    outside = volumes["t1"] == 0
+    for name in ("t1", "flair"):
+        volumes[name][outside] = -1
+    volumes["t2"][volumes["t2"] != 0] = 7
+    folder = write_case(tmp_path / "one", volumes)
+    case = load_case(folder)
+    assert "the background of t1, flair is -1, the value along the border" in notes(case)
+    warnings = [finding.message for finding in case.findings if finding.level == Level.WARNING]
+    assert "t2 is constant inside the brain: it tells nothing, and is read as 0" in warnings
+    assert any("litres, where 0.9 to 1.8 are usual" in message for message in warnings)
+
+
+@pytest.mark.parametrize("background", [-1.0, 2000.0])
+def test_another_background_gives_the_same_brain_and_values(tmp_path, background):
+    volumes = brain_volumes()
+    outside = volumes["t1"] == 0
+    case = load_case(write_case(tmp_path / "one", volumes))
+    for voxels in volumes.values():
+        voxels[outside] = background
+    other = load_case(write_case(tmp_path / "two", volumes))
+    np.testing.assert_array_equal(other.brain, case.brain)
+    np.testing.assert_array_equal(other.image, case.image)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -207,19 +241,32 @@ def test_values_that_are_not_finite_are_an_error_that_names_the_file(tmp_path, v
         load_case(write_case(tmp_path / "one", volumes))
 
 
-def test_an_image_without_brain_is_an_error(tmp_path):
-    empty = {name: np.zeros(SHAPE, np.int16) for name in MODALITIES}
-    with pytest.raises(InputError, match=r"one must show a brain, but every voxel of every modality is 0"):
+@pytest.mark.parametrize("value", [0, -1, 7])
+def test_an_image_without_brain_is_an_error(tmp_path, value):
+    empty = {name: np.full(SHAPE, value, np.int16) for name in MODALITIES}
+    with pytest.raises(InputError, match=r"one must show a brain, but every modality is constant"):
         load_case(write_case(tmp_path / "one", empty))
 
 
-@pytest.mark.parametrize(("value", "shown"), [(3, "3"), (-1, "-1"), (1.5, "1.5"), (np.nan, "nan")])
-def test_a_label_outside_the_scheme_is_an_error_that_tells_it(tmp_path, value, shown):
+@pytest.mark.parametrize("value", [3, -1, 258, 1024])
+def test_a_label_outside_the_scheme_is_an_error_that_tells_it(tmp_path, value):
     labels = np.zeros(SHAPE, np.float32)
     labels[1, 2, 3] = value
     folder = write_case(tmp_path / "one", with_seg(labels))
-    with pytest.raises(InputError, match=rf"one_seg\.nii\.gz must hold the brats2020 labels 0, 1, 2, 4, got {shown};"):
+    with pytest.raises(InputError, match=rf"one_seg\.nii\.gz must hold the brats2020 labels 0, 1, 2, 4, got {value};"):
         load_case(folder, with_labels=True)
+
+
+def test_labels_can_be_added_to_a_case_that_was_read_without(tmp_path):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[1, 2, 3] = 4
+    files = case_in(write_case(tmp_path / "one", with_seg(labels)))
+    whole, added = load_case(files, with_labels=True), add_labels(load_case(files), files)
+    np.testing.assert_array_equal(added.labels, whole.labels)
+    assert set(added.findings) == set(whole.findings)
+    (tmp_path / "one" / "one_seg.nii.gz").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"one_seg\.nii\.gz must be an image"):
+        add_labels(load_case(files), files)
 
 
 def test_cases_are_the_folders_with_images_in_the_order_of_their_names(tmp_path):
@@ -237,7 +284,9 @@ def test_a_data_set_that_is_not_there_is_an_error(tmp_path):
 
 
 def test_a_data_set_without_cases_is_an_error(folder):
-    with pytest.raises(InputError, match="one must hold case folders with NIfTI files in them, but holds none"):
+    with pytest.raises(
+        InputError, match="one must hold case folders with images in them, but it is a case folder itself"
+    ):
         cases_in(folder)
 
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from spuproj.training.data.check import check_data, text
+from spuproj.training.data.findings import Level
 from spuproj.training.data.readers.registry import case_in, cases_in
+from spuproj.training.data.volumes.image_file import Volume
 from spuproj_cli.app import app
 from tiny_datasets import AFFINE, OLD, SHAPE, brats, save, seg, volume
 
@@ -17,124 +19,168 @@ def folder(tmp_path):
     return brats(tmp_path / "set", "one", "_", OLD, 4)
 
 
-def problems(source, labels=None):
+def found(source, labels=None):
     return check_data(cases_in(source.parent, labels), lambda _: None)
 
 
-def faults(source):
-    return [problem.message for problem in problems(source) if problem.fatal]
+def messages(source, level, labels=None):
+    """The findings of a level, without the doubt about the volume of so small a brain."""
+    return [
+        each.finding.message
+        for each in found(source, labels)
+        if each.finding.level == level and "taken as brain" not in each.finding.message
+    ]
 
 
-def notes(source):
-    return [problem.message for problem in problems(source) if not problem.fatal]
+def errors(source, labels=None):
+    return messages(source, Level.ERROR, labels)
 
 
 def replace(folder, kind, voxels, affine=AFFINE):
     nib.save(nib.Nifti1Image(voxels, affine), folder / f"one_{kind}.nii.gz")
 
 
-def test_a_sound_case_has_no_problems(folder):
-    assert problems(folder) == []
-
-
-def test_a_missing_modality(folder):
-    (folder / "one_t2.nii.gz").unlink()
-    (message,) = faults(folder)
-    assert "must hold one_t2.nii.gz, but it is missing; there are: one_flair.nii.gz, one_seg.nii.gz" in message
+def test_a_sound_case_has_no_findings_but_that_its_brain_is_small(folder):
+    (only,) = found(folder)
+    assert only.finding.level == Level.WARNING
+    assert only.finding.message.startswith("what is taken as brain has 6e-05 litres, where 0.9 to 1.8 are usual")
 
 
 def test_a_damaged_file(folder):
     (folder / "one_t1.nii.gz").write_bytes(b"no image")
-    (message,) = faults(folder)
-    assert "one_t1.nii.gz must be a NIfTI file (.nii or .nii.gz), but it cannot be read" in message
+    (message,) = errors(folder)
+    assert "one_t1.nii.gz must be an image (NIfTI, MGH, NRRD or MetaImage), but cannot be read" in message
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_values_that_are_not_finite(folder, value):
+def test_values_that_are_not_finite_in_every_file_that_has_them(folder, value):
     voxels = volume(5)
     voxels[2, 2, 2] = value
     replace(folder, "flair", voxels)
-    (message,) = faults(folder)
-    assert message.endswith("one_flair.nii.gz must hold finite values, but holds NaN or Inf")
+    replace(folder, "t1", voxels)
+    first, second = errors(folder)
+    assert first.endswith("one_t1.nii.gz must hold finite values, but holds NaN or Inf")
+    assert second.endswith("one_flair.nii.gz must hold finite values, but holds NaN or Inf")
 
 
-def test_another_affine_and_another_shape(folder):
+@pytest.mark.parametrize("value", [np.nan, 0.0, np.inf])
+def test_an_affine_that_is_none_is_an_error_of_its_case_alone(folder, value):
+    content = bytearray(nib.Nifti1Image(volume(5), AFFINE).to_bytes())
+    # The sform begins at byte 280 of the header.
+    content[280 : 280 + 48] = np.full(12, value, np.float32).tobytes()
+    (folder / "one_t2.nii").write_bytes(content)
+    (folder / "one_t2.nii.gz").unlink()
+    brats(folder.parent, "two", "_", OLD, 4)
+    (message,) = errors(folder)
+    assert "one_t2.nii must be placed by a finite and invertible affine" in message
+    assert "two" in {each.case for each in found(folder)}
+
+
+def test_an_exception_of_a_library_is_a_finding_of_its_case(folder, monkeypatch):
+    brats(folder.parent, "two", "_", OLD, 4)
+    broken = folder / "one_seg.nii.gz"
+    read = Volume.numbers
+
+    def fail(volume):
+        if volume.path == broken:
+            raise np.linalg.LinAlgError("SVD did not converge")
+        return read(volume)
+
+    monkeypatch.setattr(Volume, "numbers", fail)
+    assert errors(folder) == ["LinAlgError: SVD did not converge"]
+    assert [each.case for each in found(folder)] == ["one", "one", "two"]
+
+
+def test_another_place_and_another_shape(folder):
     replace(folder, "t1ce", volume(5), np.diag([-1.0, -1.0, 2.0, 1.0]))
     replace(folder, "t2", np.ones((6, 7, 4), np.float32))
-    first, second = faults(folder)
-    assert "one_t1ce.nii.gz must have the affine of one_t1.nii.gz" in first
-    assert "one_t2.nii.gz must have the shape of one_t1.nii.gz" in second
+    (message,) = errors(folder)
+    assert "one_t1ce.nii.gz 6 x 7 x 5 voxels of 1 x 1 x 2 mm, 4 voxels away; one_t2.nii.gz 6 x 7 x 4" in message
 
 
 def test_no_brain(folder):
     for kind in OLD:
         replace(folder, kind, np.zeros(SHAPE, np.float32))
-    assert faults(folder) == [f"{folder} must show a brain, but every voxel of every modality is 0"]
+    assert errors(folder) == [f"{folder} must show a brain, but every modality is constant"]
 
 
 def test_labels_outside_their_scheme(folder):
     replace(folder, "seg", seg(3))
-    (message,) = faults(folder)
+    (message,) = errors(folder)
     assert "one_seg.nii.gz must hold the brats2020 labels 0, 1, 2, 4, got 3" in message
-    assert [problem.fatal for problem in problems(folder, "brats2023")] == []
+    assert errors(folder, "brats2023") == []
 
 
 def test_labels_that_are_no_whole_numbers(folder):
     replace(folder, "seg", seg(4) + np.float32(0.5))
-    (message,) = faults(folder)
-    assert "got 0.5" in message
+    (message,) = errors(folder)
+    assert message.endswith("one_seg.nii.gz must hold whole numbers as labels, but holds 0.5")
+
+
+def test_a_link_whose_content_was_not_fetched_is_an_error_and_not_the_absence_of_a_segmentation(folder):
+    (folder / "one_seg.nii.gz").unlink()
+    (folder / "one_seg.nii.gz").symlink_to("../.git/annex/objects/x")
+    (message,) = errors(folder)
+    assert "one_seg.nii.gz must be a file, but is a link to ../.git/annex/objects/x, which does not exist" in message
 
 
 def test_labels_stored_as_floats_and_a_fourth_axis_of_one_are_no_problem(folder):
     replace(folder, "seg", seg(4).astype(np.float64)[..., None])
     replace(folder, "t1", volume(5)[..., None])
-    assert problems(folder) == []
+    assert all(messages(folder, level) == [] for level in Level)
 
 
-def test_a_constant_modality_an_empty_and_a_missing_segmentation_are_worth_a_note(folder):
+def test_a_constant_modality_an_empty_and_a_missing_segmentation(folder):
     replace(folder, "t1", (volume(1) > 0).astype(np.float32))
     replace(folder, "seg", seg(0))
-    assert notes(folder) == [
-        "one_t1.nii.gz is constant inside the brain: it tells nothing, and is read as 0",
-        "the segmentation is empty",
-    ]
+    constant = "t1 is constant inside the brain: it tells nothing, and is read as 0"
+    assert messages(folder, Level.WARNING) == [constant]
+    assert messages(folder, Level.NOTE) == ["the segmentation is empty"]
     (folder / "one_seg.nii.gz").unlink()
-    assert "there is no segmentation: it can be predicted, not trained on" in notes(folder)
-    assert faults(folder) == []
+    assert messages(folder, Level.NOTE) == ["there is no segmentation: it can be predicted, not trained on"]
 
 
-def test_a_segmentation_under_another_name_is_worth_a_note(folder):
-    (folder / "one_seg.nii.gz").rename(folder / "W39_Segm.nii.gz")
-    assert notes(folder) == ["the segmentation is W39_Segm.nii.gz, where one_seg.nii.gz is expected"]
+def test_pixels_unlike_those_of_most_cases(folder):
+    for name in ("two", "three"):
+        for kind in (*OLD, "seg"):
+            voxels = seg(4) if kind == "seg" else volume(5)
+            path = save(folder.parent / name / f"{name}_{kind}.nii.gz", voxels)
+            nib.save(nib.Nifti1Image(voxels, np.diag([-2.0, -2.0, 1.0, 1.0])), path)
+    (each,) = (each for each in found(folder) if each.finding.level == Level.ERROR)
+    assert each.case == "one"
+    assert each.finding.message.startswith("has pixels of 1 x 1 mm, where most cases have 2 x 2 mm")
 
 
-def test_slices_unlike_the_first_ones(folder):
+def test_slices_of_other_sizes_are_no_problem(folder):
     other = folder.parent / "two"
     for kind in (*OLD, "seg"):
-        save(other / f"two_{kind}.nii.gz", np.ones((6, 8, 5), np.uint8))
-    (message,) = faults(folder)
-    assert message.startswith("has slices of 8 x 6 pixels of 1 x 1 mm, one of 7 x 6 of 1 x 1; crop, pad or resample")
+        voxels = seg(4) if kind == "seg" else volume(5)
+        save(other / f"two_{kind}.nii.gz", np.pad(voxels, ((1, 1), (2, 0), (0, 0))))
+    assert errors(folder) == []
 
 
-def test_every_problem_of_every_case_is_listed_with_its_case(folder):
-    (folder / "one_t1.nii.gz").unlink()
-    replace(folder, "seg", seg(3))
-    brats(folder.parent, "two", "_", OLD, 4)
-    found = problems(folder)
-    assert [problem.case for problem in found] == ["one", "one"]
-    lines = text(2, found).splitlines()
-    assert lines[0].startswith("one  error  ")
-    assert lines[-1] == "2 cases, 1 of them cannot be used, 0 notes"
+def test_findings_that_say_the_same_of_several_cases_share_a_line(folder):
+    names = [f"case_{number:03d}" for number in range(5)]
+    for name in names:
+        brats(folder.parent, name, "_", OLD, 4)
+        (folder.parent / name / f"{name}_t1.nii.gz").write_bytes(b"no image")
+    lines = text(6, ("3 files of another kind",), found(folder)).splitlines()
+    assert lines[0] == "left out: 3 files of another kind"
+    assert lines[1].startswith("error    in 5 cases (case_000, case_001, case_002, ...): ")
+    assert "/CASE/CASE_t1.nii.gz must be an image" in lines[1]
+    assert lines[2].startswith("warning  one: what is taken as brain")
+    assert lines[-1] == "6 cases, 5 of them cannot be used, 1 warnings, 0 notes"
+    assert len(lines) == 4
 
 
 def test_the_command_exits_with_1_where_a_case_cannot_be_used(folder, capsys):
     app(["check", str(folder.parent)], standalone_mode=False)
-    assert "1 cases, 0 of them cannot be used, 0 notes" in capsys.readouterr().out
-    (folder / "one_t1.nii.gz").unlink()
+    assert "1 cases, 0 of them cannot be used, 1 warnings, 0 notes" in capsys.readouterr().out
+    (folder / "one_t1.nii.gz").write_bytes(b"")
     with pytest.raises(SystemExit) as stopped:
         app(["check", str(folder.parent)], standalone_mode=False)
     assert stopped.value.code == 1
-    assert "one_t1.nii.gz, but it is missing" in capsys.readouterr().out
+    assert "one_t1.nii.gz must be an image, but is an empty file" in capsys.readouterr().out
 
 
 def test_each_case_is_told_of(folder):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,13 +12,15 @@ from torch.testing import assert_close
 
 from helpers import noise
 from spuproj import reference
-from spuproj.training.data.case import load_case
+from spuproj.training.data.canvas import Canvas
+from spuproj.training.data.case import brain_box, load_case
 from spuproj.training.inference.multi_view import predict_case, reduce_views
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network
 from spuproj.training.models.run import load_run
 from spuproj.training.models.view_sets import Spherical
+from spuproj.training.runtime.files import InputError
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -67,3 +71,32 @@ def test_members_are_those_of_each_view_alone(cohort, models):
 
 def test_members_that_nobody_asks_for_are_not_kept(cohort, models):
     assert predict_case(*load_run(models["WT"]), load_case(cohort[1]), lambda _: None).members is None
+
+
+@pytest.mark.parametrize(("before", "after"), [((3, 5), (4, 1)), ((-2, 0), (0, -3)), ((2, -1), (1, 6))])
+def test_slices_of_another_field_of_view_give_the_same_maps(cohort, models, before, after):
+    config, network = load_run(models["WT"])
+    case = load_case(cohort[1])
+    height, width = case.brain.shape[1:]
+    y0, x0, y1, x1 = brain_box(case.brain)
+    box = (y0 / (height - 1), x0 / (width - 1), y1 / (height - 1), x1 / (width - 1))
+    config = replace(config, box=box)
+    padded = (height + before[0] + after[0], width + before[1] + after[1])
+    canvas = Canvas(padded, before)
+    other = replace(case, image=canvas.place(case.image), brain=canvas.place(case.brain))
+    assert np.count_nonzero(other.brain) == np.count_nonzero(case.brain)
+    wanted = predict_case(config, network, case, lambda _: None, members=True)
+    found = predict_case(config, network, other, lambda _: None, members=True)
+    assert np.ptp(wanted.probability[case.brain]) > 0.1
+    for name in ("probability", "segmentation", "variance", "entropy", "mutual_information"):
+        np.testing.assert_array_equal(getattr(found, name), canvas.place(getattr(wanted, name)), err_msg=name)
+    np.testing.assert_array_equal(found.members, canvas.place(wanted.members, np.nan))
+
+
+def test_a_brain_larger_than_the_field_of_view_is_refused(cohort, models):
+    config, network = load_run(models["WT"])
+    case = load_case(cohort[1])
+    y0, _, y1, _ = brain_box(case.brain)
+    small = replace(config, field=(8.0 * (y1 - y0), 240.0))
+    with pytest.raises(InputError, match=rf"Phantom_002 must have a brain of at most {y1 - y0} x 30 pixels"):
+        predict_case(small, network, case, lambda _: None)

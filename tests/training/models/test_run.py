@@ -133,7 +133,7 @@ def test_configurations_of_earlier_trainings_still_hold_and_are_written_the_same
     for name, entry in json.loads((ROOT / "docs" / "study" / "evaluation" / "models.json").read_text()).items():
         config = ModelConfig(**entry["config"])
         assert config.target == name.split("/")[1]
-        assert json.loads(json.dumps(asdict(config))) == entry["config"]
+        assert json.loads(json.dumps(asdict(config))) == {"clip": [0, 1], **entry["config"]}
     views = load_method(str(ROOT / "docs" / "study" / "evaluation" / "before-the-sweep.json")).views
     assert isinstance(views, Spherical)
     assert views.fit == "box"
@@ -144,7 +144,7 @@ def test_a_configuration_is_written_in_the_order_of_its_settings(run):
     model = ["target", "field", "view_size", "box", "method"]
     views = ["kind", "grid", "cover", "radius", "lift", "chart", "pose", "fit", "magnification"]
     rest = ["training_views", "oversampling", "noise", "channels", "epochs", "batch_size", "learning_rate"]
-    assert re.findall(r'"(\w+)":', text) == [*model, "name", "views", *views, *rest, "modalities", "seed"]
+    assert re.findall(r'"(\w+)":', text) == [*model, "name", "views", *views, *rest, "modalities", "seed", "clip"]
 
 
 def test_a_weights_file_that_is_none_is_an_error_that_names_the_folder(run):

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from helpers import noise
 from spuproj import Views
 from spuproj.training.data.case import Case
+from spuproj.training.data.volumes.grid import Grid
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.method import Method
@@ -35,7 +36,8 @@ def case() -> Case:
     brain = np.zeros(SHAPE, bool)
     brain[1:8, 3:17, 4:20] = True
     image = noise(9, 4, 20, 24).numpy() * brain[:, None]
-    return Case("made_up", image, brain, None, None, nib.Nifti1Image(np.zeros((24, 20, 9)), np.eye(4)))
+    grid = Grid((24, 20, 9), np.eye(4))
+    return Case("made_up", image, brain, None, None, grid, nib.Nifti1Image(np.zeros(grid.shape), grid.affine))
 
 
 def prediction(depth: int = 3, empty: bool = False) -> Prediction:
@@ -100,7 +102,7 @@ def test_an_empty_segmentation_gives_a_sheet_too(case, tmp_path, with_truth):
 
 
 def test_a_model_without_flair_and_t1ce_gives_a_sheet_too(case, tmp_path):
-    bare = Case(case.name, case.image[:, :1], case.brain, None, None, case.like)
+    bare = Case(case.name, case.image[:, :1], case.brain, None, None, case.grid, case.like)
     config = replace(CONFIG, method=Method("own", Spherical(grid=(1, 1))), modalities=("t2",))
     shown(case_figure(bare, {"WT": prediction()}, config, tmp_path / "sheet.png"))
 

@@ -21,7 +21,6 @@ from PIL import Image
 from helpers import noise
 from made_up_case import SHAPE, VOXEL, made_up_case, prediction
 from spuproj.training.data.case import Case, load_case
-from spuproj.training.data.nifti import lps_spacing
 from spuproj.training.evaluation.metrics import Maps, dice, measure
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.report.colours import colours_of
@@ -212,7 +211,7 @@ def cells(page: Page) -> list[str]:
 def test_the_numbers_are_those_of_an_evaluation(case, tmp_path):
     made = prediction(variance=0.125)
     page = case_page(tmp_path, case, {"ET": made})
-    x, y, z = lps_spacing(case.like)
+    x, y, z = case.spacing
     percent = to_percent(made.variance, "variance-1")
     maps = Maps(case.target("ET"), made.segmentation, made.probability.astype(float), percent, case.brain, (z, y, x))
     metrics, _ = measure(maps)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from spuproj.training.data.findings import Finding
+from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.labels import LabelScheme
 from spuproj.training.runtime.files import InputError
 from spuproj.training.runtime.names import plain_name
@@ -62,6 +62,11 @@ class CaseFiles:
         plain_name(self.name, "the name of a case")
 
 
+def errors_of(files: CaseFiles) -> str:
+    """The errors among a case's findings, to end a message; empty where there are none."""
+    return "".join(f"; {finding.message}" for finding in files.findings if finding.level == Level.ERROR)
+
+
 def without_suffix(name: str) -> str | None:
     """A file's name or path without its ending of ``SUFFIXES``; None where it has none of them, or nothing else."""
     lower = name.lower()
@@ -94,7 +99,7 @@ def modalities_of(cases: Sequence[CaseFiles]) -> tuple[str, ...]:
         )
         raise InputError(
             f"the cases must have the same modalities, but {groups}; add the missing files, or write a manifest of the "
-            "cases and modalities to use ('spuproj manifest') and correct it"
+            "cases and modalities to use ('spuproj manifest') and correct it" + "".join(map(errors_of, cases))
         )
     return tuple(names)
 

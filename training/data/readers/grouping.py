@@ -116,29 +116,29 @@ def _without_unusual(groups: Iterable[Group], others: Sequence[str]) -> list[str
 
 
 def case_of(root: Path, group: Group) -> CaseFiles:
-    """The files of a case, with what is unusual about them.
+    """The files of a case, with what is unusual about them. Where two files stand for one thing, neither is used.
 
     Args:
         root: the folder that the group's paths are relative to.
         group: the case; it has at least one image.
     """
-    images = {name: _image(root, group, name) for name in group.modalities}
-    findings = [_twice(name, group.of(name)) for name in (*group.modalities, LABEL, MASK) if len(group.of(name)) > 1]
+    twice = [name for name in (*group.modalities, LABEL, MASK) if len(group.of(name)) > 1]
+    images = {name: _image(root, group, name) for name in group.modalities if name not in twice}
     images.update({name: ImageFile(root / path) for name, path in _lacking(group).items()})
     label, about_label = _label(group)
-    masks = group.of(MASK)
+    mask = next(iter(group.of(MASK)), None)
     return CaseFiles(
         group.name,
         images,
-        root / label if label else None,
-        root / masks[0] if masks else None,
-        _scheme(group, images),
-        (*findings, *about_label, *_taken(group)),
+        root / label if label and LABEL not in twice else None,
+        root / mask if mask and MASK not in twice else None,
+        _scheme(group, (*group.modalities, *images)),
+        (*(_twice(name, group.of(name)) for name in twice), *about_label, *_taken(group)),
     )
 
 
 def _image(root: Path, group: Group, name: str) -> ImageFile:
-    """The first file of a modality, and its number in a file of several."""
+    """The file of a modality, and its number in a file of several."""
     match = next(match for match in group.matches if name in _modalities(match.role))
     several = isinstance(match.role, tuple) and len(match.role) > 1
     return ImageFile(root / match.path, match.role.index(name) if several else None)
@@ -148,8 +148,8 @@ def _twice(role: str, paths: Sequence[str]) -> Finding:
     what = {LABEL: "the segmentation", MASK: "the brain mask"}.get(role, f"the modality {role}")
     return Finding(
         Level.ERROR,
-        f"{what} must be one file, but {' and '.join(paths)} are both named so; remove or rename all but one, or write "
-        "a manifest ('spuproj manifest') and name one there",
+        f"{what} must be one file, but {' and '.join(paths)} are both named so, and none is used; remove or rename "
+        "all but one, or write a manifest ('spuproj manifest') and name one there",
     )
 
 

@@ -99,6 +99,9 @@ def _entry(path: Path, number: int, case: object) -> Entry:
 
 def _case(path: Path, entry: Entry, scheme: LabelScheme | None) -> CaseFiles:
     where = f"{path}, case {entry.name}: "
+    # A case whose files contradict each other is kept without images, with the error that says so.
+    if not (entry.images or entry.findings):
+        raise InputError(f"{where}a modality must have a file, but has none")
     files = {name: ImageFile(*_volume(path, where, name, volume)) for name, volume in entry.images.items()}
     return CaseFiles(
         entry.name,
@@ -126,8 +129,6 @@ def file_in(path: Path, where: str, text: str) -> Path:
 
 def by_modality(where: str, files: Mapping[str, ImageFile]) -> dict[str, ImageFile]:
     """The files by modality, whatever spelling the manifest has. Raises InputError where two names are of one."""
-    if not files:
-        raise InputError(f"{where}a modality must have a file, but has none")
     found: dict[str, ImageFile] = {}
     for name, file in files.items():
         modality = modality_named(name)

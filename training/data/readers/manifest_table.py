@@ -127,8 +127,8 @@ def _case(path: Path, line: int, cells: Mapping[str, str]) -> CaseFiles:
     where = f"{path}, case {cells['name']}: "
     files = {column: cell for column, cell in cells.items() if column not in _COLUMNS.values()}
     missing = [column for column, cell in files.items() if not cell]
-    if missing:
-        raise InputError(f"{where}{', '.join(missing)} must have a file, but has none (line {line})")
+    if missing or not files:
+        raise InputError(f"{where}{', '.join(missing) or 'a modality'} must have a file, but has none (line {line})")
     return CaseFiles(
         cells["name"],
         by_modality(where, {column: ImageFile(file_in(path, where, cell)) for column, cell in files.items()}),

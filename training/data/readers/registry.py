@@ -65,10 +65,10 @@ def data_set(source: Path, cases: Sequence[CaseFiles], left_out: Sequence[str]) 
     ordered = sorted(cases, key=lambda case: case.name)
     for one, other in pairwise(ordered):
         if one.name == other.name:
-            folders = [os.path.dirname(next(iter(case.images.values())).path) for case in (one, other)]
+            files = [str(path) for case in (one, other) for path in [*(file.path for file in case.images.values())][:1]]
             raise InputError(
-                f"{source} must name each case once, but {one.name} occurs more than once: in {' and '.join(folders)}; "
-                "give one of these folders, or name the cases in a manifest ('spuproj manifest')"
+                f"{source} must name each case once, but {one.name} occurs more than once: {' and '.join(files)}; "
+                "give one of their folders, or name the cases in a manifest ('spuproj manifest')"
             )
     return DataSet(source, tuple(ordered), tuple(left_out))
 

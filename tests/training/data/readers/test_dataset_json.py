@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spuproj.training.data.case import load_case
+from spuproj.training.data.labels import LabelScheme
 from spuproj.training.data.readers.registry import case_in, read_data
 from spuproj.training.runtime.files import InputError
 from tiny_datasets import OLD, save, seg, touch, volume
@@ -27,7 +28,7 @@ def describe(root: Path, **fields: object) -> Path:
     return root
 
 
-def scheme_of(root: Path, labels: object, **fields: object) -> object:
+def scheme_of(root: Path, labels: object, **fields: object) -> LabelScheme | None:
     (case,) = read_data(describe(touch(root, "imagesTr/a_0000.nii.gz"), labels=labels, **fields)).cases
     return case.scheme
 
@@ -67,6 +68,7 @@ def test_both_versions_of_nnunet_are_read(tmp_path, ending, fields):
 )
 def test_names_of_labels_and_regions_tell_the_scheme(tmp_path, labels, name):
     scheme = scheme_of(tmp_path, labels)
+    assert scheme is not None
     assert scheme.name == name
     assert list(scheme.targets) == ["ET", "TC", "WT"]
 
@@ -83,6 +85,7 @@ def test_names_of_labels_and_regions_tell_the_scheme(tmp_path, labels, name):
 )
 def test_other_labels_become_targets_of_their_names(tmp_path, labels, targets, known):
     scheme = scheme_of(tmp_path, labels)
+    assert scheme is not None
     assert scheme.targets == targets
     assert scheme.known == known
 

@@ -1,0 +1,1 @@
+"""Voxels of image files: reading, orientation, the brain, intensities, label maps."""

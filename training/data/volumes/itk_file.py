@@ -1,0 +1,79 @@
+"""Headers of NRRD and MetaImage files, which SimpleITK reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from spuproj.training.data.findings import Finding, Level
+from spuproj.training.data.volumes.header import Header
+
+SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+
+# SimpleITK's axes are LPS, nibabel's RAS.
+_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+
+
+def open_header(path: Path) -> Header:
+    """The header of a file. Raises whatever SimpleITK raises."""
+    import SimpleITK  # slow to import
+
+    itk: Any = SimpleITK  # which has no types
+    reader = itk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    channels = reader.GetNumberOfComponents()
+    shape = tuple(map(int, reader.GetSize()))
+    affine = _affine(reader)
+    like = nib.Nifti1Image(np.zeros((1, 1, 1), np.uint8), affine)
+    like.header.set_xyzt_units("mm")
+
+    def read(index: tuple[int | slice, ...]) -> NDArray[Any]:
+        # SimpleITK's arrays have the axes in reverse, and components last.
+        voxels: NDArray[Any] = itk.GetArrayFromImage(reader.Execute())
+        spatial = tuple(reversed(range(len(shape))))
+        return voxels.transpose((*spatial, len(shape)) if channels > 1 else spatial)[index]
+
+    return Header(
+        shape=(*shape, channels) if channels > 1 else shape,
+        affine=affine,
+        dtype=_dtype(itk.GetPixelIDValueAsString(reader.GetPixelID())),
+        like=like,
+        findings=_orientation(path, reader),
+        read=read,
+    )
+
+
+def _affine(reader: Any) -> NDArray[np.float64]:
+    rank = reader.GetDimension()
+    direction = np.array(reader.GetDirection()).reshape(rank, rank)[:3, :3]
+    affine = np.eye(4)
+    affine[:3, :3] = _TO_RAS @ direction * np.array(reader.GetSpacing())[:3]
+    affine[:3, 3] = _TO_RAS @ np.array(reader.GetOrigin())[:3]
+    return affine
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    """The numeric type of a pixel type of SimpleITK; that of objects where it has none, as for complex numbers."""
+    types = {
+        f"{bits}-bit {kind}": np.dtype(f"{sign}{bits // 8}")
+        for bits in (8, 16, 32, 64)
+        for kind, sign in (("signed integer", "i"), ("unsigned integer", "u"))
+    }
+    return {**types, "32-bit float": np.dtype("f4"), "64-bit float": np.dtype("f8")}.get(
+        name.removeprefix("vector of "), np.dtype(object)
+    )
+
+
+def _orientation(path: Path, reader: Any) -> tuple[Finding, ...]:
+    if path.suffix.lower() not in (".nrrd", ".nhdr") or reader.HasMetaDataKey("NRRD_space"):
+        return ()
+    message = (
+        "{}: the header does not say how the image is oriented (it has no 'space'): its axes are taken to run to the "
+        "left, the back and the top"
+    )
+    return (Finding(Level.WARNING, message),)

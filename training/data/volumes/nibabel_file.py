@@ -1,0 +1,80 @@
+"""Headers of NIfTI and FreeSurfer files, which nibabel reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from spuproj.training.data.findings import Finding, Level
+from spuproj.training.data.volumes.grid import Grid
+from spuproj.training.data.volumes.header import Header
+
+SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
+
+_MILLIMETRES = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
+_SAME = 0.1  # of a voxel, between the two affines of a NIfTI header
+
+
+def open_header(path: Path) -> Header:
+    """The header of a file. Raises whatever nibabel raises."""
+    image: Any = nib.load(path)
+    if isinstance(image, nib.Nifti1Image):
+        scale, findings = _units(image)
+        findings = (*findings, *_orientation(image))
+        like = image
+    else:
+        scale, findings = 1.0, _freesurfer_orientation(image)
+        # Outputs are NIfTI.
+        like = nib.Nifti1Image(np.zeros((1, 1, 1), np.uint8), image.affine)
+        like.header.set_xyzt_units("mm")
+    affine = np.array(image.affine, np.float64)
+    affine[:3] *= scale
+    return Header(
+        shape=tuple(map(int, image.shape)),
+        affine=affine,
+        dtype=image.get_data_dtype(),
+        like=like,
+        findings=findings,
+        read=lambda index: np.asanyarray(image.dataobj[index]),
+    )
+
+
+def _units(image: nib.Nifti1Image) -> tuple[float, tuple[Finding, ...]]:
+    """Millimetres per unit of length, and a note where they are not 1."""
+    unit = image.header.get_xyzt_units()[0]
+    scale = _MILLIMETRES[unit]
+    if scale == 1:
+        return scale, ()
+    note = f"{{}}: the header says that lengths are in {unit}s: they are read as {scale:g} mm each"
+    return scale, (Finding(Level.NOTE, note),)
+
+
+def _orientation(image: nib.Nifti1Image) -> tuple[Finding, ...]:
+    """A finding where the header does not place the image, or places it twice."""
+    qform, sform = image.header.get_qform(coded=True), image.header.get_sform(coded=True)
+    if qform[1] == 0 and sform[1] == 0:
+        message = (
+            "{}: the header does not say how the image is oriented (qform and sform code are 0), so left and right may "
+            "be exchanged: its axes are taken to run to the left, the front and the top"
+        )
+        return (Finding(Level.WARNING, message),)
+    if qform[1] > 0 and sform[1] > 0:
+        x, y, z = (*image.shape, 1, 1, 1)[:3]
+        apart = Grid((x, y, z), sform[0]).distance(Grid((x, y, z), qform[0]))
+        if not apart <= _SAME:
+            message = f"{{}}: the header's qform and sform place the image {apart:.3g} voxels apart: the sform is taken"
+            return (Finding(Level.WARNING, message),)
+    return ()
+
+
+def _freesurfer_orientation(image: nib.MGHImage) -> tuple[Finding, ...]:
+    if image.header["goodRASFlag"]:
+        return ()
+    message = (
+        "{}: the header does not say how the image is oriented (goodRASFlag is 0): its axes are taken to run to the "
+        "left, the bottom and the front, FreeSurfer's default"
+    )
+    return (Finding(Level.WARNING, message),)

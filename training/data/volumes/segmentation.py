@@ -1,0 +1,66 @@
+"""Label maps: whole numbers, with the meaning that a scheme gives them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spuproj.training.data.findings import Finding, Level
+from spuproj.training.data.labels import SCHEMES, LabelScheme, unclear
+from spuproj.training.data.volumes.image_file import Volume
+from spuproj.training.runtime.files import InputError
+
+# Resampling and scaling in the header leave whole numbers this far off.
+_ROUNDING = 1e-3
+
+
+def read_labels(volume: Volume, scheme: LabelScheme | None) -> tuple[NDArray[np.integer[Any]], list[Finding]]:
+    """The label values of a segmentation.
+
+    Args:
+        volume: the opened file.
+        scheme: the meaning of the values.
+
+    Returns:
+        ``[X, Y, Z]`` in LPS axes, in the smallest integer type that holds all values of the scheme; and a note if they
+        were rounded.
+
+    Raises:
+        InputError: for an unknown scheme, a damaged file, and values that are not whole or not of the scheme.
+    """
+    if scheme is None:
+        raise unclear(volume.path)
+    values, findings = _whole(volume)
+    wrong = np.setdiff1d(np.unique(values), (0, *scheme.known))
+    if wrong.size:
+        raise InputError(
+            f"{volume.path} must hold the {scheme.name} labels {', '.join(map(str, (0, *scheme.known)))}, got "
+            f"{', '.join(str(int(value)) for value in wrong[:5])}{', ...' if wrong.size > 5 else ''}; if they are of "
+            f"another scheme, name it: {', '.join(SCHEMES)}"
+        )
+    smallest = np.result_type(*(np.min_scalar_type(value) for value in (0, *scheme.known)))
+    return values.astype(smallest), findings
+
+
+def label_values(volume: Volume) -> frozenset[int]:
+    """The values that occur. Raises InputError for a damaged file, and for values that are not whole."""
+    return frozenset(int(value) for value in np.unique(_whole(volume)[0]))
+
+
+def _whole(volume: Volume) -> tuple[NDArray[Any], list[Finding]]:
+    """The values as whole numbers, of an integer type or of floating-point numbers."""
+    values = volume.numbers()
+    if values.dtype.kind != "f":
+        return values, []
+    if not np.isfinite(values).all():
+        raise InputError(f"{volume.path} must hold whole numbers, but holds NaN or Inf")
+    rounded = np.rint(values)
+    off = np.abs(values - rounded)
+    if (farthest := float(off.max())) == 0:
+        return rounded, []
+    value = values.ravel()[off.argmax()]
+    if farthest > _ROUNDING:
+        raise InputError(f"{volume.path} must hold whole numbers as labels, but holds {value}")
+    return rounded, [Finding(Level.NOTE, f"{volume.path.name}: labels such as {value} are rounded to whole numbers")]
