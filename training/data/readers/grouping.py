@@ -10,7 +10,7 @@ from pathlib import Path
 
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.labels import SCHEMES, LabelScheme
-from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, without_suffix
+from spuproj.training.data.readers.case_files import MODALITIES, CaseFiles, ImageFile, without_suffix
 from spuproj.training.data.readers.conventions import DRAFT, LABEL, MASK, Convention, Role
 
 # A segmentation under another name, as that of case 355 of BraTS 2020: W39_1998.09.19_Segm.nii.
@@ -49,10 +49,10 @@ class Group:
 
     @property
     def modalities(self) -> list[str]:
-        """The modalities that the case has, in the order of its conventions."""
-        known = {name for match in self.matches for name in match.convention.modalities if self.of(name)}
-        order = [name for match in self.matches for name in match.convention.modalities]
-        return [name for name in dict.fromkeys(order) if name in known]
+        """The modalities that the case has, in the order of its convention, or else the usual one."""
+        found = {name for match in self.matches for name in match.convention.modalities if self.of(name)}
+        order = [*(self.convention.modalities if self.convention else MODALITIES), *sorted(found)]
+        return sorted(found, key=order.index)
 
     @property
     def convention(self) -> Convention | None:

@@ -180,7 +180,7 @@ def _written(path: Path, case: CaseFiles, with_labels: bool) -> dict[str, Any]:
         "labels": _labels_of(case.scheme) if with_labels and case.scheme is not None else None,
         "findings": [f"{names[finding.level]}: {finding.message}" for finding in case.findings],
     }
-    return {name: value for name, value in fields.items() if value}
+    return {name: value for name, value in fields.items() if value or name == "images"}
 
 
 def _labels_of(scheme: LabelScheme) -> object:
