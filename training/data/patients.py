@@ -7,16 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.readers.conventions import VISIT
 
 # Names of public data sets: the patient comes first, the rest is the visit.
 _PUBLISHED = re.compile(
     r"(BraTS-MEN-RT-\d+|BraTS-[A-Za-z]+-\d+)-\d{1,3}|(UPENN-GBM-\d+)_\d+|(UCSF-PDGM-\d+)_FU\d+d|(sub-[A-Za-z0-9]+)(?:_.*)?"
 )
-_VISIT = re.compile(
-    r"(?i)(.*[^ ._-])[ ._-]+(?:"
-    r"ses(?:sion)?[ ._-]?[a-z0-9]+|(?:visit|vis|v|tp|timepoint|time|fu|follow[ ._-]?up|month|week|day)[ ._-]?\d+[a-z]?|"
-    r"(?:pre|post)(?:[ ._-]?op)?|baseline|bl|follow[ ._-]?up|fu|(?:19|20)\d\d[._-]?\d\d[._-]?\d\d)"
-)
+_VISIT = re.compile(rf"(?i)(.*[^ ._-])[ ._-]+{VISIT}")
 _NUMBERED = re.compile(r"(.*[^ ._-])[ ._-]+([A-Za-z]?\d{1,3}|[A-Za-z])")
 # A word without a number that more cases begin with names a site or the data set.
 _MOST_VISITS = 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from spuproj.training.runtime.files import InputError
 
 def cohort(patients, without=()):
     """A cohort of cases, given the patient of each; cases in ``without`` do not show the target."""
-    entries = {name: [SimpleNamespace(positive=name not in without)] for name in patients}
+    entries: Any = {name: [SimpleNamespace(positive=name not in without)] for name in patients}
     return Cohort({}, entries, (8, 8), (8.0, 8.0), patients)
 
 

@@ -139,8 +139,8 @@ def test_the_command_takes_patterns_and_other_commands_take_its_manifest(spuproj
     assert status == 0
     assert "3 with the modalities t1ce" in printed
     assert "3 cases, 0 of them cannot be used" in spuproj("check", tmp_path / "m.json")[1]
-    options = ("--validation", 1, "--test", 1, "--out", tmp_path / "split.json")
-    assert spuproj("split", tmp_path / "m.json", *options)[0] == 0
+    numbers = ("--validation", 1, "--test", 1, "--out", tmp_path / "split.json")
+    assert spuproj("split", tmp_path / "m.json", *numbers)[0] == 0
 
 
 def test_check_fails_for_a_file_that_is_there_twice_and_warns_of_visits(spuproj, tmp_path):

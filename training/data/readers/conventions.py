@@ -22,8 +22,9 @@ class Convention:
 
     Attributes:
         name: in the documentation.
-        patterns: of a file's path in the data set, without its ending. Group ``case`` is the case's name, ``kind`` says
-            what the file is, ``place`` the folders above, which tell cases of one name apart.
+        patterns: of a file's path in the data set, without its ending. Group ``case`` is the case's name, which
+            ``visit`` ends, ``kind`` says what the file is, ``place`` are folders above, which tell cases of one name
+            apart.
         kinds: what each ``kind`` is; the first that matches counts.
         scheme: the name of the label scheme; empty where file names do not tell.
         decided_by: a modality that a case must have for the scheme to be told; any case where empty.
@@ -66,6 +67,14 @@ def _in_folder(case: str, separator: str) -> str:
     return rf"{_PLACE}(?P<case>{case})/(?P=case){separator}(?P<kind>[^/]+)"
 
 
+VISIT = (
+    r"(?:ses(?:sion)?[ ._-]?[a-z0-9]+"
+    r"|(?:visit|vis|v|tp|timepoint|time|fu|follow[ ._-]?up|month|week|day)[ ._-]?\d+[a-z]?"
+    r"|(?:pre|post)(?:[ ._-]?op)?|baseline|bl|follow[ ._-]?up|fu|(?:19|20)\d\d[._-]?\d\d[._-]?\d\d)"
+)
+"""A regular expression of words that name a visit, in lower or upper case; a date is one."""
+
+_OUTSIDE_DERIVATIVES = "(?!(?:.*/)?derivatives/)"
 _BRATS_2023 = {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair", "seg": LABEL}
 
 CONVENTIONS = (
@@ -125,7 +134,7 @@ CONVENTIONS = (
     Convention(
         "BIDS",
         (
-            rf"(?!(?:.*/)?derivatives/){_PLACE}(?:sub-[^/]+/)?(?:ses-[^/]+/)?anat/{_SESSION}_(?P<kind>[^/]+)",
+            rf"{_OUTSIDE_DERIVATIVES}{_PLACE}(?:sub-[^/]+/)?(?:ses-[^/]+/)?anat/{_SESSION}_(?P<kind>[^/]+)",
             rf"{_PLACE}derivatives/(?:.*/)?{_SESSION}_(?P<kind>(?:[^/]+_)?(?:dseg|mask))",
         ),
         {
@@ -139,7 +148,11 @@ CONVENTIONS = (
     ),
     Convention(
         "case folders",
-        (r"(?i)(?!(?:.*/)?derivatives/)(?P<place>(?:.*/)?)(?P<case>[^/]+)/(?:(?P=case)[ ._-])?(?P<kind>[^/]+)",),
+        (
+            rf"(?i){_OUTSIDE_DERIVATIVES}(?P<place>(?:.*/)?)(?P<case>[^/]+)/(?P<visit>{VISIT})/"
+            r"(?:(?P=case)[ ._-])?(?:(?P=visit)[ ._-])?(?P<kind>[^/]+)",
+            rf"(?i){_OUTSIDE_DERIVATIVES}(?P<place>(?:.*/)?)(?P<case>[^/]+)/(?:(?P=case)[ ._-])?(?P<kind>[^/]+)",
+        ),
         {
             **{f"(?i){spelling}": modality for modality, spelling in SPELLINGS.items()},
             "(?i)seg(m|mentation)?|labels?|gtv|(tumou?r|lesion)([ _-]?(seg(m|mentation)?|mask|label))?": LABEL,

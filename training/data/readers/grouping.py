@@ -91,10 +91,12 @@ def _match(path: str, conventions: Sequence[Convention]) -> tuple[str, str, Matc
             found = pattern.fullmatch(stem)
             if found is None:
                 continue
-            words = found.groupdict()
-            role = convention.role(words.get("kind") or "")
+            words = found.groupdict(default="")
+            kind, visit = words.get("kind", ""), words.get("visit", "")
+            role = convention.role(kind)
             if role is not None:
-                return words.get("place") or "", words["case"], Match(path, convention, words.get("kind") or "", role)
+                name = f"{words['case']}_{visit}" if visit else words["case"]
+                return words.get("place", ""), name, Match(path, convention, kind, role)
     return None
 
 

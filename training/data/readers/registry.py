@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -11,7 +12,7 @@ from pathlib import Path
 from spuproj.training.data.labels import scheme_named
 from spuproj.training.data.readers import guidance
 from spuproj.training.data.readers.case_files import CaseFiles
-from spuproj.training.data.readers.conventions import CONVENTIONS, Convention
+from spuproj.training.data.readers.conventions import CONVENTIONS, VISIT, Convention
 from spuproj.training.data.readers.dataset_json import described_cases
 from spuproj.training.data.readers.grouping import case_of, grouped
 from spuproj.training.data.readers.left_out import drafts, unused_files, without_case, without_images
@@ -68,7 +69,7 @@ def data_set(source: Path, cases: Sequence[CaseFiles], left_out: Sequence[str]) 
             files = [str(path) for case in (one, other) for path in [*(file.path for file in case.images.values())][:1]]
             raise InputError(
                 f"{source} must name each case once, but {one.name} occurs more than once: {' and '.join(files)}; "
-                "give one of their folders, or name the cases in a manifest ('spuproj manifest')"
+                "give one of their folders, or name the cases by patterns of their files with 'spuproj manifest'"
             )
     return DataSet(source, tuple(ordered), tuple(left_out))
 
@@ -100,8 +101,10 @@ def case_in(folder: Path, labels: str | None = None) -> CaseFiles:
     if described is not None:
         raise guidance.several_cases(folder, [case.name for case in described[0]])
     listing = list_folder(root)
-    groups, _ = grouped((f"{root.name}/{path}" for path in listing.images), CONVENTIONS)
-    cases = [case_of(root.parent, group) for group in groups if group.modalities]
+    # The folder of a visit lies in that of the patient.
+    data = root.parent.parent if re.fullmatch(f"(?i){VISIT}", root.name) else root.parent
+    groups, _ = grouped((str((root / path).relative_to(data)) for path in listing.images), CONVENTIONS)
+    cases = [case_of(data, group) for group in groups if group.modalities]
     if len(cases) != 1:
         names = [case.name for case in cases]
         raise guidance.several_cases(folder, names) if cases else guidance.no_case(folder, listing)

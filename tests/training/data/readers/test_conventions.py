@@ -86,6 +86,15 @@ def test_one_case_folder_is_read_as_in_its_data_set(tmp_path, name, folder):
     assert case.scheme == same.scheme
 
 
+@pytest.mark.parametrize("visit", ["visit1", "ses-2", "Baseline", "2021-03-04", "post"])
+def test_a_visits_folder_is_a_case_of_the_folders_patient(tmp_path, visit):
+    touch(tmp_path, f"site/p1/{visit}/p1_{visit}_T1.nii.gz", f"site/p1/{visit}/seg.nii.gz", "site/p2/t1.nii.gz")
+    one, two = read_data(tmp_path).cases
+    assert (one.name, patient_of(one), two.name) == (f"p1_{visit}", "p1", "p2")
+    assert one.label == tmp_path / "site" / "p1" / visit / "seg.nii.gz"
+    assert case_in(tmp_path / "site" / "p1" / visit) == case_in(tmp_path / "site" / "p1") == one
+
+
 def test_the_brain_mask_of_bids_and_of_case_folders_is_found(tmp_path):
     bids = read_data(LAYOUTS["BIDS"].make(tmp_path / "bids")).cases[0]
     assert bids.mask is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -99,7 +100,7 @@ def test_a_file_that_is_there_twice_is_not_read_and_the_error_says_so(tmp_path):
 
 
 def listed(name, *modalities, findings=()):
-    return CaseFiles(name, {modality: ImageFile(os.devnull) for modality in modalities}, findings=findings)
+    return CaseFiles(name, {modality: ImageFile(Path(os.devnull)) for modality in modalities}, findings=findings)
 
 
 def test_cases_of_one_set_of_modalities_have_the_first_ones_order():
