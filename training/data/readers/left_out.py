@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from spuproj.training.data.readers.conventions import DRAFT, LABEL
 from spuproj.training.data.readers.grouping import Group
 from spuproj.training.data.readers.listing import Listing, with_parents
+from spuproj.training.runtime.names import name_fault
 
 _KINDS = 8
 
@@ -29,6 +30,14 @@ def without_images(groups: Iterable[Group]) -> list[str]:
     if not paths:
         return []
     return [f"{_files(len(paths))} not used, as there is no image of the same case: {examples(paths)}"]
+
+
+def badly_named(groups: Iterable[Group]) -> list[str]:
+    """A sentence on cases whose names cannot begin the names of outputs, if there are any."""
+    found = [f"{_shown(group.place + group.name)!r}, as {name_fault(group.name)}" for group in groups]
+    if not found:
+        return []
+    return [f"{len(found)} cases are not used, as their names must be plain file names: {_some(found)}; rename them"]
 
 
 def drafts(groups: Iterable[Group]) -> list[str]:
@@ -80,7 +89,8 @@ def examples(paths: Sequence[str]) -> str:
     for path in paths:
         kinds.setdefault(_kind(path), []).append(path)
     shown = [
-        each[0] + (f" (and {len(each) - 1} like it)" if len(each) > 1 else "") for each in list(kinds.values())[:_KINDS]
+        _shown(each[0]) + (f" (and {len(each) - 1} like it)" if len(each) > 1 else "")
+        for each in list(kinds.values())[:_KINDS]
     ]
     return ", ".join(shown) + (f", and {len(kinds) - _KINDS} kinds more" if len(kinds) > _KINDS else "")
 
@@ -92,7 +102,12 @@ def _kind(path: str) -> str:
 
 
 def _some(paths: Sequence[str]) -> str:
-    return ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
+    return ", ".join(map(_shown, paths[:5])) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
+
+
+def _shown(path: str) -> str:
+    """A path as text that can be printed: bytes that are no text are written as their numbers."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _files(count: int) -> str:

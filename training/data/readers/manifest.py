@@ -122,7 +122,9 @@ def _volume(path: Path, where: str, name: str, volume: Volume) -> tuple[Path, in
 
 def file_in(path: Path, where: str, text: str) -> Path:
     """A file that a manifest names, relative to it. Raises InputError for text that is no path."""
-    if any(ord(character) < 32 or 0xD800 <= ord(character) < 0xE000 for character in text):
+    # Of the surrogates, these stand for bytes of a file's name that are no text.
+    odd = any(0xD800 <= ord(character) < 0xE000 and not 0xDC80 <= ord(character) < 0xDD00 for character in text)
+    if odd or any(ord(character) < 32 for character in text):
         raise InputError(f"{where}a file must have a name without control characters, got {text!r:.80}")
     return path.absolute().parent / text
 

@@ -15,11 +15,12 @@ from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.conventions import CONVENTIONS, VISIT, Convention
 from spuproj.training.data.readers.dataset_json import described_cases
 from spuproj.training.data.readers.grouping import case_of, grouped
-from spuproj.training.data.readers.left_out import drafts, unused_files, without_case, without_images
+from spuproj.training.data.readers.left_out import badly_named, drafts, unused_files, without_case, without_images
 from spuproj.training.data.readers.listing import Listing, list_folder
 from spuproj.training.data.readers.manifest import check_names, json_manifest
 from spuproj.training.data.readers.manifest_table import csv_manifest
 from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.names import name_fault
 from spuproj.training.runtime.progress import print_status
 
 
@@ -39,7 +40,11 @@ class DataSet:
 
 
 Found = tuple[list[CaseFiles], list[str]]
-"""Cases, and sentences on what is left out."""
+"""Cases, and sentences on what is left out.
+
+    Raises:
+        InputError: where no case has a name that outputs can have.
+    """
 
 
 def read_data(source: Path, labels: str | None = None) -> DataSet:
@@ -115,12 +120,14 @@ def recognised_cases(root: Path, listing: Listing, conventions: Sequence[Convent
     """The cases of a folder whose files the conventions name, and what is left out.
 
     Raises:
-        InputError: for folders whose names no output can have.
+        InputError: where no case has a name that outputs can have.
     """
     groups, others = grouped(listing.images, conventions)
-    found = [group for group in groups if group.modalities]
-    check_names(root, [group.name for group in found])
+    found = [group for group in groups if group.modalities and not name_fault(group.name)]
+    if not found:
+        check_names(root, [group.name for group in groups if group.modalities])
     left_out = [
+        *badly_named(group for group in groups if group.modalities and name_fault(group.name)),
         *drafts(found),
         *without_images(group for group in groups if not group.modalities),
         *unused_files(others),

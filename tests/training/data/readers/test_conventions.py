@@ -250,6 +250,16 @@ def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
     assert case.images["t1"].path == tmp_path / "data" / "p1" / "p1_t1.nii.gz"
 
 
+@pytest.mark.parametrize("name", ["x ", "y" * 200, "a\\b", b"M\xfcller".decode("utf-8", "surrogateescape")])
+def test_a_folder_whose_name_no_output_can_have_is_left_out_and_the_others_are_read(tmp_path, name):
+    touch(tmp_path, *in_folders(("p1",), "_", OLD), f"{name}/t1.nii.gz", f"{name}/odd.nii.gz")
+    found = read_data(tmp_path)
+    assert [case.name for case in found.cases] == ["p1"]
+    said = "\n".join(found.left_out)
+    assert "1 cases are not used, as their names must be plain file names: " in said
+    said.encode()
+
+
 def test_cases_of_one_name_in_two_folders_are_an_error_that_names_both(tmp_path):
     touch(tmp_path, *in_folders(("raw/p1", "cropped/p1"), "_", OLD))
     with pytest.raises(

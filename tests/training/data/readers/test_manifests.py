@@ -161,7 +161,7 @@ def test_damaged_json_is_refused_with_the_files_name(tmp_path, text):
     assert refused(tmp_path / "m.json").startswith(f"{tmp_path / 'm.json'} must be a JSON file, but cannot be read")
 
 
-@pytest.mark.parametrize("name", ["../../evil", "a/b", "a\\b", "..", ".hidden", " x", "x" * 200, "a\nb"])
+@pytest.mark.parametrize("name", ["../../evil", "a/b", "a\\b", "..", ".hidden", " x", "x" * 200, "a\nb", "\ud800"])
 def test_names_that_no_file_can_have_are_all_named_at_once(tmp_path, name):
     cases = [{**ONE, "name": name}, ONE, {**ONE, "name": "x/y"}]
     message = refused(write(tmp_path, {"cases": cases}))
