@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.grouping import grouped
 from spuproj.training.data.readers.guidance import missing
 from spuproj.training.data.readers.left_out import examples
-from spuproj.training.data.readers.listing import list_folder
+from spuproj.training.data.readers.listing import list_folder, whole_path
 from spuproj.training.data.readers.manifest import write_manifest
 from spuproj.training.data.readers.patterns import suggested, typed_conventions
 from spuproj.training.data.readers.registry import DataSet, data_set, read_data, recognised_cases
@@ -64,7 +63,7 @@ def _typed(folder: Path, images: Mapping[str, str], label: str | None, mask: str
     """The cases whose files have these patterns."""
     if not folder.is_dir():
         raise missing(folder, "a folder of patients", "folder")
-    root = Path(os.path.abspath(folder))
+    root = whole_path(folder)
     listing = list_folder(root)
     conventions = typed_conventions(images, label, mask)
     for convention in conventions:

@@ -11,7 +11,7 @@ from spuproj.training.data.readers.case_files import without_suffix
 from spuproj.training.data.readers.conventions import CONVENTIONS
 from spuproj.training.data.readers.grouping import grouped
 from spuproj.training.data.readers.left_out import examples, foreign_files
-from spuproj.training.data.readers.listing import Listing
+from spuproj.training.data.readers.listing import Listing, whole_path
 from spuproj.training.data.readers.patterns import asked_for
 from spuproj.training.runtime.files import InputError
 
@@ -71,11 +71,11 @@ def no_cases(source: Path, listing: Listing) -> InputError:
         example = source / described[0]
         return InputError(f"{must} it holds data sets with a dataset.json; give one of them, such as {example}")
     # As the one case of its parent folder.
-    name = source.absolute().name
+    name = whole_path(source).name
     groups, _ = grouped((f"{name}/{path}" for path in listing.images), CONVENTIONS)
     if any(group.modalities for group in groups):
         return InputError(
-            f"{must} it is a case folder itself; give the folder of all cases, {source.absolute().parent}, or predict "
+            f"{must} it is a case folder itself; give the folder of all cases, {whole_path(source).parent}, or predict "
             f"this case alone with --case {source}"
         )
     if listing.images:

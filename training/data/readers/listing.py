@@ -36,6 +36,11 @@ class Listing:
     closed: dict[str, str] = field(default_factory=dict)
 
 
+def whole_path(folder: Path) -> Path:
+    """A folder's absolute path, without ``..``; links stay links where there is none."""
+    return folder.resolve() if ".." in folder.parts else folder.absolute()
+
+
 def list_folder(folder: Path) -> Listing:
     """Lists a folder. Hidden files and folders are left out: names with a leading dot, and macOS's ``__MACOSX``.
 

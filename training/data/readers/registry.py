@@ -16,7 +16,7 @@ from spuproj.training.data.readers.conventions import CONVENTIONS, VISIT, Conven
 from spuproj.training.data.readers.dataset_json import described_cases
 from spuproj.training.data.readers.grouping import case_of, grouped
 from spuproj.training.data.readers.left_out import badly_named, drafts, unused_files, without_case, without_images
-from spuproj.training.data.readers.listing import Listing, list_folder
+from spuproj.training.data.readers.listing import Listing, list_folder, whole_path
 from spuproj.training.data.readers.manifest import check_names, json_manifest
 from spuproj.training.data.readers.manifest_table import csv_manifest
 from spuproj.training.runtime.files import InputError
@@ -101,7 +101,7 @@ def case_in(folder: Path, labels: str | None = None) -> CaseFiles:
         raise guidance.not_a_case(folder)
     if not folder.is_dir():
         raise guidance.missing(folder, "a case folder", "folder")
-    root = Path(os.path.abspath(folder))
+    root = whole_path(folder)
     described = described_cases(root)
     if described is not None:
         raise guidance.several_cases(folder, [case.name for case in described[0]])
@@ -139,7 +139,7 @@ def recognised_cases(root: Path, listing: Listing, conventions: Sequence[Convent
 def _read(source: Path) -> Found:
     is_manifest = source.suffix.lower() in (".csv", ".json")
     if source.is_dir():
-        return _folder(Path(os.path.abspath(source)), source)
+        return _folder(whole_path(source), source)
     if not os.path.lexists(source):
         what = ("a manifest", "file") if is_manifest else ("a folder of case folders", "folder")
         raise guidance.missing(source, *what)

@@ -78,6 +78,22 @@ def test_a_folder_that_cannot_be_listed_is_said(tmp_path):
         (tmp_path / "p2").chmod(0o700)
 
 
+def test_paths_may_be_relative_and_go_up_through_links(tmp_path, monkeypatch):
+    touch(tmp_path, *in_folders(("far/data/p1",), "_", OLD))
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "far" / "data")
+    monkeypatch.chdir(tmp_path / "here")
+    (case,) = read_data(Path("link/../data")).cases
+    assert case.images["t1"].path == tmp_path / "far" / "data" / "p1" / "p1_t1.nii.gz"
+    assert case_in(Path("link/p1/../p1")) == case
+    (linked,) = read_data(Path("link")).cases
+    assert linked.images["t1"].path == tmp_path / "here" / "link" / "p1" / "p1_t1.nii.gz"
+    monkeypatch.chdir(tmp_path / "far" / "data")
+    assert read_data(Path()).cases == (case,)
+    monkeypatch.chdir(tmp_path / "far" / "data" / "p1")
+    assert case_in(Path()) == case
+
+
 def test_a_modality_that_a_case_has_not_is_named(tmp_path):
     folder = brats(tmp_path, "one", "_", OLD, 4)
     with pytest.raises(InputError, match="one must have the modality dwi, but has t1, t1ce, t2, flair"):
