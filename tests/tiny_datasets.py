@@ -120,6 +120,14 @@ LAYOUTS = {
         None,
         "BraTS-PED-00002",
     ),
+    "names of BraTS 2023": Layout(
+        in_folders(("hospital/p1",), "-", (*NEW, "seg")),
+        "p1",
+        case_images("hospital/p1", "-", _AS_NEW),
+        "hospital/p1/p1-seg.nii.gz",
+        "brats2023",
+        "p1",
+    ),
     "BraTS-MEN-RT": Layout(
         in_folders((_RT,), "_", ("t1c", "gtv")),
         _RT,

@@ -103,6 +103,16 @@ CONVENTIONS = (
         own_folder=True,
     ),
     Convention(
+        "names of BraTS 2023",
+        (_in_folder("(?!BraTS-)[^/]+", "-"),),
+        _BRATS_2023,
+        scheme="brats2023",
+        decided_by="t1",
+        all_but_one=True,
+        own_folder=True,
+        published=False,
+    ),
+    Convention(
         "BraTS-MEN-RT",
         (_in_folder("BraTS-MEN-RT-[^/]+", "[-_]"),),
         {"t1c": "t1ce", "gtv": LABEL},

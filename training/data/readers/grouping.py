@@ -129,13 +129,14 @@ def case_of(root: Path, group: Group) -> CaseFiles:
     images.update({name: ImageFile(root / path) for name, path in _lacking(group).items()})
     label, about_label = _label(group)
     mask = next(iter(group.of(MASK)), None)
+    scheme = _scheme(group, (*group.modalities, *images))
     return CaseFiles(
         group.name,
         images,
         root / label if label and LABEL not in twice else None,
         root / mask if mask and MASK not in twice else None,
-        _scheme(group, (*group.modalities, *images)),
-        (*(_twice(name, group.of(name)) for name in twice), *about_label, *_taken(group)),
+        scheme,
+        (*(_twice(name, group.of(name)) for name in twice), *about_label, *_taken(group, scheme)),
     )
 
 
@@ -194,7 +195,7 @@ def _scheme(group: Group, images: Iterable[str]) -> LabelScheme | None:
     return SCHEMES[convention.scheme] if decided else None
 
 
-def _taken(group: Group) -> list[Finding]:
+def _taken(group: Group, scheme: LabelScheme | None) -> list[Finding]:
     """A note that says what was taken for what, where the names are not those of a published data set."""
     roles = {
         match.role: f"{match.role if match.role != LABEL else 'segmentation'} from {match.kind!r}"
@@ -204,4 +205,6 @@ def _taken(group: Group) -> list[Finding]:
     if not roles:
         return []
     message = f"the files are known by words in their names: {', '.join(roles.values())}; check that they are meant so"
+    if scheme is not None and LABEL in roles:
+        message += f", and that the labels are those of {scheme.name} (--labels names others)"
     return [Finding(Level.NOTE, message)]

@@ -117,7 +117,7 @@ def test_a_segmentation_that_was_corrected_goes_before_an_automatic_one(tmp_path
     )
 
 
-@pytest.mark.parametrize("name", [name for name in EVERY if name != "case folders"])
+@pytest.mark.parametrize("name", [name for name in EVERY if name not in ("case folders", "names of BraTS 2023")])
 def test_published_names_are_taken_without_a_word(tmp_path, name):
     assert [case.findings for case in read_data(LAYOUTS[name].make(tmp_path)).cases if case.findings] == []
 
@@ -127,6 +127,13 @@ def test_what_other_names_were_taken_for_is_noted(tmp_path):
     (finding,) = case.findings
     assert finding.level == Level.NOTE
     assert "t1 from 'T1', segmentation from 'Tumor', t1ce from 't1c'" in finding.message
+
+
+def test_a_scheme_that_is_taken_from_borrowed_names_is_noted(tmp_path):
+    (case,) = read_data(LAYOUTS["names of BraTS 2023"].make(tmp_path)).cases
+    (finding,) = case.findings
+    assert finding.level == Level.NOTE
+    assert "that the labels are those of brats2023 (--labels names others)" in finding.message
 
 
 @pytest.mark.parametrize(
@@ -157,7 +164,8 @@ def test_a_case_folder_may_name_its_segmentation_in_many_ways(tmp_path, word):
         (in_folders(("p1",), "_", ("t1ce", "flair", "seg", "brainmask")), "brats2020"),
         (in_folders(("p1",), "_", ("t1", "flair", "seg")), None),
         (in_folders(("p1",), "_", ("t1", "t1c", "t2", "flair", "seg")), None),
-        (in_folders(("p1",), "-", (*NEW, "seg")), None),
+        (in_folders(("p1",), "-", (*NEW, "seg")), "brats2023"),
+        (in_folders(("p1",), "-", ("t1c", "t2w", "seg")), None),
         (in_folders(("BraTS-MET-00001-000",), "-", (*NEW, "seg")), "brats2023"),
         (in_folders(("BraTS-GoAT-00001",), "-", (*NEW, "seg")), None),
         (("p1/t1.nii", "p1/t1ce.nii", "p1/t2.nii", "p1/flair.nii", "p1/seg.nii"), None),
