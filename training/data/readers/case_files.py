@@ -14,7 +14,7 @@ from spuproj.training.runtime.files import InputError
 from spuproj.training.runtime.names import plain_name
 
 MODALITIES = ("t1", "t1ce", "t2", "flair")
-SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha")
+SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Endings of the files that are read, in lower or upper case."""
 
 SPELLINGS = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from spuproj.training.data.readers.case_files import without_suffix
 
 # Images that are not read, by their endings.
-_FOREIGN = (".dcm", ".ima", ".img", ".hdr", ".mhd", ".mnc", ".nii.bz2", ".nii.xz", ".nii.zst", ".npy", ".npz")
+_FOREIGN = (".dcm", ".ima", ".img", ".hdr", ".mnc", ".nii.bz2", ".nii.xz", ".nii.zst", ".npy", ".npz")
 
 _Place = tuple[int, int]
 """Device and inode of a folder."""

@@ -10,9 +10,11 @@ import pytest
 from helpers import ROOT
 from spuproj.training.data.findings import Level
 from spuproj.training.data.patients import patient_of
+from spuproj.training.data.readers.case_files import SUFFIXES
 from spuproj.training.data.readers.conventions import CONVENTIONS
 from spuproj.training.data.readers.dataset_json import MSD, NNUNET
 from spuproj.training.data.readers.registry import case_in, read_data
+from spuproj.training.data.volumes import itk_file, nibabel_file
 from spuproj.training.runtime.files import InputError
 from spuproj.training.workflows.manifest import make_manifest
 from tiny_datasets import LAYOUTS, NEW, OLD, in_folders, touch
@@ -224,6 +226,16 @@ def test_the_one_file_that_a_brats_case_lacks_is_expected_where_it_should_be(tmp
     one, two = read_data(tmp_path).cases
     assert one.images["t2"].path == tmp_path / "p1" / "p1_t2.nii.gz"
     assert list(two.images) == ["t1ce", "flair"]
+
+
+def test_the_endings_that_are_found_are_those_that_are_read():
+    assert set(SUFFIXES) == {*nibabel_file.SUFFIXES, *itk_file.SUFFIXES}
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".NII.GZ", ".Mha"])
+def test_images_of_every_ending_are_found(tmp_path, suffix):
+    (case,) = read_data(touch(tmp_path, f"p1/T1{suffix}")).cases
+    assert case.images["t1"].path == tmp_path / "p1" / f"T1{suffix}"
 
 
 def test_hidden_files_are_never_data(tmp_path):
