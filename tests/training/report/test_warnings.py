@@ -111,8 +111,8 @@ def test_a_target_that_fills_too_much_of_the_brain_is_implausible(case):
     (warning,) = case_warnings(case, {"WT": filling(LARGEST_PART + 0.01), "ET": prediction()})
     assert warning.level == Level.WARNING
     assert warning.message.startswith("WT is implausibly large, 4.86 ml, 31 percent of the brain: ")
-    (warning,) = sentences(case, {"WT": filling(0.5), "TC": filling(0.4)})
-    assert warning.startswith(
+    (both,) = sentences(case, {"WT": filling(0.5), "TC": filling(0.4)})
+    assert both.startswith(
         "WT and TC are implausibly large, 7.84 ml, 50 percent of the brain and 6.27 ml, 40 percent of the brain: "
     )
 
