@@ -20,6 +20,7 @@ app.command("info")(tools.show_info)
 for command in (
     tools.demo,
     data.phantom,
+    data.manifest,
     data.check,
     data.split,
     model.train,

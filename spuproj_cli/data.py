@@ -30,6 +30,32 @@ def phantom(
         write_cohort(out, cases, seed, spacing, force=force, on_case=advance)
 
 
+def manifest(
+    folder: Annotated[Path, typer.Argument(help="Folder of patients, in any convention or none.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write, which every command takes as a data set.")],
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where the files of a modality are, if they are not found by themselves: NAME=PATTERN, such as "
+            "t1ce='{case}/{case}_post.nii.gz', with {case} for the name of the case and * for anything. Repeatable."
+        ),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Pattern of the segmentations, with --image.")] = None,
+    mask: Annotated[str | None, typer.Option(help="Pattern of the brain masks, with --image.")] = None,
+    labels: Labels = None,
+    force: Force = False,
+) -> None:
+    """List the cases of a folder in a file that people can read and correct.
+
+    Without --image the folder must be in a known convention; an error shows patterns for the files that are there.
+    """
+    from spuproj.training.workflows.manifest import make_manifest, patterns_named, summary
+
+    images = patterns_named(image or [])
+    found = make_manifest(folder, out, images=images, label=label, mask=mask, labels=labels, force=force)
+    print(summary(found))
+
+
 def check(
     data: Annotated[Path, typer.Argument(help=DATA)],
     labels: Labels = None,
@@ -40,12 +66,15 @@ def check(
     """
     from spuproj.training.data.check import check_data, text
     from spuproj.training.data.findings import Level
+    from spuproj.training.data.patients import shared_stems
     from spuproj.training.data.readers.registry import read_data
     from spuproj.training.runtime.progress import progress_bar
 
     found = read_data(data, labels)
     with progress_bar(f"Reading {data.name}", len(found.cases)) as advance:
         findings = check_data(found.cases, advance)
+    for sentence in shared_stems(found.cases):
+        print(f"warning  {sentence}")
     print(text(len(found.cases), found.left_out, findings))
     if any(each.finding.level == Level.ERROR for each in findings):
         sys.exit(1)
@@ -69,26 +98,29 @@ def split(
     --validation and --test.
     """
     from spuproj.training.data import splits
+    from spuproj.training.data.patients import shared_stems
     from spuproj.training.data.readers.registry import cases_in
     from spuproj.training.runtime.files import refuse_overwrite
-    from spuproj.training.runtime.progress import progress_bar
+    from spuproj.training.runtime.progress import print_status, progress_bar
 
+    in_folds = folds is not None and validation is None and test is None
+    if not in_folds and (folds is not None or validation is None or test is None):
+        raise typer.BadParameter("split needs either --folds, or both --validation and --test")
+    refuse_overwrite([out], force)
+    cases = cases_in(data, labels)
     targets: dict[str, frozenset[str]] = {}
-    if folds is not None and validation is None and test is None:
-        refuse_overwrite([out], force)
-        cases = cases_in(data, labels)
+    if folds is not None:
         with progress_bar(f"Reading the labels of {data.name}", len(cases)) as advance:
             for case in cases:
                 targets[case.name] = splits.targets_of(case)
                 advance(case.name)
         made = splits.folds(cases, folds, seed, targets)
-    elif folds is None and validation is not None and test is not None:
-        refuse_overwrite([out], force)
-        made = [splits.fixed_split(cases_in(data, labels), validation, test, seed)]
     else:
-        raise typer.BadParameter("split needs either --folds, or both --validation and --test")
+        made = [splits.fixed_split(cases, validation or 0, test or 0, seed)]
     splits.write_splits(out, made, seed, force=force)
     for number, one in enumerate(made):
         missing = splits.missing_targets(one.validation, targets) if targets else []
         note = f"; none who validates has {', '.join(missing)}" if missing else ""
         print(f"fold {number}: {len(one.train)} train, {len(one.validation)} validate, {len(one.test)} test{note}")
+    for sentence in shared_stems(cases):
+        print_status(f"warning: {sentence}")

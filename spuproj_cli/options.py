@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
-DATA = "Data set: folder of BraTS cases, folder in nnU-Net's raw format, or manifest (.json)."
+DATA = (
+    "Data set: folder in a known convention (BraTS, UCSF-PDGM, UPENN-GBM, BIDS, nnU-Net, decathlon, case folders), "
+    "or a manifest (.json, .csv)."
+)
 LABELLED_DATA = f"{DATA} Its cases need segmentations."
 METHOD = "Method: spu, unet_tta or lsu, or a .json file in the format of theirs."
 SPLIT_FOLD = "Number of the split in that file, from 0."
@@ -26,7 +29,7 @@ Labels = Annotated[
     str | None,
     typer.Option(
         help="Label scheme, which says what the numbers in segmentations mean, such as brats2020, brats2023 or nnunet. "
-        "[default: recognised from the file names]",
+        "[default: what the file names or the data set's description say]",
         show_default=False,
     ),
 ]

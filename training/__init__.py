@@ -7,7 +7,7 @@ from typing import Any
 
 _ROOMS = {
     "cases_in": "data.readers.registry",
-    "case_in": "data.readers.brats",
+    "case_in": "data.readers.registry",
     "load_case": "data.case",
     "check_data": "data.check",
     "folds": "data.splits",

@@ -16,7 +16,20 @@ from spuproj.training.workflows import demo
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-COMMANDS = ("info", "demo", "phantom", "check", "split", "train", "predict", "evaluate", "study", "bench", "project")
+COMMANDS = (
+    "info",
+    "demo",
+    "phantom",
+    "manifest",
+    "check",
+    "split",
+    "train",
+    "predict",
+    "evaluate",
+    "study",
+    "bench",
+    "project",
+)
 
 
 @pytest.fixture

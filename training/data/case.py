@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from spuproj.training.data.findings import Finding, merged
 from spuproj.training.data.labels import LabelScheme
-from spuproj.training.data.readers.brats import case_in
-from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
+from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, errors_of
+from spuproj.training.data.readers.registry import case_in
 from spuproj.training.data.volumes.brain import find_brain, implausible
 from spuproj.training.data.volumes.grid import Grid
 from spuproj.training.data.volumes.image_file import Volume, open_volume
@@ -96,6 +96,8 @@ def load_case(
     """
     files = source if isinstance(source, CaseFiles) else case_in(source)
     names = tuple(files.images if modalities is None else modalities)
+    if not names:
+        raise InputError(f"{files.name} must have an image, but has none{errors_of(files)}")
     images = [open_volume(image_file(files, name)) for name in names]
     mask = None if files.mask is None else open_volume(ImageFile(files.mask))
     label = _open_label(files) if with_labels else None
@@ -129,7 +131,8 @@ def add_labels(case: Case, files: CaseFiles) -> Case:
 def image_file(files: CaseFiles, modality: str) -> ImageFile:
     """The file of a modality. Raises InputError where the case has none."""
     if modality not in files.images:
-        raise InputError(f"{files.name} must have the modality {modality}, but has {', '.join(files.images)}")
+        there = ", ".join(files.images) or "none"
+        raise InputError(f"{files.name} must have the modality {modality}, but has {there}{errors_of(files)}")
     return files.images[modality]
 
 
@@ -189,7 +192,7 @@ def _as_slices(volumes: NDArray[Scalar]) -> NDArray[Scalar]:
 
 def _open_label(files: CaseFiles) -> Volume:
     if files.label is None:
-        raise InputError(f"{files.name} must have a segmentation, but has none")
+        raise InputError(f"{files.name} must have a segmentation, but has none{errors_of(files)}")
     return open_volume(ImageFile(files.label))
 
 

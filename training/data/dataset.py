@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from spuproj.training.data.cache import CachedCase, cached_case, in_turn
 from spuproj.training.data.canvas import Canvas, canvas_around
+from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.splits import Split
 from spuproj.training.runtime.execution import Hardware
@@ -73,29 +74,39 @@ class Cohort:
         entries: slices by case name.
         size: (H, W) of the canvas on which all slices lie.
         field: its height and width, in mm.
+        patients: the patient of each case, by its name.
     """
 
     cases: dict[str, CachedCase]
     entries: dict[str, list[SliceEntry]]
     size: tuple[int, int]
     field: tuple[float, float]
+    patients: dict[str, str]
 
     def split(self, held_out: int, seed: int) -> tuple[list[str], list[str]]:
-        """Names of training and of validation cases, drawn at random; both groups have cases with the target.
+        """Names of training and of validation cases, drawn at random by patient; both groups have the target.
+
+        At least ``held_out`` cases validate; they are more where the last patient who was drawn has several.
 
         Raises:
-            InputError: where fewer than two cases have the target.
+            InputError: where fewer than two patients have the target, or too few are left to train on.
         """
-        names = sorted(self.entries)
-        random.Random(seed).shuffle(names)
-        positive = [name for name in names if any(entry.positive for entry in self.entries[name])]
+        patients = sorted(set(self.patients.values()))
+        random.Random(seed).shuffle(patients)
+        positive = [patient for patient in patients if any(entry.positive for entry in self._entries_of(patient))]
         if len(positive) < 2:
             raise InputError(
-                f"at least two cases must hold some of the target, one to train and one to validate on, "
-                f"got {len(positive)} of {len(names)}"
+                f"at least two cases must hold some of the target, one to train and one to validate on, of different "
+                f"patients, got {len(positive)} of {len(patients)}"
             )
-        validation = [positive[0], *(name for name in names if name not in positive[:2])][:held_out]
-        return [name for name in names if name not in validation], validation
+        validation: list[str] = []
+        for patient in [positive[0], *(patient for patient in patients if patient not in positive[:2])]:
+            if len(validation) < held_out:
+                validation += [name for name in self.entries if self.patients[name] == patient]
+        return sorted(set(self.entries) - set(validation)), validation
+
+    def _entries_of(self, patient: str) -> list[SliceEntry]:
+        return [entry for name, each in self.entries.items() if self.patients[name] == patient for entry in each]
 
     def roles(self, split: Split) -> tuple[list[str], list[str]]:
         """The same, from a split. Raises InputError where the cases of a role do not have the target."""
@@ -145,7 +156,8 @@ def cache_cohort(
     size = (max(case.size[0] for case in ordered.values()), max(case.size[1] for case in ordered.values()))
     entries = {name: _entries(case, target, size) for name, case in ordered.items()}
     pixel = ordered[cases[0].name].pixel
-    return Cohort(ordered, entries, size, (size[0] * pixel[0], size[1] * pixel[1]))
+    patients = {files.name: patient_of(files) for files in cases}
+    return Cohort(ordered, entries, size, (size[0] * pixel[0], size[1] * pixel[1]), patients)
 
 
 _LISTED = 5

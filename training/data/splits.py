@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import random
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from spuproj.training.data.labels import unclear
+from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
 from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.data.volumes.segmentation import label_values
-from spuproj.training.runtime.files import InputError, refuse_overwrite, write_json
+from spuproj.training.runtime.files import InputError, read_json, refuse_overwrite, write_json
 
-# BraTS-GLI-00008-103 is a follow-up scan of patient 00008.
-_VISIT = re.compile(r"^(BraTS-[A-Za-z]+-\d+)-\d{3}$")
 # How often the patients who validate are drawn anew, until both they and those who train have every target.
 _DRAWS = 20
 
@@ -33,12 +31,6 @@ class Split:
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
-
-
-def patient_of(case: CaseFiles) -> str:
-    """The patient of a case: as the data set says, or else the case's name without the number of the visit (BraTS)."""
-    found = _VISIT.match(case.name)
-    return case.patient or (found[1] if found else case.name)
 
 
 def fixed_split(cases: Sequence[CaseFiles], validation: int, test: int, seed: int) -> Split:
@@ -178,11 +170,9 @@ def read_split(path: Path, fold: int = 0) -> Split:
         InputError: where the file is not one of splits, does not have this fold, or a case has two roles.
     """
     try:
-        entries = json.loads(path.read_text())["splits"]
-        splits = [
-            Split(*(tuple(map(str, entry[role])) for role in ("train", "validation", "test"))) for entry in entries
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        entries = read_json(path)["splits"]
+        splits = [Split(*(_names(entry[role]) for role in ("train", "validation", "test"))) for entry in entries]
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} must be a file of 'spuproj split', but cannot be read: {error!r}") from None
     if not 0 <= fold < len(splits):
         raise InputError(f"fold must be one of 0 to {len(splits) - 1} in {path}, got {fold}")
@@ -191,6 +181,12 @@ def read_split(path: Path, fold: int = 0) -> Split:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"{path} must have each case in one role, but {twice[0]} has more than one in fold {fold}")
     return split
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError(f"a role must be a list of names of cases, got {value!r:.60}")
+    return tuple(value)
 
 
 def chosen(cases: Sequence[CaseFiles], names: Sequence[str]) -> list[CaseFiles]:

@@ -19,6 +19,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from spuproj.training.data.dataset import Cohort, SliceEntry, cache_cohort, make_loader
+from spuproj.training.data.patients import shared_stems
 from spuproj.training.data.readers.case_files import CaseFiles, modalities_of
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.sampler import BalancedSampler, ShardedSampler
@@ -37,10 +38,10 @@ from spuproj.training.fit.resume import (
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, save_run, write_config
-from spuproj.training.models.settings import plain_errors
 from spuproj.training.runtime.execution import PRECISIONS, Hardware, check_hardware, rank
 from spuproj.training.runtime.files import InputError, refuse_overwrite
 from spuproj.training.runtime.progress import print_status, progress_bar
+from spuproj.training.runtime.settings import plain_errors
 
 
 def train(
@@ -62,7 +63,7 @@ def train(
     """Trains one target's model and writes it to ``out``.
 
     Args:
-        data: cases with labels, as ``cases_in`` takes them; all modalities that they have in common are used.
+        data: cases with labels, as ``cases_in`` takes them, of the same modalities.
         target: ET, TC, WT, or a custom target of the data set.
         out: folder of the run: configuration, weights, record, the last checkpoint and TensorBoard logs.
         method: the views, the network and its training; ``spu`` where None.
@@ -140,6 +141,8 @@ def _cases(
 ) -> tuple[Sequence[CaseFiles], Split | None]:
     """The cases to read, and their roles from the split, if there is one."""
     cases = cases_in(data, labels)
+    for sentence in shared_stems(cases):
+        print_status(f"warning: {sentence}")
     roles = _roles_given(split, fold, validation)
     return (cases, None) if roles is None else (chosen(cases, [*roles.train, *roles.validation]), roles)
 

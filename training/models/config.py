@@ -13,7 +13,7 @@ from spuproj.training.data.canvas import Canvas, canvas_around
 from spuproj.training.data.case import Case, brain_box
 from spuproj.training.data.readers.case_files import MODALITIES
 from spuproj.training.models.method import Method
-from spuproj.training.models.settings import SETTINGS, PlainName, Positive
+from spuproj.training.runtime.settings import SETTINGS, PlainName, Positive
 
 # A slice of 512 pixels with the largest oversampling; views of BraTS slices have 360.
 Side = Annotated[int, Field(strict=True, ge=1, le=4096)]

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from spuproj.training.models.settings import SETTINGS, PlainName, plain_errors
 from spuproj.training.models.view_sets import ViewSet
 from spuproj.training.runtime.files import InputError, read_json
+from spuproj.training.runtime.settings import SETTINGS, PlainName, plain_errors
 
 CONFIGS = Path(__file__).parent / "configs"
 

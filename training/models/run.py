@@ -13,8 +13,8 @@ from torch import nn
 from spuproj import __version__
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.network import make_network
-from spuproj.training.models.settings import plain_errors
 from spuproj.training.runtime.files import InputError, atomic_write, read_json, why_no_file, write_json
+from spuproj.training.runtime.settings import plain_errors
 
 CONFIG, WEIGHTS, RECORD = "config.json", "model.safetensors", "training.json"
 

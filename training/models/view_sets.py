@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from spuproj import PROFILES, Geometry, Views
 from spuproj.geometry.placement import FLIPS, grid_centers
-from spuproj.training.models.settings import SETTINGS, Number, Positive, one_of
+from spuproj.training.runtime.settings import SETTINGS, Number, Positive, one_of
 from spuproj.views import FITS, POSES
 
 Box = tuple[float, float, float, float]

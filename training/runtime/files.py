@@ -134,16 +134,16 @@ def _without_nan(value: Any) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """The object in a JSON file, in UTF-8, UTF-16 or UTF-32, with or without a byte-order mark.
 
     Raises:
-        InputError: where the file is missing, damaged, names a key of an object twice, or holds anything but an object.
+        InputError: where the file is missing or damaged, names something twice, or holds anything but an object.
     """
     if not path.is_file():
         raise InputError(f"{path} must be a JSON file, but {why_no_file(path)}")
     try:
-        # Editors on Windows begin a file with a byte-order mark. Deep nesting is a RecursionError.
-        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_repeats)
+        # Deep nesting is a RecursionError.
+        content = json.loads(path.read_bytes(), object_pairs_hook=_each_once)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} must be a JSON file, but cannot be read: {error}") from None
     if not isinstance(content, dict):
@@ -151,9 +151,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} occurs twice in one object")
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's fields. Of two with one name JSON's readers would keep the last."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name!r:.80} is there twice in one object")
+        found[name] = value
     return found

@@ -17,15 +17,16 @@ def plain_name(text: str, what: str) -> str:
 
     Raises:
         InputError: for an empty name, ``.`` or ``..``, one that begins with a dot or begins or ends with a space, one
-            with a separator of paths or a control character, or one of more than ``LONGEST`` bytes.
+            with a separator of paths, a control character or bytes that are no text, or more than ``LONGEST`` bytes.
     """
-    wrong = _fault(text)
+    wrong = name_fault(text)
     if wrong:
         raise InputError(f"{what} must be a plain file name, but {wrong}, got {text[:80]!r}")
     return text
 
 
-def _fault(text: str) -> str:
+def name_fault(text: str) -> str:
+    """What makes a text no plain file name, see ``plain_name``; empty where nothing does."""
     if not text:
         return "it is empty"
     if text.startswith("."):
@@ -36,5 +37,7 @@ def _fault(text: str) -> str:
         return "it has a separator of paths"
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         return "it has a control character"
-    size = len(text.encode("utf-8", "surrogatepass"))
+    if any(0xD800 <= ord(character) < 0xE000 for character in text):
+        return "it has bytes that are no text"
+    size = len(text.encode())
     return f"it has {size} bytes, more than {LONGEST}" if size > LONGEST else ""

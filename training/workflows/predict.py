@@ -14,9 +14,8 @@ from spuproj.checks import choice
 from spuproj.training.data.case import Case, add_labels, load_case
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.labels import LabelScheme
-from spuproj.training.data.readers.brats import case_in
 from spuproj.training.data.readers.case_files import CaseFiles
-from spuproj.training.data.readers.registry import cases_in
+from spuproj.training.data.readers.registry import case_in, cases_in
 from spuproj.training.data.splits import chosen, read_split
 from spuproj.training.inference.multi_view import AGGREGATIONS, Prediction, predict_case
 from spuproj.training.inference.nesting import directly_inside, including, inner_first
@@ -231,6 +230,8 @@ def _task(models: Sequence[Path], out: Path, aggregation: str, maps: Sequence[st
         raise InputError(f"models must be of different targets, got {', '.join(targets) or 'none'}")
     if any(config.modalities != runs[0][0].modalities for config, _ in runs):
         raise InputError("models must take the same modalities, got " + "; ".join(str(c.modalities) for c, _ in runs))
+    if any(config.clip != runs[0][0].clip for config, _ in runs):
+        raise InputError("models must clip intensities alike, got " + "; ".join(str(list(c.clip)) for c, _ in runs))
     digests = {target: _digest(model) for target, model in zip(targets, models, strict=True)}
     return Task(runs, {"aggregation": aggregation, "models": digests}, aggregation, kinds, out)
 
@@ -267,7 +268,8 @@ def _predict_one(task: Task, files: CaseFiles, show: MakeProgressBar) -> None:
 
 def _loaded(task: Task, files: CaseFiles) -> Case:
     """The case, with its segmentation where that can be used; where it cannot, a finding says so."""
-    case, notes = load_case(files, task.runs[0][0].modalities), _notes(task, files)
+    first = task.runs[0][0]
+    case, notes = load_case(files, first.modalities, clip=first.clip), _notes(task, files)
     if files.label is not None and not _unknown_targets(task, files):
         try:
             case = add_labels(case, files)

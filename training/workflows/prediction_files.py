@@ -13,10 +13,10 @@ from pydantic import TypeAdapter
 from spuproj.training.data.labels import SCHEMES, LabelScheme
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.inference.outputs import MAPS, MERGED, map_names
-from spuproj.training.models.settings import plain_errors
 from spuproj.training.report.pages import CohortEntry
 from spuproj.training.runtime.files import InputError, inside, read_json, write_json
 from spuproj.training.runtime.names import plain_name
+from spuproj.training.runtime.settings import plain_errors
 
 COHORT_REPORT = "report.html"
 

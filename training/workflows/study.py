@@ -27,10 +27,10 @@ from spuproj.training.inference.multi_view import Prediction, predict_case
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.run import WEIGHTS, load_run
-from spuproj.training.models.settings import plain_errors
 from spuproj.training.runtime.files import InputError, atomic_write, inside, read_json, write_json
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar, show
+from spuproj.training.runtime.settings import plain_errors
 from spuproj.training.workflows.study_settings import SPHERICAL, Variations, varied
 from spuproj.training.workflows.study_tables import StudyResult, console_table, study_plot, table_csv
 from spuproj.uncertainty import to_percent

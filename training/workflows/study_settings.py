@@ -8,8 +8,8 @@ from dataclasses import fields, replace
 from typing import Any
 
 from spuproj.training.models.method import Method
-from spuproj.training.models.settings import plain_errors
 from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.settings import plain_errors
 
 Variations = Mapping[str, Sequence[Any]]
 

@@ -14,8 +14,8 @@ from spuproj.training.data import cache
 from spuproj.training.data.cache import cached_case, in_turn
 from spuproj.training.data.case import load_case
 from spuproj.training.data.labels import SCHEMES
-from spuproj.training.data.readers.brats import case_in
 from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.readers.registry import case_in
 from spuproj.training.runtime.files import InputError
 from tiny_datasets import OLD, brats, save, seg, volume
 

@@ -8,8 +8,7 @@ import pytest
 
 from spuproj.training.data.check import check_data, text
 from spuproj.training.data.findings import Level
-from spuproj.training.data.readers.brats import case_in
-from spuproj.training.data.readers.registry import cases_in
+from spuproj.training.data.readers.registry import case_in, cases_in
 from spuproj.training.data.volumes.image_file import Volume
 from spuproj_cli.app import app
 from tiny_datasets import AFFINE, OLD, SHAPE, brats, save, seg, volume

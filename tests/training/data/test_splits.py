@@ -11,16 +11,15 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spuproj.training.data.readers.brats import case_in
+from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles
-from spuproj.training.data.readers.registry import cases_in
+from spuproj.training.data.readers.registry import case_in, cases_in
 from spuproj.training.data.splits import (
     Split,
     chosen,
     fixed_split,
     folds,
     missing_targets,
-    patient_of,
     read_split,
     targets_of,
     write_splits,
@@ -30,7 +29,7 @@ from spuproj.training.models.method import load_method
 from spuproj.training.models.run import load_run
 from spuproj.training.runtime.files import InputError
 from spuproj_cli.app import app
-from tiny_datasets import OLD, brats, save, seg
+from tiny_datasets import OLD, brats, in_folders, save, seg, touch
 
 pytest_plugins = ["training_fixtures"]
 BRIEF = replace(load_method("spu"), epochs=1)
@@ -63,13 +62,6 @@ def disjoint(split, cases):
     assert sorted(name for role in roles for name in role) == sorted(one.name for one in cases)
     patients = [{patient_of(case(name)) for name in role} for role in roles]
     assert sum(map(len, patients)) == len(set.union(*patients))
-
-
-def test_the_patient_is_what_the_data_says_or_the_name_without_the_visit():
-    assert patient_of(case("BraTS-GLI-00008-103")) == "BraTS-GLI-00008"
-    assert patient_of(case("BraTS20_Training_001")) == "BraTS20_Training_001"
-    assert patient_of(case("scan-001")) == "scan-001"
-    assert patient_of(case("scan-001", "Ms A")) == "Ms A"
 
 
 @given(patients=st.integers(5, 30), count=st.integers(2, 5), seed=st.integers(0, 100))
@@ -179,7 +171,18 @@ def test_a_file_gives_back_what_was_written(tmp_path):
         write_splits(path, made, 5)
 
 
-@pytest.mark.parametrize("content", ["{", "{}", '{"splits": [{"train": []}]}', '{"splits": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "{}",
+        "[" * 100_000,
+        '{"splits": [{"train": []}]}',
+        '{"splits": 3}',
+        '{"splits": [{"train": "ab", "validation": ["c"], "test": []}]}',
+        '{"splits": [{"train": [1], "validation": ["c"], "test": []}]}',
+    ],
+)
 def test_a_file_that_is_none_is_refused(tmp_path, content):
     (tmp_path / "splits.json").write_text(content)
     with pytest.raises(InputError, match=r"splits\.json must be a file of 'spuproj split', but cannot be read"):
@@ -226,3 +229,20 @@ def test_the_command_writes_folds_or_one_split(cohort, tmp_path, capsys):
     for wrong in ([], ["--test", "1"], ["--folds", "3", "--test", "1"]):
         with pytest.raises(typer.BadParameter, match="either --folds, or both --validation and --test"):
             app(["split", data, *wrong, "--out", str(tmp_path / "no.json")], standalone_mode=False)
+
+
+def test_the_command_warns_of_names_that_may_be_of_one_patient(tmp_path, capsys):
+    for name in ("pat0001_1", "pat0001_2", "pat0002_1", "pat0003_1", "pat0004_1"):
+        touch(tmp_path / "data", *in_folders((name,), "_", OLD))
+    options = ["--validation", "1", "--test", "1", "--out", str(tmp_path / "split.json")]
+    app(["split", str(tmp_path / "data"), *options], standalone_mode=False)
+    said = capsys.readouterr().err
+    assert "warning: by their names these cases may be visits of one patient" in said
+    assert "pat0001_1, pat0001_2;" in said
+
+
+def test_sessions_of_a_subject_are_never_on_two_sides(tmp_path):
+    touch(tmp_path, *(f"sub-{n}/ses-{m}/anat/sub-{n}_ses-{m}_T1w.nii.gz" for n in range(6) for m in range(3)))
+    cases = cases_in(tmp_path)
+    for seed in range(5):
+        disjoint(fixed_split(cases, 2, 2, seed), cases)

@@ -22,8 +22,8 @@ from helpers import noise
 from spuproj import __version__
 from spuproj.training.data.case import brain_box, load_case
 from spuproj.training.data.dataset import SliceDataset, cache_cohort
-from spuproj.training.data.readers.brats import case_in
 from spuproj.training.data.readers.case_files import MODALITIES
+from spuproj.training.data.readers.registry import case_in
 from spuproj.training.fit import train as trainer
 from spuproj.training.fit.callbacks import TrainingProgressBar
 from spuproj.training.fit.module import Segmenter

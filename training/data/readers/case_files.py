@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from spuproj.training.data.findings import Finding
+from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.labels import LabelScheme
+from spuproj.training.runtime.files import InputError
 from spuproj.training.runtime.names import plain_name
 
 MODALITIES = ("t1", "t1ce", "t2", "flair")
-SUFFIXES = (".nii.gz", ".nii")
+SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha")
+"""Endings of the files that are read, in lower or upper case."""
 
-_ALIASES = {
-    "t1": ("t1", "t1n", "t1w"),
-    "t1ce": ("t1ce", "t1c", "t1gd", "t1-gd"),
-    "t2": ("t2", "t2w"),
-    "flair": ("flair", "t2f", "t2-flair"),
+SPELLINGS = {
+    "t1": r"t1[ _-]?(n|w|pre|weighted)?",
+    "t1ce": r"t1w?[ _-]?(c|ce|gd|post)",
+    "t2": r"t2[ _-]?(w|weighted)?",
+    "flair": r"t2f|(t2[ _-]?)?flair",
 }
+"""Regular expressions of the ways to write a modality, in lower or upper case."""
 
 
 class ImageFile(NamedTuple):
@@ -58,12 +62,48 @@ class CaseFiles:
         plain_name(self.name, "the name of a case")
 
 
+def errors_of(files: CaseFiles) -> str:
+    """The errors among a case's findings, to end a message; empty where there are none."""
+    return "".join(f"; {finding.message}" for finding in files.findings if finding.level == Level.ERROR)
+
+
+def without_suffix(name: str) -> str | None:
+    """A file's name or path without its ending of ``SUFFIXES``; None where it has none of them, or nothing else."""
+    lower = name.lower()
+    ending = next((suffix for suffix in SUFFIXES if lower.endswith(suffix)), "")
+    return (name[: -len(ending)] or None) if ending else None
+
+
 def modality_named(name: str) -> str:
     """The name in ``MODALITIES`` for any spelling of it; other names in lower case."""
     word = name.strip().lower()
-    return next((usual for usual, others in _ALIASES.items() if word in others), word)
+    return next((usual for usual, spelling in SPELLINGS.items() if re.fullmatch(spelling, word)), word)
 
 
 def modalities_of(cases: Sequence[CaseFiles]) -> tuple[str, ...]:
-    """The modalities that all cases have, in the first case's order."""
-    return tuple(name for name in cases[0].images if all(name in case.images for case in cases))
+    """The modalities of the cases, in the first case's order.
+
+    Raises:
+        InputError: where a case lacks a modality that another one has.
+    """
+    names = list(dict.fromkeys(name for case in cases for name in case.images))
+    lacking: dict[tuple[str, ...], list[str]] = {}
+    for case in cases:
+        missing = tuple(name for name in names if name not in case.images)
+        if missing:
+            lacking.setdefault(missing, []).append(case.name)
+    if lacking:
+        groups = "; ".join(
+            f"{', '.join(missing)} is missing in {len(each)} of {len(cases)}: {_some(each)}"
+            for missing, each in sorted(lacking.items(), key=lambda item: len(item[1]))
+        )
+        raise InputError(
+            f"the cases must have the same modalities, but {groups}; add the missing files, or write a manifest of the "
+            "cases and modalities to use ('spuproj manifest') and correct it" + "".join(map(errors_of, cases))
+        )
+    return tuple(names)
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

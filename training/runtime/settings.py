@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails, core_schema
@@ -36,6 +36,8 @@ _WORDS = {
     "string_type": "text",
     "string_too_short": "text",
     "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "an object",
     "dataclass_type": "an object",
     "model_attributes_type": "an object",
     "literal_error": "one of {expected}",
@@ -103,5 +105,12 @@ def _setting(model: Any, location: tuple[int | str, ...]) -> tuple[str, Any]:
             model = kinds[part]
         elif isinstance(part, str):
             names.append(part)
-            owner, model = model, get_type_hints(model).get(part) if is_dataclass(model) else None
+            owner, model = model, _of_field(model, part)
     return ".".join(names), owner
+
+
+def _of_field(model: Any, name: str) -> Any:
+    """The type of a dataclass's field, or of the values of a mapping."""
+    if is_dataclass(model):
+        return get_type_hints(model).get(name)
+    return get_args(model)[1] if get_origin(model) is dict else None

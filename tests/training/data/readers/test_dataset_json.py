@@ -1,0 +1,201 @@
+"""Data sets with a ``dataset.json``: what its fields mean, what is left out, and that no content breaks the reader."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spuproj.training.data.case import load_case
+from spuproj.training.data.labels import LabelScheme
+from spuproj.training.data.readers.registry import case_in, read_data
+from spuproj.training.runtime.files import InputError
+from tiny_datasets import OLD, save, seg, touch, volume
+
+CHANNELS = {"0": "T1", "1": "T1gd", "2": "T2w", "3": "FLAIR"}
+PLAIN = {"background": 0, "edema": 1, "non-enhancing": 2, "enhancing": 3}
+
+
+def describe(root: Path, **fields: object) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    content = {"channel_names": {"0": "T1"}, "labels": PLAIN, "file_ending": ".nii.gz", **fields}
+    (root / "dataset.json").write_text(
+        json.dumps({name: value for name, value in content.items() if value is not None})
+    )
+    return root
+
+
+def scheme_of(root: Path, labels: object, **fields: object) -> LabelScheme | None:
+    (case,) = read_data(describe(touch(root, "imagesTr/a_0000.nii.gz"), labels=labels, **fields)).cases
+    return case.scheme
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"channel_names": CHANNELS},
+        {"channel_names": None, "modality": CHANNELS, "labels": {"1": "edema", "0": "background"}},
+    ],
+)
+def test_both_versions_of_nnunet_are_read(tmp_path, ending, fields):
+    describe(tmp_path, file_ending=ending, **fields)
+    for name in ("b", "a"):
+        for number in range(4):
+            save(tmp_path / "imagesTr" / f"{name}_{number:04d}{ending}", volume(100 * (number + 1)))
+        save(tmp_path / "labelsTr" / f"{name}{ending}", seg(1))
+    found = read_data(tmp_path, "nnunet")
+    assert [case.name for case in found.cases] == ["a", "b"]
+    assert tuple(found.cases[0].images) == OLD
+    assert load_case(found.cases[0], with_labels=True).target("WT").sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "name"),
+    [
+        (PLAIN, "nnunet"),
+        ({"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"}, "nnunet"),
+        ({"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": [3]}, "nnunet"),
+        ({"background": 0, "whole tumor": [1, 2, 3], "tumor core": [1, 3], "enhancing tumor": [3]}, "brats2023"),
+        ({"background": [0], "WT": [4, 2, 1], "TC": [1, 4], "ET": 4}, "brats2020"),
+        ({"background": 0, "NCR": 1, "SNFH": 2, "ET": 3.0, "resection cavity": 4}, "brats2024"),
+        ({"background": 0, "ET": 1, "NET": 2, "cyst": 3, "edema": 4}, "brats-ped2024"),
+        ({"background": 0, "necrosis": 1, "edema": 2, "non-enhancing": 3, "enhancing": 4}, "brats2015"),
+    ],
+)
+def test_names_of_labels_and_regions_tell_the_scheme(tmp_path, labels, name):
+    scheme = scheme_of(tmp_path, labels)
+    assert scheme is not None
+    assert scheme.name == name
+    assert list(scheme.targets) == ["ET", "TC", "WT"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "targets", "known"),
+    [
+        ({"background": 0, "meningioma": 1}, {"meningioma": (1,)}, (1,)),
+        ({"0": "background", "1": "tumour", "2": "tumour"}, {"tumour": (1, 2)}, (1, 2)),
+        ({"background": 0, "whole": [1, 300], "core": [300]}, {"whole": (1, 300), "core": (300,)}, (1, 300)),
+        ({"background": 0, "tumour": 1, "ignore": 2}, {"tumour": (1,)}, (1, 2)),
+        ({"background": 0, "same": 1, "again": 1}, {"same": (1,), "again": (1,)}, (1,)),
+    ],
+)
+def test_other_labels_become_targets_of_their_names(tmp_path, labels, targets, known):
+    scheme = scheme_of(tmp_path, labels)
+    assert scheme is not None
+    assert scheme.targets == targets
+    assert scheme.known == known
+
+
+@pytest.mark.parametrize("labels", [{}, {"background": 0}, {"background": 0, "ignore": 1}])
+def test_without_labels_there_is_no_scheme(tmp_path, labels):
+    assert scheme_of(tmp_path, labels) is None
+
+
+def test_what_is_not_used_is_said(tmp_path):
+    describe(tmp_path, channel_names={"0": "T1", "1": "T2"}, numTraining=5)
+    touch(tmp_path, *(f"imagesTr/{name}_000{number}.nii.gz" for name in "ab" for number in (0, 1)))
+    touch(tmp_path, "imagesTr/lost_0001.nii.gz", "imagesTr/a_0002.nii.gz", "imagesTr/odd.nii.gz", "imagesTr/b_0000.nii")
+    touch(tmp_path, "labelsTr/a.nii.gz", "labelsTr/orphan.nii.gz", "imagesTs/t_0000.nii.gz", "imagesTs/t_0001.nii.gz")
+    touch(tmp_path, "other/c_0000.nii.gz", "imagesTr/c.dcm")
+    found = read_data(tmp_path)
+    assert [case.name for case in found.cases] == ["a", "b", "lost"]
+    assert found.cases[2].images["t1"].path == tmp_path / "imagesTr" / "lost_0000.nii.gz"
+    said = "\n".join(found.left_out)
+    assert f"1 cases of imagesTs are not used; to predict them, give {tmp_path / 'imagesTs'} as the data set" in said
+    assert "dataset.json tells of 5 cases (numTraining), but imagesTr has files of 3" in said
+    assert "no image of the same case: labelsTr/orphan.nii.gz" in said
+    for unused in (
+        "imagesTr/a_0002.nii.gz",
+        "imagesTr/odd.nii.gz",
+        "imagesTr/b_0000.nii",
+        "other/c_0000.nii.gz",
+        "c.dcm",
+    ):
+        assert unused in said
+    assert "t_0000" not in said
+
+
+def test_the_cases_to_predict_are_a_data_set_of_their_own(tmp_path):
+    describe(tmp_path)
+    touch(tmp_path, "imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", "imagesTs/t_0000.nii.gz", "imagesTs/t.nii.gz")
+    found = read_data(tmp_path / "imagesTs")
+    (case,) = found.cases
+    assert (case.name, case.label) == ("t", None)
+    assert case.images["t1"].path == tmp_path / "imagesTs" / "t_0000.nii.gz"
+    assert ["imagesTs/t.nii.gz" in sentence for sentence in found.left_out] == [True]
+    (labelled,) = read_data(tmp_path / "imagesTr").cases
+    assert labelled.label == tmp_path / "labelsTr" / "a.nii.gz"
+
+
+def test_the_folder_of_the_data_set_is_no_case(tmp_path):
+    with pytest.raises(
+        InputError, match=r"it is a data set of 1 cases \(a\); give the folder of one case, or all of them"
+    ):
+        case_in(describe(touch(tmp_path, "imagesTr/a_0000.nii.gz")))
+
+
+def test_a_folder_of_data_sets_names_one(tmp_path):
+    describe(tmp_path / "Dataset001_Brain")
+    with pytest.raises(
+        InputError, match=r"holds data sets with a dataset\.json; give one of them, such as .*Dataset001_Brain"
+    ):
+        read_data(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"channel_names": None}, "must name the channels (channel_names), but does not"),
+        ({"channel_names": {}}, "must name the channels (channel_names), but does not"),
+        ({"channel_names": ["T1"]}, "channel_names must be an object, got ['T1']"),
+        ({"channel_names": {"0": 1}}, "channel_names.0 must be text, got 1"),
+        ({"channel_names": {"x": "T1"}}, "channels must be numbered 0, 1, 2 and so on, got 'x'"),
+        ({"channel_names": {"0": "T1", "1": "T1w"}}, "must have its own name, but T1 and T1w are the same"),
+        ({"channel_names": {"0": "T1", "00": "T2"}}, "each channel must have its own"),
+        ({"labels": [1]}, "labels must be an object, got [1]"),
+        ({"labels": {"tumour": 1.5}}, "the label values of tumour must be whole numbers other than 0"),
+        ({"labels": {"tumour": True}}, "the label values of tumour must be whole numbers other than 0"),
+        ({"labels": {"tumour": None}}, "the label values of tumour must be whole numbers other than 0"),
+        ({"labels": {"tumour": {}}}, "the label values of tumour must be whole numbers other than 0"),
+        ({"labels": {"tumour": []}}, "list each target's values, such as [1, 2], but tumour has []"),
+        ({"labels": {"a": 1, "b": "x"}}, "the label values of b must be whole numbers other than 0"),
+        ({"labels": {"x": "tumour"}}, "labels must be whole numbers with names, got 'x'"),
+        ({"labels": {"../../esc": 1}}, "the name of a target must be a plain file name"),
+        ({"file_ending": ".png"}, "file_ending must be one of .nii.gz, .nii,"),
+        ({"file_ending": 3}, "file_ending must be text, got 3"),
+        ({"numTraining": "2"}, "numTraining must be a whole number, got '2'"),
+    ],
+)  # fmt: skip
+def test_a_field_that_cannot_be_used_is_an_error_that_names_the_file(tmp_path, fields, message):
+    describe(touch(tmp_path, "imagesTr/a_0000.nii.gz"), **fields)
+    with pytest.raises(InputError) as error:
+        read_data(tmp_path)
+    assert str(tmp_path / "dataset.json") in str(error.value)
+    assert message in str(error.value)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4) | st.just("0"), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@given(
+    fields=st.dictionaries(
+        st.sampled_from(["channel_names", "modality", "labels", "file_ending", "numTraining", "training"]), ANYTHING
+    )
+)
+def test_no_content_raises_anything_but_an_input_error(tmp_path, fields):
+    describe(touch(tmp_path, "imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"), **fields)
+    try:
+        found = read_data(tmp_path)
+    except InputError as error:
+        assert str(tmp_path) in str(error)  # noqa: PT017
+    else:
+        assert [case.name for case in found.cases] == ["a"]

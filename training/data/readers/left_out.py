@@ -1,0 +1,114 @@
+"""Sentences about what a data set holds and is not used, grouped, with an example of each kind."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+
+from spuproj.training.data.readers.conventions import DRAFT, LABEL
+from spuproj.training.data.readers.grouping import Group
+from spuproj.training.data.readers.listing import Listing, with_parents
+from spuproj.training.runtime.names import name_fault
+
+_KINDS = 8
+
+
+def unused_files(paths: Sequence[str]) -> list[str]:
+    """A sentence on files that no convention names, if there are any."""
+    if not paths:
+        return []
+    return [
+        f"{_files(len(paths))} not used, as no convention names {'it' if len(paths) == 1 else 'them'} so: "
+        f"{examples(paths)}; to use them, list them in a manifest ('spuproj manifest')"
+    ]
+
+
+def without_images(groups: Iterable[Group]) -> list[str]:
+    """A sentence on segmentations and masks of cases that have no image, if there are any."""
+    paths = [match.path for group in groups for match in group.matches]
+    if not paths:
+        return []
+    return [f"{_files(len(paths))} not used, as there is no image of the same case: {examples(paths)}"]
+
+
+def badly_named(groups: Iterable[Group]) -> list[str]:
+    """A sentence on cases whose names cannot begin the names of outputs, if there are any."""
+    found = [f"{_shown(group.place + group.name)!r}, as {name_fault(group.name)}" for group in groups]
+    if not found:
+        return []
+    return [f"{len(found)} cases are not used, as their names must be plain file names: {_some(found)}; rename them"]
+
+
+def drafts(groups: Iterable[Group]) -> list[str]:
+    """A sentence on automatic segmentations of cases that have a corrected one, if there are any."""
+    paths = [path for group in groups if group.of(LABEL) for path in group.of(DRAFT)]
+    if not paths:
+        return []
+    return [f"{_files(len(paths))} not used, as there is a corrected segmentation of the case: {examples(paths)}"]
+
+
+def without_case(listing: Listing, groups: Iterable[Group]) -> list[str]:
+    """Sentences on folders that are empty, or lie beside case folders and hold no image; and on what cannot be read."""
+    used = with_parents([*listing.images, *listing.foreign])
+    places = {group.place for group in groups if group.matches[0].convention.own_folder}
+    beside = [
+        path
+        for path in listing.folders
+        if path not in used and (_place(path) in places or os.path.basename(path).startswith("sub-"))
+    ]
+    hollow = sorted({*listing.empty, *beside})
+    hollow = [path for path in hollow if not any(path.startswith(f"{other}/") for other in hollow)]
+    found = [f"{path} cannot be listed: {reason}" for path, reason in listing.closed.items()]
+    if hollow:
+        folders = (
+            "1 folder holds no image, and is" if len(hollow) == 1 else f"{len(hollow)} folders hold no image, and are"
+        )
+        found.append(f"{folders} no case: {_some(hollow)}")
+    return found + foreign_files(listing)
+
+
+def foreign_files(listing: Listing) -> list[str]:
+    """A sentence on images of kinds that are not read, if there are any."""
+    if not listing.foreign:
+        return []
+    return [
+        f"{_files(len(listing.foreign))} not used, as images of this kind are not read: {examples(listing.foreign)}; "
+        "convert them to NIfTI (.nii.gz) first, DICOM for example with dcm2niix"
+    ]
+
+
+def _place(path: str) -> str:
+    parent = os.path.dirname(path)
+    return f"{parent}/" if parent else ""
+
+
+def examples(paths: Sequence[str]) -> str:
+    """One path of each kind, with the number of others like it; numbers and the case's name make no kind."""
+    kinds: dict[str, list[str]] = {}
+    for path in paths:
+        kinds.setdefault(_kind(path), []).append(path)
+    shown = [
+        _shown(each[0]) + (f" (and {len(each) - 1} like it)" if len(each) > 1 else "")
+        for each in list(kinds.values())[:_KINDS]
+    ]
+    return ", ".join(shown) + (f", and {len(kinds) - _KINDS} kinds more" if len(kinds) > _KINDS else "")
+
+
+def _kind(path: str) -> str:
+    folder, name = os.path.split(path)
+    parent = os.path.basename(folder)
+    return re.sub(r"\d+", "*", f"{os.path.dirname(folder)}/{name.replace(parent, '') if parent else name}")
+
+
+def _some(paths: Sequence[str]) -> str:
+    return ", ".join(map(_shown, paths[:5])) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
+
+
+def _shown(path: str) -> str:
+    """A path as text that can be printed: bytes that are no text are written as their numbers."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _files(count: int) -> str:
+    return "1 image is" if count == 1 else f"{count} images are"

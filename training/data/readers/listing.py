@@ -1,0 +1,112 @@
+"""What a folder holds: every file that may be an image, found in one pass."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spuproj.training.data.readers.case_files import without_suffix
+
+# Images that are not read, by their endings.
+_FOREIGN = (".dcm", ".ima", ".img", ".hdr", ".mhd", ".mnc", ".nii.bz2", ".nii.xz", ".nii.zst", ".npy", ".npz")
+
+_Place = tuple[int, int]
+"""Device and inode of a folder."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is in a folder and the folders below it. Paths are relative to it, with slashes, and sorted.
+
+    Attributes:
+        images: whatever is named like an image: files, links whose file is not there, and folders.
+        foreign: images of kinds that are not read.
+        folders: all other folders.
+        empty: those of the folders with no file in them, at any depth; only the topmost of each.
+        closed: folders that cannot be listed, with the reason.
+    """
+
+    images: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    closed: dict[str, str] = field(default_factory=dict)
+
+
+def whole_path(folder: Path) -> Path:
+    """A folder's absolute path, without ``..``; links stay links where there is none."""
+    return folder.resolve() if ".." in folder.parts else folder.absolute()
+
+
+def list_folder(folder: Path) -> Listing:
+    """Lists a folder. Hidden files and folders are left out: names with a leading dot, and macOS's ``__MACOSX``.
+
+    Links to folders are followed, except to one that the link lies in.
+    """
+    found, files = Listing(), set[str]()
+    waiting: list[tuple[str, frozenset[_Place]]] = [("", frozenset())]
+    while waiting:
+        prefix, above = waiting.pop()
+        try:
+            here = os.stat(folder / prefix)
+            if (here.st_dev, here.st_ino) in above:
+                continue
+            above = above | {(here.st_dev, here.st_ino)}
+            with os.scandir(folder / prefix) as entries:
+                for entry in entries:
+                    _sort_in(entry, prefix, found, files, waiting, above)
+        except OSError as error:
+            found.closed[prefix or "."] = error.strerror or str(error)
+    _finish(found, files)
+    return found
+
+
+def _sort_in(
+    entry: os.DirEntry[str],
+    prefix: str,
+    found: Listing,
+    files: set[str],
+    waiting: list[tuple[str, frozenset[_Place]]],
+    above: frozenset[_Place],
+) -> None:
+    if entry.name.startswith(".") or entry.name == "__MACOSX":
+        return
+    path = prefix + entry.name
+    if without_suffix(entry.name) is not None:
+        found.images.append(path)
+        files.add(prefix)
+    elif _is_folder(entry):
+        found.folders.append(path)
+        waiting.append((f"{path}/", above))
+    else:
+        files.add(prefix)
+        if entry.name.lower().endswith(_FOREIGN):
+            found.foreign.append(path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):
+        return entry.is_dir()
+    return False
+
+
+def _finish(found: Listing, files: set[str]) -> None:
+    """Sorts the lists, and finds the folders that are empty."""
+    for each in (found.images, found.foreign, found.folders):
+        each.sort()
+    full = with_parents(prefix.rstrip("/") for prefix in files) | with_parents(found.closed)
+    hollow = {path for path in found.folders if path not in full}
+    found.empty.extend(path for path in found.folders if path in hollow and os.path.dirname(path) not in hollow)
+
+
+def with_parents(paths: Iterable[str]) -> set[str]:
+    """The relative paths and all folders that they lie in."""
+    found = set[str]()
+    for path in paths:
+        while path and path not in found:
+            found.add(path)
+            path = os.path.dirname(path)
+    return found

@@ -1,0 +1,139 @@
+"""Manifests in CSV, as Excel and other programs write it in any country."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, modality_named
+from spuproj.training.data.readers.manifest import by_modality, check_names, file_in, scheme_in
+from spuproj.training.runtime.files import InputError
+
+_COLUMNS = {
+    "name": "name",
+    "label": "label",
+    "seg": "label",
+    "segmentation": "label",
+    "mask": "mask",
+    "brainmask": "mask",
+    "brain_mask": "mask",
+    "labels": "labels",
+    "patient": "patient",
+}
+"""Columns that are no modalities, by their possible headings."""
+
+Row = tuple[int, Mapping[str, str]]
+"""The number of its line, and the cells by column."""
+
+
+def csv_manifest(path: Path) -> list[CaseFiles]:
+    """The cases of a table with the column ``name``, optionally ``label``, ``mask``, ``labels`` (the name of a scheme)
+    and ``patient``; every other column is a modality.
+
+    Text may be in UTF-8, UTF-16 or Windows' Western encoding; cells are separated by commas, semicolons or tabs.
+
+    Raises:
+        InputError: for a file that is no such table, with the line.
+    """
+    rows = list(_rows(path))
+    check_names(path, [cells["name"] for _, cells in rows])
+    return [_case(path, line, cells) for line, cells in rows]
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    text = _text(path)
+    first, _, rest = text.partition("\n")
+    # Excel's own way to say what separates cells.
+    if first.strip().strip('"').lower().startswith("sep="):
+        yield from _table(path, rest, first.strip().strip('"')[4:] or ",", 1)
+    else:
+        heading = next((line for line in text.split("\n") if line.strip()), "")
+        yield from _table(path, text, max(",;\t", key=lambda mark: _columns_with(heading, mark)), 0)
+
+
+def _columns_with(heading: str, mark: str) -> int:
+    return len(next(csv.reader([heading], delimiter=mark), []))
+
+
+def _table(path: Path, text: str, mark: str, before: int) -> Iterator[Row]:
+    """The rows with cells; ``before`` is the number of lines above the headings."""
+    reader = csv.reader(io.StringIO(text), delimiter=mark[:1])
+    columns: list[str] = []
+    try:
+        for cells in reader:
+            line, stripped = reader.line_num + before, [cell.strip() for cell in cells]
+            if not any(stripped):
+                continue
+            if columns:
+                yield line, _by_column(path, line, columns, stripped)
+            else:
+                columns = _headings(path, stripped)
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num + before}: must be a row of a table, but {error}") from None
+    if not columns:
+        raise InputError(f"{path} must have a heading with the column name, but is empty")
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} must be a manifest, but cannot be read: {error}") from None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encodings: Sequence[str] = ("utf-16",)
+    else:
+        # Windows' encoding has a character for almost every byte: it comes last.
+        encodings = ("utf-8-sig", "cp1252")
+    for encoding in encodings:
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text.replace("\r\n", "\n").replace("\r", "\n")
+    raise InputError(f"{path} must be a table in text (CSV), but is not; save it as 'CSV UTF-8'")
+
+
+def _headings(path: Path, cells: Sequence[str]) -> list[str]:
+    """The columns; those without a heading are empty."""
+    columns = [_COLUMNS.get(cell.lower(), modality_named(cell)) for cell in cells]
+    for column in columns:
+        alike = [repr(cell) for cell, other in zip(cells, columns, strict=True) if other == column]
+        if column and len(alike) > 1:
+            raise InputError(
+                f"{path}: each column must be there once, but {' and '.join(alike)} are both {column!r}; "
+                "name one of them otherwise or remove it"
+            )
+    if "name" not in columns:
+        raise InputError(f"{path} must have a column 'name', but has {', '.join(filter(None, cells))}")
+    return columns
+
+
+def _by_column(path: Path, line: int, columns: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    extra = [cell for number, cell in enumerate(cells) if cell and (number >= len(columns) or not columns[number])]
+    if extra:
+        raise InputError(f"{path}, line {line}: cells must be of a column with a heading, but {extra[0]!r} is not")
+    filled = [*cells, *([""] * len(columns))]
+    found = {column: cell for column, cell in zip(columns, filled, strict=False) if column}
+    if not found["name"]:
+        raise InputError(f"{path}, line {line}: name must not be empty")
+    return found
+
+
+def _case(path: Path, line: int, cells: Mapping[str, str]) -> CaseFiles:
+    where = f"{path}, case {cells['name']}: "
+    files = {column: cell for column, cell in cells.items() if column not in _COLUMNS.values()}
+    missing = [column for column, cell in files.items() if not cell]
+    if missing or not files:
+        raise InputError(f"{where}{', '.join(missing) or 'a modality'} must have a file, but has none (line {line})")
+    return CaseFiles(
+        cells["name"],
+        by_modality(where, {column: ImageFile(file_in(path, where, cell)) for column, cell in files.items()}),
+        file_in(path, where, cells["label"]) if cells.get("label") else None,
+        file_in(path, where, cells["mask"]) if cells.get("mask") else None,
+        scheme_in(cells.get("labels") or None, where),
+        patient=cells.get("patient", ""),
+    )
