@@ -107,9 +107,7 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="Folder to write the maps, figures and reports to.")],
     data: Annotated[Path | None, typer.Option(help=DATA)] = None,
-    case: Annotated[
-        Path | None, typer.Option(help="One BraTS case instead of --data: a folder ID with ID_t1.nii.gz and so on.")
-    ] = None,
+    case: Annotated[Path | None, typer.Option(help="One case instead of --data: the folder with its files.")] = None,
     split: Annotated[
         Path | None, typer.Option(help="File of 'spuproj split': predict only the test cases of --data.")
     ] = None,

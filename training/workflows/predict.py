@@ -90,8 +90,8 @@ def predict(
 
     Args:
         models: folders of finished runs, one per target.
-        folder: BraTS case folder ``<id>``; its segmentation, if there is one, is drawn dashed in the figure. One that
-            cannot be used is left out, with a warning.
+        folder: of a case, in any known convention; its segmentation, if there is one, is drawn dashed in the figure.
+            One that cannot be used is left out, with a warning.
         out: folder of the outputs: the maps, all as ``.nii.gz`` with the input's affine and header; the report
             ``<id>_report.html``; ``<id>_summary.json`` with recipe and results; and the figure ``<id>.png``.
         labels: name of the label scheme of the case and of the merged label map, in place of the one that the files

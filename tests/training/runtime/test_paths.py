@@ -20,20 +20,18 @@ COUNTED = "the name is made from a number"
 
 ALLOWED = {
     "training/data/cache.py": {"folder / f'{files.name}_{kind}'": "names of cases are plain, see CaseFiles"},
-    "training/data/readers/brats.py": {
-        "folder / f'{folder.name}{separator}{ending}'": READ,
-        "folder / f'{folder.name}{separator}seg'": READ,
-        "stem.with_name(stem.name + suffix)": READ,
+    "training/data/readers/dataset_json.py": {"root / expected(like, kind)": READ},
+    "training/data/readers/grouping.py": dict.fromkeys(
+        ("root / label", "root / mask", "root / match.path", "root / path"), READ
+    ),
+    "training/data/readers/guidance.py": {
+        "path.with_name(name)": "is only told, as what may have been meant",
+        "source / described[0]": "is only told, as an example",
+        "source / path": READ,
     },
-    "training/data/readers/manifest.py": {
-        "base / str(value)": READ,
-        "base / str(label)": READ,
-        "base / str(mask)": READ,
-    },
-    "training/data/readers/nnunet.py": {
-        "path.with_name(f'{name}_{number:04d}{ending}')": READ,
-        "source / 'labelsTr' / f'{name}{ending}'": READ,
-    },
+    "training/data/readers/listing.py": {"folder / prefix": READ},
+    "training/data/readers/manifest.py": {"path.absolute().parent / text": READ},
+    "training/data/readers/registry.py": {"root / path": READ},
     "training/models/method.py": {
         "CONFIGS / f'{name}.json'": "is read, and only where it is there",
         "Path(name)": "is read: the user's own file",

@@ -281,7 +281,7 @@ def die_in_the_second_case(image, path):
         os.kill(os.getpid(), signal.SIGKILL)
     save(image, path)
 nib.save = die_in_the_second_case
-predict.case_figure = lambda case, predictions, config, path, truth: path.write_text("")
+predict.case_figure = lambda case, predictions, config, path, truth: path.write_text("picture")
 predict.predict_cohort([Path({model!r})], Path({data!r}), Path({out!r}))
 """
 
