@@ -111,10 +111,10 @@ def test_project_tells_which_slices_there_are(spuproj, volume, tmp_path, number)
     assert not (tmp_path / "views.png").exists()
 
 
-def test_project_names_a_file_that_is_no_nifti(spuproj, tmp_path):
+def test_project_names_a_file_that_is_no_image(spuproj, tmp_path):
     (tmp_path / "text.nii.gz").write_text("no image")
     status, _ = spuproj("project", "--input", tmp_path / "text.nii.gz", "--slice", 0, "--out", tmp_path / "views.png")
-    assert status.startswith(f"error: {tmp_path / 'text.nii.gz'} must be a NIfTI file")
+    assert status.startswith(f"error: {tmp_path / 'text.nii.gz'} must be an image (NIfTI")
 
 
 @pytest.mark.parametrize(

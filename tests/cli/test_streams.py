@@ -57,11 +57,16 @@ def test_predict_prints_a_line_per_case(streams, cohort, models, tmp_path):
     status, out, err = streams(*options, "--case", cohort[0])
     assert status == 0
     assert out.splitlines()[-1] == str(tmp_path / "maps" / f"{cohort[0].name}.png")
-    assert err == f"Predicting 1/1 {cohort[0].name}\n"
+    assert predicting(err) == [f"Predicting 1/1 {cohort[0].name}"]
     data = cohort[0].parent
     status, out, err = streams(*options, "--data", data)
     assert (status, out) == (0, f"2 predicted, 1 skipped (finished before), 0 failed: {tmp_path / 'maps'}\n")
-    assert err == "".join(f"Predicting {data.name} {number}/2 {cohort[number].name}\n" for number in (1, 2))
+    assert predicting(err) == [f"Predicting {data.name} {number}/2 {cohort[number].name}" for number in (1, 2)]
+
+
+def predicting(err: str) -> list[str]:
+    """The lines of progress, without the warnings about what an untrained model finds."""
+    return [line for line in err.splitlines() if "implausibly large" not in line]
 
 
 REFUSED = {

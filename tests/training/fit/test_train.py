@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -20,10 +18,8 @@ from torch import nn
 
 from helpers import noise
 from spuproj import __version__
-from spuproj.training.data.case import brain_box, load_case
-from spuproj.training.data.dataset import SliceDataset, cache_cohort
-from spuproj.training.data.readers.case_files import MODALITIES
-from spuproj.training.data.readers.registry import case_in
+from spuproj.training.data.case import load_case
+from spuproj.training.data.dataset import SliceDataset
 from spuproj.training.fit import train as trainer
 from spuproj.training.fit.callbacks import TrainingProgressBar
 from spuproj.training.fit.module import Segmenter
@@ -338,72 +334,3 @@ def test_validation_that_finds_nothing_where_nothing_is_scores_one(segmenter):
     segmenter.validation_step((torch.full((1, 1, 24, 24), -20.0), nothing, NO_VIEW), 0)
     segmenter.on_validation_epoch_end()
     assert segmenter.logged["dice"] == 1
-
-
-def test_cached_slices_are_those_of_the_cases_that_show_brain(cohort, tmp_path):
-    seen: list[str] = []
-    cached = cache_cohort(list(map(case_in, cohort)), MODALITIES, "TC", tmp_path, seen.append)
-    assert seen == list(cached.entries) == [folder.name for folder in cohort]
-    assert (cached.size, cached.field) == ((30, 30), (240.0, 240.0))
-    case = load_case(cohort[1], with_labels=True)
-    shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
-    slices = SliceDataset(cached.entries[case.name], "TC")
-    assert len(slices) == len(shown) < len(case.brain)
-    for position, index in enumerate(shown):
-        image, label, view = slices[[(position, 3)]]
-        np.testing.assert_allclose(image[0], case.image[index], rtol=1e-3, atol=1e-3)
-        np.testing.assert_array_equal(label[0, 0], np.isin(case.labels[index], (1, 4)))
-        assert (image.dtype, label.dtype, view.tolist()) == (torch.float16, torch.uint8, [3])
-        assert slices.entries[position].positive == bool(label.any())
-
-
-def test_cases_of_another_pixel_size_are_an_error_that_names_them(cohort, fine_case, tmp_path):
-    message = "1 of 3 cases cannot be used .*Phantom_001 must have pixels of 8 x 8 mm, as most cases have, got 4 x 4"
-    cases = [case_in(cohort[1]), case_in(cohort[2]), case_in(fine_case)]
-    with pytest.raises(InputError, match=message):
-        cache_cohort(cases, MODALITIES, "WT", tmp_path, lambda _: None)
-
-
-def test_all_cases_that_cannot_be_used_are_told_at_once(cohort, tmp_path):
-    for folder in cohort[:2]:
-        shutil.copytree(folder, tmp_path / folder.name)
-        (tmp_path / folder.name / f"{folder.name}_t2.nii.gz").write_bytes(b"no image")
-    cases = [case_in(tmp_path / cohort[0].name), case_in(cohort[2]), case_in(tmp_path / cohort[1].name)]
-    with pytest.raises(InputError, match=r"2 of 3 cases cannot be used .*Phantom_001_t2.*Phantom_002_t2"):
-        cache_cohort(cases, MODALITIES, "WT", tmp_path / "cache", lambda _: None)
-
-
-def cropped(source: Path, folder: Path) -> Path:
-    """The case, cropped to its brain and one voxel around it."""
-    y0, x0, y1, x1 = brain_box(load_case(source).brain)
-    (folder / source.name).mkdir(parents=True)
-    for path in source.iterdir():
-        image = nib.Nifti1Image.from_filename(path)
-        assert nib.aff2axcodes(image.affine) == ("L", "P", "S")
-        nib.save(image.slicer[x0 - 1 : x1 + 2, y0 - 1 : y1 + 2], folder / source.name / path.name)
-    return folder / source.name
-
-
-def test_cases_that_were_cropped_each_to_its_brain_share_a_canvas(cohort, tmp_path):
-    folders = [cropped(folder, tmp_path / "cropped") for folder in cohort]
-    cases = {folder.name: load_case(folder, with_labels=True) for folder in folders}
-    assert len({case.image.shape[2:] for case in cases.values()}) > 1
-    cached = cache_cohort(list(map(case_in, folders)), MODALITIES, "TC", tmp_path / "cache", lambda _: None)
-    assert cached.size == tuple(max(case.image.shape[axis] for case in cases.values()) for axis in (2, 3))
-    assert cached.field == (8.0 * cached.size[0], 8.0 * cached.size[1])
-    everything = [entry for entries in cached.entries.values() for entry in entries]
-    images, labels, _ = SliceDataset(everything, "TC")[[(index, 0) for index in range(len(everything))]]
-    for name, case in cases.items():
-        shown = [index for index, entry in enumerate(everything) if entry.case.name == name]
-        down, right = everything[shown[0]].canvas.offset
-        height, width = case.image.shape[2:]
-        there = np.zeros((len(shown), 4, *cached.size), np.float16)
-        truth = np.zeros((len(shown), *cached.size), np.uint8)
-        brain = case.brain.any(axis=(1, 2))
-        there[..., down : down + height, right : right + width] = case.image[brain]
-        truth[..., down : down + height, right : right + width] = case.target("TC")[brain]
-        np.testing.assert_array_equal(images[shown], there)
-        np.testing.assert_array_equal(labels[shown, 0], truth)
-        y0, x0, y1, x1 = cached.box(name)
-        assert (y0 + y1) / 2 == pytest.approx(0.5, abs=1 / min(cached.size))
-        assert (x0 + x1) / 2 == pytest.approx(0.5, abs=1 / min(cached.size))

@@ -150,7 +150,7 @@ def test_an_outer_target_is_its_own_model_where_no_inner_one_is_more_probable(pr
 
 def test_the_maps_are_the_reduction_of_every_slice(predicted, cohort, models):
     config, network = load_run(models["ET"])
-    case = load_case(cohort[1])
+    case = load_case(cohort[1], clip=config.clip)
     with torch.inference_mode():
         maps = reduce_views(network, make_views(config, (30, 30)), torch.from_numpy(case.image))
     mean, variance, of_views = maps

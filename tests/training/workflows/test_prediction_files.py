@@ -131,7 +131,7 @@ BROKEN: list[tuple[str | dict[str, Any], str]] = [
     ("", "must be a JSON file, but cannot be read"),
     ("[" * 100_000, "must be a JSON file, but cannot be read"),
     ("[1]", "must hold a JSON object, got list"),
-    ('{"recipe": {}, "recipe": {}}', "must be a JSON file, but cannot be read: 'recipe' occurs twice"),
+    ('{"recipe": {}, "recipe": {}}', "must be a JSON file, but cannot be read: 'recipe' is there twice"),
     ("{}", "but is not: recipe must be given; entry must be given"),
     ({"recipe": {}, "entry": {"name": 5}}, "entry.name must be text, got 5"),
     ({"recipe": {}, "entry": {"name": "p1", "volumes": {"WT": "much"}}}, "entry.volumes"),
