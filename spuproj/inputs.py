@@ -1,7 +1,5 @@
 """Converts user input to plain tensors: tensor subclasses, NumPy arrays, missing batch or channel axes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any
@@ -20,10 +18,10 @@ def plain_tensor(value: Any, argument: str) -> Tensor:
     Raises TypeError if the value is not a tensor.
     """
     kind = type(value)
+    if kind is Tensor or kind is nn.Parameter:
+        return value  # type: ignore[no-any-return]
     if not isinstance(value, Tensor):
         raise TypeError(f"{argument} must be a torch tensor, got {kind.__name__}; {_remedy(value, argument)}")
-    if kind is Tensor or kind is nn.Parameter:
-        return value
     # Subclasses that take part in dispatch (fake, traced or distributed tensors) are handled by torch itself.
     return value if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__ else value.as_subclass(Tensor)
 

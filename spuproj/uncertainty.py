@@ -3,8 +3,6 @@
 The score is that of QU-BraTS (Mehta et al., MELBA 2022:026).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple

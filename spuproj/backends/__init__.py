@@ -1,7 +1,5 @@
 """The choice of a backend (an implementation of ``spuproj.backends.base.Backend``) for each device type."""
 
-from __future__ import annotations
-
 import os
 from functools import cache
 from importlib import import_module

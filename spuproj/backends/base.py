@@ -1,7 +1,5 @@
 """The interface of a backend: the kernels behind the ops. ``spuproj.ops`` checks and allocates their tensors."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The ``cpu`` backend: the compiled kernels of ``csrc/cpu``, on ``torch.get_num_threads()`` threads."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -138,7 +136,7 @@ class Launch(NamedTuple):
     most_threads: int
     taps: CpuTaps
 
-    def run(self, sources: Sequence[Tensor], dense: Sequence[Tensor], results: Sequence[Tensor]) -> Launch | None:
+    def run(self, sources: Sequence[Tensor], dense: Sequence[Tensor], results: Sequence[Tensor]) -> "Launch | None":
         """Runs the kernel. Returns itself if the call can be repeated: None if a source had to be copied first."""
         threads = min(torch.get_num_threads(), self.most_threads)
         _cpu.run(self.kernel, [tensor.data_ptr() for tensor in (*dense, *results)], threads)
@@ -173,7 +171,7 @@ class CpuBackend(Backend):
 
     def gather(
         self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor, fill: float
-    ) -> Launch | None:
+    ) -> "Launch | None":
         # An image is interleaved once for all views. From a stack, each tile interleaves only the window that it reads.
         copies = sampling.nearest and source.dtype == result.dtype
         tiled = source.dim() == 5 and not copies
@@ -187,7 +185,7 @@ class CpuBackend(Backend):
             kernel = _cpu.project(CODES[source.dtype], CODES[result.dtype], *layout, float(fill))
         return Launch(kernel, _most_threads(result), taps).run([source], [dense], [result])
 
-    def gather_adjoint(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor) -> Launch | None:
+    def gather_adjoint(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor) -> "Launch | None":
         taps, dense = self.prepared.get(geometry, sampling, flat_taps), _dense(source)
         layout = shape_of(source), taps.native, _strides(dense), _strides(result)
         kernel = _cpu.gather_adjoint(CODES[source.dtype], result.dim() == 4, *layout)
@@ -195,14 +193,14 @@ class CpuBackend(Backend):
 
     def reduce(
         self, stack: Tensor, geometry: Tensor, sampling: Sampling, mean: Tensor, variance: Tensor, count: Tensor
-    ) -> Launch | None:
+    ) -> "Launch | None":
         taps, dense = self.prepared.get(geometry, sampling, tiled_taps), _dense(stack)
         kernel = _cpu.reduce(CODES[stack.dtype], shape_of(stack), taps.native, _strides(dense))
         return Launch(kernel, _most_threads(stack), taps).run([stack], [dense], [mean, variance, count])
 
     def reduce_backward(
         self, stack: Tensor, geometry: Tensor, sampling: Sampling, moments: Moments, grad_stack: Tensor
-    ) -> Launch | None:
+    ) -> "Launch | None":
         taps = self.prepared.get(geometry, sampling, flat_taps)
         grad_mean, grad_variance, mean, count = moments
         sources = (grad_mean, grad_variance, stack, mean, count)

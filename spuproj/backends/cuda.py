@@ -1,7 +1,5 @@
 """The ``cuda`` backend: the compiled kernels of ``csrc/cuda``, queued on torch's current stream."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Code shared by the GPU backends: the four kernels of ``Backend``, built from six device kernels."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

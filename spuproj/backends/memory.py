@@ -6,8 +6,6 @@ limit, and a block that no tensor uses any more is reused for the next result th
 exchange interface, results are ordinary tensors.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import sys

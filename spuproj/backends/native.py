@@ -1,7 +1,5 @@
 """Conversions of arguments for compiled kernels: codes of dtypes, shapes, the bits of one element."""
 
-from __future__ import annotations
-
 import sys
 
 import torch

@@ -3,8 +3,6 @@
 Entries are found by the geometry's table, limited in bytes, and dropped when the table is freed.
 """
 
-from __future__ import annotations
-
 import os
 import weakref
 from collections.abc import Callable, Hashable

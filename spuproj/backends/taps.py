@@ -3,8 +3,6 @@
 They depend on geometry and sizes alone, so they are cached (``spuproj.backends.prepared``).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

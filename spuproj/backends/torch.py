@@ -1,7 +1,5 @@
 """The ``torch`` backend: plain PyTorch on any device; the fallback, and an independent check of the others."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ Taps are computed by the ``torch`` backend, so the geometry is not implemented a
 (``TRITON_INTERPRET=1``) the kernels also run on CPU tensors, slowly, to test them.
 """
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 

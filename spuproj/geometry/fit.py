@@ -1,7 +1,5 @@
 """The largest chart scale at which a box of the slice stays inside the view."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace

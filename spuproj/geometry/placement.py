@@ -1,7 +1,5 @@
 """Places spheres on a slice for the constructors of ``Views``: centres, poses, rotations, spacing."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spuproj.checks import choice, number_of, pixel_size
+from spuproj.checks import choice, number_of, pixel_size, refuse_gradient
 from spuproj.geometry.coordinates import lift_points
 from spuproj.geometry.table import Geometry
 from spuproj.inputs import array_tensor, plain_tensor
@@ -53,10 +51,6 @@ class Frame:
         """Half the larger side of the slice, in the unit of the spacing."""
         return max(n * unit for n, unit in zip(self.size, self.spacing, strict=True)) / 2
 
-    def scale_of(self, radius: float, magnification: float) -> float:
-        """The chart scale for a linear magnification at the pole (of the smaller side of a slice pixel)."""
-        return radius * magnification / min(self.spacing)
-
 
 @contextmanager
 def on_cpu() -> Iterator[None]:
@@ -95,7 +89,7 @@ def _checked_spacing(spacing: Any) -> tuple[float, float]:
             f"spacing must be two positive, finite numbers (height, width) of one magnitude, got {spacing!r}"
         )
     for unit in units:
-        number_of(unit, "spacing")
+        refuse_gradient(unit, "spacing")
     return dy, dx
 
 
@@ -104,8 +98,7 @@ def checked_centers(centers: Any, size: Size) -> Tensor:
 
     Raises ValueError for points outside the slice, an empty list, another shape, or points that want a gradient.
     """
-    if isinstance(centers, Tensor) and centers.requires_grad:
-        raise ValueError("centers must not require a gradient: the ops have none with respect to the geometry")
+    refuse_gradient(centers, "centers")
     if isinstance(centers, np.ndarray):
         centers = array_tensor(centers, "centers")
     points = plain_tensor(centers, "centers") if isinstance(centers, Tensor) else torch.as_tensor(centers, dtype=_EXACT)
@@ -143,8 +136,13 @@ def grid_centers(size: Size, grid: Sequence[int], box: Sequence[float] | None = 
     return torch.cartesian_prod(y, x).reshape(-1, 2)
 
 
-def looking_at(points: Tensor, placed: Frame, radius: float, lift: int = 0, chart: int = 0) -> Geometry:
-    """Views with tangent points at these points, no rotation, magnification 1, and the pole at the view's centre."""
+def looking_at(
+    points: Tensor, placed: Frame, radius: float, lift: int = 0, chart: int = 0, magnification: float = 1.0
+) -> Geometry:
+    """Views with tangent points at these points, no rotation, and the pole at the view's centre.
+
+    ``magnification`` is linear, at the pole, of the smaller side of a slice pixel.
+    """
     shape = points.shape[:-1]
 
     def filled(value: float) -> Tensor:
@@ -156,7 +154,7 @@ def looking_at(points: Tensor, placed: Frame, radius: float, lift: int = 0, char
     return Geometry(
         tangent=points,
         radius=filled(radius),
-        scale=filled(placed.scale_of(radius, 1.0)),
+        scale=filled(radius * magnification / min(placed.spacing)),
         pole=pair([(n - 1) / 2 for n in placed.view_size]),
         lift=filled(lift),
         chart=filled(chart),

@@ -3,8 +3,6 @@
 Equations: Snyder, *Map Projections: A Working Manual*, USGS Professional Paper 1395 (1987); ``docs/geometry.md``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,12 +1,11 @@
 """The parameters of views, and the float64 table that carries them to the ops."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from spuproj.checks import refuse_gradient
 from spuproj.geometry.profiles import check_codes
 from spuproj.inputs import plain_tensor
 
@@ -47,7 +46,7 @@ class Geometry:
         return torch.cat([column.to(torch.float64) for column in columns], dim=-1)
 
     @staticmethod
-    def from_table(table: Tensor) -> Geometry:
+    def from_table(table: Tensor) -> "Geometry":
         """Unpacks a ``[..., 19]`` table; the fields are views of it."""
         return Geometry(
             tangent=table[..., 0:2],
@@ -73,8 +72,8 @@ def checked_table(geometry: Geometry) -> Tensor:
     table = plain_tensor(geometry.table(), "geometry")
     if table.dim() not in (2, 3) or table.shape[-2] == 0:
         raise ValueError(f"views must be a list of at least one view, [N] or [B, N], got {tuple(table.shape[:-1])}")
-    if any(getattr(geometry, each.name).requires_grad for each in fields(geometry)):
-        raise ValueError("geometry must not require a gradient: the ops have none with respect to it")
+    for values in vars(geometry).values():
+        refuse_gradient(values, "geometry")
     if not table.is_meta:
         check_numbers(geometry)
     return table.contiguous()

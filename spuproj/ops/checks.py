@@ -1,7 +1,5 @@
 """Checks of the ops' arguments before a backend runs: axes, dtypes, devices and options."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -16,12 +14,6 @@ PADDINGS = ("constant", "border")
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGRAL = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
-
-
-def refuse_gradient(geometry: Tensor) -> None:
-    """Raises ValueError for a geometry that requires a gradient, since the ops would compute none."""
-    if geometry.requires_grad:
-        raise ValueError("geometry must not require a gradient: the ops have none with respect to it")
 
 
 def check_apart(image: Tensor, out: Tensor) -> None:

@@ -1,7 +1,5 @@
 """The record that defines an op. Kernel, fake, autograd, vmap and autocast are registered from it."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Callable, Sequence

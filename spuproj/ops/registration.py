@@ -1,7 +1,5 @@
 """Registers every op with torch from its record: kernels, fake kernel, gradient, vmap and autocast."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spuproj.backends import backend_for
-from spuproj.ops.checks import refuse_gradient
+from spuproj.checks import refuse_gradient
 from spuproj.ops.record import Op
 from spuproj.ops.records import OPS
 from spuproj.ops.run import returned, run
@@ -41,7 +39,7 @@ def _transposed(op: Op, partner: str) -> tuple[Callable[..., None], Callable[...
 
     def setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         source, call = inputs[0], op.call(inputs)
-        refuse_gradient(call.geometry)
+        refuse_gradient(call.geometry, "geometry")
         ctx.save_for_backward(call.geometry)
         ctx.size, ctx.dtype = tuple(source.shape[-2:]), source.dtype
         ctx.options = [getattr(call, name) for name in shared]

@@ -1,7 +1,5 @@
 """Runs an op: repeats an earlier call if only tensor values differ, else checks, allocates and calls the backend."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor
