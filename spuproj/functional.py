@@ -82,7 +82,17 @@ def project(
     out = plain_tensor(out, "out")
     if view_size is not None and pixel_size(view_size, "view_size") != tuple(out.shape[-2:]):
         raise ValueError(f"out must end in view_size, {tuple(view_size)}, got {tuple(out.shape[-2:])}")
-    _project_into(out, image, geometry, interpolation, padding, fill)
+    if torch.is_grad_enabled():
+        refuse_gradient(geometry, "geometry")
+        if image.requires_grad or out.requires_grad:
+            raise ValueError("out must be None where gradients are recorded: writing into it cannot be differentiated")
+    eager = not torch.compiler.is_compiling()
+    if eager:
+        check_apart(image, out)
+    _PROJECT_OUT(image, geometry, out, interpolation, padding, fill)
+    if eager and not out.is_inference():
+        # Autograd then raises an error if the old contents were saved for a backward pass.
+        torch.autograd.graph.increment_version(out)
     return out
 
 
@@ -92,20 +102,6 @@ def _source(value: Tensor, argument: str) -> Tensor:
     if not torch.compiler.is_compiling() and forward_ad.unpack_dual(tensor).tangent is not None:
         raise RuntimeError("forward-mode differentiation does not reach spuproj's ops; use reverse mode (backward)")
     return tensor
-
-
-def _project_into(out: Tensor, image: Tensor, geometry: Tensor, interpolation: str, padding: str, fill: float) -> None:
-    if torch.is_grad_enabled() and (image.requires_grad or out.requires_grad):
-        raise ValueError("out must be None where gradients are recorded: writing into it cannot be differentiated")
-    if torch.is_grad_enabled():
-        refuse_gradient(geometry, "geometry")
-    eager = not torch.compiler.is_compiling()
-    if eager:
-        check_apart(image, out)
-    _PROJECT_OUT(image, geometry, out, interpolation, padding, fill)
-    if eager and not out.is_inference():
-        # Autograd then raises an error if the old contents were saved for a backward pass.
-        torch.autograd.graph.increment_version(out)
 
 
 def project_adjoint(

@@ -78,8 +78,7 @@ def whole_numbers(value: Any, argument: str) -> Tensor:
         array = np.asarray([] if isinstance(value, (list, tuple)) and not value else value)
         array = array.astype(np.int64) if array.dtype.kind in "iu" or array.size == 0 else array
         numbers = torch.from_numpy(np.array(array)) if array.dtype.kind in "ib" else torch.empty(0, device="cpu")
-    whole = numbers.dtype == torch.bool or not (numbers.dtype.is_floating_point or numbers.dtype.is_complex)
-    if not whole or (numbers.dtype == torch.bool and numbers.dim() == 0):
+    if numbers.is_floating_point() or numbers.is_complex() or (numbers.dtype == torch.bool and numbers.dim() == 0):
         raise TypeError(f"{argument} must be whole numbers or a mask, got {value!r}")
     return numbers if numbers.dtype == torch.bool else numbers.to(torch.int64)
 

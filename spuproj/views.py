@@ -129,7 +129,7 @@ class Views(nn.Module):
             if not points.is_meta:
                 views = turned(views, placed.middle) if pose == "turned" else views
                 if magnification is None:
-                    shown = placed.whole if fit == "contain" or box is None else checked_box(box, placed.size)
+                    shown = checked_box(box if fit == "box" else None, placed.size)
                     views = replace(views, scale=contained_scale(views, shown, placed.view_size))
             return cls(views, placed.size, placed.view_size).to(home)
 
@@ -269,10 +269,9 @@ class Views(nn.Module):
             (torch.Size([1, 64, 48]), 6)
         """
         tensor, restore = opened(stack, "stack", 5, self.view_size)
-        mean, variance, count = functional.unproject_reduce(
-            tensor, self.geometry, self.size, interpolation=interpolation
-        )
-        return restore(mean), restore(variance), restore(count)
+        moments = functional.unproject_reduce(tensor, self.geometry, self.size, interpolation=interpolation)
+        mean, variance, count = map(restore, moments)
+        return mean, variance, count
 
     def forward(self, image: Image) -> Any:
         """``project`` with its default arguments."""

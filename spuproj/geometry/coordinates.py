@@ -111,8 +111,7 @@ def to_slice(geometry: Geometry, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
 
 def pixel_grid(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
     """Pixel centres of an image: y ``[H, 1]`` and x ``[1, W]``, float64."""
-    y = torch.arange(size[0], dtype=torch.float64, device=device)
-    x = torch.arange(size[1], dtype=torch.float64, device=device)
+    y, x = (torch.arange(n, dtype=torch.float64, device=device) for n in size)
     return y[:, None], x[None, :]
 
 

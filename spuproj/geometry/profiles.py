@@ -41,11 +41,6 @@ class Profile:
         """Whether the end of the domain belongs to it."""
         return math.isfinite(self.radius_limit)
 
-    @property
-    def whole_sphere(self) -> bool:
-        """Whether the projection shows every point of the sphere."""
-        return self.closed and self.angle_limit == math.pi
-
 
 PROFILES = {
     "gnomonic": Profile(torch.tan, torch.atan, lambda theta: torch.cos(theta) ** -3, math.pi / 2, math.inf),
