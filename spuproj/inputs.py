@@ -52,7 +52,8 @@ def opened(value: Any, argument: str, rank: int, size: tuple[int, int]) -> tuple
         raise TypeError(f"{argument} must be a torch tensor or a NumPy array, got {kind}; {_remedy(value, argument)}")
     check_size(tensor, size, rank, argument)
     missing, in_kind = rank - tensor.dim(), _to_numpy if isinstance(value, np.ndarray) else _as_it_is
-    return full_rank(tensor, missing), lambda result: in_kind(given_rank(result, missing))
+    added = (0, -3)[:missing]
+    return full_rank(tensor, missing), lambda result: in_kind(result.squeeze(added) if added else result)
 
 
 def _as_it_is(result: Tensor) -> Tensor:
@@ -141,13 +142,6 @@ def full_rank(tensor: Tensor, missing: int) -> Tensor:
     if missing == 2:
         tensor = tensor.unsqueeze(-3)
     return tensor.unsqueeze(0) if missing else tensor
-
-
-def given_rank(result: Tensor, missing: int) -> Tensor:
-    """Removes the axes that ``full_rank`` added."""
-    if missing:
-        result = result.squeeze(0)
-    return result.squeeze(-3) if missing == 2 else result
 
 
 def opened_out(out: Any, rank: int) -> Tensor:
