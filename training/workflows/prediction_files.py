@@ -26,7 +26,8 @@ class Summary:
     """What ``<id>_summary.json`` holds.
 
     Attributes:
-        recipe: the aggregation and each model's SHA-256, by target; outputs of another recipe are not mixed with these.
+        recipe: the aggregation, each model's SHA-256 by target, and the label values of each target; outputs of another
+            recipe are not mixed with these.
         entry: the case in the report of the data set.
     """
 
