@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,6 +16,9 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 Box = tuple[int, int, int, int]
 """(y0, x0, y1, x1) in pixels; the last row and column are inside."""
+
+Pixel = tuple[float, float]
+"""Height and width of a pixel, in mm."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,17 @@ def canvas_around(
         wanted = round(centre[axis] * (length - 1) - (first + last) / 2)
         offsets.append(0 if size[axis] == length else min(max(wanted, -first), length - 1 - last))
     return Canvas(canvas, (offsets[0], offsets[1]))
+
+
+def usual_pixel(pixels: Iterable[Pixel]) -> Pixel:
+    """The size that most pixels have, in three digits."""
+    (usual, _), *_ = Counter((float(f"{y:.3g}"), float(f"{x:.3g}")) for y, x in pixels).most_common(1)
+    return usual
+
+
+def fits_canvas(pixel: Pixel, usual: Pixel) -> bool:
+    """Whether slices of both pixel sizes can share a canvas: they differ by at most 1 %."""
+    return bool(np.allclose(pixel, usual, rtol=0.01))
 
 
 def _shifted(slices: NDArray[Scalar], size: tuple[int, int], offset: tuple[int, int], fill: float) -> NDArray[Scalar]:

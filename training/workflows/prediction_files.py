@@ -120,6 +120,8 @@ def read_summary(out: Path, case: str) -> Summary | None:
         raise InputError(f"{error}{remedy}") from None
     if summary.entry.name != case:
         raise InputError(f"{path} must be the summary of {case}, but is that of {summary.entry.name}{remedy}")
+    if summary.entry.link not in (None, report_name(case)):
+        raise InputError(f"{path} must link to {report_name(case)}, but links to {summary.entry.link!r:.80}{remedy}")
     return summary
 
 
