@@ -81,15 +81,17 @@ def in_turn(cases: Sequence[CaseFiles]) -> list[CaseFiles]:
 
 def _from_cache(files: CaseFiles, modalities: Sequence[str], folder: Path) -> CachedCase | None:
     """The case from the cache, or None where it is missing, damaged or outdated."""
-    image, labels, metadata = _paths(files, folder)
+    image_file, labels_file, metadata_file = _paths(files, folder)
     try:
-        known = read_json(metadata)
+        known = read_json(metadata_file)
         if files.scheme is None or known.pop("fingerprint") != _fingerprint(files, modalities):
             return None
+        image, labels = _memory_mapped(image_file), _memory_mapped(labels_file)
+        # Another process, with other modalities for example, may have written them.
+        if known.pop("arrays") != [_state(image_file), _state(labels_file)]:
+            return None
         known["pixel"], known["box"] = tuple(known["pixel"]), tuple(known["box"])
-        return CachedCase(
-            name=files.name, image=_memory_mapped(image), labels=_memory_mapped(labels), scheme=files.scheme, **known
-        )
+        return CachedCase(name=files.name, image=image, labels=labels, scheme=files.scheme, **known)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -109,18 +111,16 @@ def _into_cache(files: CaseFiles, modalities: Sequence[str], folder: Path) -> Ca
         "digest": _digest(image, labels),
     }
     image_file, labels_file, metadata_file = _paths(files, folder)
+    mapped, states = [], []
     for path, array in ((image_file, image), (labels_file, labels)):
         with atomic_write(path) as temporary:
             np.save(temporary, array)
+            # Before the file has its name, under which another process may replace it.
+            mapped.append(_memory_mapped(temporary))
+            states.append(_state(temporary))
     # Metadata is written last; where it exists both arrays are complete.
-    write_json(metadata_file, {"fingerprint": fingerprint, **known})
-    return CachedCase(
-        name=case.name,
-        image=_memory_mapped(image_file),
-        labels=_memory_mapped(labels_file),
-        scheme=case.scheme,
-        **known,
-    )
+    write_json(metadata_file, {"fingerprint": fingerprint, "arrays": states, **known})
+    return CachedCase(name=case.name, image=mapped[0], labels=mapped[1], scheme=case.scheme, **known)
 
 
 def _paths(files: CaseFiles, folder: Path) -> tuple[Path, Path, Path]:
@@ -143,12 +143,15 @@ def _fingerprint(files: CaseFiles, modalities: Sequence[str]) -> dict[str, Any]:
 
 
 def _file_state(file: ImageFile) -> list[str | int | None]:
-    """Path, channel, size and time of the last change; the latter two only of a file that is there."""
+    """Path, channel and ``_state``, the last only of a file that is there."""
     named = [str(file.path.absolute()), file.channel]
-    if not file.path.is_file():
-        return named
-    found = file.path.stat()
-    return [*named, found.st_size, found.st_mtime_ns]
+    return [*named, *_state(file.path)] if file.path.is_file() else named
+
+
+def _state(path: Path) -> list[int]:
+    """Size of a file, and time of its last change."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
 
 
 def _digest(*arrays: NDArray[np.generic]) -> str:

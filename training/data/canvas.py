@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,6 +16,12 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 Box = tuple[int, int, int, int]
 """(y0, x0, y1, x1) in pixels; the last row and column are inside."""
+
+# Part of the canvas by which the brains of patients in one atlas differ in place.
+_NEAR = 0.02
+
+Pixel = tuple[float, float]
+"""Height and width of a pixel, in mm."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +48,10 @@ class Canvas:
 def canvas_around(
     brain: Box, size: tuple[int, int], canvas: tuple[int, int], centre: tuple[float, float], case: str
 ) -> Canvas:
-    """Places slices so that the centre of the brain comes to a point of the canvas, and all of the brain on it.
+    """Places slices so that the centre of the brain comes near a point of the canvas, and all of the brain on it.
 
-    An axis on which slices and canvas have the same size is left as it is.
+    An axis on which slices and canvas have the same size is left as it is. One that is near enough (``_NEAR``) when
+    padded or cropped evenly is treated so: images of an atlas keep their place, whatever their field of view.
 
     Args:
         brain: box around the brain of all slices.
@@ -63,9 +72,21 @@ def canvas_around(
                 f"{brain[2] - brain[0] + 1} x {brain[3] - brain[1] + 1}; if that is not all brain, "
                 "name a brain mask in a manifest"
             )
-        wanted = round(centre[axis] * (length - 1) - (first + last) / 2)
-        offsets.append(0 if size[axis] == length else min(max(wanted, -first), length - 1 - last))
+        wanted, even = centre[axis] * (length - 1) - (first + last) / 2, (length - size[axis]) // 2
+        is_near = size[axis] == length or abs(even - wanted) <= _NEAR * length
+        offsets.append(min(max(even if is_near else round(wanted), -first), length - 1 - last))
     return Canvas(canvas, (offsets[0], offsets[1]))
+
+
+def usual_pixel(pixels: Iterable[Pixel]) -> Pixel:
+    """The size that most pixels have, in three digits."""
+    (usual, _), *_ = Counter((float(f"{y:.3g}"), float(f"{x:.3g}")) for y, x in pixels).most_common(1)
+    return usual
+
+
+def fits_canvas(pixel: Pixel, usual: Pixel) -> bool:
+    """Whether slices of both pixel sizes can share a canvas: they differ by at most 1 %."""
+    return bool(np.allclose(pixel, usual, rtol=0.01))
 
 
 def _shifted(slices: NDArray[Scalar], size: tuple[int, int], offset: tuple[int, int], fill: float) -> NDArray[Scalar]:

@@ -12,11 +12,11 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from spuproj.training.data.findings import Finding, merged
+from spuproj.training.data.findings import Finding, Level, merged
 from spuproj.training.data.labels import LabelScheme
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, errors_of
 from spuproj.training.data.readers.registry import case_in
-from spuproj.training.data.volumes.brain import find_brain, implausible
+from spuproj.training.data.volumes.brain import REMEDY, doubts, find_brain
 from spuproj.training.data.volumes.grid import Grid
 from spuproj.training.data.volumes.image_file import Volume, open_volume
 from spuproj.training.data.volumes.intensities import CLIP, normalised
@@ -144,7 +144,7 @@ def headers_findings(volumes: Sequence[Volume]) -> list[Finding]:
 def brain_of(
     names: Sequence[str], voxels: NDArray[np.float32], mask: Volume | None, first: Volume
 ) -> tuple[NDArray[np.bool_], list[Finding]]:
-    """The brain ``[X, Y, Z]``: where the mask is not zero, or else where a modality differs from its background.
+    """The brain ``[X, Y, Z]``: where the mask is above 1/2, or else where a modality differs from its background.
 
     Args:
         names: of the modalities.
@@ -160,13 +160,19 @@ def brain_of(
     """
     if mask is None:
         brain, findings = find_brain(voxels, names)
+        what, remedy = "what is taken as brain", REMEDY
         fault = f"{first.path.parent} must show a brain, but every modality is constant"
     else:
-        brain, findings = mask.values() != 0, []
-        fault = f"{mask.path} must show a brain, but every voxel of it is 0"
+        # Resampling leaves small values where there was 0.
+        brain, findings = mask.values() > 0.5, []
+        what, remedy = f"the brain mask {mask.path.name}", "correct it"
+        fault = f"{mask.path} must show a brain, but no voxel of it is above 0.5; correct it, or take it away"
     if not brain.any():
         raise InputError(fault)
-    return brain, [*findings, *implausible(brain, first.grid.spacing)]
+    doubt = doubts(brain, first.grid.spacing)
+    if doubt:
+        findings.append(Finding(Level.WARNING, f"{what} {doubt}; if it is not the brain, {remedy}"))
+    return brain, findings
 
 
 def load_slices(path: Path) -> NDArray[np.float32]:

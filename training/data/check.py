@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from spuproj.training.data.canvas import Pixel, fits_canvas, usual_pixel
 from spuproj.training.data.case import brain_of, headers_findings
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.labels import LabelScheme
@@ -40,7 +41,7 @@ class Layout:
     """What the cases of a data set must have in common: modalities, and the pixel size (y, x) of slices in mm."""
 
     modalities: frozenset[str]
-    pixel: tuple[float, float]
+    pixel: Pixel
 
 
 def check_data(cases: Sequence[CaseFiles], on_case: Callable[[str], None]) -> list[CaseFinding]:
@@ -51,7 +52,7 @@ def check_data(cases: Sequence[CaseFiles], on_case: Callable[[str], None]) -> li
         findings, first = _check_case(files)
         if first is not None:
             x, y, _ = first.grid.spacing
-            layouts[files.name] = Layout(frozenset(files.images), (float(f"{y:.3g}"), float(f"{x:.3g}")))
+            layouts[files.name] = Layout(frozenset(files.images), (y, x))
         found += [CaseFinding(files.name, finding) for finding in findings]
         on_case(files.name)
     return found + _unlike_most(layouts)
@@ -145,16 +146,17 @@ def _unlike_most(layouts: Mapping[str, Layout]) -> list[CaseFinding]:
     """Errors of the cases that differ from most others in modalities or pixel size."""
     if not layouts:
         return []
-    modalities, pixel = (
-        Counter(getattr(layout, name) for layout in layouts.values()).most_common(1)[0][0]
-        for name in ("modalities", "pixel")
-    )
+    modalities = Counter(layout.modalities for layout in layouts.values()).most_common(1)[0][0]
+    pixel = usual_pixel(layout.pixel for layout in layouts.values())
     found = []
     for case, layout in layouts.items():
         if layout.modalities != modalities:
-            message = f"has the modalities {_listed(layout.modalities)}, where most cases have {_listed(modalities)}"
+            message = (
+                f"has the modalities {_listed(layout.modalities)}, where most cases have {_listed(modalities)}: add "
+                "what is missing, or leave it out for all cases in a manifest"
+            )
             found.append(CaseFinding(case, Finding(Level.ERROR, message)))
-        if not np.allclose(layout.pixel, pixel, rtol=0.01):
+        if not fits_canvas(layout.pixel, pixel):
             message = (
                 f"has pixels of {_mm(layout.pixel)}, where most cases have {_mm(pixel)}: it can be predicted, but for "
                 "training all cases must be resampled to one pixel size"
@@ -167,5 +169,5 @@ def _listed(modalities: Iterable[str]) -> str:
     return ", ".join(sorted(modalities))
 
 
-def _mm(pixel: tuple[float, float]) -> str:
-    return f"{pixel[0]:g} x {pixel[1]:g} mm"
+def _mm(pixel: Pixel) -> str:
+    return f"{pixel[0]:.3g} x {pixel[1]:.3g} mm"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from spuproj.training.data.cache import CachedCase, cached_case, in_turn
-from spuproj.training.data.canvas import Canvas, canvas_around
+from spuproj.training.data.canvas import Canvas, canvas_around, fits_canvas, usual_pixel
 from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.splits import Split
@@ -168,12 +167,12 @@ def _other_pixels(cases: Iterable[CachedCase]) -> list[str]:
     pixels = {case.name: case.pixel for case in cases}
     if not pixels:
         return []
-    usual = Counter(tuple(float(f"{side:.3g}") for side in pixel) for pixel in pixels.values()).most_common(1)[0][0]
+    usual = usual_pixel(pixels.values())
     return [
         f"{name} must have pixels of {usual[0]:g} x {usual[1]:g} mm, as most cases have, got "
         f"{pixel[0]:g} x {pixel[1]:g}; resample it"
         for name, pixel in pixels.items()
-        if not np.allclose(pixel, usual, rtol=0.01)
+        if not fits_canvas(pixel, usual)
     ]
 
 

@@ -13,10 +13,12 @@ from spuproj.training.data.canvas import Canvas, canvas_around
 from spuproj.training.data.case import Case, brain_box
 from spuproj.training.data.readers.case_files import MODALITIES
 from spuproj.training.models.method import Method
+from spuproj.training.runtime.files import InputError
 from spuproj.training.runtime.settings import SETTINGS, PlainName, Positive
 
-# A slice of 512 pixels with the largest oversampling; views of BraTS slices have 360.
-Side = Annotated[int, Field(strict=True, ge=1, le=4096)]
+MOST_PIXELS = 4096
+"""On a side of a slice or view: a slice of 512 pixels with the largest oversampling; views of BraTS slices have 360."""
+Side = Annotated[int, Field(strict=True, ge=1, le=MOST_PIXELS)]
 MOST_VALUES = 2**28
 """In all views of a slice and all modalities: prediction holds those of four slices at a time, 4 GiB in 32 bits."""
 Fraction = Annotated[float, Field(strict=True, ge=0, le=1)]
@@ -76,10 +78,16 @@ def canvas_of(config: ModelConfig, case: Case) -> Canvas:
     """The canvas of the model's field of view, at the case's resolution, with the brain where the model looks for it.
 
     Raises:
-        InputError: where the brain is larger than the field of view.
+        InputError: where the brain is larger than the field of view, or that has too many of the case's pixels.
     """
     x, y, _ = case.spacing
     y0, x0, y1, x1 = config.box
-    size = (max(round(config.field[0] / y), 1), max(round(config.field[1] / x), 1))
+    sides = config.field[0] / y, config.field[1] / x
+    if max(sides) > MOST_PIXELS:
+        raise InputError(
+            f"{case.name} must have at most {MOST_PIXELS} pixels on the model's field of view, {config.field[0]:g} x "
+            f"{config.field[1]:g} mm, but its pixels have {y:g} x {x:g} mm; correct the voxel size in the header"
+        )
+    size = max(round(sides[0]), 1), max(round(sides[1]), 1)
     centre = ((y0 + y1) / 2, (x0 + x1) / 2)
     return canvas_around(brain_box(case.brain), (case.image.shape[2], case.image.shape[3]), size, centre, case.name)

@@ -49,14 +49,14 @@ class Task:
 
     Attributes:
         runs: configuration and network of each target's model.
-        recipe: see ``Summary``.
+        models: the SHA-256 of each model, by target.
         aggregation: see ``spuproj.training.inference.multi_view.segment``.
         kinds: of the files to write, see ``spuproj.training.inference.outputs``.
         out: folder of the outputs.
     """
 
     runs: Sequence[tuple[ModelConfig, nn.Module]]
-    recipe: Mapping[str, Any]
+    models: Mapping[str, str]
     aggregation: str
     kinds: Sequence[str]
     out: Path
@@ -65,6 +65,11 @@ class Task:
     def targets(self) -> list[str]:
         """Of the models."""
         return [config.target for config, _ in self.runs]
+
+    def recipe(self, files: CaseFiles) -> dict[str, Any]:
+        """What a case's outputs depend on besides its images, see ``Summary``."""
+        labels = {target: list(values) for target, values in scheme_of(files).targets.items()}
+        return {"aggregation": self.aggregation, "models": dict(self.models), "labels": labels}
 
 
 @dataclass(frozen=True)
@@ -203,10 +208,13 @@ def _unfinished(task: Task, cases: Sequence[CaseFiles], outcome: Outcome, force:
         except InputError as error:
             _fail(outcome, files, error)
             continue
-        if older is not None and older.recipe != task.recipe:
+        recipe = task.recipe(files)
+        if older is not None and older.recipe != recipe:
+            alike = {**older.recipe, "labels": recipe["labels"]} == recipe
+            other = "with another label scheme" if alike else "by other models or with another aggregation"
             raise InputError(
-                f"{task.out} must hold no predictions by other models or with another aggregation, but holds those of "
-                f"{files.name}; choose another folder, or pass --force to write over them"
+                f"{task.out} must hold no predictions {other}, but holds those of {files.name}; choose another folder, "
+                "or pass --force to write over them"
             )
         if is_there(files, task.targets, task.kinds, task.out):
             outcome.skipped.append(files.name)
@@ -233,7 +241,7 @@ def _task(models: Sequence[Path], out: Path, aggregation: str, maps: Sequence[st
     if any(config.clip != runs[0][0].clip for config, _ in runs):
         raise InputError("models must clip intensities alike, got " + "; ".join(str(list(c.clip)) for c, _ in runs))
     digests = {target: _digest(model) for target, model in zip(targets, models, strict=True)}
-    return Task(runs, {"aggregation": aggregation, "models": digests}, aggregation, kinds, out)
+    return Task(runs, digests, aggregation, kinds, out)
 
 
 def _digest(model: Path) -> str:
@@ -261,8 +269,8 @@ def _predict_one(task: Task, files: CaseFiles, show: MakeProgressBar) -> None:
         predictions = _predict_targets(task, case, scheme, folder, show)
         if mergeable(predictions, scheme):
             write_merged(folder, case, predictions, scheme, task.kinds)
-        _write_pages(folder, task, case, predictions)
-        for path in outdated(task.out, files, task.recipe, task.targets, written):
+        _write_pages(folder, task, files, case, predictions)
+        for path in outdated(task.out, files, task.recipe(files), task.targets, written):
             path.unlink(missing_ok=True)
 
 
@@ -323,7 +331,7 @@ def _predict_targets(
     return {target: done[target] for target in task.targets}
 
 
-def _write_pages(folder: Path, task: Task, case: Case, predictions: dict[str, Prediction]) -> None:
+def _write_pages(folder: Path, task: Task, files: CaseFiles, case: Case, predictions: dict[str, Prediction]) -> None:
     """Writes figure, report and summary, and says serious warnings on standard error."""
     truth = None if case.labels is None else {target: case.target(target) for target in predictions}
     case_figure(case, predictions, task.runs[0][0], inside(folder, f"{case.name}.png"), truth)
@@ -332,7 +340,7 @@ def _write_pages(folder: Path, task: Task, case: Case, predictions: dict[str, Pr
         if warning.level <= Level.WARNING:
             print_status(f"{case.name}: {warning.message}")
     report = write_case_report(inside(folder, report_name(case.name)), case, predictions, warnings)
-    write_summary(folder, Summary(task.recipe, entry_of(case, predictions, report.name, warnings)))
+    write_summary(folder, Summary(task.recipe(files), entry_of(case, predictions, report.name, warnings)))
 
 
 def _reason(error: Exception) -> str:

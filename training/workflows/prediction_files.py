@@ -26,7 +26,8 @@ class Summary:
     """What ``<id>_summary.json`` holds.
 
     Attributes:
-        recipe: the aggregation and each model's SHA-256, by target; outputs of another recipe are not mixed with these.
+        recipe: the aggregation, each model's SHA-256 by target, and the label values of each target; outputs of another
+            recipe are not mixed with these.
         entry: the case in the report of the data set.
     """
 
@@ -119,6 +120,8 @@ def read_summary(out: Path, case: str) -> Summary | None:
         raise InputError(f"{error}{remedy}") from None
     if summary.entry.name != case:
         raise InputError(f"{path} must be the summary of {case}, but is that of {summary.entry.name}{remedy}")
+    if summary.entry.link not in (None, report_name(case)):
+        raise InputError(f"{path} must link to {report_name(case)}, but links to {summary.entry.link!r:.80}{remedy}")
     return summary
 
 

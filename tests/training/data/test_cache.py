@@ -79,6 +79,13 @@ def name_a_mask(files, folder):
     return replace(files, mask=save(files.images["t1"].path.with_name("mask.nii.gz"), volume(1))), TWO
 
 
+def mix_with_another_training(files, folder):
+    metadata = (folder / "case_1_metadata.json").read_bytes()
+    cached_case(files, ("t1", "t2"), folder)
+    (folder / "case_1_metadata.json").write_bytes(metadata)
+    return files, TWO
+
+
 def lose_an_array(files, folder):
     (folder / "case_1_labels.npy").unlink()
     return files, TWO
@@ -97,6 +104,7 @@ def break_an_array(files, folder):
         take_other_modalities,
         take_another_scheme,
         name_a_mask,
+        mix_with_another_training,
         lose_an_array,
         break_an_array,
     ],

@@ -54,6 +54,16 @@ def test_the_whole_brain_is_on_the_canvas_and_its_centre_as_near_as_can_be(data)
             assert abs(centre[axis] * (length - 1) - (first + last) / 2 - offset) <= min(apart) + 1e-9
 
 
+@pytest.mark.parametrize("padding", [16, 17, 1, -1, -20, -21])
+@pytest.mark.parametrize("apart", [-4, 0, 3])
+def test_images_of_an_atlas_keep_their_place_on_a_canvas_of_another_size(padding, apart):
+    before = padding // 2
+    brain = (46 - before + apart, 50 - before, 209 - before + apart, 186 - before)
+    size = (240 - padding, 240 - padding)
+    placed = canvas_around(brain, size, (240, 240), (127.5 / 239, 118 / 239), "one")
+    assert placed.offset == (before, before)
+
+
 def test_a_brain_larger_than_the_canvas_is_refused():
     with pytest.raises(
         InputError, match=r"one must have a brain of at most 10 x 20 pixels \(height, width\), got 12 x 9"

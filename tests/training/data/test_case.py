@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -10,7 +11,7 @@ import pytest
 
 from spuproj.training.data.case import Case, add_labels, as_volume, load_case, load_slices
 from spuproj.training.data.findings import Level
-from spuproj.training.data.readers.case_files import MODALITIES
+from spuproj.training.data.readers.case_files import MODALITIES, CaseFiles
 from spuproj.training.data.readers.registry import case_in, cases_in
 from spuproj.training.data.volumes.image_file import Volume
 from spuproj.training.runtime.files import InputError
@@ -307,3 +308,27 @@ def test_a_volume_of_slices_is_in_lps_axes():
 def test_a_folder_may_be_given_as_the_current_one(folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert load_case(Path(".")).name == "one"
+
+
+def with_mask(folder: Path, mask: np.ndarray) -> CaseFiles:
+    path = folder / "mask.nii.gz"
+    nib.save(nib.Nifti1Image(mask, LPS), path)
+    return replace(case_in(folder), mask=path)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-6, 0.2])
+def test_a_mask_that_was_resampled_keeps_its_brain(folder, noise):
+    inside = np.zeros(SHAPE, bool)
+    inside[2:4, 2:5, 1:4] = True
+    mask = (inside + noise * np.random.default_rng(0).uniform(-1, 1, SHAPE)).astype(np.float32)
+    brain = load_case(with_mask(folder, mask)).brain
+    np.testing.assert_array_equal(brain, inside.transpose(2, 1, 0))
+
+
+def test_an_implausible_mask_is_doubted_by_its_name_and_an_empty_one_refused(folder):
+    case = load_case(with_mask(folder, np.ones(SHAPE, np.uint8)))
+    (warning,) = [finding.message for finding in case.findings if finding.level == Level.WARNING]
+    assert warning.startswith("the brain mask mask.nii.gz has ")
+    assert warning.endswith("of the image; if it is not the brain, correct it")
+    with pytest.raises(InputError, match=r"mask\.nii\.gz must show a brain, but no voxel of it is above 0\.5"):
+        load_case(with_mask(folder, np.zeros(SHAPE, np.uint8)))

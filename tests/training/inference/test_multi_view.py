@@ -14,6 +14,7 @@ from helpers import noise
 from spuproj import reference
 from spuproj.training.data.canvas import Canvas
 from spuproj.training.data.case import brain_box, load_case
+from spuproj.training.data.volumes.grid import Grid
 from spuproj.training.inference.multi_view import predict_case, reduce_views
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method
@@ -100,3 +101,11 @@ def test_a_brain_larger_than_the_field_of_view_is_refused(cohort, models):
     small = replace(config, field=(8.0 * (y1 - y0), 240.0))
     with pytest.raises(InputError, match=rf"Phantom_002 must have a brain of at most {y1 - y0} x 30 pixels"):
         predict_case(small, network, case, lambda _: None)
+
+
+def test_pixels_so_small_that_the_field_of_view_would_not_fit_memory_are_refused(cohort, models):
+    config, network = load_run(models["WT"])
+    case = load_case(cohort[1])
+    tiny = replace(case, grid=Grid(case.grid.shape, case.grid.affine @ np.diag([1e-3, 1e-3, 1e-3, 1])))
+    with pytest.raises(InputError, match=r"pixels have 0\.008 x 0\.008 mm; correct the voxel size in the header"):
+        predict_case(config, network, tiny, lambda _: None)

@@ -239,6 +239,16 @@ def test_finished_cases_of_another_model_or_aggregation_are_refused(data, model,
     assert predict_cohort([tmp_path / "copy"], data, out).skipped == ["Phantom_003"]
 
 
+def test_finished_cases_of_another_label_scheme_are_refused_and_with_force_replaced(data, models, tmp_path):
+    runs, out = list(models.values()), tmp_path / "out"
+    predict_cohort(runs, data, out, shard=(0, 3))
+    with pytest.raises(InputError, match="must hold no predictions with another label scheme, but holds those of Phan"):
+        predict_cohort(runs, data, out, shard=(0, 3), labels="brats2023")
+    predict_cohort(runs, data, out, shard=(0, 3), labels="brats2023", maps=["seg"], force=True)
+    assert not (out / "Phantom_001_labels.nii.gz").exists()
+    assert (out / "Phantom_001_ET_seg.nii.gz").is_file()
+
+
 def rows(out: Path) -> dict[str, str]:
     """The rows of the data set's report, by case."""
     found = re.findall(r"<tr>(.*?)</tr>", (out / "report.html").read_text(), re.DOTALL)

@@ -136,6 +136,7 @@ BROKEN: list[tuple[str | dict[str, Any], str]] = [
     ({"recipe": {}, "entry": {"name": 5}}, "entry.name must be text, got 5"),
     ({"recipe": {}, "entry": {"name": "p1", "volumes": {"WT": "much"}}}, "entry.volumes"),
     ({"recipe": {}, "entry": {"name": "p1", "warnings": ["an older version's"]}}, "entry.warnings"),
+    ({"recipe": {}, "entry": {"name": "p1", "link": "//elsewhere"}}, "must link to p1_report.html, but links to '//"),
     ({"recipe": {}, "entry": {"name": "p2"}}, "must be the summary of p1, but is that of p2"),
 ]
 

@@ -56,7 +56,10 @@ class Volume:
         with np.errstate(over="ignore"):
             values = self.numbers().astype(np.float32)
         if not np.isfinite(values).all():
-            raise InputError(f"{self.path} must hold finite values, but holds NaN or Inf")
+            raise InputError(
+                f"{self.path} must hold finite values, but holds NaN or Inf; if they are background, set them to 0 "
+                "(for example with FSL's 'fslmaths IN -nan OUT')"
+            )
         return values
 
 

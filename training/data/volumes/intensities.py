@@ -32,28 +32,31 @@ def normalised(
     Returns:
         An array like ``volumes``, and a finding for each modality that is constant, which becomes 0, or has spikes.
     """
-    result, found = np.zeros(volumes.shape, np.float32), list[tuple[str, Finding]]()
-    for name, voxels, out in zip(names, volumes, result, strict=True):
-        inside = voxels[brain].astype(np.float64)
+    result, found = np.zeros_like(volumes), list[tuple[str, Finding]]()
+    # Images are stored with x first: with reversed axes NumPy selects voxels in the order of memory.
+    chosen = np.ascontiguousarray(brain.T)
+    for name, voxels, out in zip(names, volumes.swapaxes(1, 3), result.swapaxes(1, 3), strict=True):
+        inside = voxels[chosen]
         low, high = np.quantile(inside, clip[0], method="lower"), np.quantile(inside, clip[1], method="higher")
         found += [(name, finding) for finding in _unusual(inside, float(low), float(high))]
-        clipped = np.clip(inside, low, high)
-        deviation = clipped.std()
-        if deviation > 0:
-            out[brain] = (clipped - clipped.mean()) / deviation
+        if low < high:
+            clipped = np.clip(inside, low, high)
+            mean, deviation = clipped.mean(dtype=np.float64), clipped.std(dtype=np.float64)
+            out[chosen] = (clipped - mean) / deviation
     return result, merged(found)
 
 
-def _unusual(inside: NDArray[np.float64], low: float, high: float) -> list[Finding]:
+def _unusual(inside: NDArray[np.float32], low: float, high: float) -> list[Finding]:
     """A finding for a constant modality, or for one with spikes."""
     if low == high:
         return [Finding(Level.WARNING, "{} is constant inside the brain: it tells nothing, and is read as 0")]
-    far = np.maximum(low - inside, inside - high) > _FAR * (high - low)
-    if not far.any():
+    margin = _FAR * (high - low)
+    far = inside[(inside < low - margin) | (inside > high + margin)]
+    if not far.size:
         return []
-    farthest = inside[far][np.abs(inside[far]).argmax()]
+    farthest = far[np.abs(far).argmax()]
     message = (
-        f"{{}} has {np.count_nonzero(far)} voxels far outside of all others, up to {farthest:g}, where nearly all lie "
-        f"between {low:g} and {high:g}: they are clipped"
+        f"{{}} has {far.size} voxels far outside of all others, up to {farthest:g}, where nearly all lie between "
+        f"{low:g} and {high:g}: they are clipped"
     )
     return [Finding(Level.NOTE, message)]

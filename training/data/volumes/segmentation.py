@@ -14,6 +14,8 @@ from spuproj.training.runtime.files import InputError
 
 # Resampling and scaling in the header leave whole numbers this far off.
 _ROUNDING = 1e-3
+_TYPES = (np.uint8, np.int16, np.int32, np.int64)
+_LIMITS = np.iinfo(np.int64)
 
 
 def read_labels(volume: Volume, scheme: LabelScheme | None) -> tuple[NDArray[np.integer[Any]], list[Finding]]:
@@ -33,14 +35,15 @@ def read_labels(volume: Volume, scheme: LabelScheme | None) -> tuple[NDArray[np.
     if scheme is None:
         raise unclear(volume.path)
     values, findings = _whole(volume)
-    wrong = np.setdiff1d(np.unique(values), (0, *scheme.known))
-    if wrong.size:
+    known = [value for value in (0, *scheme.known) if _LIMITS.min <= value <= _LIMITS.max]
+    wrong = sorted(set(np.unique(values).tolist()).difference(known))
+    if wrong:
         raise InputError(
             f"{volume.path} must hold the {scheme.name} labels {', '.join(map(str, (0, *scheme.known)))}, got "
-            f"{', '.join(str(int(value)) for value in wrong[:5])}{', ...' if wrong.size > 5 else ''}; if they are of "
+            f"{', '.join(str(int(value)) for value in wrong[:5])}{', ...' if len(wrong) > 5 else ''}; if they are of "
             f"another scheme, name it: {', '.join(SCHEMES)}"
         )
-    smallest = np.result_type(*(np.min_scalar_type(value) for value in (0, *scheme.known)))
+    smallest = next(each for each in _TYPES if np.iinfo(each).min <= min(known) and max(known) <= np.iinfo(each).max)
     return values.astype(smallest), findings
 
 

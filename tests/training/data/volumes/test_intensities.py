@@ -12,7 +12,7 @@ from spuproj.training.data.volumes.intensities import CLIP, normalised
 
 SHAPE = (20, 20, 20)
 BRAIN = np.zeros(SHAPE, bool)
-BRAIN[2:18, 2:18, 2:18] = True
+BRAIN[2:18, 2:18, 2:17] = True
 
 
 def volumes(seed: int = 0) -> np.ndarray:
@@ -58,10 +58,11 @@ def test_a_few_voxels_are_not_clipped():
     np.testing.assert_allclose(found[0, brain], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("value", [7.0, 12345.678])
-def test_a_constant_modality_becomes_zero_with_a_warning(value):
+@pytest.mark.parametrize(("value", "spikes"), [(7.0, 0), (0.1, 0), (12345.678, 0), (0.1, 3)])
+def test_a_constant_modality_becomes_zero_with_a_warning(value, spikes):
     image = volumes()
     image[0, BRAIN] = value
+    image[0, 5, 5, 5 : 5 + spikes] = 99
     found, (finding,) = normalised(image, BRAIN, ("t1", "t2"), CLIP)
     assert (found[0] == 0).all()
     assert (found[1] != 0).any()

@@ -45,9 +45,9 @@ def test_a_label_that_would_wrap_to_a_known_one_is_refused(tmp_path, value, dtyp
         read_labels(written(tmp_path, np.array([1, value], dtype)), OLD)
 
 
-@given(st.sets(st.integers(-(2**31), 2**31 - 1).filter(bool), min_size=1, max_size=6))
+@given(st.sets(st.integers(-(2**63), 2**63 - 1).filter(bool), min_size=1, max_size=6))
 def test_labels_of_any_integer_are_kept(tmp_path_factory, values):
-    scheme = own_scheme({"all": tuple(sorted(values)), "first": (min(values),)})
+    scheme = own_scheme({"all": (*sorted(values), 2**70), "first": (min(values),)})
     volume = written(tmp_path_factory.getbasetemp(), np.array([*sorted(values), 0], np.int64))
     labels, _ = read_labels(volume, scheme)
     assert set(labels.ravel().tolist()) == {*values, 0}
