@@ -12,8 +12,9 @@ from spuproj.training.data.findings import Finding, Level, merged
 CLIP = (0.001, 0.999)
 """Quantiles of a modality's intensities in the brain, between which they are clipped."""
 
-# An intensity is a spike if it lies this many times the clipped range outside of it.
+# An intensity is a spike if it lies this many times the range of usual ones outside of it.
 _FAR = 3.0
+_USUAL = (0.05, 0.95)
 
 
 def normalised(
@@ -21,7 +22,8 @@ def normalised(
 ) -> tuple[NDArray[np.float32], list[Finding]]:
     """Intensities with zero mean and unit standard deviation inside the brain, and 0 outside.
 
-    They are clipped at quantiles first, so that single voxels of very large values do not compress all others.
+    They are clipped at quantiles first, so that single voxels of very large values do not compress all others. In a
+    small volume a few voxels are more than the quantiles cut off: spikes are clipped all the same.
 
     Args:
         volumes: ``[C, X, Y, Z]``, finite.
@@ -35,13 +37,25 @@ def normalised(
     result, found = np.zeros(volumes.shape, np.float32), list[tuple[str, Finding]]()
     for name, voxels, out in zip(names, volumes, result, strict=True):
         inside = voxels[brain].astype(np.float64)
-        low, high = np.quantile(inside, clip[0], method="lower"), np.quantile(inside, clip[1], method="higher")
-        found += [(name, finding) for finding in _unusual(inside, float(low), float(high))]
+        low, high = _limits(inside, clip)
+        found += [(name, finding) for finding in _unusual(inside, low, high)]
         clipped = np.clip(inside, low, high)
         deviation = clipped.std()
         if deviation > 0:
             out[brain] = (clipped - clipped.mean()) / deviation
     return result, merged(found)
+
+
+def _limits(inside: NDArray[np.float64], clip: tuple[float, float]) -> tuple[float, float]:
+    """The values at the quantiles, or those nearest to them that are no spikes."""
+    low, high = np.quantile(inside, clip[0], method="lower"), np.quantile(inside, clip[1], method="higher")
+    first, last = np.quantile(inside, _USUAL)
+    far = _FAR * (last - first)
+    if clip[0] > 0 and 0 < far < first - low:
+        low = inside[inside >= first - far].min()
+    if clip[1] < 1 and 0 < far < high - last:
+        high = inside[inside <= last + far].max()
+    return float(low), float(high)
 
 
 def _unusual(inside: NDArray[np.float64], low: float, high: float) -> list[Finding]:
