@@ -15,6 +15,8 @@ CLIP = (0.001, 0.999)
 # An intensity is a spike if it lies this many times the range of usual ones outside of it.
 _FAR = 3.0
 _USUAL = (0.05, 0.95)
+# Fewer voxels do not tell what is usual.
+_FEWEST = 500
 
 
 def normalised(
@@ -32,7 +34,8 @@ def normalised(
         clip: the lower and the upper quantile.
 
     Returns:
-        An array like ``volumes``, and a finding for each modality that is constant, which becomes 0, or has spikes.
+        An array like ``volumes``, and a finding for each modality that is constant, which becomes 0, has spikes, or
+        has the values of another one.
     """
     result, found = np.zeros(volumes.shape, np.float32), list[tuple[str, Finding]]()
     for name, voxels, out in zip(names, volumes, result, strict=True):
@@ -43,14 +46,27 @@ def normalised(
         deviation = clipped.std()
         if deviation > 0:
             out[brain] = (clipped - clipped.mean()) / deviation
-    return result, merged(found)
+    return result, [*merged(found), *_copies(volumes, brain, names)]
+
+
+def _copies(volumes: NDArray[np.float32], brain: NDArray[np.bool_], names: Sequence[str]) -> list[Finding]:
+    """A finding for each modality with the values of an earlier one, and is not constant."""
+    found = []
+    for number, name in enumerate(names):
+        if np.ptp(volumes[number][brain]) == 0:
+            continue
+        same = [names[other] for other in range(number) if np.array_equal(volumes[other], volumes[number])]
+        if same:
+            message = f"{same[0]} and {name} have the same values: the file of one is a copy of the other's; correct it"
+            found.append(Finding(Level.WARNING, message))
+    return found
 
 
 def _limits(inside: NDArray[np.float64], clip: tuple[float, float]) -> tuple[float, float]:
     """The values at the quantiles, or those nearest to them that are no spikes."""
     low, high = np.quantile(inside, clip[0], method="lower"), np.quantile(inside, clip[1], method="higher")
     first, last = np.quantile(inside, _USUAL)
-    far = _FAR * (last - first)
+    far = _FAR * (last - first) if inside.size >= _FEWEST else 0
     if clip[0] > 0 and 0 < far < first - low:
         low = inside[inside >= first - far].min()
     if clip[1] < 1 and 0 < far < high - last:

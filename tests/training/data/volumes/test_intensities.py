@@ -91,3 +91,11 @@ def test_a_constant_modality_becomes_zero_with_a_warning(value):
     assert (found[1] != 0).any()
     assert finding.level == Level.WARNING
     assert finding.message == "t1 is constant inside the brain: it tells nothing, and is read as 0"
+
+
+def test_a_modality_with_the_values_of_another_is_told():
+    image = np.concatenate([volumes(), volumes(1)])
+    image[3] = image[1]
+    _, (finding,) = normalised(image, BRAIN, ("t1", "t2", "flair", "t1ce"), CLIP)
+    assert finding.level == Level.WARNING
+    assert finding.message == "t2 and t1ce have the same values: the file of one is a copy of the other's; correct it"
