@@ -223,3 +223,11 @@ def test_a_folder_of_unknown_names_is_answered_with_patterns_of_its_files(tmp_pa
     )
     assert f"spuproj manifest {tmp_path} --out manifest.json" in message
     assert "--image NAME='*/{case}/{case}_post.nii.gz'" in message
+
+
+def test_a_link_to_a_folder_that_is_not_there_is_told(tmp_path):
+    brats(tmp_path, "p1", "_", OLD, 4)
+    (tmp_path / "p2").symlink_to("/nowhere/p2")
+    assert read_data(tmp_path).left_out == ("p2 cannot be listed: it is a link to /nowhere/p2, which does not exist",)
+    with pytest.raises(InputError, match=r"p2 must be a folder of case folders, but is a link to /nowhere/p2, which"):
+        read_data(tmp_path / "p2")
