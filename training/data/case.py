@@ -16,7 +16,7 @@ from spuproj.training.data.findings import Finding, merged
 from spuproj.training.data.labels import LabelScheme
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, errors_of
 from spuproj.training.data.readers.registry import case_in
-from spuproj.training.data.volumes.brain import find_brain, implausible
+from spuproj.training.data.volumes.brain import find_brain, implausible, inside_mask
 from spuproj.training.data.volumes.grid import Grid
 from spuproj.training.data.volumes.image_file import Volume, open_volume
 from spuproj.training.data.volumes.intensities import CLIP, normalised
@@ -162,7 +162,7 @@ def brain_of(
         brain, findings = find_brain(voxels, names)
         fault = f"{first.path.parent} must show a brain, but every modality is constant"
     else:
-        brain, findings = mask.values() != 0, []
+        brain, findings = inside_mask(mask.values()), []
         fault = f"{mask.path} must show a brain, but every voxel of it is 0"
     if not brain.any():
         raise InputError(fault)

@@ -65,7 +65,10 @@ def folds(cases: Sequence[CaseFiles], count: int, seed: int, targets: Targets) -
     """
     patients = {patient_of(case) for case in cases}
     if not 2 <= count <= len(patients) or len(patients) < 3:
-        raise InputError(f"folds must be at least 2 and at most the number of patients, {len(patients)}, got {count}")
+        raise InputError(
+            f"folds must be at least 2 and at most the number of patients, {len(patients)}, got {count}; 3 patients "
+            "are the least, to train, validate and test on"
+        )
     splits = []
     for test in _stratified(cases, count, seed, targets):
         others = [case for case in cases if patient_of(case) not in test]
@@ -173,7 +176,8 @@ def read_split(path: Path, fold: int = 0) -> Split:
         entries = read_json(path)["splits"]
         splits = [Split(*(_names(entry[role]) for role in ("train", "validation", "test"))) for entry in entries]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} must be a file of 'spuproj split', but cannot be read: {error!r}") from None
+        reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path} must be a file of 'spuproj split', but cannot be read: {reason}") from None
     if not 0 <= fold < len(splits):
         raise InputError(f"fold must be one of 0 to {len(splits) - 1} in {path}, got {fold}")
     split = splits[fold]

@@ -246,3 +246,21 @@ def test_sessions_of_a_subject_are_never_on_two_sides(tmp_path):
     cases = cases_in(tmp_path)
     for seed in range(5):
         disjoint(fixed_split(cases, 2, 2, seed), cases)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{}", "must be a file of 'spuproj split', but cannot be read: there is no 'splits'"),
+        ("[]", "must be a file of 'spuproj split', but cannot be read: PATH must hold a JSON object, got list"),
+    ],
+)
+def test_a_file_of_something_else_is_refused_in_plain_words(tmp_path, text, reason):
+    (tmp_path / "s.json").write_text(text)
+    with pytest.raises(InputError, match=re.escape(f"s.json {reason}".replace("PATH", str(tmp_path / "s.json")))):
+        read_split(tmp_path / "s.json")
+
+
+def test_two_patients_are_too_few_for_folds():
+    with pytest.raises(InputError, match=r"3 patients are the least, to train, validate and test on"):
+        folds([case("a"), case("b")], 2, 0, {})

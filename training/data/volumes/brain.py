@@ -13,6 +13,7 @@ from spuproj.training.data.findings import Finding, Level, merged
 
 # Parts of the range of intensities: noise that resampling leaves, and the largest that can still be told from tissue.
 _LEAST_NOISE, _MOST_NOISE = 1e-5, 0.05
+_MASK_NOISE = 0.001
 _LITRES = (0.9, 1.8)
 _FULL, _WHOLE, _CUT = 0.75, 0.95, 0.05
 
@@ -66,6 +67,13 @@ def _background(voxels: NDArray[np.float32]) -> tuple[float, float]:
     if noise > _MOST_NOISE * contrast:
         return value, math.nan
     return value, max(noise, _LEAST_NOISE * contrast)
+
+
+def inside_mask(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Where a brain mask is not zero, but for the noise that resampling leaves."""
+    sizes = np.abs(values)
+    inside: NDArray[np.bool_] = sizes > _MASK_NOISE * sizes.max()
+    return inside
 
 
 def implausible(brain: NDArray[np.bool_], spacing: tuple[float, float, float]) -> list[Finding]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spuproj.training.data.findings import Finding, Level
-from spuproj.training.data.volumes.brain import find_brain, implausible
+from spuproj.training.data.volumes.brain import find_brain, implausible, inside_mask
 
 SHAPE = (30, 34, 20)
 NAMES = ("t1", "flair")
@@ -123,3 +123,11 @@ def test_a_brain_in_pieces_is_doubted():
     brain[:, 17:20] = False
     (warning,) = implausible(brain, spacing_for(brain, 1.3))
     assert "is in 2 pieces, the largest with 62% of it" in warning.message
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1.0, 255.0, 0.01]))
+def test_noise_around_a_mask_is_not_inside_it(seed, value):
+    brain = ellipsoid()
+    noise = np.random.default_rng(seed).uniform(-1e-4, 1e-4, SHAPE)
+    np.testing.assert_array_equal(inside_mask((value * (brain + noise)).astype(np.float32)), brain)
+    assert not inside_mask(np.zeros(SHAPE, np.float32)).any()
