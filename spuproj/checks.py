@@ -1,7 +1,5 @@
 """Argument checks that several modules share."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Sequence
 
@@ -23,10 +21,15 @@ def pixel_size(value: Sequence[int], argument: str, meaning: str = "height, widt
     return int(first), int(second)
 
 
-def number_of(value: float, argument: str) -> float:
-    """Converts to float. Raises ValueError for a tensor that requires a gradient, since the ops would compute none."""
+def refuse_gradient(value: object, argument: str) -> None:
+    """Raises ValueError for a tensor that requires a gradient, since the ops would compute none."""
     if getattr(value, "requires_grad", False):
         raise ValueError(f"{argument} must not require a gradient: the ops have none with respect to the geometry")
+
+
+def number_of(value: float, argument: str) -> float:
+    """Converts to float. Raises ValueError for a tensor that requires a gradient."""
+    refuse_gradient(value, argument)
     return float(value)
 
 

@@ -10,22 +10,22 @@ Every function raises ValueError for a wrong rank, a size that does not fit the 
 an unknown name, and TypeError for an unsupported dtype. Equations: ``docs/geometry.md``.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from spuproj.checks import pixel_size
+from spuproj.checks import pixel_size, refuse_gradient
 from spuproj.inputs import plain_number, plain_tensor
-from spuproj.ops.checks import check_apart, refuse_gradient
+from spuproj.ops.checks import check_apart
 
-_OPS = torch.ops.spuproj
-_PROJECT, _PROJECT_OUT, _PROJECT_ADJOINT = _OPS.project.default, _OPS.project_out.default, _OPS.project_adjoint.default
-_UNPROJECT, _UNPROJECT_ADJOINT = _OPS.unproject.default, _OPS.unproject_adjoint.default
-_UNPROJECT_REDUCE = _OPS.unproject_reduce.default
+_PROJECT: Callable[..., Tensor] = torch.ops.spuproj.project.default
+_PROJECT_OUT: Callable[..., None] = torch.ops.spuproj.project_out.default
+_PROJECT_ADJOINT: Callable[..., Tensor] = torch.ops.spuproj.project_adjoint.default
+_UNPROJECT: Callable[..., Tensor] = torch.ops.spuproj.unproject.default
+_UNPROJECT_ADJOINT: Callable[..., Tensor] = torch.ops.spuproj.unproject_adjoint.default
+_UNPROJECT_REDUCE: Callable[..., tuple[Tensor, Tensor, Tensor]] = torch.ops.spuproj.unproject_reduce.default
 
 __all__ = ["project", "project_adjoint", "unproject", "unproject_adjoint", "unproject_reduce"]
 
@@ -72,19 +72,27 @@ def project(
         >>> torch.equal(project(image, geometry)[0, 1], image[0].rot90(1, (-2, -1)))
         True
     """
-    image, geometry = _source(image, "image"), _table(geometry)
+    image, geometry = _source(image, "image"), plain_tensor(geometry, "geometry")
     fill = fill if type(fill) is int else plain_number(fill, "fill")
     if out is None:
         size = tuple(image.shape[-2:]) if view_size is None else pixel_size(view_size, "view_size")
-        options = (interpolation, padding, fill, out_dtype, memory_format)
-        stack: Tensor = _PROJECT(image, geometry, size, *options)
-        return stack
+        return _PROJECT(image, geometry, size, interpolation, padding, fill, out_dtype, memory_format)
     if out_dtype is not None or memory_format is not None:
         raise ValueError("out_dtype and memory_format must be None where out is given: out has both")
     out = plain_tensor(out, "out")
     if view_size is not None and pixel_size(view_size, "view_size") != tuple(out.shape[-2:]):
         raise ValueError(f"out must end in view_size, {tuple(view_size)}, got {tuple(out.shape[-2:])}")
-    _project_into(out, image, geometry, interpolation, padding, fill)
+    if torch.is_grad_enabled():
+        refuse_gradient(geometry, "geometry")
+        if image.requires_grad or out.requires_grad:
+            raise ValueError("out must be None where gradients are recorded: writing into it cannot be differentiated")
+    eager = not torch.compiler.is_compiling()
+    if eager:
+        check_apart(image, out)
+    _PROJECT_OUT(image, geometry, out, interpolation, padding, fill)
+    if eager and not out.is_inference():
+        # Autograd then raises an error if the old contents were saved for a backward pass.
+        torch.autograd.graph.increment_version(out)
     return out
 
 
@@ -94,25 +102,6 @@ def _source(value: Tensor, argument: str) -> Tensor:
     if not torch.compiler.is_compiling() and forward_ad.unpack_dual(tensor).tangent is not None:
         raise RuntimeError("forward-mode differentiation does not reach spuproj's ops; use reverse mode (backward)")
     return tensor
-
-
-def _table(value: Tensor) -> Tensor:
-    """The geometry table as a plain tensor."""
-    return value if type(value) is Tensor else plain_tensor(value, "geometry")
-
-
-def _project_into(out: Tensor, image: Tensor, geometry: Tensor, interpolation: str, padding: str, fill: float) -> None:
-    if torch.is_grad_enabled() and (image.requires_grad or out.requires_grad):
-        raise ValueError("out must be None where gradients are recorded: writing into it cannot be differentiated")
-    if torch.is_grad_enabled():
-        refuse_gradient(geometry)
-    eager = not torch.compiler.is_compiling()
-    if eager:
-        check_apart(image, out)
-    _PROJECT_OUT(image, geometry, out, interpolation, padding, fill)
-    if eager and not out.is_inference():
-        # Autograd then raises an error if the old contents were saved for a backward pass.
-        torch.autograd.graph.increment_version(out)
 
 
 def project_adjoint(
@@ -129,9 +118,8 @@ def project_adjoint(
     Returns:
         ``[B, C, H, W]`` of the stack's dtype: the sum over the views.
     """
-    stack, geometry, wanted = _source(stack, "stack"), _table(geometry), pixel_size(size, "size")
-    image: Tensor = _PROJECT_ADJOINT(stack, geometry, wanted, interpolation, padding)
-    return image
+    stack, geometry = _source(stack, "stack"), plain_tensor(geometry, "geometry")
+    return _PROJECT_ADJOINT(stack, geometry, pixel_size(size, "size"), interpolation, padding)
 
 
 def unproject(stack: Tensor, geometry: Tensor, size: Sequence[int], *, interpolation: str = "bilinear") -> Tensor:
@@ -146,9 +134,8 @@ def unproject(stack: Tensor, geometry: Tensor, size: Sequence[int], *, interpola
     Returns:
         ``[B, N, C, H, W]`` of the stack's dtype; zero at slice pixels that the view does not show.
     """
-    stack, geometry, wanted = _source(stack, "stack"), _table(geometry), pixel_size(size, "size")
-    slices: Tensor = _UNPROJECT(stack, geometry, wanted, interpolation)
-    return slices
+    stack, geometry = _source(stack, "stack"), plain_tensor(geometry, "geometry")
+    return _UNPROJECT(stack, geometry, pixel_size(size, "size"), interpolation)
 
 
 def unproject_adjoint(
@@ -165,9 +152,8 @@ def unproject_adjoint(
     Returns:
         ``[B, N, C, h, w]`` of the slices' dtype.
     """
-    slices, geometry, wanted = _source(slices, "slices"), _table(geometry), pixel_size(view_size, "view_size")
-    stack: Tensor = _UNPROJECT_ADJOINT(slices, geometry, wanted, interpolation)
-    return stack
+    slices, geometry = _source(slices, "slices"), plain_tensor(geometry, "geometry")
+    return _UNPROJECT_ADJOINT(slices, geometry, pixel_size(view_size, "view_size"), interpolation)
 
 
 def unproject_reduce(
@@ -185,6 +171,5 @@ def unproject_reduce(
         (mean, variance, count), ``[B, C, H, W]`` each: mean and population variance in the stack's dtype, and the
         number of valid views in int32. Where no view is valid, all three are zero.
     """
-    stack, geometry, wanted = _source(stack, "stack"), _table(geometry), pixel_size(size, "size")
-    moments: tuple[Tensor, Tensor, Tensor] = _UNPROJECT_REDUCE(stack, geometry, wanted, interpolation)
-    return moments
+    stack, geometry = _source(stack, "stack"), plain_tensor(geometry, "geometry")
+    return _UNPROJECT_REDUCE(stack, geometry, pixel_size(size, "size"), interpolation)

@@ -1,7 +1,5 @@
 """Reports package versions and which backend runs on which device, with the reason."""
 
-from __future__ import annotations
-
 import platform
 from importlib.metadata import PackageNotFoundError, version
 

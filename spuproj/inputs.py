@@ -1,7 +1,5 @@
 """Converts user input to plain tensors: tensor subclasses, NumPy arrays, missing batch or channel axes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any
@@ -20,10 +18,10 @@ def plain_tensor(value: Any, argument: str) -> Tensor:
     Raises TypeError if the value is not a tensor.
     """
     kind = type(value)
+    if kind is Tensor or kind is nn.Parameter:
+        return value  # type: ignore[no-any-return]
     if not isinstance(value, Tensor):
         raise TypeError(f"{argument} must be a torch tensor, got {kind.__name__}; {_remedy(value, argument)}")
-    if kind is Tensor or kind is nn.Parameter:
-        return value
     # Subclasses that take part in dispatch (fake, traced or distributed tensors) are handled by torch itself.
     return value if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__ else value.as_subclass(Tensor)
 
@@ -54,7 +52,8 @@ def opened(value: Any, argument: str, rank: int, size: tuple[int, int]) -> tuple
         raise TypeError(f"{argument} must be a torch tensor or a NumPy array, got {kind}; {_remedy(value, argument)}")
     check_size(tensor, size, rank, argument)
     missing, in_kind = rank - tensor.dim(), _to_numpy if isinstance(value, np.ndarray) else _as_it_is
-    return full_rank(tensor, missing), lambda result: in_kind(given_rank(result, missing))
+    added = (0, -3)[:missing]
+    return full_rank(tensor, missing), lambda result: in_kind(result.squeeze(added) if added else result)
 
 
 def _as_it_is(result: Tensor) -> Tensor:
@@ -80,8 +79,7 @@ def whole_numbers(value: Any, argument: str) -> Tensor:
         array = np.asarray([] if isinstance(value, (list, tuple)) and not value else value)
         array = array.astype(np.int64) if array.dtype.kind in "iu" or array.size == 0 else array
         numbers = torch.from_numpy(np.array(array)) if array.dtype.kind in "ib" else torch.empty(0, device="cpu")
-    whole = numbers.dtype == torch.bool or not (numbers.dtype.is_floating_point or numbers.dtype.is_complex)
-    if not whole or (numbers.dtype == torch.bool and numbers.dim() == 0):
+    if numbers.is_floating_point() or numbers.is_complex() or (numbers.dtype == torch.bool and numbers.dim() == 0):
         raise TypeError(f"{argument} must be whole numbers or a mask, got {value!r}")
     return numbers if numbers.dtype == torch.bool else numbers.to(torch.int64)
 
@@ -144,13 +142,6 @@ def full_rank(tensor: Tensor, missing: int) -> Tensor:
     if missing == 2:
         tensor = tensor.unsqueeze(-3)
     return tensor.unsqueeze(0) if missing else tensor
-
-
-def given_rank(result: Tensor, missing: int) -> Tensor:
-    """Removes the axes that ``full_rank`` added."""
-    if missing:
-        result = result.squeeze(0)
-    return result.squeeze(-3) if missing == 2 else result
 
 
 def opened_out(out: Any, rank: int) -> Tensor:

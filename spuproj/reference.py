@@ -4,10 +4,8 @@ Backends are tested against this module; it is not fast. A geometry is the ``[N,
 ``spuproj.geometry.Geometry.table``; the equations are those of ``docs/geometry.md`` (Snyder 1987).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,86 +16,69 @@ TOLERANCE = 1e-6
 """A point this close to a border counts as on it, in pixels."""
 
 
-@dataclass(frozen=True)
-class Profile:
-    """An azimuthal projection: L(theta), its inverse, the end of its domain, L there, and whether it is included."""
+class Profile(NamedTuple):
+    """L(theta) of an azimuthal projection, its inverse, the end of its domain (included if L is finite) and L there."""
 
     radius: Callable[[Array], Array]
     inverse: Callable[[Array], Array]
     theta_limit: float
     radius_limit: float
-    closed: bool
 
 
 PROFILES = {
-    "gnomonic": Profile(np.tan, np.arctan, np.pi / 2, np.inf, False),
-    "stereographic": Profile(lambda theta: 2 * np.tan(theta / 2), lambda s: 2 * np.arctan(s / 2), np.pi, np.inf, False),
-    "equidistant": Profile(lambda theta: theta, lambda s: s, np.pi, np.pi, True),
-    "equal_area": Profile(lambda theta: 2 * np.sin(theta / 2), lambda s: 2 * np.arcsin(s / 2), np.pi, 2.0, True),
-    "orthographic": Profile(np.sin, np.arcsin, np.pi / 2, 1.0, True),
+    "gnomonic": Profile(np.tan, np.arctan, np.pi / 2, np.inf),
+    "stereographic": Profile(lambda theta: 2 * np.tan(theta / 2), lambda s: 2 * np.arctan(s / 2), np.pi, np.inf),
+    "equidistant": Profile(lambda theta: theta, lambda s: s, np.pi, np.pi),
+    "equal_area": Profile(lambda theta: 2 * np.sin(theta / 2), lambda s: 2 * np.arcsin(s / 2), np.pi, 2.0),
+    "orthographic": Profile(np.sin, np.arcsin, np.pi / 2, 1.0),
 }
 
 
-@dataclass(frozen=True)
-class View:
-    """One row of a geometry table."""
+class Plane(NamedTuple):
+    """A plane that touches the sphere: where, in its pixels; its profile and scale; the spacing of its pixels."""
 
-    tangent: Array
-    radius: float
+    origin: Array
+    profile: Profile
     scale: float
-    pole: Array
-    lift: Profile
-    chart: Profile
-    rotation: Array
     spacing: Array
 
 
-def view_of(row: Array) -> View:
-    """Unpacks one ``[19]`` row of a geometry table."""
-    profiles = list(PROFILES.values())
-    return View(
-        tangent=row[0:2],
-        radius=float(row[2]),
-        scale=float(row[3]),
-        pole=row[4:6],
-        lift=profiles[int(row[6])],
-        chart=profiles[int(row[7])],
-        rotation=row[8:17].reshape(3, 3),
-        spacing=row[17:19],
-    )
+def planes_of(row: Array) -> tuple[Plane, Plane, Array]:
+    """The slice's plane, the view's plane and the rotation ``[3, 3]`` of one ``[19]`` row of a geometry table."""
+    tangent, (radius, scale), pole, codes, rotation, spacing = np.split(row, [2, 4, 6, 8, 17])
+    lift, chart = (list(PROFILES.values())[int(code)] for code in codes)
+    return Plane(tangent, lift, radius, spacing), Plane(pole, chart, scale, np.ones(2)), rotation.reshape(3, 3)
 
 
-def _plane_to_plane(
-    dy: Array, dx: Array, start: Profile, start_scale: float, rotation: Array, end: Profile, end_scale: float
-) -> tuple[Array, Array]:
-    """Maps offsets from one plane to the other: r -> theta -> s -> A s -> theta' -> rho; NaN outside the domains."""
+def _plane_to_plane(start: Plane, end: Plane, rotation: Array, y: Array, x: Array) -> tuple[Array, Array]:
+    """Maps points of one plane to the other: r -> theta -> s -> A s -> theta' -> rho; NaN outside the domains."""
+    profile, scale = start.profile, start.scale
+    dy, dx = (y - start.origin[0]) * start.spacing[0], (x - start.origin[1]) * start.spacing[1]
     r = np.hypot(dy, dx)
     phi = np.arctan2(dy, dx)
-    on_sphere = r / start_scale <= start.radius_limit + TOLERANCE / start_scale
-    theta = start.inverse(np.where(on_sphere, np.minimum(r / start_scale, start.radius_limit), 0.0))
+    on_sphere = r / scale <= profile.radius_limit + TOLERANCE / scale
+    theta = profile.inverse(np.where(on_sphere, np.minimum(r / scale, profile.radius_limit), 0.0))
     s = np.stack([np.sin(theta) * np.sin(phi), np.sin(theta) * np.cos(phi), np.cos(theta)])
     turned = np.einsum("ij,jhw->ihw", rotation, s)
     theta_end = np.arctan2(np.hypot(turned[0], turned[1]), turned[2])
     phi_end = np.arctan2(turned[0], turned[1])
-    in_chart = theta_end <= end.theta_limit + 1e-12 if end.closed else theta_end < end.theta_limit
-    rho = end_scale * end.radius(np.where(in_chart, theta_end, 0.0))
-    valid = on_sphere & in_chart
-    return np.where(valid, rho * np.sin(phi_end), np.nan), np.where(valid, rho * np.cos(phi_end), np.nan)
+    limit = end.profile.theta_limit
+    inside = theta_end <= limit + 1e-12 if np.isfinite(end.profile.radius_limit) else theta_end < limit
+    rho = np.where(on_sphere & inside, end.scale * end.profile.radius(np.where(inside, theta_end, 0.0)), np.nan)
+    offset = rho * np.sin(phi_end) / end.spacing[0], rho * np.cos(phi_end) / end.spacing[1]
+    return end.origin[0] + offset[0], end.origin[1] + offset[1]
 
 
-def to_view(view: View, y: Array, x: Array) -> tuple[Array, Array]:
-    """Where slice points ``[P, Q]`` land in the view, NaN beyond the profiles' domains."""
-    dy, dx = (y - view.tangent[0]) * view.spacing[0], (x - view.tangent[1]) * view.spacing[1]
-    dv, du = _plane_to_plane(dy, dx, view.lift, view.radius, view.rotation, view.chart, view.scale)
-    return view.pole[0] + dv, view.pole[1] + du
+def to_view(row: Array, y: Array, x: Array) -> tuple[Array, Array]:
+    """Where slice points ``[P, Q]`` land in the view of a row, NaN beyond the profiles' domains."""
+    plane, view, rotation = planes_of(row)
+    return _plane_to_plane(plane, view, rotation, y, x)
 
 
-def to_slice(view: View, v: Array, u: Array) -> tuple[Array, Array]:
+def to_slice(row: Array, v: Array, u: Array) -> tuple[Array, Array]:
     """Where view points ``[P, Q]`` come from in the slice: the same chain backwards."""
-    dy, dx = _plane_to_plane(
-        v - view.pole[0], u - view.pole[1], view.chart, view.scale, view.rotation.T, view.lift, view.radius
-    )
-    return view.tangent[0] + dy / view.spacing[0], view.tangent[1] + dx / view.spacing[1]
+    plane, view, rotation = planes_of(row)
+    return _plane_to_plane(view, plane, rotation.T, v, u)
 
 
 def _pixels(size: tuple[int, int]) -> tuple[Array, Array]:
@@ -107,21 +88,19 @@ def _pixels(size: tuple[int, int]) -> tuple[Array, Array]:
 
 def _inside(y: Array, x: Array, size: tuple[int, int]) -> tuple[Array, Array]:
     inside = (y >= -TOLERANCE) & (y <= size[0] - 1 + TOLERANCE) & (x >= -TOLERANCE) & (x <= size[1] - 1 + TOLERANCE)
-    return (
-        np.where(inside, np.clip(y, 0, size[0] - 1), np.nan),
-        np.where(inside, np.clip(x, 0, size[1] - 1), np.nan),
-    )
+    y, x = np.where(inside, y, np.nan), np.where(inside, x, np.nan)
+    return np.clip(y, 0, size[0] - 1), np.clip(x, 0, size[1] - 1)
 
 
 def slice_coordinates(table: Array, size: tuple[int, int], view_size: tuple[int, int]) -> tuple[Array, Array]:
     """Where in the slice each view pixel comes from: (y, x), ``[N, h, w]`` each, NaN where invalid."""
-    pairs = [_inside(*to_slice(view_of(row), *_pixels(view_size)), size) for row in table]
+    pairs = [_inside(*to_slice(row, *_pixels(view_size)), size) for row in table]
     return np.stack([y for y, _ in pairs]), np.stack([x for _, x in pairs])
 
 
 def view_coordinates(table: Array, size: tuple[int, int], view_size: tuple[int, int]) -> tuple[Array, Array]:
     """Where in the view each slice pixel lands: (v, u), ``[N, H, W]`` each, NaN where invalid."""
-    pairs = [_inside(*to_view(view_of(row), *_pixels(size)), view_size) for row in table]
+    pairs = [_inside(*to_view(row, *_pixels(size)), view_size) for row in table]
     return np.stack([v for v, _ in pairs]), np.stack([u for _, u in pairs])
 
 
@@ -150,7 +129,7 @@ def project_matrices(
 ) -> Array:
     """``project`` of one plane as matrices ``[N, h w, H W]``."""
     if padding == "border":
-        pairs = [to_slice(view_of(row), *_pixels(view_size)) for row in table]
+        pairs = [to_slice(row, *_pixels(view_size)) for row in table]
         clipped = [(np.clip(y, 0, size[0] - 1), np.clip(x, 0, size[1] - 1)) for y, x in pairs]
     else:
         clipped = list(zip(*slice_coordinates(table, size, view_size), strict=True))
@@ -167,9 +146,8 @@ def unproject_matrices(
 
 def apply(matrices: Array, planes: Array, size: tuple[int, int]) -> Array:
     """Matrices ``[N, P, K]`` on planes ``[B, N or 1, C, ., .]`` of K pixels -> ``[B, N, C, *size]``."""
-    flat = np.broadcast_to(
-        planes.reshape(*planes.shape[:3], -1), (planes.shape[0], len(matrices), planes.shape[2], matrices.shape[2])
-    )
+    batch, _, channels, *_ = planes.shape
+    flat = np.broadcast_to(planes.reshape(*planes.shape[:3], -1), (batch, len(matrices), channels, matrices.shape[2]))
     result: Array = np.einsum("npk,bnck->bncp", matrices, flat).reshape(*flat.shape[:3], *size)
     return result
 

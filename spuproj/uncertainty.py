@@ -3,8 +3,6 @@
 The score is that of QU-BraTS (Mehta et al., MELBA 2022:026).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,22 +18,19 @@ __all__ = ["SCALINGS", "QuBrats", "entropy", "mutual_information", "qu_brats", "
 
 Array = NDArray[np.float64]
 
-SCALINGS = {
-    "variance-1": "variance / 0.25",
-    "std-1": "square root of the variance / 0.5",
-    "entropy-1": "entropy / ln 2",
-    "mutual-1": "mutual information / ln 2",
-    "maximum-1": "value / largest value of the case",
+_SCALINGS: dict[str, tuple[str, Callable[[Array], Array]]] = {
+    "variance-1": ("variance / 0.25", lambda values: values / 0.25),
+    "std-1": ("square root of the variance / 0.5", lambda values: np.sqrt(values) / 0.5),
+    "entropy-1": ("entropy / ln 2", lambda values: values / math.log(2)),
+    "mutual-1": ("mutual information / ln 2", lambda values: values / math.log(2)),
+    "maximum-1": (
+        "value / largest value of the case",
+        lambda values: values / max(float(values.max(initial=0.0)), np.finfo(np.float64).tiny),
+    ),
 }
+SCALINGS = {name: meaning for name, (meaning, _) in _SCALINGS.items()}
 """Named scalings of an uncertainty map to [0, 100]: the divisor of each. Names keep their meaning between versions."""
 
-_DIVISORS: dict[str, Callable[[Array], Array]] = {
-    "variance-1": lambda values: values / 0.25,
-    "std-1": lambda values: np.sqrt(values) / 0.5,
-    "entropy-1": lambda values: values / math.log(2),
-    "mutual-1": lambda values: values / math.log(2),
-    "maximum-1": lambda values: values / max(float(values.max(initial=0.0)), np.finfo(np.float64).tiny),
-}
 # Relative tolerance: rounding in float32 may exceed a map's theoretical maximum.
 _ROUNDING = 1e-4
 
@@ -99,10 +94,10 @@ def to_percent(values: Any, scaling: str) -> Array:
         ValueError: for an unknown name, NaN, a negative value, or one that is larger than the scaling's divisor.
     """
     choice(scaling, tuple(SCALINGS), "scaling")
-    array = _array(values, np.float64)
+    array = _array(values)
     if not (np.isfinite(array).all() and (array >= 0).all()):
         raise ValueError(f"values must be finite and not negative, got {_worst(array, 0.0, math.inf)}")
-    percent = 100 * _DIVISORS[scaling](array)
+    percent = 100 * _SCALINGS[scaling][1](array)
     if percent.max(initial=0.0) > 100 * (1 + _ROUNDING):
         raise ValueError(
             f"values must be at most what {scaling} ({SCALINGS[scaling]}) divides by, "
@@ -167,8 +162,7 @@ def qu_brats(
     """
     if isinstance(points, bool) or points != int(points) or points < 2:
         raise ValueError(f"points must be a whole number of at least 2, got {points}")
-    masks = {"truth": truth, "prediction": prediction, "mask": mask}
-    wanted, found, brain = (_binary(value, name) for name, value in masks.items())
+    wanted, found, brain = _binary(truth, "truth"), _binary(prediction, "prediction"), _binary(mask, "mask")
     percent = _percent(uncertainty, scaled)
     shapes = [array.shape for array in (wanted, found, brain, percent)]
     if len(set(shapes)) > 1:
@@ -201,15 +195,15 @@ def _filtered(left: Array) -> Array:
     return share
 
 
-def _array(values: Any, dtype: Any) -> NDArray[Any]:
+def _array(values: Any) -> Array:
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         values = values.float() if values.dtype == torch.bfloat16 else values
-    return np.asarray(values).astype(dtype, copy=False)
+    return np.asarray(values).astype(np.float64, copy=False)
 
 
 def _binary(values: Any, argument: str) -> NDArray[np.bool_]:
-    array = _array(values, np.float64)
+    array = _array(values)
     known = (array == 0) | (array == 1)
     if not known.all():
         raise ValueError(f"{argument} must hold nothing but 0 and 1, got {array[~known].flat[0]:g}")
@@ -218,7 +212,7 @@ def _binary(values: Any, argument: str) -> NDArray[np.bool_]:
 
 
 def _percent(values: Any, scaled: bool) -> Array:
-    array = _array(values, np.float64)
+    array = _array(values)
     if not ((array >= 0) & (array <= 100)).all():
         raise ValueError(f"uncertainty must lie in [0, 100], got {_worst(array, 0.0, 100.0)}")
     largest = float(array.max(initial=0.0))

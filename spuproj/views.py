@@ -120,17 +120,16 @@ class Views(nn.Module):
         if fit == "box" and box is None:
             raise ValueError("box must be given where fit='box', got None")
         sphere = positive(placed.half_side if radius is None else radius, "radius")
+        factor = 1.0 if magnification is None else positive(magnification, "magnification")
+        profiles = profile_code(lift, "lift"), profile_code(chart, "chart")
         home = home_of(centers)
         with on_cpu():
             points = checked_centers(centers if grid is None else grid_centers(placed.size, grid, box), placed.size)
-            views = looking_at(points, placed, sphere, profile_code(lift, "lift"), profile_code(chart, "chart"))
+            views = looking_at(points, placed, sphere, *profiles, factor)
             if not points.is_meta:
                 views = turned(views, placed.middle) if pose == "turned" else views
-                if magnification is not None:
-                    scale = placed.scale_of(sphere, positive(magnification, "magnification"))
-                    views = replace(views, scale=torch.full_like(views.radius, scale))
-                else:
-                    shown = placed.whole if fit == "contain" or box is None else checked_box(box, placed.size)
+                if magnification is None:
+                    shown = checked_box(box if fit == "box" else None, placed.size)
                     views = replace(views, scale=contained_scale(views, shown, placed.view_size))
             return cls(views, placed.size, placed.view_size).to(home)
 
@@ -159,9 +158,8 @@ class Views(nn.Module):
         placed = frame(size, view_size, spacing)
         home = home_of(centers)
         with on_cpu():
-            views = looking_at(checked_centers(centers, placed.size), placed, placed.half_side)
-            scale = placed.scale_of(placed.half_side, positive(factor, "factor"))
-            views = replace(views, scale=torch.full_like(views.radius, scale))
+            points = checked_centers(centers, placed.size)
+            views = looking_at(points, placed, placed.half_side, magnification=positive(factor, "factor"))
             return cls(views, placed.size, placed.view_size).to(home)
 
     @classmethod
@@ -271,10 +269,9 @@ class Views(nn.Module):
             (torch.Size([1, 64, 48]), 6)
         """
         tensor, restore = opened(stack, "stack", 5, self.view_size)
-        mean, variance, count = functional.unproject_reduce(
-            tensor, self.geometry, self.size, interpolation=interpolation
-        )
-        return restore(mean), restore(variance), restore(count)
+        moments = functional.unproject_reduce(tensor, self.geometry, self.size, interpolation=interpolation)
+        mean, variance, count = map(restore, moments)
+        return mean, variance, count
 
     def forward(self, image: Image) -> Any:
         """``project`` with its default arguments."""
@@ -346,11 +343,8 @@ class Views(nn.Module):
         first, second = self.geometry, other.geometry
         if first.dim() == second.dim() == 3 and first.shape[0] != second.shape[0]:
             raise ValueError(f"views must have the same batch to be added, got {first.shape[0]} and {second.shape[0]}")
-        if first.dim() < second.dim():
-            first = first.expand(second.shape[0], -1, -1)
-        if second.dim() < first.dim():
-            second = second.expand(first.shape[0], -1, -1)
-        return self._like(torch.cat([first, second], dim=-2))
+        batch = first.shape[:-2] or second.shape[:-2]
+        return self._like(torch.cat([table.expand(*batch, -1, -1) for table in (first, second)], dim=-2))
 
     def extra_repr(self) -> str:
         return f"{len(self)} views, size={self.size}, view_size={self.view_size}"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spuproj import Views, _cpu, backends
 from spuproj.backends import cpu
-from spuproj.backends.native import CODES, shape_of
+from spuproj.backends.native import CODES
 from spuproj.backends.taps import sampling_of
 from spuproj.benchmarks.ops.cases import AS_CALLED, CALL_COST, KERNEL_SHARE, ON_GPU, Case, copied_bytes, writes_stack
 from spuproj.benchmarks.ops.peers import EXACT, Peer, Sampler, as_it_is, serving
@@ -121,7 +121,7 @@ def _kernel(problem: Problem, ours: Contender) -> Contender:
     taps = backends.load("cpu").prepared.get(problem.views.geometry, sampling, cpu.flat_taps)
     planes = image[:, None].expand_as(stack)
     source, target = ((each.stride(0), each.stride(1), each.stride(2), each.stride(4)) for each in (planes, stack))
-    kernel = _cpu.project(code, code, shape_of(stack), taps.native, source, target, 0.0)
+    kernel = _cpu.project(code, code, stack.shape[:3], taps.native, source, target, 0.0)
     addresses = [image.data_ptr(), stack.data_ptr()]
 
     def call() -> Tensor:

@@ -97,17 +97,18 @@ class TableCalls {
         return layout_ == table && std::memcmp(table.address(), numbers_.data(), numbers_.size()) == 0;
     }
 
-    // Keeps a call with these arguments; `tensors_at` are the positions of those that the kernel reads.
-    void keep(pybind11::object op, size_t table_at, const std::vector<size_t>& tensors_at, const pybind11::tuple& given,
+    // Keeps a call with these arguments. Its kernel reads all tensors among them but the table.
+    void keep(pybind11::object op, size_t table_at, const pybind11::tuple& given,
               const std::vector<std::pair<pybind11::object, pybind11::object>>& results, const Kernel& kernel,
               int64_t most_threads, pybind11::object taps) {
         auto call = std::make_shared<Call>();
         call->op = std::move(op);
         for (size_t at = 0; at < given.size(); ++at) {
-            if (std::count(tensors_at.begin(), tensors_at.end(), at) > 0)
-                call->tensors.emplace_back(at, Layout(read(PyTuple_GET_ITEM(given.ptr(), at))));
-            else if (at != table_at)
-                call->options.emplace_back(at, given[at]);
+            dlpack::Tensor tensor;
+            const bool is_tensor = exchange()->read(PyTuple_GET_ITEM(given.ptr(), at), &tensor) == 0;
+            if (!is_tensor) PyErr_Clear();
+            if (is_tensor && at != table_at) call->tensors.emplace_back(at, Layout(tensor));
+            if (!is_tensor) call->options.emplace_back(at, given[at]);
         }
         for (const auto& [result, small] : results) call->results.emplace_back(Layout(read(result.ptr())), small);
         call->kernel = kernel;

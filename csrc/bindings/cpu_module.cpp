@@ -2,7 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <array>
+#include <tuple>
 
 #include "bindings/arguments.hpp"
 #include "bindings/calls.hpp"
@@ -14,13 +14,30 @@ using namespace spuproj;
 
 namespace {
 
-using Strides = std::array<int64_t, 4>;  // batch, view, channel, pixel
+// What Python gives for a parameter when it makes a kernel: for planes their strides, as `run` adds the addresses.
+template <class P>
+using Bound = std::conditional_t<std::is_same_v<P, Planes>, std::array<int64_t, 4>, bindings::Given<P>>;
 
-Planes planes(char* address, const Strides& strides) {
-    return {address, strides[0], strides[1], strides[2], strides[3]};
+template <class P>
+P placed(const Bound<P>& bound, char* const*& addresses) {
+    if constexpr (std::is_same_v<P, Planes>)
+        return {*addresses++, bound[0], bound[1], bound[2], bound[3]};
+    else
+        return bindings::taken<P>(bound);
 }
 
-// The kernels as Python makes them: with everything but addresses and threads, which `run` adds.
+// Defines a function that makes a kernel: with everything but addresses, in the order of the planes, and threads.
+template <class... P>
+void define_kernel(py::module_& m, const char* name, void (*function)(int64_t threads, P...)) {
+    m.def(name, [function](const Bound<std::decay_t<P>>&... bound) {
+        return bindings::Kernel([=](char* const* addresses, int64_t threads) {
+            // Braces, since the order in which arguments in parentheses are evaluated is not defined.
+            using Arguments = std::tuple<int64_t, std::decay_t<P>...>;
+            std::apply(function, Arguments{threads, placed<std::decay_t<P>>(bound, addresses)...});
+        });
+    });
+}
+
 void define_kernels(py::module_& m) {
     py::class_<bindings::Kernel>(m, "Kernel", py::module_local());
     m.def("run", [](const bindings::Kernel& kernel, const std::vector<uintptr_t>& addresses, int64_t threads) {
@@ -29,40 +46,12 @@ void define_kernels(py::module_& m) {
         const py::gil_scoped_release release;
         kernel(pointers.data(), threads);
     });
-    m.def("project", [](int dtype, int result_dtype, Shape shape, Taps taps, Strides source, Strides result,
-                        double fill) {
-        return bindings::Kernel([=](char* const* at, int64_t threads) {
-            cpu::project(dtype, result_dtype, shape, taps, planes(at[0], source), planes(at[1], result), fill, threads);
-        });
-    });
-    m.def("copy", [](int64_t element_size, Shape shape, Taps taps, Strides source, Strides result, uint64_t fill_bits) {
-        return bindings::Kernel([=](char* const* at, int64_t threads) {
-            cpu::copy(element_size, shape, taps, planes(at[0], source), planes(at[1], result), fill_bits, threads);
-        });
-    });
-    m.def("unproject", [](int dtype, Shape shape, cpu::Tiles tiles, Strides source, Strides result) {
-        return bindings::Kernel([=](char* const* at, int64_t threads) {
-            cpu::unproject(dtype, shape, tiles, planes(at[0], source), planes(at[1], result), threads);
-        });
-    });
-    m.def("gather_adjoint", [](int dtype, bool sum_views, Shape shape, Taps taps, Strides source, Strides result) {
-        return bindings::Kernel([=](char* const* at, int64_t threads) {
-            cpu::gather_adjoint(dtype, sum_views, shape, taps, planes(at[0], source), planes(at[1], result), threads);
-        });
-    });
-    m.def("reduce", [](int dtype, Shape shape, cpu::Tiles tiles, Strides source) {
-        return bindings::Kernel([=](char* const* at, int64_t threads) {
-            auto* count = reinterpret_cast<int32_t*>(at[3]);  // NOLINT
-            cpu::reduce(dtype, shape, tiles, planes(at[0], source), at[1], at[2], count, threads);
-        });
-    });
-    // Addresses: grad_mean, grad_variance, source, mean, count, grad_source.
-    m.def("reduce_backward", [](int dtype, Shape shape, Taps taps, Strides source) {
-        return bindings::Kernel([=](char* const* at, int64_t threads) {
-            auto* count = reinterpret_cast<const int32_t*>(at[4]);  // NOLINT
-            cpu::reduce_backward(dtype, shape, taps, planes(at[2], source), at[0], at[1], at[3], count, at[5], threads);
-        });
-    });
+    define_kernel(m, "project", &cpu::project);
+    define_kernel(m, "copy", &cpu::copy);
+    define_kernel(m, "unproject", &cpu::unproject);
+    define_kernel(m, "gather_adjoint", &cpu::gather_adjoint);
+    define_kernel(m, "reduce", &cpu::reduce);
+    define_kernel(m, "reduce_backward", &cpu::reduce_backward);
 }
 
 void define_calls(py::module_& m) {
@@ -97,10 +86,8 @@ PYBIND11_MODULE(_cpu, m) {
     m.attr("TILE") = py::make_tuple(cpu::kTileRows, cpu::kTileColumns);
     bindings::define_sampling_and_taps(m);
     py::class_<cpu::Tiles>(m, "Tiles", py::module_local())
-        .def(py::init(&bindings::made_of<cpu::Tiles, int32_t*, void*, void*, cpu::Window*, int64_t, int64_t, int64_t,
-                                         int64_t>),
-             py::arg("index"), py::arg("fraction_y"), py::arg("fraction_x"), py::arg("window"), py::arg("height"),
-             py::arg("width"), py::arg("source_width"), py::arg("sample_stride"));
+        .def(py::init(
+            &bindings::made_of<cpu::Tiles, int32_t*, void*, void*, cpu::Window*, int64_t, int64_t, int64_t, int64_t>));
     bindings::define(m, "build_taps", &cpu::build_taps);
     bindings::define(m, "build_tiles", &cpu::build_tiles);
     define_kernels(m);

@@ -14,16 +14,12 @@ PYBIND11_MODULE(SPUPROJ_MODULE, m) {
     py::class_<cuda::Queue>(m, "Queue", py::module_local()).def(py::init(&bindings::made_of<cuda::Queue, int, void*>));
     py::class_<cuda::Transpose>(m, "Transpose", py::module_local())
         .def(py::init(&bindings::made_of<cuda::Transpose, const int32_t*, const int32_t*, const void*, int64_t, int64_t,
-                                         int64_t>),
-             py::arg("start"), py::arg("pixel"), py::arg("weight"), py::arg("entries"), py::arg("source_pixels"),
-             py::arg("sample_views"));
+                                         int64_t>));
     bindings::define(m, "build_taps", &cuda::build_taps);
     bindings::define(m, "gather", &cuda::gather);
     bindings::define(m, "copy", &cuda::copy);
     bindings::define(m, "reduce", &cuda::reduce);
     bindings::define(m, "slopes", &cuda::slopes);
-    m.def("gather_adjoint", &cuda::gather_adjoint, py::arg("queue"), py::arg("dtype"), py::arg("shape"),
-          py::arg("transpose"), py::arg("source"), py::arg("destination"), py::arg("sum_views"),
-          py::call_guard<py::gil_scoped_release>());
+    bindings::define(m, "gather_adjoint", &cuda::gather_adjoint);
     bindings::define(m, "gather_adjoint_atomic", &cuda::gather_adjoint_atomic);
 }

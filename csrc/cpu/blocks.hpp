@@ -11,13 +11,8 @@
 namespace spuproj::cpu {
 
 inline int64_t element_size(int dtype) {
-    int64_t size = 0;
-    with_element(dtype, [&](auto element) { size = sizeof(element); });
-    return size;
+    return with_element(dtype, [](auto element) { return static_cast<int64_t>(sizeof(element)); });
 }
-
-inline int dtype_of(float) { return kFloat32; }
-inline int dtype_of(double) { return kFloat64; }
 
 inline const ArithmeticKernels<float>& arithmetic_kernels(float) { return active_kernels().single_precision; }
 inline const ArithmeticKernels<double>& arithmetic_kernels(double) { return active_kernels().double_precision; }
@@ -72,7 +67,7 @@ TapRun<A> run_of(const T& taps, int64_t first, int64_t count, int64_t width) {
 
 // Pixels [first, first + count) of the planes in the arithmetic type: in place if the planes have that type, else
 // converted to `loaded`. Lanes beyond the last plane repeat it.
-template <class E, class A = typename Arithmetic<E>::type>
+template <class E, class A = Arithmetic<E>>
 void load_rows(const PlaneSet<const E>& set, int64_t lanes, int64_t first, int64_t count, A* loaded, const A** rows) {
     for (int64_t l = 0; l < lanes; ++l) {
         if (l >= set.planes) {
@@ -87,7 +82,7 @@ void load_rows(const PlaneSet<const E>& set, int64_t lanes, int64_t first, int64
 }
 
 // Interleaves pixels [first, last) of the planes into a block.
-template <class E, class A = typename Arithmetic<E>::type>
+template <class E, class A = Arithmetic<E>>
 void load_block(const LaneKernels<A>& kernels, const PlaneSet<const E>& set, int64_t first, int64_t last, A* block) {
     // Each run has a fixed cost: planes that need no conversion are interleaved in one run.
     for_each_run(first, last, std::is_same_v<E, A> ? last - first : kRun, [&](int64_t start, int64_t count) {

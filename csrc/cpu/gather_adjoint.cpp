@@ -48,31 +48,13 @@ void add_transposed(const LaneKernels<A>& kernels, const Chunks& blocks, int64_t
     });
 }
 
-// Gradients with respect to the mean and the variance, and the mean and the count themselves: [B, C] planes.
-template <class E>
-struct Reduced {
-    const E *grad_mean, *grad_variance, *mean;
-    const int32_t* count;
-
-    // Replaces a view's values by the gradients with respect to them.
-    template <class A>
-    void slopes(const int64_t* offset, int64_t first, int64_t pixels, A* values) const {
-        A loaded[3][kRun];
-        const A* rows[3];
-        load_rows<E>({grad_mean, offset, 1}, 1, first, pixels, loaded[0], &rows[0]);
-        load_rows<E>({grad_variance, offset, 1}, 1, first, pixels, loaded[1], &rows[1]);
-        load_rows<E>({mean, offset, 1}, 1, first, pixels, loaded[2], &rows[2]);
-        arithmetic_kernels(A()).slopes(rows[0], rows[1], rows[2], count + *offset + first, pixels, values);
-    }
-};
-
 }  // namespace
 
-void gather_adjoint(int dtype, bool sum_views, const Shape& shape, const Taps& taps, const Planes& source,
-                    const Planes& destination, int64_t threads) {
+void gather_adjoint(int64_t threads, int dtype, bool sum_views, const Shape& shape, const Taps& taps,
+                    const Planes& source, const Planes& destination) {
     with_element(dtype, [&](auto element) {
         using E = decltype(element);
-        using A = typename Arithmetic<E>::type;
+        using A = Arithmetic<E>;
         const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, taps.sample_stride));
         const Chunks blocks = chunks_of(shape, taps.sample_stride, kernels.lanes);
         const auto begin_view = [&](int64_t block, int64_t n, A*) {
@@ -89,34 +71,40 @@ void gather_adjoint(int dtype, bool sum_views, const Shape& shape, const Taps& t
     });
 }
 
-void reduce_backward(int dtype, const Shape& shape, const Taps& taps, const Planes& source, const void* grad_mean,
-                     const void* grad_variance, const void* mean, const int32_t* count, void* grad_source,
-                     int64_t threads) {
-    const Planes destination = contiguous_planes(grad_source, shape.views, shape.channels, taps.source_pixels);
-    const Planes slices = contiguous_planes(nullptr, 1, shape.channels, taps.pixels);
+void reduce_backward(int64_t threads, int dtype, const Shape& shape, const Taps& taps, const Planes& grad_mean,
+                     const Planes& grad_variance, const Planes& source, const Planes& mean, const Planes& count,
+                     const Planes& grad_source) {
     with_element(dtype, [&](auto element) {
         using E = decltype(element);
-        using A = typename Arithmetic<E>::type;
+        using A = Arithmetic<E>;
         const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, taps.sample_stride));
         const Chunks blocks = chunks_of(shape, taps.sample_stride, kernels.lanes);
-        const Reduced<E> reduced = {static_cast<const E*>(grad_mean), static_cast<const E*>(grad_variance),
-                                    static_cast<const E*>(mean), count};
         const auto begin_view = [&](int64_t block, int64_t n, A* view) {
             Offsets from, slice;
             const int64_t planes = offsets_of(blocks, block, n, source, from.data());
-            offsets_of(blocks, block, 0, slices, slice.data());
+            offsets_of(blocks, block, 0, mean, slice.data());
             load_block<E>(kernels, {static_cast<const E*>(source.data), from.data(), planes}, 0, taps.source_pixels,
                           view);
-            return [=, &kernels, &reduced](const TapRun<A>& run, int64_t first, A* loaded, const A** rows) {
+            return [=, &kernels](const TapRun<A>& run, int64_t first, A* loaded, const A** rows) {
                 A* values[kMaxLanes];
                 for (int64_t l = 0; l < kMaxLanes; ++l) values[l] = loaded + l * kRun;
                 if (!kernels.gather(run, view, A(0), values)) return false;
-                for (int64_t l = 0; l < planes; ++l) reduced.slopes(slice.data() + l, first, run.count, values[l]);
+                for (int64_t l = 0; l < planes; ++l) {
+                    A converted[3][kRun];
+                    const A* moments[3];
+                    const void* const tensors[3] = {grad_mean.data, grad_variance.data, mean.data};
+                    for (int i = 0; i < 3; ++i)
+                        load_rows<E>({static_cast<const E*>(tensors[i]), slice.data() + l, 1}, 1, first, run.count,
+                                     converted[i], &moments[i]);
+                    arithmetic_kernels(A()).slopes(moments[0], moments[1], moments[2],
+                                                   static_cast<const int32_t*>(count.data) + slice[l] + first,
+                                                   run.count, values[l]);
+                }
                 for (int64_t l = 0; l < kernels.lanes; ++l) rows[l] = values[std::min(l, planes - 1)];
                 return true;
             };
         };
-        add_transposed(kernels, blocks, shape.views, false, taps, {dtype, destination, false}, taps.source_pixels,
+        add_transposed(kernels, blocks, shape.views, false, taps, {dtype, grad_source, false}, taps.source_pixels,
                        threads, begin_view);
     });
 }

@@ -8,7 +8,7 @@ namespace {
 constexpr int64_t kUnitPixels = 256 * kRun;
 
 // The source as blocks, interleaved once for all views; as many blocks at a time as there are threads.
-template <class E, class A = typename Arithmetic<E>::type>
+template <class E, class A = Arithmetic<E>>
 class SourceBlocks {
  public:
     SourceBlocks(const LaneKernels<A>& kernels, const Chunks& blocks, int64_t pixels, const Planes& source,
@@ -54,19 +54,14 @@ class SourceBlocks {
     A* interleaved_ = nullptr;
 };
 
-// The kernels for a destination: for a channels-last one those whose block has the same layout.
-template <class A>
-const LaneKernels<A>& kernels_for(const Shape& shape, const Taps& taps, const Planes& destination) {
-    const LaneKernels<A>& narrow = arithmetic_kernels(A()).narrow;
-    if (destination.pixel_stride == narrow.lanes) return narrow;
-    return lane_kernels<A>(sharing_planes(shape, taps.sample_stride));
-}
-
 template <class E>
 void project_elements(const Shape& shape, const Taps& taps, const Planes& source, const Output& output, double fill,
                       int64_t threads) {
-    using A = typename Arithmetic<E>::type;
-    const LaneKernels<A>& kernels = kernels_for<A>(shape, taps, output.planes);
+    using A = Arithmetic<E>;
+    const LaneKernels<A>& narrow = arithmetic_kernels(A()).narrow;
+    // For a channels-last destination the kernels whose blocks have its layout.
+    const bool fits = output.planes.pixel_stride == narrow.lanes;
+    const LaneKernels<A>& kernels = fits ? narrow : lane_kernels<A>(sharing_planes(shape, taps.sample_stride));
     const Chunks blocks = chunks_of(shape, taps.sample_stride, kernels.lanes);
     const int64_t parts = ceiling(taps.pixels, kUnitPixels);
     SourceBlocks<E> sources(kernels, blocks, taps.source_pixels, source, threads);
@@ -98,16 +93,16 @@ Copy copy_kernel(int64_t element_size) {
 
 }  // namespace
 
-void project(int dtype, int destination_dtype, const Shape& shape, const Taps& taps, const Planes& source,
-             const Planes& destination, double fill, int64_t threads) {
+void project(int64_t threads, int dtype, int destination_dtype, const Shape& shape, const Taps& taps,
+             const Planes& source, const Planes& destination, double fill) {
     const int64_t elements = shape.batch * shape.views * shape.channels * taps.pixels;
     const Output output = {destination_dtype, destination, exceeds_cache(elements * element_size(destination_dtype))};
     with_element(
         dtype, [&](auto element) { project_elements<decltype(element)>(shape, taps, source, output, fill, threads); });
 }
 
-void copy(int64_t element_size, const Shape& shape, const Taps& taps, const Planes& source, const Planes& destination,
-          uint64_t fill_bits, int64_t threads) {
+void copy(int64_t threads, int64_t element_size, const Shape& shape, const Taps& taps, const Planes& source,
+          const Planes& destination, uint64_t fill_bits) {
     const Copy run = copy_kernel(element_size);
     parallel_for(shape.batch * shape.views, threads, [&](int64_t unit, Scratch&) {
         const int64_t b = unit / shape.views, n = unit % shape.views;

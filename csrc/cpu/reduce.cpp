@@ -7,7 +7,7 @@ namespace {
 template <class E>
 void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& source, const Output& mean,
                      const Output& variance, int32_t* count, int64_t threads) {
-    using A = typename Arithmetic<E>::type;
+    using A = Arithmetic<E>;
     const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, tiles.sample_stride));
     const Chunks blocks = chunks_of(shape, tiles.sample_stride, kernels.lanes);
     const int64_t down = tiles_down(tiles), across = tiles_across(tiles), per_view = down * across;
@@ -51,16 +51,13 @@ void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& sourc
 
 }  // namespace
 
-void reduce(int dtype, const Shape& shape, const Tiles& tiles, const Planes& source, void* mean, void* variance,
-            int32_t* count, int64_t threads) {
-    const int64_t pixels = tiles.height * tiles.width;
+void reduce(int64_t threads, int dtype, const Shape& shape, const Tiles& tiles, const Planes& source,
+            const Planes& mean, const Planes& variance, const Planes& count) {
     const int64_t bytes_per_pixel = 2 * element_size(dtype) + static_cast<int64_t>(sizeof(int32_t));
-    const bool stream = exceeds_cache(shape.batch * shape.channels * pixels * bytes_per_pixel);
-    const auto output = [&](void* data) {
-        return Output{dtype, contiguous_planes(data, 1, shape.channels, pixels), stream};
-    };
+    const bool stream = exceeds_cache(shape.batch * shape.channels * tiles.height * tiles.width * bytes_per_pixel);
     with_element(dtype, [&](auto element) {
-        reduce_elements<decltype(element)>(shape, tiles, source, output(mean), output(variance), count, threads);
+        reduce_elements<decltype(element)>(shape, tiles, source, {dtype, mean, stream}, {dtype, variance, stream},
+                                           static_cast<int32_t*>(count.data), threads);
     });
 }
 

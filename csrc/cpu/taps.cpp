@@ -20,13 +20,12 @@ void check_profiles(const ViewGeometry* geometry, int64_t count) {
 }
 
 template <class A>
-void build(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
-           const Taps& taps, int64_t threads) {
-    parallel_for(count * height, threads, [&](int64_t unit, Scratch&) {
-        for (int64_t column = 0; column < width; ++column) {
-            const Tap tap = tap_at(geometry[unit / height], sampling, unit % height, column);
-            store_tap<A>(tap, taps.source_width, taps, unit * width + column);
-        }
+void build(int64_t threads, const ViewGeometry* geometry, int64_t count, const Sampling& sampling, const Taps& taps) {
+    parallel_for(count * sampling.height, threads, [&](int64_t unit, Scratch&) {
+        const int64_t view = unit / sampling.height, row = unit % sampling.height;
+        for (int64_t column = 0; column < sampling.width; ++column)
+            store_tap<A>(tap_at(geometry[view], sampling, row, column), taps.source_width, taps,
+                         unit * sampling.width + column);
     });
 }
 
@@ -55,8 +54,8 @@ Window window_of(const Tap* taps, int64_t source_width) {
 }
 
 template <class A>
-void build_tiled(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, const Tiles& tiles,
-                 int64_t threads) {
+void build_tiled(int64_t threads, const ViewGeometry* geometry, int64_t count, const Sampling& sampling,
+                 const Tiles& tiles) {
     const int64_t across = tiles_across(tiles), per_view = tiles_per_view(tiles);
     parallel_for(count * per_view, threads, [&](int64_t unit, Scratch&) {
         Tap taps[kTilePixels];
@@ -75,18 +74,18 @@ void build_tiled(const ViewGeometry* geometry, int64_t count, const Sampling& sa
 
 }  // namespace
 
-void build_taps(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
-                bool double_precision, const Taps& taps, int64_t threads) {
+void build_taps(int64_t threads, const ViewGeometry* geometry, int64_t count, const Sampling& sampling,
+                const Taps& taps) {
     check_profiles(geometry, count);
-    const auto run = double_precision ? build<double> : build<float>;
-    run(geometry, count, sampling, height, width, taps, threads);
+    const auto run = sampling.double_precision ? build<double> : build<float>;
+    run(threads, geometry, count, sampling, taps);
 }
 
-void build_tiles(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, bool double_precision,
-                 const Tiles& tiles, int64_t threads) {
+void build_tiles(int64_t threads, const ViewGeometry* geometry, int64_t count, const Sampling& sampling,
+                 const Tiles& tiles) {
     check_profiles(geometry, count);
-    const auto run = double_precision ? build_tiled<double> : build_tiled<float>;
-    run(geometry, count, sampling, tiles, threads);
+    const auto run = sampling.double_precision ? build_tiled<double> : build_tiled<float>;
+    run(threads, geometry, count, sampling, tiles);
 }
 
 }  // namespace spuproj::cpu

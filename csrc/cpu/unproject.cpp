@@ -3,15 +3,15 @@
 
 namespace spuproj::cpu {
 
-void unproject(int dtype, const Shape& shape, const Tiles& tiles, const Planes& source, const Planes& destination,
-               int64_t threads) {
+void unproject(int64_t threads, int dtype, const Shape& shape, const Tiles& tiles, const Planes& source,
+               const Planes& destination) {
     const int64_t elements = shape.batch * shape.views * shape.channels * tiles.height * tiles.width;
     const Output output = {dtype, destination, exceeds_cache(elements * element_size(dtype))};
     const int64_t down = tiles_down(tiles), across = tiles_across(tiles);
     const int64_t most = most_pixels(tiles, (tiles.sample_stride == 0 ? 1 : shape.batch) * shape.views, 1);
     with_element(dtype, [&](auto element) {
         using E = decltype(element);
-        using A = typename Arithmetic<E>::type;
+        using A = Arithmetic<E>;
         const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, tiles.sample_stride));
         const Chunks blocks = chunks_of(shape, tiles.sample_stride, kernels.lanes);
         // A unit of work is one row of tiles of one view, for one block of planes.

@@ -42,7 +42,7 @@ TapRun<A> tile_run(const Tiles& tiles, int64_t tile, int64_t row, int64_t count)
 }
 
 // Interleaves the window's pixels of the planes into a block.
-template <class E, class A = typename Arithmetic<E>::type>
+template <class E, class A = Arithmetic<E>>
 void load_window(const LaneKernels<A>& kernels, const PlaneSet<const E>& set, const Window& window,
                  int64_t source_width, A* block) {
     constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(E));

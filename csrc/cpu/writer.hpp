@@ -28,7 +28,7 @@ class Writer {
           stream_(output.stream),
           in_block_(planes > 1 && planes == kernels.lanes && planes == pixel_stride_ &&
                     offset[planes - 1] == offset[0] + planes - 1),
-          direct_(!output.stream && output.dtype == dtype_of(A())),
+          direct_(!output.stream && output.dtype == (std::is_same_v<A, float> ? kFloat32 : kFloat64)),
           in_place_(direct_ && pixel_stride_ == 1),
           write_row_(arithmetic_kernels(A()).write[output.dtype]),
           write_pixels_(arithmetic_kernels(A()).write_pixels[output.dtype]),
@@ -69,7 +69,19 @@ class Writer {
 
     // To be called after the kernel; writes the buffer to the tensor.
     void end() const {
-        if (!in_place_) write();
+        if (in_place_) return;
+        for (int64_t l = 0; l < planes_;) {
+            char* to = to_ + (offset_[l] + first_ * pixel_stride_) * size_;
+            int64_t end = l + 1;
+            if (pixel_stride_ == 1) {
+                write_row_(rows_[l], count_, stream_, to);
+            } else {
+                // Channels-last: adjacent channels of a sample are written together.
+                while (end < planes_ && offset_[end] == offset_[end - 1] + 1) ++end;
+                write_pixels_(rows_[l], end - l, count_, pixel_stride_, to);
+            }
+            l = end;
+        }
     }
 
  private:
@@ -83,21 +95,6 @@ class Writer {
         for_each_run(0, elements, [&](int64_t start, int64_t count) {
             write_row_(blends + start, count, stream_, to + start * size_);
         });
-    }
-
-    void write() const {
-        for (int64_t l = 0; l < planes_;) {
-            char* to = to_ + (offset_[l] + first_ * pixel_stride_) * size_;
-            int64_t end = l + 1;
-            if (pixel_stride_ == 1) {
-                write_row_(rows_[l], count_, stream_, to);
-            } else {
-                // Channels-last: adjacent channels of a sample are written together.
-                while (end < planes_ && offset_[end] == offset_[end - 1] + 1) ++end;
-                write_pixels_(rows_[l], end - l, count_, pixel_stride_, to);
-            }
-            l = end;
-        }
     }
 
     const LaneKernels<A>& kernels_;

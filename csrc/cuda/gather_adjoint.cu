@@ -12,7 +12,7 @@ constexpr int kAdjointPlanes = 4;
 // An item is one source pixel: of one view, or of the sum over the views.
 template <class E>
 struct GatherAdjoint {
-    using A = typename Arithmetic<E>::type;
+    using A = Arithmetic<E>;
 
     Transpose transpose;
     Chunks chunks;
@@ -63,7 +63,7 @@ SPUPROJ_HD static inline void add_atomically(A* sum, A term) {
 // An item is one pixel of one view.
 template <class E>
 struct AtomicAdjoint {
-    using A = typename Arithmetic<E>::type;
+    using A = Arithmetic<E>;
 
     Taps taps;
     Chunks chunks;

@@ -22,28 +22,9 @@ __global__ void __launch_bounds__(kThreads, kResidentBlocks)
     if (item < items) element(item, blockIdx.x / blocks_per_chunk);
 }
 
-// Makes a device current during the guard's lifetime.
-class DeviceGuard {
- public:
-    explicit DeviceGuard(int device) {
-        check(cudaGetDevice(&before_));
-        if (device != before_) check(cudaSetDevice(device));
-        changed_ = device != before_;
-    }
-    ~DeviceGuard() {
-        if (changed_) cudaSetDevice(before_);
-    }
-    DeviceGuard(const DeviceGuard&) = delete;
-    DeviceGuard& operator=(const DeviceGuard&) = delete;
-
-    static void check(cudaError_t error) {
-        if (error != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(error));
-    }
-
- private:
-    int before_ = 0;
-    bool changed_ = false;
-};
+inline void check(cudaError_t error) {
+    if (error != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(error));
+}
 
 template <class Element>
 void launch(const Queue& queue, const Element& element, int64_t items, int64_t chunks) {
@@ -52,10 +33,14 @@ void launch(const Queue& queue, const Element& element, int64_t items, int64_t c
         throw std::runtime_error("one call must have at most 2^31 - 1 blocks of threads, got " +
                                  std::to_string(chunks) + " x " + std::to_string(blocks_per_chunk) +
                                  "; pass fewer samples at a time");
-    const DeviceGuard guard(queue.device);
+    int current = 0;
+    check(cudaGetDevice(&current));
+    if (queue.device != current) check(cudaSetDevice(queue.device));
     run<<<static_cast<unsigned>(blocks_per_chunk * chunks), kThreads, 0, static_cast<cudaStream_t>(queue.stream)>>>(
         element, items, static_cast<unsigned>(blocks_per_chunk));
-    DeviceGuard::check(cudaGetLastError());
+    const cudaError_t error = cudaGetLastError();
+    if (queue.device != current) check(cudaSetDevice(current));
+    check(error);
 }
 
 #else

@@ -21,7 +21,7 @@ SPUPROJ_HD static inline uint32_t pixel_of(int32_t stored, uint32_t pixel_bytes)
 template <class E>
 struct Blend {
     using Element = E;
-    using Value = typename Arithmetic<E>::type;
+    using Value = Arithmetic<E>;
 
     uint32_t first, right, down;  // byte offsets of the upper left pixel, and from it to its neighbours
     Value fraction_y, fraction_x;

@@ -13,7 +13,7 @@ constexpr int kReducePlanes = 4;
 // An item is one pixel of the slice.
 template <class E>
 struct Reduce {
-    using A = typename Arithmetic<E>::type;
+    using A = Arithmetic<E>;
 
     Taps taps;
     Chunks chunks;
@@ -51,24 +51,21 @@ struct Reduce {
             ++seen;
         }
         SPUPROJ_UNROLL
-        for (int l = 0; l < kReducePlanes; ++l)
-            if (l < planes.count()) put(moments[l], seen, to[l]);
-    }
-
- private:
-    SPUPROJ_HD void put(const Moments<A>& moments, int32_t seen, int64_t at) const {
-        A average = A(0), spread = A(0);
-        if (seen > 0) finish(moments, A(1) / static_cast<A>(seen), average, spread);
-        store(mean[at], average);
-        store(variance[at], spread);
-        count[at] = seen;
+        for (int l = 0; l < kReducePlanes; ++l) {
+            if (l >= planes.count()) break;
+            A average = A(0), spread = A(0);
+            if (seen > 0) finish(moments[l], A(1) / static_cast<A>(seen), average, spread);
+            store(mean[to[l]], average);
+            store(variance[to[l]], spread);
+            count[to[l]] = seen;
+        }
     }
 };
 
 // An item is one pixel of one unprojected view; the result is the gradient with respect to it.
 template <class E>
 struct Slopes {
-    using A = typename Arithmetic<E>::type;
+    using A = Arithmetic<E>;
 
     Taps taps;
     Chunks chunks;
@@ -98,29 +95,28 @@ struct Slopes {
 
 }  // namespace
 
-void reduce(const Queue& queue, int dtype, const Shape& shape, const Taps& taps, const Planes& source, void* mean,
-            void* variance, int32_t* count) {
-    const Planes layout = contiguous_planes(nullptr, 1, shape.channels, taps.pixels);
+void reduce(const Queue& queue, int dtype, const Shape& shape, const Taps& taps, const Planes& source,
+            const Planes& mean, const Planes& variance, const Planes& count) {
     with_element(dtype, [&](auto element) {
         using E = decltype(element);
         const Chunks chunks = chunks_of(shape, taps.sample_stride, kReducePlanes);
         launch(queue,
-               Reduce<E>{taps, chunks, shape.views, source, layout, static_cast<E*>(mean), static_cast<E*>(variance),
-                         count},
+               Reduce<E>{taps, chunks, shape.views, source, mean, static_cast<E*>(mean.data),
+                         static_cast<E*>(variance.data), static_cast<int32_t*>(count.data)},
                taps.pixels, chunks.count());
     });
 }
 
 void slopes(const Queue& queue, int dtype, const Shape& shape, const Taps& taps, const Planes& source,
-            const void* grad_mean, const void* grad_variance, const void* mean, const int32_t* count, void* slopes) {
-    const Planes layout = contiguous_planes(nullptr, 1, shape.channels, taps.pixels);
+            const Planes& grad_mean, const Planes& grad_variance, const Planes& mean, const Planes& count,
+            const Planes& slopes) {
     with_element(dtype, [&](auto element) {
         using E = decltype(element);
         const Chunks chunks = chunks_of(shape, taps.sample_stride, kReducePlanes);
         launch(queue,
-               Slopes<E>{taps, chunks, source, layout, static_cast<const E*>(grad_mean),
-                         static_cast<const E*>(grad_variance), static_cast<const E*>(mean), count,
-                         contiguous_planes(slopes, shape.views, shape.channels, taps.pixels)},
+               Slopes<E>{taps, chunks, source, mean, static_cast<const E*>(grad_mean.data),
+                         static_cast<const E*>(grad_variance.data), static_cast<const E*>(mean.data),
+                         static_cast<const int32_t*>(count.data), slopes},
                shape.views * taps.pixels, chunks.count());
     });
 }

@@ -1,7 +1,5 @@
 """The choice of a backend (an implementation of ``spuproj.backends.base.Backend``) for each device type."""
 
-from __future__ import annotations
-
 import os
 from functools import cache
 from importlib import import_module
@@ -43,7 +41,13 @@ def choose(device_type: str) -> tuple[str, str]:
             support the device.
     """
     if requested := os.environ.get(VARIABLE):
-        _check_request(requested, device_type)
+        if requested not in NAMES:
+            raise RuntimeError(f"{VARIABLE} must be one of {', '.join(NAMES)}, got {requested!r}")
+        asks = f"{VARIABLE} asks for the {requested!r} backend, which"
+        if (why := missing(requested)) is not None:
+            raise RuntimeError(f"{asks} is missing: {why}")
+        if requested in DEVICES and device_type not in DEVICES[requested]:
+            raise RuntimeError(f"{asks} does not serve {device_type} tensors")
         return requested, f"{VARIABLE}={requested}"
     passed: list[str] = []
     for name in DEVICES:
@@ -53,15 +57,6 @@ def choose(device_type: str) -> tuple[str, str]:
                 return name, "; ".join(passed) or f"fastest for {device_type} tensors"
             passed.append(f"the {name} backend is missing: {why}")
     return "torch", "; ".join(passed) or f"no kernels for {device_type}"
-
-
-def _check_request(name: str, device_type: str) -> None:
-    if name not in NAMES:
-        raise RuntimeError(f"{VARIABLE} must be one of {', '.join(NAMES)}, got {name!r}")
-    if (why := missing(name)) is not None:
-        raise RuntimeError(f"{VARIABLE} asks for the {name!r} backend, which is missing: {why}")
-    if name in DEVICES and device_type not in DEVICES[name]:
-        raise RuntimeError(f"{VARIABLE} asks for the {name!r} backend, which does not serve {device_type} tensors")
 
 
 @cache

@@ -1,10 +1,7 @@
 """The interface of a backend: the kernels behind the ops. ``spuproj.ops`` checks and allocates their tensors."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,18 +13,12 @@ from spuproj.backends.taps import Sampling
 Launch = Any
 """Data that a backend needs, in addition to the arguments, to repeat a call."""
 
-Moments = tuple[Tensor, Tensor, Tensor, Tensor]
+Moments = Sequence[Tensor]
 """Inputs of the gradient of ``reduce``, ``[B, C, H, W]`` each: grad_mean, grad_variance, mean, count."""
 
 
 class Result(NamedTuple):
-    """Shape, dtype and layout of a result.
-
-    Attributes:
-        shape: its shape, of any rank.
-        dtype: its dtype.
-        channels_last: whether each view is stored channels-last.
-    """
+    """Shape, dtype and layout of a result; with ``channels_last`` each view is stored channels-last."""
 
     shape: Sequence[int]
     dtype: torch.dtype
@@ -41,21 +32,6 @@ class Result(NamedTuple):
         return torch.empty((*leading, height, width, channels), dtype=self.dtype, device=device).movedim(-1, -3)
 
 
-@dataclass(frozen=True)
-class KeptCall:
-    """A finished call, for ``Backend.keep``.
-
-    Attributes:
-        tensors_at: positions of the tensor arguments, without the geometry.
-        results: the tensors that the kernel has filled.
-        launch: what the kernel returned.
-    """
-
-    tensors_at: Sequence[int]
-    results: Sequence[Tensor]
-    launch: Launch
-
-
 class Backend(ABC):
     """Four kernels, from which all ops are built.
 
@@ -65,31 +41,27 @@ class Backend(ABC):
 
     Args:
         limit: largest size of the cache of taps and transposes, in bytes, for all geometries together.
-        calls_of: creates the store of repeatable calls for one geometry table.
     """
 
-    def __init__(self, limit: int = 0, calls_of: Callable[[Tensor], Any] = lambda table: None) -> None:
-        self.prepared = PreparedStore(limit, calls_of)
+    def __init__(self, limit: int = 0) -> None:
+        self.prepared = PreparedStore(limit)
 
     def empty(self, result: Result, device: torch.device) -> Tensor:
         """An uninitialised tensor for a result."""
         return result.empty(device)
 
     def repeat(self, op: object, geometry_at: int, given: tuple[Any, ...]) -> Any:
-        """Repeats a kept call whose arguments differ only in the values of the tensors.
+        """The results of a kept call of ``op``, made again with these arguments; NotImplemented where none fits.
 
-        Args:
-            op: identifies the op.
-            geometry_at: position of the geometry among the arguments.
-            given: the arguments, by position.
-
-        Returns:
-            The results; NotImplemented where no kept call matches.
+        A call fits if the arguments differ only in the values of the tensors. ``geometry_at`` is the position of the
+        geometry among them.
         """
         return NotImplemented
 
-    def keep(self, op: object, geometry_at: int, given: tuple[Any, ...], call: KeptCall) -> None:
-        """Keeps a call for ``repeat``. Must be implemented if kernels return a ``Launch``."""
+    def keep(
+        self, op: object, geometry_at: int, given: tuple[Any, ...], results: Sequence[Tensor], launch: Launch
+    ) -> None:
+        """Keeps a finished call for ``repeat``. Must be implemented if kernels return a ``Launch``."""
         raise NotImplementedError
 
     @abstractmethod

@@ -1,22 +1,23 @@
 """The ``cpu`` backend: the compiled kernels of ``csrc/cpu``, on ``torch.get_num_threads()`` threads."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from spuproj.backends.base import Backend, KeptCall, Moments, Result
+from spuproj.backends.base import Backend, Moments, Result
 from spuproj.backends.memory import AVAILABLE, SMALLEST, in_block
-from spuproj.backends.native import CODES, bits_of, shape_of
-from spuproj.backends.taps import Sampling, Taps
+from spuproj.backends.native import CODES, bits_of, strides_of
+from spuproj.backends.taps import Sampling
 
 try:
     from spuproj import _cpu
+    from spuproj._cpu import simd_level as simd_level
+    from spuproj._cpu import simd_levels as simd_levels
 
     MISSING: str | None = None
 except ImportError as error:
@@ -33,72 +34,54 @@ _ELEMENTS_PER_THREAD = 32768
 _TAPS_PER_THREAD = 4096
 
 
-def simd_level() -> str:
-    """The SIMD level in use. Raises ValueError if SPUPROJ_SIMD names a level that this processor does not have."""
-    return _cpu.simd_level()
-
-
-def simd_levels() -> list[str]:
-    """The SIMD levels of this processor, lowest first."""
-    return _cpu.simd_levels()
-
-
 @dataclass(frozen=True)
 class CpuTaps:
-    """Taps as tensors, which own the memory, and as an object for the compiled kernels; ``window`` for tiles only."""
+    """The memory of taps, and an object with which the compiled kernels find them."""
 
-    index: Tensor
-    fraction_y: Tensor
-    fraction_x: Tensor
-    window: Tensor | None
+    memory: Tensor
     native: Any
 
 
 def flat_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
     """Taps of every pixel, view by view."""
-    table = geometry.contiguous()
-    taps = _empty_taps((*table.shape[:-1], sampling.pixels), sampling)
+    memory, *addresses, _ = _memory(geometry, sampling, sampling.pixels)
     source = math.prod(sampling.source), sampling.source[1]
-    native = _cpu.Taps(*taps.addresses, sampling.pixels, *source, _sample_stride(table, sampling.pixels))
-    count, double, threads = table.shape[:-1].numel(), sampling.precision == torch.float64, _tap_threads(taps.index)
-    _cpu.build_taps(table.data_ptr(), count, _native_sampling(sampling), *sampling.size, double, native, threads)
-    return CpuTaps(taps.index, taps.fraction_y, taps.fraction_x, None, native)
+    native = _cpu.Taps(*addresses, sampling.pixels, *source, _sample_stride(geometry, sampling.pixels))
+    return _built(_cpu.build_taps, geometry, sampling, CpuTaps(memory, native))
 
 
 def tiled_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
     """Taps in tiles of ``_cpu.TILE`` pixels, each with the window of the source that it reads."""
-    table = geometry.contiguous()
-    (height, width), tile = sampling.size, _cpu.TILE
-    tiles = -(-height // tile[0]) * -(-width // tile[1])
-    taps = _empty_taps((*table.shape[:-1], tiles, math.prod(tile)), sampling)
-    window = torch.empty(*table.shape[:-1], tiles, 3, dtype=torch.int32, device="cpu")
-    sizes = height, width, sampling.source[1], _sample_stride(table, tiles)
-    native = _cpu.Tiles(*taps.addresses, window.data_ptr(), *sizes)
-    count, double, threads = table.shape[:-1].numel(), sampling.precision == torch.float64, _tap_threads(taps.index)
-    _cpu.build_tiles(table.data_ptr(), count, _native_sampling(sampling), double, native, threads)
-    return CpuTaps(taps.index, taps.fraction_y, taps.fraction_x, window, native)
+    (height, width), (rows, columns) = sampling.size, _cpu.TILE
+    tiles = -(-height // rows) * -(-width // columns)
+    memory, *addresses = _memory(geometry, sampling, tiles * rows * columns, tiles)
+    native = _cpu.Tiles(*addresses, height, width, sampling.source[1], _sample_stride(geometry, tiles))
+    return _built(_cpu.build_tiles, geometry, sampling, CpuTaps(memory, native))
 
 
-def _empty_taps(shape: tuple[int, ...], sampling: Sampling) -> Taps:
-    """Uninitialised taps in one allocation, so that all parts are on large pages."""
-    parts = (sampling.precision, sampling.precision, torch.int32)
-    sizes = [math.prod(shape) * part.itemsize for part in parts]
-    pieces = in_block(torch.empty(sum(sizes), dtype=torch.uint8, device="cpu"), keep=False).split(sizes)
-    y, x, index = (piece.view(part).view(shape) for piece, part in zip(pieces, parts, strict=True))
-    return Taps(index, y, x, sampling.source)
+def _memory(geometry: Tensor, sampling: Sampling, taps: int, tiles: int = 0) -> tuple[Tensor, int, int, int, int]:
+    """Memory for the taps of all views, in one piece, so that all of it is on large pages.
+
+    Returns the memory and the addresses in it: of indices, of both fractions, and of windows.
+    """
+    views, fraction = geometry.shape[:-1].numel(), sampling.precision.itemsize
+    sizes = [views * nbytes for nbytes in (taps * fraction, taps * fraction, taps * 4, tiles * 12)]
+    memory = in_block(torch.empty(sum(sizes), dtype=torch.uint8, device="cpu"), keep=False)
+    y, x, index, window = accumulate(sizes[:-1], initial=memory.data_ptr())
+    return memory, index, y, x, window
 
 
-def _sample_stride(table: Tensor, per_view: int) -> int:
+def _built(build: Callable[..., None], geometry: Tensor, sampling: Sampling, taps: CpuTaps) -> CpuTaps:
+    """Computes taps in their memory."""
+    table, views = geometry.contiguous(), geometry.shape[:-1].numel()
+    threads = max(1, min(torch.get_num_threads(), views * sampling.pixels // _TAPS_PER_THREAD))
+    build(threads, table.data_ptr(), views, _cpu.Sampling(*sampling.numbers), taps.native)
+    return taps
+
+
+def _sample_stride(geometry: Tensor, per_view: int) -> int:
     """Number of taps from one sample to the next; zero if the batch shares them."""
-    return 0 if table.dim() == 2 else table.shape[1] * per_view
-
-
-def _native_sampling(sampling: Sampling) -> Any:
-    return _cpu.Sampling(sampling.inverse, sampling.nearest, sampling.border, *sampling.source)
-
-
-def _tap_threads(index: Tensor) -> int:
-    return max(1, min(torch.get_num_threads(), index.numel() // _TAPS_PER_THREAD))
+    return 0 if geometry.dim() == 2 else geometry.shape[1] * per_view
 
 
 def _most_threads(stack: Tensor) -> int:
@@ -111,12 +94,6 @@ def _dense(tensor: Tensor) -> Tensor:
     return tensor if dense else tensor.contiguous()
 
 
-def _strides(tensor: Tensor) -> tuple[int, int, int, int]:
-    """Strides of batch, view, channel and pixel; a view stride of zero for ``[B, C, ., .]``, shared by all views."""
-    strides = tensor.stride()
-    return strides[0], strides[1] if len(strides) == 5 else 0, strides[-3], strides[-1]
-
-
 _unused = torch.empty(SMALLEST, dtype=torch.uint8, device="cpu")
 
 
@@ -126,19 +103,13 @@ def _example(result: Tensor) -> Tensor:
 
 
 class Launch(NamedTuple):
-    """A kernel with everything but its tensors' addresses.
-
-    Attributes:
-        kernel: compiled kernel with all other arguments bound.
-        most_threads: useful number of threads for this amount of work.
-        taps: keeps alive the taps that the kernel reads.
-    """
+    """A kernel with all arguments but its tensors' addresses, the most threads that help, and the taps it reads."""
 
     kernel: Any
     most_threads: int
     taps: CpuTaps
 
-    def run(self, sources: Sequence[Tensor], dense: Sequence[Tensor], results: Sequence[Tensor]) -> Launch | None:
+    def run(self, sources: Sequence[Tensor], dense: Sequence[Tensor], results: Sequence[Tensor]) -> "Launch | None":
         """Runs the kernel. Returns itself if the call can be repeated: None if a source had to be copied first."""
         threads = min(torch.get_num_threads(), self.most_threads)
         _cpu.run(self.kernel, [tensor.data_ptr() for tensor in (*dense, *results)], threads)
@@ -149,27 +120,29 @@ class CpuBackend(Backend):
     """The ops on CPU tensors."""
 
     def __init__(self) -> None:
-        if not AVAILABLE:
-            super().__init__(limit=LIMIT)
-            return
-        calls = _cpu.Calls(torch.empty_like, torch.get_num_threads)
-        # The numbers of a table with gaps could not be compared in one piece.
-        super().__init__(limit=LIMIT, calls_of=lambda table: calls.of_table(table) if table.is_contiguous() else None)
-        self.repeat = calls.repeat  # type: ignore[method-assign]
+        super().__init__(limit=LIMIT)
+        if AVAILABLE:
+            self._calls = _cpu.Calls(torch.empty_like, torch.get_num_threads)
+            self.repeat = self._calls.repeat  # type: ignore[method-assign]
 
     def empty(self, result: Result, device: torch.device) -> Tensor:
         return in_block(result.empty(device))
 
-    def keep(self, op: object, geometry_at: int, given: tuple[Any, ...], call: KeptCall) -> None:
-        prepared = self.prepared.find(given[geometry_at])
-        if prepared is None or prepared.calls is None:
+    def keep(
+        self, op: object, geometry_at: int, given: tuple[Any, ...], results: Sequence[Tensor], launch: Launch
+    ) -> None:
+        table = given[geometry_at]
+        # The numbers of a table with gaps could not be compared in one piece.
+        prepared = self.prepared.find(table) if AVAILABLE and table.is_contiguous() else None
+        # Taps too large to be kept would be kept by the call nevertheless.
+        if prepared is None or not any(taps is launch.taps for taps in list(prepared.values.values())):
             return
-        if not any(taps is call.launch.taps for taps in list(prepared.values.values())):
-            return  # Too large to be kept: a kept call would keep them nevertheless.
+        if prepared.calls is None:
+            prepared.calls = self._calls.of_table(table)
         if len(prepared.calls) >= CALLS:
             prepared.calls.clear()
-        results = [(each, None if each.nbytes >= SMALLEST else _example(each)) for each in call.results]
-        prepared.calls.keep(op, geometry_at, call.tensors_at, given, results, *call.launch)
+        examples = [(each, None if each.nbytes >= SMALLEST else _example(each)) for each in results]
+        prepared.calls.keep(op, geometry_at, given, examples, *launch)
 
     def gather(
         self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor, fill: float
@@ -178,7 +151,7 @@ class CpuBackend(Backend):
         copies = sampling.nearest and source.dtype == result.dtype
         tiled = source.dim() == 5 and not copies
         taps, dense = self.prepared.get(geometry, sampling, tiled_taps if tiled else flat_taps), _dense(source)
-        layout = shape_of(result), taps.native, _strides(dense), _strides(result)
+        layout = result.shape[:3], taps.native, strides_of(dense), strides_of(result)
         if copies:
             kernel = _cpu.copy(source.element_size(), *layout, bits_of(fill, source.dtype))
         elif tiled:
@@ -189,7 +162,7 @@ class CpuBackend(Backend):
 
     def gather_adjoint(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor) -> Launch | None:
         taps, dense = self.prepared.get(geometry, sampling, flat_taps), _dense(source)
-        layout = shape_of(source), taps.native, _strides(dense), _strides(result)
+        layout = source.shape[:3], taps.native, strides_of(dense), strides_of(result)
         kernel = _cpu.gather_adjoint(CODES[source.dtype], result.dim() == 4, *layout)
         return Launch(kernel, _most_threads(source), taps).run([source], [dense], [result])
 
@@ -197,7 +170,8 @@ class CpuBackend(Backend):
         self, stack: Tensor, geometry: Tensor, sampling: Sampling, mean: Tensor, variance: Tensor, count: Tensor
     ) -> Launch | None:
         taps, dense = self.prepared.get(geometry, sampling, tiled_taps), _dense(stack)
-        kernel = _cpu.reduce(CODES[stack.dtype], shape_of(stack), taps.native, _strides(dense))
+        layouts = [strides_of(tensor) for tensor in (dense, mean, variance, count)]
+        kernel = _cpu.reduce(CODES[stack.dtype], stack.shape[:3], taps.native, *layouts)
         return Launch(kernel, _most_threads(stack), taps).run([stack], [dense], [mean, variance, count])
 
     def reduce_backward(
@@ -207,7 +181,8 @@ class CpuBackend(Backend):
         grad_mean, grad_variance, mean, count = moments
         sources = (grad_mean, grad_variance, stack, mean, count)
         dense = [_dense(tensor) if tensor is stack else tensor.contiguous() for tensor in sources]
-        kernel = _cpu.reduce_backward(CODES[stack.dtype], shape_of(stack), taps.native, _strides(dense[2]))
+        layouts = [strides_of(tensor) for tensor in (*dense, grad_stack)]
+        kernel = _cpu.reduce_backward(CODES[stack.dtype], stack.shape[:3], taps.native, *layouts)
         return Launch(kernel, _most_threads(stack), taps).run(sources, dense, [grad_stack])
 
 

@@ -1,7 +1,5 @@
 """The ``cuda`` backend: the compiled kernels of ``csrc/cuda``, queued on torch's current stream."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -9,8 +7,8 @@ import torch
 from torch import Tensor
 
 from spuproj.backends.base import Moments
-from spuproj.backends.gpu import GpuBackend, pixel_stride
-from spuproj.backends.native import CODES, bits_of, shape_of
+from spuproj.backends.gpu import GpuBackend
+from spuproj.backends.native import CODES, bits_of, strides_of
 from spuproj.backends.taps import Sampling, Taps, Transpose
 
 try:
@@ -25,9 +23,12 @@ except ImportError as error:
 
 
 def _planes(tensor: Tensor) -> tuple[int, int, int, int, int]:
-    """Address, and strides of batch, view, channel and pixel; a view stride of zero for ``[B, C, ., .]``."""
-    batch, *view, channel = tensor.stride()[:-2]
-    return tensor.data_ptr(), batch, view[0] if view else 0, channel, pixel_stride(tensor)
+    """Address and strides."""
+    return tensor.data_ptr(), *strides_of(tensor)
+
+
+def _addresses(*tensors: Tensor) -> list[int]:
+    return [tensor.data_ptr() for tensor in tensors]
 
 
 class CudaKernels:
@@ -46,22 +47,19 @@ class CudaKernels:
     def _taps(self, taps: Taps) -> Any:
         views, pixels = taps.index.shape[-2:]
         sizes = pixels, math.prod(taps.source), taps.source[1], 0 if taps.index.dim() == 2 else views * pixels
-        return self._module.Taps(*taps.addresses, *sizes)
+        return self._module.Taps(*_addresses(*taps.tensors), *sizes)
 
     def taps(self, geometry: Tensor, sampling: Sampling) -> Taps:
-        table, (height, width) = geometry.contiguous(), sampling.size
-        shape = (*table.shape[:-1], height * width)
+        table, shape = geometry.contiguous(), (*geometry.shape[:-1], sampling.pixels)
         index = table.new_empty(shape, dtype=torch.int32)
         y, x = (table.new_empty(shape, dtype=sampling.precision) for _ in range(2))
         taps = Taps(index, y, x, sampling.source)
-        native = self._module.Sampling(sampling.inverse, sampling.nearest, sampling.border, *sampling.source)
-        double, count = sampling.precision == torch.float64, table.shape[:-1].numel()
-        queue = self._queue(table)
-        self._module.build_taps(queue, table.data_ptr(), count, native, height, width, double, self._taps(taps))
+        native, count = self._module.Sampling(*sampling.numbers), table.shape[:-1].numel()
+        self._module.build_taps(self._queue(table), table.data_ptr(), count, native, self._taps(taps))
         return taps
 
     def gather(self, source: Tensor, taps: Taps, destination: Tensor, *, copy: bool, fill: float) -> None:
-        given = (shape_of(destination), self._taps(taps), _planes(source), _planes(destination))
+        given = (destination.shape[:3], self._taps(taps), _planes(source), _planes(destination))
         if copy:
             self._module.copy(self._queue(source), source.itemsize, *given, bits_of(fill, source.dtype))
         else:
@@ -69,25 +67,23 @@ class CudaKernels:
             self._module.gather(self._queue(source), *types, *given, fill)
 
     def reduce(self, stack: Tensor, taps: Taps, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        results = (tensor.data_ptr() for tensor in (mean, variance, count))
-        given = (CODES[stack.dtype], shape_of(stack), self._taps(taps), _planes(stack))
-        self._module.reduce(self._queue(stack), *given, *results)
+        planes = (_planes(tensor) for tensor in (stack, mean, variance, count))
+        self._module.reduce(self._queue(stack), CODES[stack.dtype], stack.shape[:3], self._taps(taps), *planes)
 
     def slopes(self, stack: Tensor, taps: Taps, moments: Moments, slopes: Tensor) -> None:
-        addresses = (tensor.data_ptr() for tensor in (*moments, slopes))
-        given = (CODES[stack.dtype], shape_of(stack), self._taps(taps), _planes(stack))
-        self._module.slopes(self._queue(stack), *given, *addresses)
+        planes = (_planes(tensor) for tensor in (stack, *moments, slopes))
+        self._module.slopes(self._queue(stack), CODES[stack.dtype], stack.shape[:3], self._taps(taps), *planes)
 
     def gather_adjoint(self, source: Tensor, transpose: Transpose, destination: Tensor) -> None:
         views, rows = transpose.start.shape[-2:]
-        addresses = (part.data_ptr() for part in (transpose.start, transpose.pixel, transpose.weight))
+        addresses = _addresses(transpose.start, transpose.pixel, transpose.weight)
         sizes = transpose.pixel.shape[-1], rows - 1, 0 if transpose.start.dim() == 2 else views
         native = self._module.Transpose(*addresses, *sizes)
-        given = (CODES[source.dtype], shape_of(source), native, _planes(source), _planes(destination))
-        self._module.gather_adjoint(self._queue(source), *given, sum_views=destination.dim() == 4)
+        given = (CODES[source.dtype], source.shape[:3], native, _planes(source), _planes(destination))
+        self._module.gather_adjoint(self._queue(source), *given, destination.dim() == 4)
 
     def gather_adjoint_atomic(self, source: Tensor, taps: Taps, destination: Tensor) -> None:
-        given = (CODES[source.dtype], shape_of(source), self._taps(taps), _planes(source), _planes(destination))
+        given = (CODES[source.dtype], source.shape[:3], self._taps(taps), _planes(source), _planes(destination))
         self._module.gather_adjoint_atomic(self._queue(source), *given)
 
 

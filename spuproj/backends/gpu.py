@@ -1,16 +1,14 @@
 """Code shared by the GPU backends: the four kernels of ``Backend``, built from six device kernels."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from spuproj.backends.base import Backend, Moments
+from spuproj.backends.native import strides_of
 from spuproj.backends.taps import Sampling, Taps, Transpose, transpose_of
 
 PLANE_BYTES = 2**32 - 1
@@ -51,11 +49,6 @@ class Kernels(Protocol):
         """Adjoint of ``gather`` with atomic adds, in any order, into a zeroed tensor of the taps' precision."""
 
 
-def pixel_stride(plane: Tensor) -> int:
-    """The stride between neighbouring pixels of ``[..., H, W]`` planes."""
-    return plane.stride(-1) if plane.shape[-1] > 1 else plane.stride(-2)
-
-
 def _uniform(tensor: Tensor) -> Tensor:
     """The tensor if its pixels have a constant stride and planes fit 32-bit offsets, else a contiguous copy."""
     height, width = tensor.shape[-2:]
@@ -63,13 +56,12 @@ def _uniform(tensor: Tensor) -> Tensor:
         raise ValueError(
             f"a plane that is read must be of less than 4 GiB here, got {height} x {width} of {tensor.dtype}"
         )
-    stride = pixel_stride(tensor)
+    stride = strides_of(tensor)[-1]
     regular = height == 1 or tensor.stride(-2) == width * stride
     return tensor if regular and height * width * stride * tensor.itemsize <= PLANE_BYTES else tensor.contiguous()
 
 
-@dataclass(frozen=True)
-class _Part:
+class _Part(NamedTuple):
     """Part of a batch: its samples, their geometry, and whether to cache the taps."""
 
     samples: slice
@@ -112,8 +104,7 @@ class GpuBackend(Backend):
         for part in self._parts(geometry, len(stack), sampling, most):
             views = stack[part.samples]
             slopes = torch.empty((len(views), *shape), dtype=sampling.precision, device=stack.device)
-            grad_mean, grad_variance, mean, count = (tensor[part.samples] for tensor in dense)
-            given = (grad_mean, grad_variance, mean, count)
+            given = [tensor[part.samples] for tensor in dense]
             self.kernels.slopes(views, self._taps(part, sampling), given, slopes)
             gradient = torch.empty_like(views, dtype=sampling.precision, memory_format=torch.contiguous_format)
             self._adjoint_of_part(slopes, part, sampling, gradient)

@@ -1,12 +1,4 @@
-"""Memory of large results on the CPU: kept when a result is freed, and reused for the next one.
-
-The operating system takes as long to zero new memory as a kernel takes to fill it. So results of 1 MiB and more are
-placed in blocks of large pages (``csrc/cpu/runtime/block_pool.hpp``). The most recently used blocks are kept, up to a
-limit, and a block that no tensor uses any more is reused for the next result that fits. If torch lacks DLPack's C
-exchange interface, results are ordinary tensors.
-"""
-
-from __future__ import annotations
+"""Memory of large results on the CPU: kept when a result is freed, and reused for the next one (docs/backends.md)."""
 
 import math
 import os
@@ -21,25 +13,23 @@ except ImportError:
     _cpu = None  # type: ignore[assignment]
 
 VARIABLE = "SPUPROJ_CACHE_LIMIT"
-"""Environment variable with the initial limit, in MiB."""
+"""Environment variable with the initial limit, in MiB; 256 if it is not set."""
 
 SMALLEST = 2**20
 """Smaller results, in bytes, are ordinary tensors."""
 
-_DEFAULT_LIMIT = 256
-
 AVAILABLE = _cpu is not None and _cpu.set_exchange(getattr(torch.Tensor, "__dlpack_c_exchange_api__", None))
-"""Whether results can be placed in blocks."""
+"""Whether results can be placed in blocks, for which torch must have DLPack's C exchange interface."""
 
-_limit_read = False
+_limit_known = False
 
 
 def in_block(like: Tensor, *, keep: bool = True) -> Tensor:
     """An uninitialised tensor like a dense CPU tensor, in a block if large; ``keep`` keeps the block for reuse."""
     if not AVAILABLE or like.nbytes < SMALLEST:
         return like
-    if not _limit_read:
-        _read_limit()
+    if not _limit_known:
+        _set_limit(os.environ.get(VARIABLE) or 256, VARIABLE)
     return _cpu.in_block(like, keep)
 
 
@@ -66,26 +56,17 @@ def set_cache_limit(mebibytes: float) -> None:
     Raises:
         ValueError: for a number that is negative or not finite.
     """
-    global _limit_read
-    limit = _checked_limit(mebibytes, "mebibytes")
-    _limit_read = True
-    if AVAILABLE:
-        _cpu.set_block_limit(limit)
+    _set_limit(mebibytes, "mebibytes")
 
 
-def _read_limit() -> None:
-    """Sets the limit from the environment variable. Raises ValueError if it is not a valid number."""
-    global _limit_read
-    limit = _checked_limit(os.environ.get(VARIABLE) or _DEFAULT_LIMIT, VARIABLE)
-    _limit_read = True
-    _cpu.set_block_limit(limit)
-
-
-def _checked_limit(value: float | str, argument: str) -> int:
+def _set_limit(value: float | str, argument: str) -> None:
+    global _limit_known
     try:
         number = float(value)
     except (ValueError, OverflowError):
         number = math.nan
     if not (number >= 0 and math.isfinite(number)):
         raise ValueError(f"{argument} must be a number of MiB, finite and not negative, got {value!r}")
-    return int(min(number * 2**20, sys.maxsize))
+    _limit_known = True
+    if AVAILABLE:
+        _cpu.set_block_limit(int(min(number * 2**20, sys.maxsize)))

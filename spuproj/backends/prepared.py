@@ -3,12 +3,10 @@
 Entries are found by the geometry's table, limited in bytes, and dropped when the table is freed.
 """
 
-from __future__ import annotations
-
 import os
 import weakref
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any, TypeVar
 
@@ -29,7 +27,7 @@ class Prepared:
         table: weak reference to the table.
         unchanged: tells whether the table still has the values for which the entry was made.
         values: taps and transposes, by sampling and by the function that made them.
-        calls: calls that can be repeated, as the backend keeps them.
+        calls: calls that can be repeated, as the backend keeps them; None before the first.
         nbytes: size of the tensors in ``values``.
         made: on a GPU, the event recorded after the kernels that computed the last value.
     """
@@ -49,8 +47,8 @@ class PreparedStore:
     one call. A CUDA graph computes its taps at each replay, from the table's values at that time.
     """
 
-    def __init__(self, limit: int, calls_of: Callable[[Tensor], Any] = lambda table: None) -> None:
-        self.limit, self._calls_of = limit, calls_of
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
         self._tables: dict[int, Prepared] = {}
         # Re-entrant: a table may be freed, and its entry dropped, in a thread that already holds the lock.
         self._lock = RLock()
@@ -69,7 +67,8 @@ class PreparedStore:
 
     def get(self, table: Tensor, sampling: Sampling, make: Make[Value]) -> Value:
         """The cached ``make(table, sampling)``, safe to use on the current stream."""
-        if not _keepable(table):
+        # Later writes to the table must be detectable, and memory cannot be cached while a graph is captured.
+        if table.is_cuda and (table.is_inference() or torch.cuda.is_current_stream_capturing()):
             return make(table, sampling)
         prepared = self.find(table)
         key = (sampling, make)
@@ -79,7 +78,12 @@ class PreparedStore:
                 self._keep(table, prepared, key, value)
             return value
         kept: Value = prepared.values[key]
-        _make_ready(prepared, kept, table)
+        if prepared.made is not None and not _on_default_stream(table):
+            # The current stream waits for the value, and its memory is kept until this stream has read it.
+            stream = torch.cuda.current_stream(table.device)
+            stream.wait_event(prepared.made)
+            for part in _tensors(kept):
+                part.record_stream(stream)
         return kept
 
     def _keep(self, table: Tensor, prepared: Prepared | None, key: Hashable, value: Any) -> None:
@@ -90,8 +94,7 @@ class PreparedStore:
         with self._lock:
             if prepared is None:
                 self._tables.pop(id(table), None)
-                prepared = Prepared(self._dropping(table), unchanged_since(table), calls=self._calls_of(table))
-                self._tables[id(table)] = prepared
+                prepared = self._tables[id(table)] = Prepared(self._dropping(table), unchanged_since(table))
             prepared.values[key] = value
             prepared.nbytes += nbytes
             if table.is_cuda:
@@ -117,29 +120,13 @@ class PreparedStore:
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    parts = [getattr(value, each.name) for each in fields(value)]
-    return [part for part in parts if isinstance(part, Tensor)]
-
-
-def _keepable(table: Tensor) -> bool:
-    """Whether later writes to the table can be detected and memory may be cached (not while a graph is captured)."""
-    return not table.is_cuda or not (table.is_inference() or torch.cuda.is_current_stream_capturing())
+    return [part for part in vars(value).values() if isinstance(part, Tensor)]
 
 
 def _on_default_stream(table: Tensor) -> bool:
     if not table.is_cuda:
         return True
     return torch.cuda.current_stream(table.device) == torch.cuda.default_stream(table.device)
-
-
-def _make_ready(prepared: Prepared, value: Any, table: Tensor) -> None:
-    """Makes the current stream wait for the value, and keeps its memory until this stream has read it."""
-    if prepared.made is None or _on_default_stream(table):
-        return
-    stream = torch.cuda.current_stream(table.device)
-    stream.wait_event(prepared.made)
-    for part in _tensors(value):
-        part.record_stream(stream)
 
 
 def unchanged_since(table: Tensor) -> Callable[[Tensor], bool]:

@@ -3,8 +3,6 @@
 They depend on geometry and sizes alone, so they are cached (``spuproj.backends.prepared``).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,6 +40,12 @@ class Sampling(NamedTuple):
         """Number of pixels of the result, per plane."""
         return self.size[0] * self.size[1]
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The fields for the compiled kernels, in the order of their ``Sampling``."""
+        double = self.precision == torch.float64
+        return *self.size, *self.source, self.inverse, self.nearest, self.border, double
+
 
 def sampling_of(
     reads: Tensor, source: Tensor, interpolation: str, *, inverse: bool, padding: str = "constant"
@@ -50,14 +54,9 @@ def sampling_of(
     height, width = source.shape[-2:]
     if height * width > PIXELS:
         raise ValueError(f"a plane that is read must have at most {PIXELS} pixels, got {height} x {width}")
-    return Sampling(
-        (reads.shape[-2], reads.shape[-1]),
-        (height, width),
-        inverse,
-        interpolation == "nearest",
-        padding == "border",
-        torch.float64 if source.dtype == torch.float64 else torch.float32,
-    )
+    precision = torch.float64 if source.dtype == torch.float64 else torch.float32
+    size, nearest, border = (reads.shape[-2], reads.shape[-1]), interpolation == "nearest", padding == "border"
+    return Sampling(size, (height, width), inverse, nearest, border, precision)
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,9 @@ class Taps:
     source: tuple[int, int]
 
     @property
-    def addresses(self) -> tuple[int, int, int]:
-        """Memory addresses of index and fractions."""
-        return self.index.data_ptr(), self.fraction_y.data_ptr(), self.fraction_x.data_ptr()
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Index and fractions."""
+        return self.index, self.fraction_y, self.fraction_x
 
     @property
     def valid(self) -> Tensor:

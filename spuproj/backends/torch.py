@@ -1,7 +1,5 @@
 """The ``torch`` backend: plain PyTorch on any device; the fallback, and an independent check of the others."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -15,14 +13,14 @@ def taps_of(geometry: Tensor, sampling: Sampling) -> Taps:
     """The taps of ``[N, 19]`` or ``[B, N, 19]`` views."""
     if geometry.device.type == "cpu" and not torch.compiler.is_compiling():
         check_table(geometry)
-    (height, width), (rows, columns) = sampling.source, sampling.size
+    height, width = sampling.source
     if sampling.border:
         y, x = to_slice(Geometry.from_table(geometry), *pixel_grid(sampling.size, geometry.device))
         y, x = y.clamp(0, height - 1), x.clamp(0, width - 1)
     elif sampling.inverse:
-        y, x = view_coordinates(geometry, (rows, columns), (height, width))
+        y, x = view_coordinates(geometry, sampling.size, sampling.source)
     else:
-        y, x = slice_coordinates(geometry, (height, width), (rows, columns))
+        y, x = slice_coordinates(geometry, sampling.source, sampling.size)
     valid = ~(torch.isnan(y) | torch.isnan(x))
     y, x = torch.where(valid, y, 0.0).flatten(-2), torch.where(valid, x, 0.0).flatten(-2)
     if sampling.nearest:
@@ -75,7 +73,7 @@ def _scatter(source: Tensor, taps: Taps, pixels: int) -> Tensor:
 
 
 def _view(taps: Taps, n: int) -> Taps:
-    index, y, x = (part[..., n : n + 1, :] for part in (taps.index, taps.fraction_y, taps.fraction_x))
+    index, y, x = (part[..., n : n + 1, :] for part in taps.tensors)
     return Taps(index, y, x, taps.source)
 
 

@@ -9,12 +9,14 @@ import triton.language as tl
 
 
 @triton.jit
-def _chunk(pid, items_per_chunk, planes_per_group, chunk_planes: tl.constexpr):
-    """For one program: item within the chunk, sample of its taps, its planes, and the mask of planes within range."""
-    chunk = pid // items_per_chunk
+def _place(pixels, views, planes_per_group, chunk_planes: tl.constexpr, block_pixels: tl.constexpr):
+    """View, pixels, sample of the taps and planes of one program, with masks of the pixels and planes within range."""
+    blocks, pid = tl.cdiv(pixels, block_pixels), tl.program_id(0).to(tl.int64)
+    item, chunk = pid % (blocks * views), pid // (blocks * views)
+    pixel = item % blocks * block_pixels + tl.arange(0, block_pixels)
     chunks_per_group = (planes_per_group + chunk_planes - 1) // chunk_planes
     plane = chunk % chunks_per_group * chunk_planes + tl.arange(0, chunk_planes)
-    return pid % items_per_chunk, chunk // chunks_per_group, plane, plane < planes_per_group
+    return item // blocks, pixel, pixel < pixels, chunk // chunks_per_group, plane, plane < planes_per_group
 
 
 @triton.jit
@@ -72,10 +74,7 @@ def gather(
     fill: tl.int64, channels, planes_per_group, copies: tl.constexpr, chunk_planes: tl.constexpr,
     block_pixels: tl.constexpr,
 ):  # fmt: skip
-    blocks = tl.cdiv(pixels, block_pixels)
-    item, sample, plane, exists = _chunk(tl.program_id(0).to(tl.int64), blocks * views, planes_per_group, chunk_planes)
-    n, pixel = item // blocks, item % blocks * block_pixels + tl.arange(0, block_pixels)
-    inside = pixel < pixels
+    n, pixel, inside, sample, plane, exists = _place(pixels, views, planes_per_group, chunk_planes, block_pixels)
     i, y, x = _load_taps(index, fraction_y, fraction_x, sample * sample_stride + n * pixels + pixel, inside)
     valid = exists[:, None] & (i >= 0)[None, :]
     base = source + n * source_view + _offsets(sample, plane, channels, source_batch, source_channel)
@@ -97,10 +96,7 @@ def reduce(
     source_batch, source_view, source_channel, source_pixel, channels, planes_per_group,
     chunk_planes: tl.constexpr, block_pixels: tl.constexpr,
 ):  # fmt: skip
-    blocks = tl.cdiv(pixels, block_pixels)
-    item, sample, plane, exists = _chunk(tl.program_id(0).to(tl.int64), blocks, planes_per_group, chunk_planes)
-    pixel = item * block_pixels + tl.arange(0, block_pixels)
-    inside = pixel < pixels
+    _, pixel, inside, sample, plane, exists = _place(pixels, 1, planes_per_group, chunk_planes, block_pixels)
     base = source + _offsets(sample, plane, channels, source_batch, source_channel)
     # Deviations from the first value: without them the variance cancels where values are far from zero.
     first = tl.zeros([chunk_planes, block_pixels], fraction_y.dtype.element_ty)
@@ -131,10 +127,7 @@ def slopes(
     views, sample_stride, source_batch, source_view, source_channel, source_pixel, channels, planes_per_group,
     chunk_planes: tl.constexpr, block_pixels: tl.constexpr,
 ):  # fmt: skip
-    blocks = tl.cdiv(pixels, block_pixels)
-    item, sample, plane, exists = _chunk(tl.program_id(0).to(tl.int64), blocks * views, planes_per_group, chunk_planes)
-    n, pixel = item // blocks, item % blocks * block_pixels + tl.arange(0, block_pixels)
-    inside = pixel < pixels
+    n, pixel, inside, sample, plane, exists = _place(pixels, views, planes_per_group, chunk_planes, block_pixels)
     i, y, x = _load_taps(index, fraction_y, fraction_x, sample * sample_stride + n * pixels + pixel, inside)
     valid = exists[:, None] & (i >= 0)[None, :]
     base = source + n * source_view + _offsets(sample, plane, channels, source_batch, source_channel)
@@ -154,12 +147,9 @@ def gather_adjoint(
     channel_stride, pixel_stride, channels, planes_per_group, chunk_planes: tl.constexpr,
     block_pixels: tl.constexpr,
 ):  # fmt: skip
-    blocks = tl.cdiv(source_pixels, block_pixels)
-    item, sample, plane, exists = _chunk(
-        tl.program_id(0).to(tl.int64), blocks * targets, planes_per_group, chunk_planes
+    target, pixel, inside, sample, plane, exists = _place(
+        source_pixels, targets, planes_per_group, chunk_planes, block_pixels
     )
-    target, pixel = item // blocks, item % blocks * block_pixels + tl.arange(0, block_pixels)
-    inside = pixel < source_pixels
     base = source + _offsets(sample, plane, channels, source_batch, source_channel)
     total = tl.zeros([chunk_planes, block_pixels], entry_weight.dtype.element_ty)
     for n in range(target * terms, target * terms + terms):
@@ -182,10 +172,8 @@ def gather_adjoint_atomic(
     source_view, source_channel, source_pixel, batch_stride, view_stride, channel_stride, pixel_stride,
     channels, planes_per_group, chunk_planes: tl.constexpr, block_pixels: tl.constexpr,
 ):  # fmt: skip
-    blocks = tl.cdiv(pixels, block_pixels)
-    item, sample, plane, exists = _chunk(tl.program_id(0).to(tl.int64), blocks * views, planes_per_group, chunk_planes)
-    n, pixel = item // blocks, item % blocks * block_pixels + tl.arange(0, block_pixels)
-    i, y, x = _load_taps(index, fraction_y, fraction_x, sample * sample_stride + n * pixels + pixel, pixel < pixels)
+    n, pixel, inside, sample, plane, exists = _place(pixels, views, planes_per_group, chunk_planes, block_pixels)
+    i, y, x = _load_taps(index, fraction_y, fraction_x, sample * sample_stride + n * pixels + pixel, inside)
     valid = exists[:, None] & (i >= 0)[None, :]
     base = source + n * source_view + _offsets(sample, plane, channels, source_batch, source_channel)
     value = tl.load(base + pixel * source_pixel, mask=valid, other=0).to(y.dtype)

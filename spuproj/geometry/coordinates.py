@@ -1,11 +1,8 @@
 """Coordinates under views: slice <-> sphere <-> view, both directions in closed form.
 
 Pixel centres lie at integer coordinates (y, x), y down, x right; angles are in radians, coordinates in pixels, lengths
-on the sphere in the unit of the spacing. The five azimuthal profiles are those of Snyder, *Map Projections: A Working
-Manual*, USGS Professional Paper 1395 (1987). ``docs/geometry.md`` lists the equations.
+on the sphere in the unit of the spacing. ``docs/geometry.md`` lists the equations.
 """
-
-from __future__ import annotations
 
 import math
 
@@ -17,6 +14,9 @@ from spuproj.geometry.table import Geometry
 
 BORDER_TOLERANCE = 1e-6
 """A point this close to a border counts as on it, in pixels."""
+
+Plane = tuple[Tensor, Tensor]
+"""A plane that touches the sphere: code and scale of its profile."""
 
 
 def _plane_to_sphere(code: Tensor, scale: Tensor, dy: Tensor, dx: Tensor) -> Tensor:
@@ -42,17 +42,9 @@ def _sphere_to_plane(code: Tensor, scale: Tensor, s: Tensor) -> tuple[Tensor, Te
 
 
 def _over_pixels(geometry: Geometry) -> Geometry:
-    """The same geometry with two axes of length one for the pixels."""
-    return Geometry(
-        tangent=geometry.tangent[..., None, None, :],
-        radius=geometry.radius[..., None, None],
-        scale=geometry.scale[..., None, None],
-        pole=geometry.pole[..., None, None, :],
-        lift=geometry.lift[..., None, None],
-        chart=geometry.chart[..., None, None],
-        rotation=geometry.rotation[..., None, None, :, :],
-        spacing=geometry.spacing[..., None, None, :],
-    )
+    """The same geometry with two axes of length one for the pixels, after the leading axes."""
+    at = geometry.radius.dim()
+    return Geometry(**{name: values.unsqueeze(at).unsqueeze(at) for name, values in vars(geometry).items()})
 
 
 def _from_tangent(g: Geometry, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,11 +52,14 @@ def _from_tangent(g: Geometry, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     return (y - g.tangent[..., 0]) * g.spacing[..., 0], (x - g.tangent[..., 1]) * g.spacing[..., 1]
 
 
+def _rotated(s: Tensor, rotation: Tensor) -> Tensor:
+    return s @ rotation[..., 0, :, :].transpose(-1, -2)
+
+
 def lift_points(geometry: Geometry, y: Tensor, x: Tensor) -> Tensor:
     """Lifts slice points ``[..., P, Q]`` to unit vectors ``[..., P, Q, 3]``, rotated; NaN outside the lift's domain."""
     g = _over_pixels(geometry)
-    s = _plane_to_sphere(g.lift, g.radius, *_from_tangent(g, y, x))
-    return s @ geometry.rotation[..., None, :, :].transpose(-1, -2)
+    return _rotated(_plane_to_sphere(g.lift, g.radius, *_from_tangent(g, y, x)), g.rotation)
 
 
 def chart_points(geometry: Geometry, s: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,19 +69,21 @@ def chart_points(geometry: Geometry, s: Tensor) -> tuple[Tensor, Tensor]:
     return g.pole[..., 0] + dv, g.pole[..., 1] + du
 
 
-def _similarity(
-    g: Geometry, dy: Tensor, dx: Tensor, scale: Tensor, ratio: Tensor, rotation: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Zooms, rotates and flips plane offsets, for views with equal lift and chart; NaN outside the profile's domain."""
-    distance = torch.hypot(dy, dx)
-    inside = (distance / scale <= radius_limit(g.lift) + BORDER_TOLERANCE / scale) & torch.isfinite(distance)
-    to_y = ratio * (rotation[..., 0, 0] * dy + rotation[..., 0, 1] * dx)
-    to_x = ratio * (rotation[..., 1, 0] * dy + rotation[..., 1, 1] * dx)
-    return torch.where(inside, to_y, math.nan), torch.where(inside, to_x, math.nan)
+def _is_similarity(lift: Tensor, chart: Tensor, rotation: Tensor) -> Tensor:
+    """Whether a view zooms, rotates and flips the plane: equal profiles, and a rotation about the pole."""
+    return (lift == chart) & (rotation[..., 2, 2] == 1)
 
 
-def _is_similarity(g: Geometry) -> Tensor:
-    return (g.lift == g.chart) & (g.rotation[..., 2, 2] == 1)
+def _plane_to_plane(dy: Tensor, dx: Tensor, start: Plane, end: Plane, rotation: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps offsets in one plane to the sphere, rotates them, and maps them to the other; NaN outside the domains."""
+    (code, scale), (end_code, end_scale) = start, end
+    y, x = _sphere_to_plane(end_code, end_scale, _rotated(_plane_to_sphere(code, scale, dy, dx), rotation))
+    distance, ratio = torch.hypot(dy, dx), end_scale / scale
+    inside = (distance / scale <= radius_limit(code) + BORDER_TOLERANCE / scale) & torch.isfinite(distance)
+    flat_y = torch.where(inside, ratio * (rotation[..., 0, 0] * dy + rotation[..., 0, 1] * dx), math.nan)
+    flat_x = torch.where(inside, ratio * (rotation[..., 1, 0] * dy + rotation[..., 1, 1] * dx), math.nan)
+    flat = _is_similarity(code, end_code, rotation)
+    return torch.where(flat, flat_y, y), torch.where(flat, flat_x, x)
 
 
 def to_view(geometry: Geometry, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,35 +97,21 @@ def to_view(geometry: Geometry, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         (v, u) float64 view coordinates, in pixels; NaN outside the domain of the lift or the chart.
     """
     g = _over_pixels(geometry)
-    dy, dx = _from_tangent(g, y, x)
-    v, u = chart_points(geometry, lift_points(geometry, y, x))
-    flat_v, flat_u = _similarity(g, dy, dx, g.radius, g.scale / g.radius, g.rotation)
-    flat = _is_similarity(g)
-    return (
-        torch.where(flat, g.pole[..., 0] + flat_v, v),
-        torch.where(flat, g.pole[..., 1] + flat_u, u),
-    )
+    dv, du = _plane_to_plane(*_from_tangent(g, y, x), (g.lift, g.radius), (g.chart, g.scale), g.rotation)
+    return g.pole[..., 0] + dv, g.pole[..., 1] + du
 
 
 def to_slice(geometry: Geometry, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """Slice coordinates of view points, also outside the slice's border; the inverse of ``to_view``."""
     g = _over_pixels(geometry)
-    dv, du = v - g.pole[..., 0], u - g.pole[..., 1]
-    back = g.rotation.transpose(-1, -2)
-    s = _plane_to_sphere(g.chart, g.scale, dv, du)
-    dy, dx = _sphere_to_plane(g.lift, g.radius, s @ geometry.rotation[..., None, :, :])
-    flat_y, flat_x = _similarity(g, dv, du, g.scale, g.radius / g.scale, back)
-    flat = _is_similarity(g)
-    return (
-        g.tangent[..., 0] + torch.where(flat, flat_y, dy) / g.spacing[..., 0],
-        g.tangent[..., 1] + torch.where(flat, flat_x, dx) / g.spacing[..., 1],
-    )
+    dv, du, back = v - g.pole[..., 0], u - g.pole[..., 1], g.rotation.transpose(-1, -2)
+    dy, dx = _plane_to_plane(dv, du, (g.chart, g.scale), (g.lift, g.radius), back)
+    return g.tangent[..., 0] + dy / g.spacing[..., 0], g.tangent[..., 1] + dx / g.spacing[..., 1]
 
 
 def pixel_grid(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
     """Pixel centres of an image: y ``[H, 1]`` and x ``[1, W]``, float64."""
-    y = torch.arange(size[0], dtype=torch.float64, device=device)
-    x = torch.arange(size[1], dtype=torch.float64, device=device)
+    y, x = (torch.arange(n, dtype=torch.float64, device=device) for n in size)
     return y[:, None], x[None, :]
 
 
@@ -178,10 +161,9 @@ def magnification(table: Tensor, size: tuple[int, int], view_size: tuple[int, in
     geometry = Geometry.from_table(table)
     g = _over_pixels(geometry)
     y, x = pixel_grid(size, table.device)
-    distance = torch.hypot(*_from_tangent(g, y, x))
-    theta = polar_angle(g.lift, distance / g.radius, BORDER_TOLERANCE / g.radius)
-    charted = polar_angle_of(lift_points(geometry, y, x))
-    factor = area_factor(g.chart, charted) / area_factor(g.lift, theta)
-    factor = torch.where(_is_similarity(g), 1.0, factor) * (g.scale / g.radius) ** 2 * g.spacing.prod(dim=-1)
+    theta = polar_angle(g.lift, torch.hypot(*_from_tangent(g, y, x)) / g.radius, BORDER_TOLERANCE / g.radius)
+    factor = area_factor(g.chart, polar_angle_of(lift_points(geometry, y, x))) / area_factor(g.lift, theta)
+    factor = torch.where(_is_similarity(g.lift, g.chart, g.rotation), 1.0, factor)
+    factor = factor * (g.scale / g.radius) ** 2 * g.spacing.prod(dim=-1)
     v, _ = view_coordinates(table, size, view_size)
     return torch.where(torch.isnan(v), math.nan, factor)

@@ -1,7 +1,5 @@
 """The largest chart scale at which a box of the slice stays inside the view."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -148,7 +146,8 @@ def _reach_of_antipode(geometry: Geometry, sides: Tensor) -> Tensor:
     farthest = torch.maximum(geometry.tangent, sides - geometry.tangent).square().sum(1).sqrt()
     inside |= (sine <= 1e-12) & (distance <= farthest)
     for view in inside.nonzero()[:, 0].tolist():
-        if not _chart(geometry, view)[1].whole_sphere:
+        profile = _chart(geometry, view)[1]
+        if not profile.closed or profile.angle_limit < math.pi:
             _raise_not_shown(geometry, view)
     return torch.where(inside, radius_limit(geometry.chart).clamp(max=math.pi), 0.0)
 

@@ -1,18 +1,16 @@
 """Places spheres on a slice for the constructors of ``Views``: centres, poses, rotations, spacing."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spuproj.checks import choice, number_of, pixel_size
+from spuproj.checks import choice, number_of, pixel_size, refuse_gradient
 from spuproj.geometry.coordinates import lift_points
 from spuproj.geometry.table import Geometry
 from spuproj.inputs import array_tensor, plain_tensor
@@ -24,15 +22,8 @@ Size = tuple[int, int]
 _EXACT = torch.float64
 
 
-@dataclass(frozen=True)
-class Frame:
-    """Sizes of slice and views, and the spacing of the slice.
-
-    Attributes:
-        size: (H, W) of the slice.
-        view_size: (h, w) of the view.
-        spacing: (height, width) of a slice pixel, in the unit of lengths on the sphere.
-    """
+class Frame(NamedTuple):
+    """Sizes of slice and views in pixels, and (height, width) of a slice pixel in the unit of lengths on the sphere."""
 
     size: Size
     view_size: Size
@@ -44,18 +35,9 @@ class Frame:
         return (self.size[0] - 1) / 2, (self.size[1] - 1) / 2
 
     @property
-    def whole(self) -> tuple[float, float, float, float]:
-        """The box (y0, x0, y1, x1) of the whole slice, in pixels."""
-        return 0.0, 0.0, self.size[0] - 1.0, self.size[1] - 1.0
-
-    @property
     def half_side(self) -> float:
         """Half the larger side of the slice, in the unit of the spacing."""
         return max(n * unit for n, unit in zip(self.size, self.spacing, strict=True)) / 2
-
-    def scale_of(self, radius: float, magnification: float) -> float:
-        """The chart scale for a linear magnification at the pole (of the smaller side of a slice pixel)."""
-        return radius * magnification / min(self.spacing)
 
 
 @contextmanager
@@ -95,7 +77,7 @@ def _checked_spacing(spacing: Any) -> tuple[float, float]:
             f"spacing must be two positive, finite numbers (height, width) of one magnitude, got {spacing!r}"
         )
     for unit in units:
-        number_of(unit, "spacing")
+        refuse_gradient(unit, "spacing")
     return dy, dx
 
 
@@ -104,8 +86,7 @@ def checked_centers(centers: Any, size: Size) -> Tensor:
 
     Raises ValueError for points outside the slice, an empty list, another shape, or points that want a gradient.
     """
-    if isinstance(centers, Tensor) and centers.requires_grad:
-        raise ValueError("centers must not require a gradient: the ops have none with respect to the geometry")
+    refuse_gradient(centers, "centers")
     if isinstance(centers, np.ndarray):
         centers = array_tensor(centers, "centers")
     points = plain_tensor(centers, "centers") if isinstance(centers, Tensor) else torch.as_tensor(centers, dtype=_EXACT)
@@ -125,10 +106,13 @@ def checked_centers(centers: Any, size: Size) -> Tensor:
     return points
 
 
-def checked_box(box: Sequence[float], size: Size) -> tuple[float, float, float, float]:
-    """(y0, x0, y1, x1) as floats. Raises ValueError if the corners are not ordered or not inside the slice."""
-    edges = tuple(map(float, box))
+def checked_box(box: Sequence[float] | None, size: Size) -> tuple[float, float, float, float]:
+    """(y0, x0, y1, x1) as floats; the whole slice if None.
+
+    Raises ValueError if the corners are not ordered or not inside the slice.
+    """
     last_y, last_x = size[0] - 1, size[1] - 1
+    edges = tuple(map(float, (0, 0, last_y, last_x) if box is None else box))
     if len(edges) != 4 or not (0 <= edges[0] <= edges[2] <= last_y and 0 <= edges[1] <= edges[3] <= last_x):
         raise ValueError(f"box must be (y0, x0, y1, x1), ordered and inside the slice, got {edges}")
     return edges
@@ -137,14 +121,19 @@ def checked_box(box: Sequence[float], size: Size) -> tuple[float, float, float, 
 def grid_centers(size: Size, grid: Sequence[int], box: Sequence[float] | None = None) -> Tensor:
     """Centres ``[rows * columns, 2]`` of equal cells over a box; see ``Views.spherical``."""
     rows, columns = pixel_size(grid, "grid", "rows, columns")
-    y0, x0, y1, x1 = (0.0, 0.0, size[0] - 1.0, size[1] - 1.0) if box is None else checked_box(box, size)
+    y0, x0, y1, x1 = checked_box(box, size)
     y = y0 + (y1 - y0) * (torch.arange(rows, dtype=torch.float64, device="cpu") + 0.5) / rows
     x = x0 + (x1 - x0) * (torch.arange(columns, dtype=torch.float64, device="cpu") + 0.5) / columns
     return torch.cartesian_prod(y, x).reshape(-1, 2)
 
 
-def looking_at(points: Tensor, placed: Frame, radius: float, lift: int = 0, chart: int = 0) -> Geometry:
-    """Views with tangent points at these points, no rotation, magnification 1, and the pole at the view's centre."""
+def looking_at(
+    points: Tensor, placed: Frame, radius: float, lift: int = 0, chart: int = 0, magnification: float = 1.0
+) -> Geometry:
+    """Views with tangent points at these points, no rotation, and the pole at the view's centre.
+
+    ``magnification`` is linear, at the pole, of the smaller side of a slice pixel.
+    """
     shape = points.shape[:-1]
 
     def filled(value: float) -> Tensor:
@@ -156,7 +145,7 @@ def looking_at(points: Tensor, placed: Frame, radius: float, lift: int = 0, char
     return Geometry(
         tangent=points,
         radius=filled(radius),
-        scale=filled(placed.scale_of(radius, 1.0)),
+        scale=filled(radius * magnification / min(placed.spacing)),
         pole=pair([(n - 1) / 2 for n in placed.view_size]),
         lift=filled(lift),
         chart=filled(chart),
@@ -173,19 +162,16 @@ def turned(views: Geometry, middle: tuple[float, float]) -> Geometry:
     flat = replace(views, tangent=torch.tensor(middle, dtype=torch.float64).expand_as(views.tangent))
     y, x = views.tangent[..., None, None, :].unbind(-1)
     s = lift_points(flat, y, x)[..., 0, 0, :]
-    if bool(torch.isnan(s).any()) or bool((s[..., 2] <= -1 + 1e-9).any()):
+    y, x, pole = s.unbind(-1)
+    if bool(torch.isnan(s).any()) or bool((pole <= -1 + 1e-9).any()):
         raise ValueError(
             "centers must lie within the lift's reach of the slice's centre for pose='turned'; use a larger radius"
         )
-    zero = torch.zeros_like(s[..., 0])
-    # Rodrigues' formula: rotation about s x pole by the angle between s and the pole.
-    cross = torch.stack([s[..., 1], -s[..., 0], zero], dim=-1)
-    skew = torch.stack(
-        [zero, -cross[..., 2], cross[..., 1], cross[..., 2], zero, -cross[..., 0], -cross[..., 1], cross[..., 0], zero],
-        dim=-1,
-    ).unflatten(-1, (3, 3))
+    zero = torch.zeros_like(pole)
+    # Rodrigues' formula: rotation about s x pole, which is (x, -y, 0), by the angle between s and the pole.
+    skew = torch.stack([zero, zero, -y, zero, zero, -x, y, x, zero], dim=-1).unflatten(-1, (3, 3))
     identity = torch.eye(3, dtype=torch.float64)
-    return replace(flat, rotation=identity + skew + skew @ skew / (1 + s[..., 2, None, None]))
+    return replace(flat, rotation=identity + skew + skew @ skew / (1 + pole[..., None, None]))
 
 
 def plane_rotations(

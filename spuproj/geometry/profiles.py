@@ -3,8 +3,6 @@
 Equations: Snyder, *Map Projections: A Working Manual*, USGS Professional Paper 1395 (1987); ``docs/geometry.md``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,11 +40,6 @@ class Profile:
     def closed(self) -> bool:
         """Whether the end of the domain belongs to it."""
         return math.isfinite(self.radius_limit)
-
-    @property
-    def whole_sphere(self) -> bool:
-        """Whether the projection shows every point of the sphere."""
-        return self.closed and self.angle_limit == math.pi
 
 
 PROFILES = {

@@ -1,12 +1,11 @@
 """The parameters of views, and the float64 table that carries them to the ops."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from spuproj.checks import refuse_gradient
 from spuproj.geometry.profiles import check_codes
 from spuproj.inputs import plain_tensor
 
@@ -40,25 +39,15 @@ class Geometry:
 
     def table(self) -> Tensor:
         """Packs the parameters into the ``[..., 19]`` float64 table that the ops take."""
-        scalars = (self.radius, self.scale, self.lift, self.chart)
-        radius, scale, lift, chart = (value.unsqueeze(-1) for value in scalars)
-        rotation = self.rotation.flatten(-2)
-        columns = (self.tangent, radius, scale, self.pole, lift, chart, rotation, self.spacing)
+        columns = [values.unsqueeze(-1).flatten(self.radius.dim()) for values in vars(self).values()]
         return torch.cat([column.to(torch.float64) for column in columns], dim=-1)
 
     @staticmethod
-    def from_table(table: Tensor) -> Geometry:
+    def from_table(table: Tensor) -> "Geometry":
         """Unpacks a ``[..., 19]`` table; the fields are views of it."""
-        return Geometry(
-            tangent=table[..., 0:2],
-            radius=table[..., 2],
-            scale=table[..., 3],
-            pole=table[..., 4:6],
-            lift=table[..., 6],
-            chart=table[..., 7],
-            rotation=table[..., 8:17].unflatten(-1, (3, 3)),
-            spacing=table[..., 17:19],
-        )
+        tangent, radius, scale, pole, lift, chart, rotation, spacing = table.split([2, 1, 1, 2, 1, 1, 9, 2], dim=-1)
+        radius, scale, lift, chart = (column.squeeze(-1) for column in (radius, scale, lift, chart))
+        return Geometry(tangent, radius, scale, pole, lift, chart, rotation.unflatten(-1, (3, 3)), spacing)
 
 
 def check_table(table: Tensor) -> None:
@@ -73,8 +62,8 @@ def checked_table(geometry: Geometry) -> Tensor:
     table = plain_tensor(geometry.table(), "geometry")
     if table.dim() not in (2, 3) or table.shape[-2] == 0:
         raise ValueError(f"views must be a list of at least one view, [N] or [B, N], got {tuple(table.shape[:-1])}")
-    if any(getattr(geometry, each.name).requires_grad for each in fields(geometry)):
-        raise ValueError("geometry must not require a gradient: the ops have none with respect to it")
+    for values in vars(geometry).values():
+        refuse_gradient(values, "geometry")
     if not table.is_meta:
         check_numbers(geometry)
     return table.contiguous()
@@ -93,7 +82,6 @@ def check_numbers(geometry: Geometry) -> None:
         if not bool(torch.isfinite(getattr(geometry, name)).all()):
             raise ValueError(f"{name} must be finite, got {getattr(geometry, name).tolist()}")
     product = geometry.rotation @ geometry.rotation.transpose(-1, -2)
-    if not torch.allclose(
-        product, torch.eye(3, dtype=product.dtype, device=product.device).expand_as(product), atol=1e-9
-    ):
+    identity = torch.eye(3, dtype=product.dtype, device=product.device)
+    if not torch.allclose(product, identity.expand_as(product), atol=1e-9):
         raise ValueError(f"rotation must be orthogonal, got {geometry.rotation.tolist()}")

@@ -1,13 +1,6 @@
-"""The registered ops ``torch.ops.spuproj.*``, one record each.
+"""The registered ops ``torch.ops.spuproj.*``, one record each (``spuproj.ops.records``).
 
-A record contains an op's schema, its check, the results that it allocates, the method of a backend that fills them,
-and its gradient. Kernel, fake kernel, autograd, vmap and autocast are registered from the record. ``project`` and
-``project_adjoint`` are adjoint to each other, so each is the gradient of the other; likewise ``unproject`` and
-``unproject_adjoint``.
-
-The geometry is a float64 table (``spuproj.geometry.Geometry.table``) without gradient, ``[N, 19]`` shared by the batch
-or ``[B, N, 19]`` per sample. Arithmetic is in float32, or float64 for float64. Under autocast the ops take float32, as
-``torch.nn.functional.grid_sample`` does.
+Under autocast they take float32, as ``torch.nn.functional.grid_sample`` does.
 """
 
 from spuproj.ops import registration

@@ -1,7 +1,5 @@
 """Checks of the ops' arguments before a backend runs: axes, dtypes, devices and options."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -16,12 +14,6 @@ PADDINGS = ("constant", "border")
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGRAL = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
-
-
-def refuse_gradient(geometry: Tensor) -> None:
-    """Raises ValueError for a geometry that requires a gradient, since the ops would compute none."""
-    if geometry.requires_grad:
-        raise ValueError("geometry must not require a gradient: the ops have none with respect to it")
 
 
 def check_apart(image: Tensor, out: Tensor) -> None:
@@ -44,20 +36,15 @@ def check_source(call: Call, argument: str, axes: str, *, integral: bool) -> Non
     tensor: Tensor = getattr(call, argument)
     _check_axes(tensor, axes, argument)
     choice(call.interpolation, INTERPOLATIONS, "interpolation")
-    if tensor.dtype not in FLOATING:
-        _check_integral(tensor, argument, call.interpolation, integral=integral)
-    _check_geometry(call.geometry, tensor, argument)
-    if "N" in axes and tensor.shape[1] != call.geometry.shape[-2]:
-        raise ValueError(f"{argument} must hold {call.geometry.shape[-2]} views on axis 1, got {tensor.shape[1]}")
-
-
-def _check_integral(tensor: Tensor, argument: str, interpolation: str, *, integral: bool) -> None:
-    if tensor.dtype not in INTEGRAL:
+    if tensor.dtype not in FLOATING + INTEGRAL:
         raise TypeError(f"{argument} must be of one of the dtypes {_names(FLOATING + INTEGRAL)}, got {tensor.dtype}")
-    if not (integral and interpolation == "nearest"):
+    if tensor.dtype not in FLOATING and not (integral and call.interpolation == "nearest"):
         hint = f": pass {argument}.float() for a picture"
         hint += ", or interpolation='nearest' for label maps" if integral else ""
         raise TypeError(f"{argument} must be of a floating-point dtype here, got {tensor.dtype}{hint}")
+    _check_geometry(call.geometry, tensor, argument)
+    if "N" in axes and tensor.shape[1] != call.geometry.shape[-2]:
+        raise ValueError(f"{argument} must hold {call.geometry.shape[-2]} views on axis 1, got {tensor.shape[1]}")
 
 
 def _check_geometry(geometry: Tensor, tensor: Tensor, argument: str) -> None:
@@ -76,20 +63,15 @@ def _check_geometry(geometry: Tensor, tensor: Tensor, argument: str) -> None:
         )
 
 
-def _check_fill(fill: float, dtype: torch.dtype) -> None:
-    """Raises ValueError for a fill that the dtype of labels cannot represent."""
-    if dtype in FLOATING:
+def check_image(call: Call) -> None:
+    check_source(call, "image", "B, C, H, W", integral=True)
+    choice(call.padding, PADDINGS, "padding")
+    fill, dtype = call.fill, call.image.dtype
+    if fill == 0 or dtype in FLOATING:
         return
     low, high = (0, 1) if dtype == torch.bool else (torch.iinfo(dtype).min, torch.iinfo(dtype).max)
     if not (low <= fill <= high and fill == int(fill)):
         raise ValueError(f"fill must be a whole number from {low} to {high} for {dtype}, got {fill}")
-
-
-def check_image(call: Call) -> None:
-    check_source(call, "image", "B, C, H, W", integral=True)
-    choice(call.padding, PADDINGS, "padding")
-    if call.fill != 0:
-        _check_fill(call.fill, call.image.dtype)
 
 
 def _check_out_dtype(image: Tensor, out_dtype: torch.dtype | None, argument: str) -> None:

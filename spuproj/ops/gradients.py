@@ -1,19 +1,17 @@
 """Gradients of ``unproject_reduce``, and of its gradient."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spuproj.ops.checks import refuse_gradient
+from spuproj.checks import refuse_gradient
 
 
 def reduce_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     stack, geometry, _, interpolation = inputs
     mean, _, count = output
-    refuse_gradient(geometry)
+    refuse_gradient(geometry, "geometry")
     ctx.mark_non_differentiable(count)
     ctx.save_for_backward(stack, geometry, mean, count)
     ctx.interpolation = interpolation
@@ -33,7 +31,7 @@ def reduce_backward(ctx: Any, grad_mean: Tensor, grad_variance: Tensor, _: Tenso
 
 def reduce_backward_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     *tensors, interpolation = inputs
-    refuse_gradient(inputs[3])
+    refuse_gradient(inputs[3], "geometry")
     ctx.save_for_backward(*tensors)
     ctx.interpolation = interpolation
 

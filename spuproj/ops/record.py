@@ -1,7 +1,5 @@
 """The record that defines an op. Kernel, fake, autograd, vmap and autocast are registered from it."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Callable, Sequence
@@ -51,8 +49,8 @@ class Op:
     @cached_property
     def tensors(self) -> tuple[int, ...]:
         """Positions of the tensor arguments other than the geometry."""
-        is_tensor = [tensor for tensor, _ in self.arguments.values()]
-        return tuple(at for at, tensor in enumerate(is_tensor) if tensor and at != self.geometry_at)
+        each = enumerate(self.arguments.values())
+        return tuple(at for at, (is_tensor, _) in each if is_tensor and at != self.geometry_at)
 
     def call(self, given: Sequence[Any]) -> Call:
         """The arguments by name, with defaults for those that are left out."""

@@ -1,7 +1,5 @@
 """The records of all ops."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

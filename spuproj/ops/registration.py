@@ -1,7 +1,5 @@
 """Registers every op with torch from its record: kernels, fake kernel, gradient, vmap and autocast."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spuproj.backends import backend_for
-from spuproj.ops.checks import refuse_gradient
+from spuproj.checks import refuse_gradient
 from spuproj.ops.record import Op
 from spuproj.ops.records import OPS
 from spuproj.ops.run import returned, run
@@ -41,7 +39,7 @@ def _transposed(op: Op, partner: str) -> tuple[Callable[..., None], Callable[...
 
     def setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         source, call = inputs[0], op.call(inputs)
-        refuse_gradient(call.geometry)
+        refuse_gradient(call.geometry, "geometry")
         ctx.save_for_backward(call.geometry)
         ctx.size, ctx.dtype = tuple(source.shape[-2:]), source.dtype
         ctx.options = [getattr(call, name) for name in shared]
@@ -71,15 +69,15 @@ def _fold_geometry(geometry: Tensor, dim: int | None, mapped: int, samples: int)
 
 def _vmap_rule(name: str, op: Op) -> Callable[..., tuple[Any, Any]]:
     """vmap by folding the mapped axis into the batch axis of tensors and per-sample geometry."""
-    tensors, geometry_at = op.tensors, op.geometry_at
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
         folded = list(args)
         samples = 0
-        for at in tensors:
+        for at in op.tensors:
             front = _to_front(args[at], in_dims[at], info.batch_size)
             samples, folded[at] = front.shape[1], front.flatten(0, 1)
-        folded[geometry_at] = _fold_geometry(args[geometry_at], in_dims[geometry_at], info.batch_size, samples)
+        at = op.geometry_at
+        folded[at] = _fold_geometry(args[at], in_dims[at], info.batch_size, samples)
         result = getattr(torch.ops.spuproj, name)(*folded)
         if isinstance(result, Tensor):
             return result.unflatten(0, (info.batch_size, samples)), 0

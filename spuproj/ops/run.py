@@ -1,12 +1,10 @@
 """Runs an op: repeats an earlier call if only tensor values differ, else checks, allocates and calls the backend."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor
 
-from spuproj.backends.base import Backend, KeptCall
+from spuproj.backends.base import Backend
 from spuproj.ops.record import Op
 
 
@@ -25,7 +23,7 @@ def run(op: Op, backend: Backend, given: tuple[Any, ...]) -> Any:
         return returned(results)
     launch = op.run(backend, call, *results)
     if launch is not None:
-        backend.keep(op, op.geometry_at, given, KeptCall(op.tensors, results, launch))
+        backend.keep(op, op.geometry_at, given, results, launch)
     return returned(results)
 
 

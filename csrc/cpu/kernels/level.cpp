@@ -1,6 +1,6 @@
-// The kernel table of one SIMD level; compiled once per level, which SPUPROJ_LEVEL names. This file and its includes
-// have internal linkage only and instantiate no standard templates: the linker keeps one copy of such a function for
-// all levels, perhaps that for the newest processor.
+// The kernel table of one SIMD level; compiled once per level, for which SPUPROJ_KERNELS names the function. This file
+// and its includes have internal linkage only and instantiate no standard templates: the linker keeps one copy of such
+// a function for all levels, perhaps that for the newest processor.
 #include "cpu/kernels/copy.hpp"
 #include "cpu/kernels/gather_adjoint.hpp"
 #include "cpu/kernels/gather_four.hpp"
@@ -43,8 +43,6 @@ constexpr KernelTable kTable = {arithmetic_kernels<float>(),
 
 }  // namespace
 
-#define SPUPROJ_JOIN(a, b) a##b
-#define SPUPROJ_TABLE(level) SPUPROJ_JOIN(kernels_, level)
-const KernelTable& SPUPROJ_TABLE(SPUPROJ_LEVEL)() { return kTable; }
+const KernelTable& SPUPROJ_KERNELS() { return kTable; }
 
 }  // namespace spuproj::cpu

@@ -9,7 +9,7 @@
 namespace spuproj::cpu {
 namespace {
 
-template <class E, class A = typename Arithmetic<E>::type>
+template <class E, class A = Arithmetic<E>>
 void load_row(const E* from, int64_t count, A* row) {
     int64_t p = 0;
 #if defined(__F16C__)

@@ -59,7 +59,7 @@ struct ArithmeticKernels {
 
 // Converts elements to a row.
 template <class E>
-using Load = void (*)(const E* from, int64_t count, typename Arithmetic<E>::type* row);
+using Load = void (*)(const E* from, int64_t count, Arithmetic<E>* row);
 
 // destination[p * pixel_stride] = source[tap p], `fill` without a source; for one element size
 using Copy = void (*)(const int32_t* index, int64_t count, const void* source, uint64_t fill, int64_t pixel_stride,

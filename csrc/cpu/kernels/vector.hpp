@@ -34,19 +34,9 @@ struct VectorOf {
 template <class T, int W = kWidth<T>>
 using Vector = typename VectorOf<T, W>::type;
 
-template <class T>
-struct IntegerOf;
-template <>
-struct IntegerOf<float> {
-    using type = int32_t;
-};
-template <>
-struct IntegerOf<double> {
-    using type = int64_t;
-};
 // The integer type of the same size, which comparisons of vectors return.
 template <class T>
-using Integer = typename IntegerOf<T>::type;
+using Integer = std::conditional_t<sizeof(T) == sizeof(int32_t), int32_t, int64_t>;
 
 template <class T, int W = kWidth<T>>
 inline Vector<T, W> load_vector(const T* from) {

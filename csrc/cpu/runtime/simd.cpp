@@ -29,15 +29,6 @@ std::string choose_level() {
     throw std::invalid_argument("SPUPROJ_SIMD must name a level of this processor (" + names + "), got " + requested);
 }
 
-const KernelTable& choose_kernels() {
-#if defined(SPUPROJ_X86)
-    if (active_level() == "avx512") return kernels_avx512();
-    if (active_level() == "avx2") return kernels_avx2();
-#endif
-    active_level();
-    return kernels_baseline();
-}
-
 }  // namespace
 
 std::vector<std::string> supported_levels() {
@@ -58,7 +49,14 @@ const std::string& active_level() {
 }
 
 const KernelTable& active_kernels() {
-    static const KernelTable& kernels = choose_kernels();
+    static const KernelTable& kernels = []() -> const KernelTable& {
+#if defined(SPUPROJ_X86)
+        if (active_level() == "avx512") return kernels_avx512();
+        if (active_level() == "avx2") return kernels_avx2();
+#endif
+        active_level();
+        return kernels_baseline();
+    }();
     return kernels;
 }
 

@@ -30,37 +30,38 @@ struct Tiles {
 
 // The next two throw std::invalid_argument for an unknown profile code in lift or chart.
 
-// Taps of all height x width points of `count` views.
-void build_taps(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, int64_t height, int64_t width,
-                bool double_precision, const Taps& taps, int64_t threads);
+// Taps of all points of `count` views.
+void build_taps(int64_t threads, const ViewGeometry* geometry, int64_t count, const Sampling& sampling,
+                const Taps& taps);
 
 // The same taps in tiles, and the tiles' windows.
-void build_tiles(const ViewGeometry* geometry, int64_t count, const Sampling& sampling, bool double_precision,
-                 const Tiles& tiles, int64_t threads);
+void build_tiles(int64_t threads, const ViewGeometry* geometry, int64_t count, const Sampling& sampling,
+                 const Tiles& tiles);
 
 // destination[b, n, c] = T[b, n] source[b, c]; points without a source get `fill`.
-void project(int dtype, int destination_dtype, const Shape& shape, const Taps& taps, const Planes& source,
-             const Planes& destination, double fill, int64_t threads);
+void project(int64_t threads, int dtype, int destination_dtype, const Shape& shape, const Taps& taps,
+             const Planes& source, const Planes& destination, double fill);
 
 // destination[b, n, c] = T[b, n] source[b, n, c]; points without a source get zero.
-void unproject(int dtype, const Shape& shape, const Tiles& tiles, const Planes& source, const Planes& destination,
-               int64_t threads);
+void unproject(int64_t threads, int dtype, const Shape& shape, const Tiles& tiles, const Planes& source,
+               const Planes& destination);
 
 // Either of the two with nearest interpolation: copies elements of 1, 2, 4 or 8 bytes without converting them.
-void copy(int64_t element_size, const Shape& shape, const Taps& taps, const Planes& source, const Planes& destination,
-          uint64_t fill_bits, int64_t threads);
+void copy(int64_t threads, int64_t element_size, const Shape& shape, const Taps& taps, const Planes& source,
+          const Planes& destination, uint64_t fill_bits);
 
 // destination[b, n, c] = T[b, n]^T source[b, n, c]; with sum_views, destination[b, c] is their sum over n.
-void gather_adjoint(int dtype, bool sum_views, const Shape& shape, const Taps& taps, const Planes& source,
-                    const Planes& destination, int64_t threads);
+void gather_adjoint(int64_t threads, int dtype, bool sum_views, const Shape& shape, const Taps& taps,
+                    const Planes& source, const Planes& destination);
 
-// Mean, variance and count of T[b, n] source[b, n, c] over the views n that show a pixel, [B, C] planes; zero if none.
-void reduce(int dtype, const Shape& shape, const Tiles& tiles, const Planes& source, void* mean, void* variance,
-            int32_t* count, int64_t threads);
+// Mean, variance and count (int32) of T[b, n] source[b, n, c] over the views n that show a pixel; zero if none does.
+// The results are contiguous [B, C] planes.
+void reduce(int64_t threads, int dtype, const Shape& shape, const Tiles& tiles, const Planes& source,
+            const Planes& mean, const Planes& variance, const Planes& count);
 
-// Gradient of reduce with respect to its source, [B, N, C] planes; all tensors but source are contiguous.
-void reduce_backward(int dtype, const Shape& shape, const Taps& taps, const Planes& source, const void* grad_mean,
-                     const void* grad_variance, const void* mean, const int32_t* count, void* grad_source,
-                     int64_t threads);
+// Gradient of reduce with respect to its source; all tensors but source are contiguous.
+void reduce_backward(int64_t threads, int dtype, const Shape& shape, const Taps& taps, const Planes& grad_mean,
+                     const Planes& grad_variance, const Planes& source, const Planes& mean, const Planes& count,
+                     const Planes& grad_source);
 
 }  // namespace spuproj::cpu

@@ -26,10 +26,10 @@ struct Transpose {
     int64_t sample_views;   // views from one sample to the next; 0 if all samples share their views
 };
 
-// Taps of all height x width points of `count` views. As a kernel cannot throw, an unknown profile code gives taps
+// Taps of all points of `count` views. As a kernel cannot throw, an unknown profile code gives taps
 // without a source.
 void build_taps(const Queue& queue, const ViewGeometry* geometry, int64_t count, const Sampling& sampling,
-                int64_t height, int64_t width, bool double_precision, const Taps& taps);
+                const Taps& taps);
 
 // destination[b, n, c] = T[b, n] source[b, n, c]; with a source view stride of zero all views read the same planes.
 // Points without a source get `fill`.
@@ -41,13 +41,14 @@ void copy(const Queue& queue, int64_t element_size, const Shape& shape, const Ta
           const Planes& destination, uint64_t fill_bits);
 
 // As spuproj::cpu::reduce; all results are contiguous.
-void reduce(const Queue& queue, int dtype, const Shape& shape, const Taps& taps, const Planes& source, void* mean,
-            void* variance, int32_t* count);
+void reduce(const Queue& queue, int dtype, const Shape& shape, const Taps& taps, const Planes& source,
+            const Planes& mean, const Planes& variance, const Planes& count);
 
 // The gradient of reduce with respect to T[b, n] source[b, n, c]: contiguous [B, N, C] planes of the arithmetic type.
 // grad_mean, grad_variance, mean and count are contiguous [B, C] planes.
 void slopes(const Queue& queue, int dtype, const Shape& shape, const Taps& taps, const Planes& source,
-            const void* grad_mean, const void* grad_variance, const void* mean, const int32_t* count, void* slopes);
+            const Planes& grad_mean, const Planes& grad_variance, const Planes& mean, const Planes& count,
+            const Planes& slopes);
 
 // destination[b, n, c] = T[b, n]^T source[b, n, c]; with sum_views, destination[b, c] is their sum over n.
 void gather_adjoint(const Queue& queue, int dtype, const Shape& shape, const Transpose& transpose, const Planes& source,

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include "spuproj/platform.hpp"
 
@@ -34,13 +35,7 @@ SPUPROJ_HD static inline To bits_as(const From& from) {
 }
 
 template <class E>
-struct Arithmetic {
-    using type = float;
-};
-template <>
-struct Arithmetic<double> {
-    using type = double;
-};
+using Arithmetic = std::conditional_t<std::is_same_v<E, double>, double, float>;
 
 SPUPROJ_HD static inline float load(const float& e) { return e; }
 SPUPROJ_HD static inline double load(const double& e) { return e; }
@@ -60,12 +55,10 @@ SPUPROJ_HD static inline float load(const Float16& e) {
 #endif
 }
 
-template <class E>
-SPUPROJ_HD static inline void store(E& e, E value) {
-    e = value;
+template <class E, class A>
+SPUPROJ_HD static inline void store(E& e, A value) {
+    e = static_cast<E>(value);
 }
-SPUPROJ_HD static inline void store(float& e, double value) { e = static_cast<float>(value); }
-SPUPROJ_HD static inline void store(double& e, float value) { e = value; }
 SPUPROJ_HD static inline void store(BFloat16& e, float value) {
 #if defined(__CUDA_ARCH__)
     e.bits = __bfloat16_as_ushort(__float2bfloat16_rn(value));
@@ -100,9 +93,9 @@ SPUPROJ_HD static inline void store(Float16& e, float value) {
 SPUPROJ_HD static inline void store(BFloat16& e, double value) { store(e, static_cast<float>(value)); }
 SPUPROJ_HD static inline void store(Float16& e, double value) { store(e, static_cast<float>(value)); }
 
-// Calls `call` with a value of the element type with this code.
+// The result of `call` with a value of the element type with this code.
 template <class Call>
-void with_element(int dtype, const Call& call) {
+auto with_element(int dtype, const Call& call) {
     switch (dtype) {
         case kFloat32: return call(float());
         case kFloat64: return call(double());

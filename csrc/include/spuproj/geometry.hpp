@@ -37,16 +37,22 @@ struct Rotation {
     SPUPROJ_HD double operator()(int i, int j) const { return matrix[transposed ? 3 * j + i : 3 * i + j]; }
 };
 
-// Maps an offset in one plane to the sphere, rotates it, and maps it to an offset in the other plane.
-SPUPROJ_HD static inline Point through_sphere(double dy, double dx, TangentPlane from, TangentPlane to, Rotation a) {
+// Maps an offset in one plane to the sphere, rotates it, and maps it to an offset in the other plane. For equal
+// profiles and a rotation about the pole this is a zoom, rotation and flip of the plane.
+SPUPROJ_HD static inline Point plane_to_plane(double dy, double dx, TangentPlane from, TangentPlane to, Rotation a) {
     const double distance = std::sqrt(dy * dy + dx * dx), s = distance / from.scale;
+    const bool is_similarity = from.profile == to.profile && a(2, 2) == 1.0;
     PolarAngle theta = {0.0, 1.0};
     bool valid = false;
     with_profile(from.profile, Profiles(), [&](auto profile) {
         using P = decltype(profile);
-        theta = P::inverse(s < P::kLargest ? s : P::kLargest);
         valid = in_range(profile, s, kBorderTolerance / from.scale);
+        if (!is_similarity) theta = P::inverse(s < P::kLargest ? s : P::kLargest);
     });
+    if (is_similarity) {
+        const double ratio = to.scale / from.scale;
+        return {ratio * (a(0, 0) * dy + a(0, 1) * dx), ratio * (a(1, 0) * dy + a(1, 1) * dx), valid};
+    }
     const double per_distance = distance > 0.0 ? theta.sine / distance : 0.0;
     const double s0 = per_distance * dy, s1 = per_distance * dx, s2 = theta.cosine;
     const double r0 = a(0, 0) * s0 + a(0, 1) * s1 + a(0, 2) * s2;
@@ -60,20 +66,6 @@ SPUPROJ_HD static inline Point through_sphere(double dy, double dx, TangentPlane
     const double unit_y = sine > 0.0 ? r0 / sine : 0.0;
     const double unit_x = sine > 0.0 ? r1 / sine : 1.0;
     return {length * unit_y, length * unit_x, valid && end.valid};
-}
-
-// The same for equal profiles and a rotation about the pole, where the map is a zoom, rotation and flip of the plane.
-SPUPROJ_HD static inline Point similarity(double dy, double dx, TangentPlane from, TangentPlane to, Rotation a) {
-    const double s = std::sqrt(dy * dy + dx * dx) / from.scale, ratio = to.scale / from.scale;
-    bool valid = false;
-    with_profile(from.profile, Profiles(),
-                 [&](auto profile) { valid = in_range(profile, s, kBorderTolerance / from.scale); });
-    return {ratio * (a(0, 0) * dy + a(0, 1) * dx), ratio * (a(1, 0) * dy + a(1, 1) * dx), valid};
-}
-
-SPUPROJ_HD static inline Point plane_to_plane(double dy, double dx, TangentPlane from, TangentPlane to, Rotation a) {
-    const bool is_similarity = from.profile == to.profile && a(2, 2) == 1.0;
-    return is_similarity ? similarity(dy, dx, from, to, a) : through_sphere(dy, dx, from, to, a);
 }
 
 // Where slice pixel (y, x) lands in the view.
@@ -90,10 +82,10 @@ SPUPROJ_HD static inline Point to_slice(const ViewGeometry& g, double v, double 
     return {g.tangent_y + p.y / g.spacing_y, g.tangent_x + p.x / g.spacing_x, p.valid};
 }
 
-// Clamps a coordinate that is within the tolerance of [0, size - 1]; returns false for others and for NaN.
-SPUPROJ_HD static inline bool snap_inside(double& coordinate, int64_t size) {
+// Clamps a coordinate that is at most `tolerance` outside of [0, size - 1]; returns false for others and for NaN.
+SPUPROJ_HD static inline bool clamp_inside(double& coordinate, int64_t size, double tolerance) {
     const double last = static_cast<double>(size - 1);
-    if (!(coordinate >= -kBorderTolerance && coordinate <= last + kBorderTolerance) || size < 1) return false;
+    if (!(coordinate >= -tolerance && coordinate <= last + tolerance) || size < 1) return false;
     coordinate = coordinate < 0.0 ? 0.0 : (coordinate > last ? last : coordinate);
     return true;
 }

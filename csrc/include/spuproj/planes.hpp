@@ -15,11 +15,6 @@ struct Planes {
     int64_t batch_stride, view_stride, channel_stride, pixel_stride;
 };
 
-// The planes of a contiguous tensor [batch, views, channels, pixels].
-static inline Planes contiguous_planes(void* data, int64_t views, int64_t channels, int64_t pixels) {
-    return {data, views * channels * pixels, channels * pixels, pixels, 1};
-}
-
 SPUPROJ_HD static inline int64_t ceiling(int64_t count, int64_t divisor) { return (count + divisor - 1) / divisor; }
 
 }  // namespace spuproj

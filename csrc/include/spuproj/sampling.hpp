@@ -6,12 +6,14 @@
 
 namespace spuproj {
 
-// How points read the source (see taps.hpp).
+// Everything that taps depend on but the geometry.
 struct Sampling {
+    int64_t height, width;  // of the points
+    int64_t source_height, source_width;
     bool inverse;  // false: a view reads the slice; true: the slice reads a view
     bool nearest;
-    bool border;  // points outside the source read its nearest pixel
-    int64_t source_height, source_width;
+    bool border;            // points outside the source read its nearest pixel
+    bool double_precision;  // of the fractions
 };
 
 // One tap, before it is stored. A row of -1 marks a point that has no source.
@@ -22,42 +24,19 @@ struct Tap {
 
 SPUPROJ_HD static inline Tap no_tap() { return {-1, 0, 0.0, 0.0}; }
 
-SPUPROJ_HD static inline Tap bilinear_tap(double y, double x) {
-    const double row = std::floor(y), column = std::floor(x);
-    return {static_cast<int64_t>(row), static_cast<int64_t>(column), y - row, x - column};
-}
-
-// Half-way cases round to the larger index.
-SPUPROJ_HD static inline Tap nearest_tap(double y, double x) {
-    return {static_cast<int64_t>(std::floor(y + 0.5)), static_cast<int64_t>(std::floor(x + 0.5)), 0.0, 0.0};
-}
-
-// Source coordinates of point (row, column), possibly outside the source.
-SPUPROJ_HD static inline Point source_point(const ViewGeometry& g, const Sampling& sampling, int64_t row,
-                                            int64_t column) {
-    const double y = static_cast<double>(row), x = static_cast<double>(column);
-    return sampling.inverse ? to_view(g, y, x) : to_slice(g, y, x);
-}
-
-// Whether a point is in the source; coordinates outside by no more than the tolerance are clamped.
-SPUPROJ_HD static inline bool snap_inside(Point& p, const Sampling& sampling) {
-    return p.valid && snap_inside(p.y, sampling.source_height) && snap_inside(p.x, sampling.source_width);
-}
-
-// The same for border padding: all coordinates are clamped.
-SPUPROJ_HD static inline bool clamp_inside(Point& p, const Sampling& sampling) {
-    if (!p.valid || p.y != p.y || p.x != p.x || sampling.source_height < 1 || sampling.source_width < 1) return false;
-    const double last_y = static_cast<double>(sampling.source_height - 1);
-    const double last_x = static_cast<double>(sampling.source_width - 1);
-    p.y = p.y < 0.0 ? 0.0 : (p.y > last_y ? last_y : p.y);
-    p.x = p.x < 0.0 ? 0.0 : (p.x > last_x ? last_x : p.x);
-    return true;
-}
-
+// The tap of the point in this row and column.
 SPUPROJ_HD static inline Tap tap_at(const ViewGeometry& g, const Sampling& sampling, int64_t row, int64_t column) {
-    Point p = source_point(g, sampling, row, column);
-    if (!(sampling.border ? clamp_inside(p, sampling) : snap_inside(p, sampling))) return no_tap();
-    return sampling.nearest ? nearest_tap(p.y, p.x) : bilinear_tap(p.y, p.x);
+    const double y = static_cast<double>(row), x = static_cast<double>(column);
+    Point p = sampling.inverse ? to_view(g, y, x) : to_slice(g, y, x);
+    const double tolerance = sampling.border ? HUGE_VAL : kBorderTolerance;
+    if (!p.valid || !clamp_inside(p.y, sampling.source_height, tolerance) ||
+        !clamp_inside(p.x, sampling.source_width, tolerance))
+        return no_tap();
+    // The nearest of two pixels at the same distance is that with the larger index.
+    const double shift = sampling.nearest ? 0.5 : 0.0;
+    const double top = std::floor(p.y + shift), left = std::floor(p.x + shift);
+    const Tap tap = {static_cast<int64_t>(top), static_cast<int64_t>(left), p.y - top, p.x - left};
+    return sampling.nearest ? Tap{tap.row, tap.column, 0.0, 0.0} : tap;
 }
 
 // Stores tap p in Taps or Tiles; `width` is the row length of the source or of the tile's window.
