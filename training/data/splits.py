@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from spuproj.training.runtime.files import InputError, read_json, refuse_overwri
 
 # How often the patients who validate are drawn anew, until both they and those who train have every target.
 _DRAWS = 20
+_LISTED = 3
 
 Targets = Mapping[str, frozenset[str]]
 """The targets that each case has, by its name."""
@@ -90,6 +91,28 @@ def targets_of(case: CaseFiles) -> frozenset[str]:
         raise unclear(case.label)
     values = label_values(open_volume(ImageFile(case.label)))
     return frozenset(name for name, members in case.scheme.targets.items() if not values.isdisjoint(members))
+
+
+def targets_of_each(cases: Sequence[CaseFiles], on_case: Callable[[str], None]) -> dict[str, frozenset[str]]:
+    """The targets of each case, by its name. ``on_case`` is called with the name of each.
+
+    Raises:
+        InputError: where segmentations cannot be read, with the first of them and how many there are.
+    """
+    targets: dict[str, frozenset[str]] = {}
+    faults: list[str] = []
+    for case in cases:
+        try:
+            targets[case.name] = targets_of(case)
+        except InputError as error:
+            faults.append(str(error))
+        on_case(case.name)
+    if faults:
+        listed = "; ".join(faults[:_LISTED]) + ("; ..." if len(faults) > _LISTED else "")
+        raise InputError(
+            f"{len(faults)} of {len(cases)} segmentations cannot be used ('spuproj check' lists all): {listed}"
+        )
+    return targets
 
 
 def missing_targets(names: Sequence[str], targets: Targets) -> list[str]:

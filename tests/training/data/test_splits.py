@@ -22,6 +22,7 @@ from spuproj.training.data.splits import (
     missing_targets,
     read_split,
     targets_of,
+    targets_of_each,
     write_splits,
 )
 from spuproj.training.fit.train import train
@@ -264,3 +265,14 @@ def test_a_file_of_something_else_is_refused_in_plain_words(tmp_path, text, reas
 def test_two_patients_are_too_few_for_folds():
     with pytest.raises(InputError, match=r"3 patients are the least, to train, validate and test on"):
         folds([case("a"), case("b")], 2, 0, {})
+
+
+def test_all_segmentations_that_cannot_be_read_are_told_at_once(tmp_path):
+    for name in ("a", "b", "c"):
+        brats(tmp_path, name, "_", OLD, 4)
+    for name in ("a", "c"):
+        (tmp_path / name / f"{name}_seg.nii.gz").write_bytes(b"no image")
+    seen = []
+    with pytest.raises(InputError, match=r"2 of 3 segmentations cannot be used .*a_seg\.nii\.gz .*c_seg\.nii\.gz"):
+        targets_of_each(cases_in(tmp_path), seen.append)
+    assert seen == ["a", "b", "c"]
