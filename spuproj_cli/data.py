@@ -111,9 +111,7 @@ def split(
     targets: dict[str, frozenset[str]] = {}
     if folds is not None:
         with progress_bar(f"Reading the labels of {data.name}", len(cases)) as advance:
-            for case in cases:
-                targets[case.name] = splits.targets_of(case)
-                advance(case.name)
+            targets = splits.targets_of_each(cases, advance)
         made = splits.folds(cases, folds, seed, targets)
     else:
         made = [splits.fixed_split(cases, validation or 0, test or 0, seed)]

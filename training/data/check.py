@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
@@ -26,6 +26,8 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 _NAMED = 3
+# Findings that differ in numbers alone are listed one by one up to this many.
+_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,26 @@ def text(cases: int, left_out: Sequence[str], found: Sequence[CaseFinding]) -> s
         groups.setdefault(Finding(each.finding.level, _without_name(each)), []).append(each)
     lines = [f"left out: {sentence}" for sentence in left_out]
     lines += [
-        f"{finding.level.name.lower():<7}  {_line(finding.message, group)}"
-        for finding, group in sorted(groups.items(), key=lambda item: item[0].level)
+        f"{level.name.lower():<7}  {line}" for level, line in sorted(_lines(groups), key=lambda levelled: levelled[0])
     ]
     unusable = len({each.case for each in found if each.finding.level == Level.ERROR})
     warnings, notes = (sum(each.finding.level == level for each in found) for level in (Level.WARNING, Level.NOTE))
     return "\n".join([*lines, f"{cases} cases, {unusable} of them cannot be used, {warnings} warnings, {notes} notes"])
+
+
+def _lines(groups: Mapping[Finding, Sequence[CaseFinding]]) -> Iterator[tuple[Level, str]]:
+    """The level and the text of each line. Of many groups that differ in numbers alone, one line has the first."""
+    alike: dict[Finding, list[Finding]] = {}
+    for finding in groups:
+        alike.setdefault(Finding(finding.level, re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", finding.message)), []).append(
+            finding
+        )
+    for findings in alike.values():
+        if len(findings) <= _LISTED:
+            yield from ((finding.level, _line(finding.message, groups[finding])) for finding in findings)
+        else:
+            whole = [each for finding in findings for each in groups[finding]]
+            yield findings[0].level, _line(f"with other numbers in each, such as: {whole[0].finding.message}", whole)
 
 
 def _without_name(found: CaseFinding) -> str:
@@ -114,7 +130,7 @@ def _check_case(files: CaseFiles) -> tuple[list[Finding], Volume | None]:
     label = None if files.label is None else attempt(open_volume, ImageFile(files.label))
     opened = [volume for volume in (*images, mask, label) if volume is not None]
     first = next((volume for volume in images if volume is not None), None)
-    findings += headers_findings(opened)
+    findings += [*headers_findings(opened), *_unused_volumes([image for image in images if image is not None])]
     if first is not None:
         findings += attempt(require_same_grid, opened) or []
     sound = not any(finding.level == Level.ERROR for finding in findings)
@@ -127,6 +143,20 @@ def _check_case(files: CaseFiles) -> tuple[list[Finding], Volume | None]:
     elif files.label is None:
         findings.append(Finding(Level.NOTE, "there is no segmentation: it can be predicted, not trained on"))
     return findings, first
+
+
+def _unused_volumes(images: Sequence[Volume]) -> list[Finding]:
+    """A warning for each file of several volumes that are not all used: they may not be what they are taken for."""
+    used = Counter(image.path for image in images)
+    return [
+        Finding(
+            Level.WARNING,
+            f"{path.name} holds {in_file} volumes, but {used[path]} are used; check the modalities that dataset.json "
+            "or the manifest names",
+        )
+        for path, in_file in dict.fromkeys((image.path, image.in_file) for image in images)
+        if used[path] < in_file
+    ]
 
 
 def _check_images(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from spuproj.training.runtime.files import InputError, read_json, refuse_overwri
 
 # How often the patients who validate are drawn anew, until both they and those who train have every target.
 _DRAWS = 20
+_LISTED = 3
 
 Targets = Mapping[str, frozenset[str]]
 """The targets that each case has, by its name."""
@@ -65,7 +66,10 @@ def folds(cases: Sequence[CaseFiles], count: int, seed: int, targets: Targets) -
     """
     patients = {patient_of(case) for case in cases}
     if not 2 <= count <= len(patients) or len(patients) < 3:
-        raise InputError(f"folds must be at least 2 and at most the number of patients, {len(patients)}, got {count}")
+        raise InputError(
+            f"folds must be at least 2 and at most the number of patients, {len(patients)}, got {count}; 3 patients "
+            "are the least, to train, validate and test on"
+        )
     splits = []
     for test in _stratified(cases, count, seed, targets):
         others = [case for case in cases if patient_of(case) not in test]
@@ -87,6 +91,28 @@ def targets_of(case: CaseFiles) -> frozenset[str]:
         raise unclear(case.label)
     values = label_values(open_volume(ImageFile(case.label)))
     return frozenset(name for name, members in case.scheme.targets.items() if not values.isdisjoint(members))
+
+
+def targets_of_each(cases: Sequence[CaseFiles], on_case: Callable[[str], None]) -> dict[str, frozenset[str]]:
+    """The targets of each case, by its name. ``on_case`` is called with the name of each.
+
+    Raises:
+        InputError: where segmentations cannot be read, with the first of them and how many there are.
+    """
+    targets: dict[str, frozenset[str]] = {}
+    faults: list[str] = []
+    for case in cases:
+        try:
+            targets[case.name] = targets_of(case)
+        except InputError as error:
+            faults.append(str(error))
+        on_case(case.name)
+    if faults:
+        listed = "; ".join(faults[:_LISTED]) + ("; ..." if len(faults) > _LISTED else "")
+        raise InputError(
+            f"{len(faults)} of {len(cases)} segmentations cannot be used ('spuproj check' lists all): {listed}"
+        )
+    return targets
 
 
 def missing_targets(names: Sequence[str], targets: Targets) -> list[str]:
@@ -173,7 +199,8 @@ def read_split(path: Path, fold: int = 0) -> Split:
         entries = read_json(path)["splits"]
         splits = [Split(*(_names(entry[role]) for role in ("train", "validation", "test"))) for entry in entries]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} must be a file of 'spuproj split', but cannot be read: {error!r}") from None
+        reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path} must be a file of 'spuproj split', but cannot be read: {reason}") from None
     if not 0 <= fold < len(splits):
         raise InputError(f"fold must be one of 0 to {len(splits) - 1} in {path}, got {fold}")
     split = splits[fold]

@@ -39,7 +39,7 @@ from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, save_run, write_config
 from spuproj.training.runtime.execution import PRECISIONS, Hardware, check_hardware, rank
-from spuproj.training.runtime.files import InputError, refuse_overwrite
+from spuproj.training.runtime.files import InputError, refuse_overwrite, require_folder
 from spuproj.training.runtime.progress import print_status, progress_bar
 from spuproj.training.runtime.settings import plain_errors
 
@@ -90,6 +90,7 @@ def train(
     method = load_method("spu") if method is None else method
     hardware = Hardware() if hardware is None else hardware
     check_hardware(hardware, method.batch_size)
+    require_folder(out)
     _refuse_overwrite_of_run(out, force, resume)
     cases, roles = _cases(data, labels, split, fold, validation)
     held_out = validation if validation is not None else max(1, len(cases) // 5)

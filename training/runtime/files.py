@@ -112,6 +112,15 @@ def _temporary_folder(parent: Path, suffix: str = "") -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def require_folder(path: Path) -> None:
+    """Raises InputError where a path cannot be a folder to write to, before there is work to be lost."""
+    above = next(place for place in (path.absolute(), *path.absolute().parents) if os.path.lexists(place))
+    if not above.is_dir():
+        raise InputError(f"{path} must be a folder to write to, but {above} is no folder; choose another")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"{path} must be a folder to write to, but {above} may not be written to; choose another")
+
+
 def refuse_overwrite(paths: list[Path], force: bool) -> None:
     """Raises InputError where any of the paths exists, even as a link to nothing, and ``force`` is not set."""
     existing = [path for path in paths if os.path.lexists(path)]

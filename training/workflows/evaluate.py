@@ -27,7 +27,14 @@ from spuproj.training.evaluation.tables import (
     summary_values,
 )
 from spuproj.training.inference.outputs import MAPS, map_name
-from spuproj.training.runtime.files import InputError, atomic_write, inside, refuse_overwrite, write_json
+from spuproj.training.runtime.files import (
+    InputError,
+    atomic_write,
+    inside,
+    refuse_overwrite,
+    require_folder,
+    write_json,
+)
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar, show
 from spuproj.uncertainty import to_percent
@@ -85,6 +92,7 @@ def evaluate(
             shape.
         ValueError: for an unknown scaling or convention.
     """
+    require_folder(out)
     refuse_overwrite([out / name for name in OUTPUTS], force)
     options = EvaluationOptions(scaling, empty)
     cases = cases_in(data, labels)

@@ -26,7 +26,7 @@ from spuproj.training.report.figures import case_figure
 from spuproj.training.report.pages import CohortEntry, entry_of, write_case_report, write_cohort_report
 from spuproj.training.report.warnings import case_warnings
 from spuproj.training.runtime.execution import Shard
-from spuproj.training.runtime.files import InputError, atomic_write_group, inside, refuse_overwrite
+from spuproj.training.runtime.files import InputError, atomic_write_group, inside, refuse_overwrite, require_folder
 from spuproj.training.runtime.progress import MakeProgressBar, nested_progress_bar, print_status
 from spuproj.training.workflows.prediction_files import (
     COHORT_REPORT,
@@ -232,6 +232,7 @@ def _task(models: Sequence[Path], out: Path, aggregation: str, maps: Sequence[st
     """Loads the models. Raises as ``predict`` does."""
     choice(aggregation, AGGREGATIONS, "aggregation")
     kinds = kinds_named(maps)
+    require_folder(out)
     runs = [load_run(model) for model in models]
     targets = [config.target for config, _ in runs]
     if not targets or len({target.casefold() for target in targets}) != len(targets):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
 
-from spuproj.training.data.check import check_data, text
-from spuproj.training.data.findings import Level
-from spuproj.training.data.readers.registry import case_in, cases_in
+from spuproj.training.data.check import CaseFinding, check_data, text
+from spuproj.training.data.findings import Finding, Level
+from spuproj.training.data.readers.registry import case_in, cases_in, read_data
 from spuproj.training.data.volumes.image_file import Volume
 from spuproj_cli.app import app
 from tiny_datasets import AFFINE, OLD, SHAPE, brats, save, seg, volume
@@ -187,3 +189,19 @@ def test_each_case_is_told_of(folder):
     seen: list[str] = []
     check_data([case_in(folder)], seen.append)
     assert seen == ["one"]
+
+
+def test_volumes_of_a_file_that_no_modality_is_named_for_are_told(tmp_path):
+    save(tmp_path / "all.nii", np.stack([volume(100 * number) for number in range(4)], -1))
+    images = {name: {"file": "all.nii", "channel": number} for number, name in enumerate(("t1", "t2", "flair"))}
+    (tmp_path / "m.json").write_text(json.dumps({"cases": [{"name": "one", "images": images}]}))
+    told = [each.finding.message for each in check_data(read_data(tmp_path / "m.json").cases, lambda _: None)]
+    assert any(message.startswith("all.nii holds 4 volumes, but 3 are used") for message in told)
+
+
+def test_many_findings_that_differ_in_numbers_share_a_line():
+    found = [CaseFinding(f"p{number}", Finding(Level.NOTE, f"it has {number / 7:g} litres")) for number in range(9)]
+    lines = text(9, [], found).splitlines()
+    assert lines[0] == ("note     in 9 cases (p0, p1, p2, ...): with other numbers in each, such as: it has 0 litres")
+    assert len(lines) == 2
+    assert len(text(3, [], found[:3]).splitlines()) == 4

@@ -22,6 +22,7 @@ from spuproj.training.data.splits import (
     missing_targets,
     read_split,
     targets_of,
+    targets_of_each,
     write_splits,
 )
 from spuproj.training.fit.train import train
@@ -246,3 +247,32 @@ def test_sessions_of_a_subject_are_never_on_two_sides(tmp_path):
     cases = cases_in(tmp_path)
     for seed in range(5):
         disjoint(fixed_split(cases, 2, 2, seed), cases)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{}", "must be a file of 'spuproj split', but cannot be read: there is no 'splits'"),
+        ("[]", "must be a file of 'spuproj split', but cannot be read: PATH must hold a JSON object, got list"),
+    ],
+)
+def test_a_file_of_something_else_is_refused_in_plain_words(tmp_path, text, reason):
+    (tmp_path / "s.json").write_text(text)
+    with pytest.raises(InputError, match=re.escape(f"s.json {reason}".replace("PATH", str(tmp_path / "s.json")))):
+        read_split(tmp_path / "s.json")
+
+
+def test_two_patients_are_too_few_for_folds():
+    with pytest.raises(InputError, match=r"3 patients are the least, to train, validate and test on"):
+        folds([case("a"), case("b")], 2, 0, {})
+
+
+def test_all_segmentations_that_cannot_be_read_are_told_at_once(tmp_path):
+    for name in ("a", "b", "c"):
+        brats(tmp_path, name, "_", OLD, 4)
+    for name in ("a", "c"):
+        (tmp_path / name / f"{name}_seg.nii.gz").write_bytes(b"no image")
+    seen = []
+    with pytest.raises(InputError, match=r"2 of 3 segmentations cannot be used .*a_seg\.nii\.gz .*c_seg\.nii\.gz"):
+        targets_of_each(cases_in(tmp_path), seen.append)
+    assert seen == ["a", "b", "c"]

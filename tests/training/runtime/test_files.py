@@ -17,6 +17,7 @@ from spuproj.training.runtime.files import (
     inside,
     read_json,
     refuse_overwrite,
+    require_folder,
     why_no_file,
 )
 
@@ -202,3 +203,12 @@ def test_json_that_is_no_file_is_an_error(tmp_path, kind):
         path.symlink_to(path)
     with pytest.raises(InputError, match=r"a\.json must be a JSON file, but (it is a|there is no)"):
         read_json(path)
+
+
+def test_a_file_is_no_folder_to_write_to(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match=r"must be a folder to write to, but .*file is no folder; choose another"):
+            require_folder(path)
+    require_folder(tmp_path)
+    require_folder(tmp_path / "new" / "one")

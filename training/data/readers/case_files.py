@@ -25,6 +25,13 @@ SPELLINGS = {
 }
 """Regular expressions of the ways to write a modality, in lower or upper case."""
 
+SEGMENTATION = (
+    r"(ground[ _-]?)?truth|gt|annotations?|seg(m|mentation)?s?([ _-]?(mask|label|map))?|label(s|map)?"
+    r"|gtv|(tumou?r|lesion)s?([ _-]?(seg(m|mentation)?|mask|label))?"
+)
+BRAIN_MASK = r"(brain[ _-]?)?mask"
+"""Regular expressions of the ways to write that a file is a segmentation or a brain mask."""
+
 
 class ImageFile(NamedTuple):
     """The file of a modality, and for a file of several volumes the number of this one; None where it holds one."""
@@ -78,6 +85,25 @@ def modality_named(name: str) -> str:
     """The name in ``MODALITIES`` for any spelling of it; other names in lower case."""
     word = name.strip().lower()
     return next((usual for usual, spelling in SPELLINGS.items() if re.fullmatch(spelling, word)), word)
+
+
+def require_modality(name: str, where: str) -> str:
+    """The same, for names of images. A segmentation among them would be learnt from.
+
+    Args:
+        name: as it is written.
+        where: at the beginning of the error.
+
+    Raises:
+        InputError: for the name of a segmentation or a brain mask.
+    """
+    for spelling, what, field in ((SEGMENTATION, "a segmentation", "label"), (BRAIN_MASK, "a brain mask", "mask")):
+        if re.fullmatch(spelling, name.strip().lower()):
+            raise InputError(
+                f"{where}images must be modalities, but {name!r:.60} is {what} by its name; give it as {field!r}, or "
+                "rename it"
+            )
+    return modality_named(name)
 
 
 def modalities_of(cases: Sequence[CaseFiles]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from spuproj.training.data.readers.case_files import SPELLINGS
+from spuproj.training.data.readers.case_files import SEGMENTATION, SPELLINGS
 
 LABEL, DRAFT, MASK = "label", "draft label", "mask"
 """What a file may be besides a modality: segmentation; segmentation to take where there is no ``LABEL``; brain mask."""
@@ -165,7 +165,7 @@ CONVENTIONS = (
         ),
         {
             **{f"(?i){spelling}": modality for modality, spelling in SPELLINGS.items()},
-            "(?i)seg(m|mentation)?|labels?|gtv|(tumou?r|lesion)([ _-]?(seg(m|mentation)?|mask|label))?": LABEL,
+            f"(?i){SEGMENTATION}": LABEL,
             "(?i)brain[ _-]?mask": MASK,
         },
         own_folder=True,

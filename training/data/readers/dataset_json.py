@@ -20,7 +20,7 @@ from spuproj.training.data.labels import (
     scheme_of_names,
     scheme_of_regions,
 )
-from spuproj.training.data.readers.case_files import SUFFIXES, CaseFiles, ImageFile, modality_named
+from spuproj.training.data.readers.case_files import SUFFIXES, CaseFiles, ImageFile, modality_named, require_modality
 from spuproj.training.data.readers.conventions import LABEL, Convention, Role
 from spuproj.training.data.readers.grouping import Group, case_of, expected, grouped
 from spuproj.training.data.readers.left_out import foreign_files, unused_files, without_images
@@ -116,7 +116,7 @@ def _convention(path: Path, description: Description, listing: Listing) -> Conve
     if wrong:
         raise InputError(f"{path}: channels must be numbered 0, 1, 2 and so on, got {wrong[0]!r:.40}")
     channels = {int(number): name for number, name in sorted(names.items(), key=lambda item: int(item[0]))}
-    modalities = [modality_named(name) for name in channels.values()]
+    modalities = [require_modality(name, f"{path}: ") for name in channels.values()]
     for modality in modalities:
         alike = [name for name in names.values() if modality_named(name) == modality]
         if len(alike) > 1 or len(channels) < len(names):

@@ -101,7 +101,11 @@ def _match(path: str, conventions: Sequence[Convention]) -> tuple[str, str, Matc
 
 
 def _without_unusual(groups: Iterable[Group], others: Sequence[str]) -> list[str]:
-    """Gives files that may be a segmentation to the cases that lack one; returns the rest."""
+    """Gives files that may be a segmentation to the cases that lack one; returns the rest.
+
+    One that is named for another case is that case's.
+    """
+    groups = list(groups)
     lacking = {
         os.path.dirname(group.matches[0].path): group
         for group in groups
@@ -109,12 +113,22 @@ def _without_unusual(groups: Iterable[Group], others: Sequence[str]) -> list[str
     }
     rest = []
     for path in others:
-        group = lacking.get(os.path.dirname(path))
-        if group is not None and _SEGMENTATION.fullmatch(without_suffix(os.path.basename(path)) or ""):
+        group, name = lacking.get(os.path.dirname(path)), without_suffix(os.path.basename(path)) or ""
+        if group is not None and _SEGMENTATION.fullmatch(name) and not _names_another(name, group, groups):
             group.unusual.append(path)
         else:
             rest.append(path)
     return rest
+
+
+def _names_another(text: str, group: Group, groups: Iterable[Group]) -> bool:
+    """Whether the name of another case is in a text, apart from that of a group."""
+    rest = text.replace(group.name, " ")
+    return any(
+        other.name in rest and re.search(rf"(?<![^\W_]){re.escape(other.name)}(?![^\W_])", rest)
+        for other in groups
+        if other.name != group.name
+    )
 
 
 def case_of(root: Path, group: Group) -> CaseFiles:

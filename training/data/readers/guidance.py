@@ -10,7 +10,7 @@ from pathlib import Path
 from spuproj.training.data.readers.case_files import without_suffix
 from spuproj.training.data.readers.conventions import CONVENTIONS
 from spuproj.training.data.readers.grouping import grouped
-from spuproj.training.data.readers.left_out import examples, foreign_files
+from spuproj.training.data.readers.left_out import closed_folders, examples, foreign_files
 from spuproj.training.data.readers.listing import Listing, whole_path
 from spuproj.training.data.readers.patterns import asked_for
 from spuproj.training.runtime.files import InputError
@@ -24,6 +24,8 @@ def missing(path: Path, what: str, kind: str) -> InputError:
         what: it must be, such as "a case folder".
         kind: "folder" or "file".
     """
+    if path.is_symlink():
+        return InputError(f"{path} must be {what}, but is a link to {os.readlink(path)}, which does not exist")
     parent = path.absolute().parent
     try:
         names = [name for name in os.listdir(parent) if not name.startswith(".")]
@@ -83,7 +85,7 @@ def no_cases(source: Path, listing: Listing) -> InputError:
             f"{must} none of its images is named as in a known convention: {examples(listing.images)}. To name them, "
             f"write a manifest: {asked_for(listing.images).replace('FOLDER', str(source))}"
         )
-    reasons = [*foreign_files(listing), *(f"{path} cannot be listed: {why}" for path, why in listing.closed.items())]
+    reasons = [*foreign_files(listing), *closed_folders(listing)]
     return InputError(f"{must} holds none" + "".join(f"; {reason}" for reason in reasons))
 
 

@@ -59,13 +59,21 @@ def without_case(listing: Listing, groups: Iterable[Group]) -> list[str]:
     ]
     hollow = sorted({*listing.empty, *beside})
     hollow = [path for path in hollow if not any(path.startswith(f"{other}/") for other in hollow)]
-    found = [f"{path} cannot be listed: {reason}" for path, reason in listing.closed.items()]
+    found = closed_folders(listing)
     if hollow:
         folders = (
             "1 folder holds no image, and is" if len(hollow) == 1 else f"{len(hollow)} folders hold no image, and are"
         )
         found.append(f"{folders} no case: {_some(hollow)}")
     return found + foreign_files(listing)
+
+
+def closed_folders(listing: Listing) -> list[str]:
+    """A sentence on each reason why folders cannot be listed."""
+    groups: dict[str, list[str]] = {}
+    for path, reason in listing.closed.items():
+        groups.setdefault(reason, []).append(path)
+    return [f"{_some(paths)} cannot be listed: {reason}" for reason, paths in groups.items()]
 
 
 def foreign_files(listing: Listing) -> list[str]:

@@ -26,7 +26,7 @@ class Listing:
         foreign: images of kinds that are not read.
         folders: all other folders.
         empty: those of the folders with no file in them, at any depth; only the topmost of each.
-        closed: folders that cannot be listed, with the reason.
+        closed: folders that cannot be listed, and links whose file or folder is not there, with the reason.
     """
 
     images: list[str] = field(default_factory=list)
@@ -81,6 +81,8 @@ def _sort_in(
     elif _is_folder(entry):
         found.folders.append(path)
         waiting.append((f"{path}/", above))
+    elif entry.is_symlink() and not os.path.exists(entry.path):
+        found.closed[path] = f"it is a link to {os.readlink(entry.path)}, which does not exist"
     else:
         files.add(prefix)
         if entry.name.lower().endswith(_FOREIGN):

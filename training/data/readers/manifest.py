@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.labels import SCHEMES, LabelScheme, own_scheme, scheme_named
-from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, modality_named
+from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, modality_named, require_modality
 from spuproj.training.runtime.files import InputError, read_json, write_json
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.settings import SETTINGS, plain_errors
@@ -121,20 +121,27 @@ def _volume(path: Path, where: str, name: str, volume: Volume) -> tuple[Path, in
 
 
 def file_in(path: Path, where: str, text: str) -> Path:
-    """A file that a manifest names, relative to it. Raises InputError for text that is no path."""
+    """A file that a manifest names, relative to it; as Windows writes it too. Raises InputError for no path."""
     # Of the surrogates, these stand for bytes of a file's name that are no text.
     odd = any(0xD800 <= ord(character) < 0xE000 and not 0xDC80 <= ord(character) < 0xDD00 for character in text)
     if odd or any(ord(character) < 32 for character in text):
         raise InputError(f"{where}a file must have a name without control characters, got {text!r:.80}")
-    return path.absolute().parent / text
+    file = path.absolute().parent / text
+    return file if os.path.lexists(file) else file.parent / file.name.replace("\\", "/")
 
 
 def by_modality(where: str, files: Mapping[str, ImageFile]) -> dict[str, ImageFile]:
-    """The files by modality, whatever spelling the manifest has. Raises InputError where two names are of one."""
+    """The files by modality, whatever spelling the manifest has.
+
+    Raises:
+        InputError: where two names are of one, or a name is that of a segmentation or a mask.
+    """
     found: dict[str, ImageFile] = {}
     for name, file in files.items():
-        modality = modality_named(name)
-        if not modality or modality in found:
+        modality = require_modality(name, where)
+        if not modality:
+            raise InputError(f"{where}each modality must have a name, but that of {file.path.name} is empty")
+        if modality in found:
             others = [repr(other) for other in files if modality_named(other) == modality]
             raise InputError(
                 f"{where}each modality must be named once, but {' and '.join(others)} are both {modality!r}; "

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, modality_named
+from spuproj.training.data.findings import Finding, Level
+from spuproj.training.data.readers.case_files import BRAIN_MASK, SEGMENTATION, CaseFiles, ImageFile, modality_named
 from spuproj.training.data.readers.manifest import by_modality, check_names, file_in, scheme_in
 from spuproj.training.runtime.files import InputError
 
 _COLUMNS = {
     "name": "name",
-    "label": "label",
-    "seg": "label",
-    "segmentation": "label",
-    "mask": "mask",
-    "brainmask": "mask",
-    "brain_mask": "mask",
     "labels": "labels",
     "patient": "patient",
+    "label": SEGMENTATION,
+    "mask": BRAIN_MASK,
 }
-"""Columns that are no modalities, by their possible headings."""
+"""Regular expressions of the headings of columns that are no modalities; the first that matches counts."""
 
 Row = tuple[int, Mapping[str, str]]
 """The number of its line, and the cells by column."""
@@ -33,25 +31,26 @@ def csv_manifest(path: Path) -> list[CaseFiles]:
     """The cases of a table with the column ``name``, optionally ``label``, ``mask``, ``labels`` (the name of a scheme)
     and ``patient``; every other column is a modality.
 
-    Text may be in UTF-8, UTF-16 or Windows' Western encoding; cells are separated by commas, semicolons or tabs.
+    Text may be in UTF-8, UTF-16 or Windows' Western encoding; cells are separated by commas, semicolons, tabs or
+    vertical bars.
 
     Raises:
         InputError: for a file that is no such table, with the line.
     """
-    rows = list(_rows(path))
+    text, guessed = _text(path)
+    rows = list(_rows(path, text))
     check_names(path, [cells["name"] for _, cells in rows])
-    return [_case(path, line, cells) for line, cells in rows]
+    return [_case(path, line, cells, guessed) for line, cells in rows]
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    text = _text(path)
+def _rows(path: Path, text: str) -> Iterator[Row]:
     first, _, rest = text.partition("\n")
     # Excel's own way to say what separates cells.
     if first.strip().strip('"').lower().startswith("sep="):
         yield from _table(path, rest, first.strip().strip('"')[4:] or ",", 1)
     else:
         heading = next((line for line in text.split("\n") if line.strip()), "")
-        yield from _table(path, text, max(",;\t", key=lambda mark: _columns_with(heading, mark)), 0)
+        yield from _table(path, text, max(",;\t|", key=lambda mark: _columns_with(heading, mark)), 0)
 
 
 def _columns_with(heading: str, mark: str) -> int:
@@ -77,29 +76,26 @@ def _table(path: Path, text: str, mark: str, before: int) -> Iterator[Row]:
         raise InputError(f"{path} must have a heading with the column name, but is empty")
 
 
-def _text(path: Path) -> str:
+def _text(path: Path) -> tuple[str, bool]:
+    """The text, and whether its encoding was taken for granted."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} must be a manifest, but cannot be read: {error}") from None
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encodings: Sequence[str] = ("utf-16",)
-    else:
-        # Windows' encoding has a character for almost every byte: it comes last.
-        encodings = ("utf-8-sig", "cp1252")
-    for encoding in encodings:
+    # A byte-order mark or zeros tell UTF-8, -16 and -32. Windows' encoding has a character for almost every byte.
+    for encoding in (json.detect_encoding(content), "cp1252"):
         try:
             text = content.decode(encoding)
         except UnicodeDecodeError:
             continue
         if "\0" not in text:
-            return text.replace("\r\n", "\n").replace("\r", "\n")
+            return text.replace("\r\n", "\n").replace("\r", "\n"), encoding == "cp1252"
     raise InputError(f"{path} must be a table in text (CSV), but is not; save it as 'CSV UTF-8'")
 
 
 def _headings(path: Path, cells: Sequence[str]) -> list[str]:
     """The columns; those without a heading are empty."""
-    columns = [_COLUMNS.get(cell.lower(), modality_named(cell)) for cell in cells]
+    columns = [_column(cell) for cell in cells]
     for column in columns:
         alike = [repr(cell) for cell, other in zip(cells, columns, strict=True) if other == column]
         if column and len(alike) > 1:
@@ -110,6 +106,11 @@ def _headings(path: Path, cells: Sequence[str]) -> list[str]:
     if "name" not in columns:
         raise InputError(f"{path} must have a column 'name', but has {', '.join(filter(None, cells))}")
     return columns
+
+
+def _column(heading: str) -> str:
+    word = heading.lower()
+    return next((column for column, spelling in _COLUMNS.items() if re.fullmatch(spelling, word)), modality_named(word))
 
 
 def _by_column(path: Path, line: int, columns: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
@@ -123,9 +124,9 @@ def _by_column(path: Path, line: int, columns: Sequence[str], cells: Sequence[st
     return found
 
 
-def _case(path: Path, line: int, cells: Mapping[str, str]) -> CaseFiles:
+def _case(path: Path, line: int, cells: Mapping[str, str], guessed: bool) -> CaseFiles:
     where = f"{path}, case {cells['name']}: "
-    files = {column: cell for column, cell in cells.items() if column not in _COLUMNS.values()}
+    files = {column: cell for column, cell in cells.items() if column not in _COLUMNS}
     missing = [column for column, cell in files.items() if not cell]
     if missing or not files:
         raise InputError(f"{where}{', '.join(missing) or 'a modality'} must have a file, but has none (line {line})")
@@ -135,5 +136,14 @@ def _case(path: Path, line: int, cells: Mapping[str, str]) -> CaseFiles:
         file_in(path, where, cells["label"]) if cells.get("label") else None,
         file_in(path, where, cells["mask"]) if cells.get("mask") else None,
         scheme_in(cells.get("labels") or None, where),
+        findings=tuple(_read_as_western(cell) for cell in cells.values() if guessed and not cell.isascii())[:1],
         patient=cells.get("patient", ""),
+    )
+
+
+def _read_as_western(cell: str) -> Finding:
+    return Finding(
+        Level.NOTE,
+        f"the table's letters are read in Windows' Western encoding, such as {cell!r:.80}; if that is wrong, "
+        "save it as 'CSV UTF-8'",
     )

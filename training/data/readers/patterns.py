@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from spuproj.training.data.readers.case_files import modality_named, without_suffix
+from spuproj.training.data.readers.case_files import require_modality, without_suffix
 from spuproj.training.data.readers.conventions import LABEL, MASK, Convention
 from spuproj.training.runtime.files import InputError
 
@@ -23,11 +23,12 @@ def typed_conventions(images: Mapping[str, str], label: str | None, mask: str | 
         mask: pattern of brain masks, or None.
 
     Raises:
-        InputError: for a pattern without ``{case}``, or two spellings of one modality.
+        InputError: for a pattern without ``{case}``, two spellings of one modality, or the name of a segmentation or
+            mask as that of a modality.
     """
-    names = [modality_named(name) for name in images]
+    names = [require_modality(name, "") for name in images]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        alike = [name for name in images if modality_named(name) == twice[0]]
+        alike = [name for name in images if require_modality(name, "") == twice[0]]
         raise InputError(f"each modality must have one pattern, but {' and '.join(alike)} are both {twice[0]!r}")
     roles = {**dict(zip(names, images.values(), strict=True)), LABEL: label, MASK: mask}
     return [

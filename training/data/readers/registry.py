@@ -140,7 +140,7 @@ def _read(source: Path) -> Found:
     is_manifest = source.suffix.lower() in (".csv", ".json")
     if source.is_dir():
         return _folder(whole_path(source), source)
-    if not os.path.lexists(source):
+    if not os.path.exists(source):
         what = ("a manifest", "file") if is_manifest else ("a folder of case folders", "folder")
         raise guidance.missing(source, *what)
     if not is_manifest or source.name == "dataset.json":

@@ -44,6 +44,13 @@ class Grid:
         turned: NDArray[Scalar] = nib.apply_orientation(voxels, nib.orientations.ornt_transform(_LPS, self._own))
         return turned
 
+    @property
+    def lps(self) -> Grid:
+        """The grid of voxels that ``to_lps`` has turned."""
+        turn = nib.orientations.ornt_transform(self._own, _LPS)
+        x, y, z = (self.shape[list(turn[:, 0].astype(int)).index(axis)] for axis in range(3))
+        return Grid((x, y, z), self.affine @ nib.orientations.inv_ornt_aff(turn, self.shape))
+
     def distance(self, other: Grid) -> float:
         """Largest distance between the same corner of both grids, as a part of the smallest voxel side."""
         corners = np.array([(*corner, 1) for corner in product(*((0, side - 1) for side in self.shape))])

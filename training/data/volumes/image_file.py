@@ -37,6 +37,7 @@ class Volume:
         grid: of its voxels.
         like: an image whose affine and header outputs on the same grid get.
         findings: what the header leaves open, and how it was read; ``{}`` stands for the file.
+        in_file: number of volumes in the file.
         read: reads the voxels in the order of the file, in its numeric type or, where the file scales them, float64.
     """
 
@@ -44,6 +45,7 @@ class Volume:
     grid: Grid
     like: nib.Nifti1Image
     findings: tuple[Finding, ...]
+    in_file: int
     read: Callable[[], NDArray[Any]]
 
     def numbers(self) -> NDArray[Any]:
@@ -85,7 +87,8 @@ def open_volume(file: ImageFile) -> Volume:
         raise InputError(f"{file.path} must have 1 to {MOST_VOXELS} voxels (512 x 512 x 512), got {grid.shape}")
     _require_affine(file.path, header.affine)
     findings = (*header.findings, *notes, *_unusual_size(grid))
-    return Volume(file.path, grid, header.like, findings, lambda: header.read(index))
+    in_file = math.prod(header.shape) // math.prod(grid.shape)
+    return Volume(file.path, grid, header.like, findings, in_file, lambda: header.read(index))
 
 
 def _require_file(path: Path) -> None:
@@ -171,5 +174,6 @@ def _reading(path: Path, fault: str) -> Iterator[None]:
         raise
     # Libraries raise exceptions of any kind for files that are not what they claim to be.
     except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        # SimpleITK says first where in its own code it failed.
+        reason = " ".join(str(error).rpartition("sitk::ERROR: ")[2].split())[:300] or type(error).__name__
         raise InputError(f"{path} {fault}{reason}") from None

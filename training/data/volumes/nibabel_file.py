@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel import imageglobals
 
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.volumes.grid import Grid
@@ -20,10 +24,11 @@ _SAME = 0.1  # of a voxel, between the two affines of a NIfTI header
 
 def open_header(path: Path) -> Header:
     """The header of a file. Raises whatever nibabel raises."""
-    image: Any = nib.load(path)
+    with _repairs() as repaired:
+        image: Any = nib.load(path)
     if isinstance(image, nib.Nifti1Image):
         scale, findings = _units(image)
-        findings = (*findings, *_orientation(image))
+        findings = (*findings, *_orientation(image), *map(_repair, repaired))
         like = image
     else:
         scale, findings = 1.0, _freesurfer_orientation(image)
@@ -42,9 +47,34 @@ def open_header(path: Path) -> Header:
     )
 
 
+@contextmanager
+def _repairs() -> Iterator[list[str]]:
+    """Yields a list of the faults that nibabel finds in headers, and repairs; it would print them."""
+    found: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    with imageglobals.LoggingOutputSuppressor():
+        imageglobals.logger.addHandler(handler)
+        try:
+            yield found
+        finally:
+            imageglobals.logger.removeHandler(handler)
+
+
+def _repair(fault: str) -> Finding:
+    message = f"{{}}: the header has a fault: {fault}; check the voxel sizes and the orientation"
+    return Finding(Level.WARNING, message)
+
+
 def _units(image: nib.Nifti1Image) -> tuple[float, tuple[Finding, ...]]:
     """Millimetres per unit of length, and a note where they are not 1."""
-    unit = image.header.get_xyzt_units()[0]
+    try:
+        unit = image.header.get_xyzt_units()[0]
+    except KeyError:
+        code = int(image.header["xyzt_units"])
+        raise ValueError(
+            f"its header has an unknown unit of length (xyzt_units is {code}); set that of mm, 2"
+        ) from None
     scale = _MILLIMETRES[unit]
     if scale == 1:
         return scale, ()

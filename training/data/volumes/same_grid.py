@@ -15,7 +15,7 @@ _ROUNDING = 0.003
 
 
 def require_same_grid(volumes: Sequence[Volume]) -> list[Finding]:
-    """Compares the grid of each volume with that of the first, by the headers alone.
+    """Compares the grid of each volume with that of the first, by the headers alone; the order of axes may differ.
 
     Returns:
         A note for each volume that lies elsewhere by a small part of a voxel, up to ``TOLERANCE``.
@@ -25,8 +25,8 @@ def require_same_grid(volumes: Sequence[Volume]) -> list[Finding]:
     """
     first, notes, other = volumes[0], [], False
     for volume in volumes[1:]:
-        apart = first.grid.distance(volume.grid)
-        other = other or volume.grid.shape != first.grid.shape or not apart <= TOLERANCE
+        apart = first.grid.lps.distance(volume.grid.lps)
+        other = other or volume.grid.lps.shape != first.grid.lps.shape or not apart <= TOLERANCE
         if apart > _ROUNDING:
             message = f"{volume.path.name} lies {apart:.2g} voxels beside {first.path.name}: taken as the same place"
             notes.append(Finding(Level.NOTE, message))
@@ -43,7 +43,8 @@ def _listed(volumes: Sequence[Volume]) -> str:
     first = volumes[0]
     parts = [f"{first.path.name} has {first.grid.text}"]
     for volume in volumes[1:]:
-        place = f"{first.grid.distance(volume.grid):.3g} voxels away" if volume.grid.shape == first.grid.shape else ""
+        alike = volume.grid.lps.shape == first.grid.lps.shape
+        place = f"{first.grid.lps.distance(volume.grid.lps):.3g} voxels away" if alike else ""
         same = volume.grid.text == first.grid.text
         parts.append(f"{volume.path.name} {'the same' if same else volume.grid.text}{place and f', {place}'}")
     return "; ".join(parts)

@@ -199,3 +199,9 @@ def test_no_content_raises_anything_but_an_input_error(tmp_path, fields):
         assert str(tmp_path) in str(error)  # noqa: PT017
     else:
         assert [case.name for case in found.cases] == ["a"]
+
+
+def test_a_channel_that_is_named_like_a_segmentation_is_refused(tmp_path):
+    describe(touch(tmp_path, "imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz"), channel_names={"0": "T1", "1": "seg"})
+    with pytest.raises(InputError, match=r"dataset\.json: images must be modalities, but 'seg' is a segmentation"):
+        read_data(tmp_path)

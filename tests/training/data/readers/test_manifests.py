@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -263,12 +265,12 @@ def as_text(mark, newline="\r\n"):
     return newline.join(mark.join(map(cell, row)) for row in ROWS) + newline
 
 
-@pytest.mark.parametrize("mark", [",", ";", "\t"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "cp1252"])
 @pytest.mark.parametrize("newline", ["\r\n", "\n", "\r"])
 def test_a_table_of_any_country_is_read_to_the_same(tmp_path, mark, encoding, newline):
     one, two = read_data(table(tmp_path, as_text(mark, newline), encoding)).cases
-    assert one == CaseFiles(
+    assert replace(one, findings=()) == CaseFiles(
         "Jürgen",
         {"t1ce": ImageFile(tmp_path / "a b.nii"), "t2": ImageFile(tmp_path / "c,d;e.nii")},
         tmp_path / "é.nii",
@@ -289,7 +291,7 @@ def test_a_column_without_heading_and_cells_is_no_column(tmp_path):
     assert list(case.images) == ["t1"]
 
 
-@pytest.mark.parametrize("heading", ["seg", "Segmentation", "LABEL"])
+@pytest.mark.parametrize("heading", ["seg", "Segmentation", "LABEL", "ground truth", "Tumour_mask", "gtv"])
 def test_a_column_of_segmentations_is_no_modality(tmp_path, heading):
     (case,) = read_data(table(tmp_path, f"name,t1,{heading}\np1,a.nii,b.nii\n")).cases
     assert (list(case.images), case.label) == (["t1"], tmp_path / "b.nii")
@@ -336,3 +338,28 @@ def test_deep_json_is_refused_at_any_depth(tmp_path):
     for depth in (100, sys.getrecursionlimit(), 10 * sys.getrecursionlimit()):
         (tmp_path / "m.json").write_text('{"cases": [' + "[" * depth + "]" * depth + "]}")
         assert str(tmp_path / "m.json") in refused(tmp_path / "m.json")
+
+
+@pytest.mark.parametrize("name", ["seg", "Label", "mask", "brain_mask", "GT", "tumor"])
+def test_a_segmentation_or_mask_among_the_images_is_refused(tmp_path, name):
+    case = {"name": "p1", "images": {"t1": "a.nii", name: "b.nii"}}
+    message = refused(write(tmp_path, {"cases": [case]}))
+    assert re.search(
+        rf"m\.json, case p1: images must be modalities, but '{name}' is a .* by its name; give it as", message
+    )
+
+
+def test_a_path_that_windows_wrote_is_found(files):
+    source = table(files, "name,t2,seg\np1,data\\p1-t2.nii.gz,data\\p1-tumour.nii.gz\n")
+    (case,) = read_data(source).cases
+    assert case.images["t2"].path.is_file()
+    assert case.label.is_file()
+
+
+def test_letters_whose_encoding_does_not_tell_are_a_note(tmp_path):
+    (western,) = read_data(table(tmp_path, "name,t1\nMüller,a.nii\n", "cp1252")).cases
+    (finding,) = western.findings
+    assert finding.level == Level.NOTE
+    assert "such as 'Müller'; if that is wrong, save it as 'CSV UTF-8'" in finding.message
+    (known,) = read_data(table(tmp_path, "name,t1\nMüller,a.nii\n")).cases
+    assert known.findings == ()

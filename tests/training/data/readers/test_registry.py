@@ -223,3 +223,27 @@ def test_a_folder_of_unknown_names_is_answered_with_patterns_of_its_files(tmp_pa
     )
     assert f"spuproj manifest {tmp_path} --out manifest.json" in message
     assert "--image NAME='*/{case}/{case}_post.nii.gz'" in message
+
+
+def test_a_link_to_a_folder_that_is_not_there_is_told(tmp_path):
+    brats(tmp_path, "p1", "_", OLD, 4)
+    (tmp_path / "p2").symlink_to("/nowhere/p2")
+    assert read_data(tmp_path).left_out == ("p2 cannot be listed: it is a link to /nowhere/p2, which does not exist",)
+    with pytest.raises(InputError, match=r"p2 must be a folder of case folders, but is a link to /nowhere/p2, which"):
+        read_data(tmp_path / "p2")
+
+
+def test_a_segmentation_that_is_named_for_another_case_is_not_used(tmp_path):
+    for name in ("p1", "p2", "p10"):
+        brats(tmp_path, name, "_", OLD, 4)
+        (tmp_path / name / f"{name}_seg.nii.gz").unlink()
+    touch(tmp_path, "p1/p2_seg.nii.gz", "p2/p10-Segm.nii.gz", "p10/p10_x_Segm.nii.gz")
+    found = read_data(tmp_path)
+    assert {case.name: case.label and case.label.name for case in found.cases} == {
+        "p1": None,
+        "p2": None,
+        "p10": "p10_x_Segm.nii.gz",
+    }
+    (sentence,) = found.left_out
+    assert "p1/p2_seg.nii.gz" in sentence
+    assert "p2/p10-Segm.nii.gz" in sentence

@@ -277,3 +277,24 @@ def test_no_corruption_of_a_header_ends_in_another_exception(tmp_path_factory, c
 
 
 FUZZED = nifti_bytes(VOXELS)
+
+
+@pytest.mark.parametrize(
+    ("at", "content", "message"),
+    [
+        (80, np.zeros(3, "<f4").tobytes(), "pixdim[1,2,3] should be non-zero"),
+        (80, np.full(3, -1, "<f4").tobytes(), "pixdim[1,2,3] should be positive"),
+        (252, b"\x63\0", "qform_code 99 not valid"),
+    ],
+)
+def test_faults_that_reading_repairs_are_findings_and_not_printed(tmp_path, capfd, at, content, message):
+    (tmp_path / "a.nii").write_bytes(changed(at, content))
+    (found,) = [text for text in messages(tmp_path / "a.nii", Level.WARNING) if "has a fault" in text]
+    assert message in found
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_unknown_unit_of_length_is_refused_with_its_number(tmp_path):
+    (tmp_path / "a.nii").write_bytes(changed(123, b"\x07"))
+    with pytest.raises(InputError, match=r"a\.nii .* unknown unit of length \(xyzt_units is 7\); set that of mm, 2"):
+        opened(tmp_path / "a.nii")

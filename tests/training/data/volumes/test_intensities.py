@@ -48,6 +48,30 @@ def test_spikes_change_nothing_but_themselves_and_are_told():
     assert finding.message.startswith("t2 has 3 voxels far outside of all others, up to 32767, where nearly all lie")
 
 
+@pytest.mark.parametrize("spike", [32767, -32768])
+def test_spikes_in_a_small_brain_are_clipped_though_the_quantiles_do_not_reach_them(spike):
+    brain = np.zeros(SHAPE, bool)
+    brain[5:14, 5:14, 5:14] = True
+    clean = volumes() * brain
+    spiked = clean.copy()
+    spiked[1, 8, 8, 7:10] = spike
+    found, (finding,) = normalised(spiked, brain, ("t1", "t2"), CLIP)
+    before, _ = normalised(clean, brain, ("t1", "t2"), CLIP)
+    others = brain.copy()
+    others[8, 8, 7:10] = False
+    np.testing.assert_allclose(found[:, others], before[:, others], atol=0.2)
+    assert np.abs(found).max() < 4
+    assert finding.message.startswith("t2 has 3 voxels far outside of all others")
+
+
+def test_a_modality_that_is_constant_nearly_everywhere_keeps_its_other_values():
+    image = volumes()
+    image[0, BRAIN] = 7
+    image[0, 5:7, 5:7, 5:7] = 9
+    found, _ = normalised(image, BRAIN, ("t1", "t2"), CLIP)
+    assert (found[0, 5:7, 5:7, 5:7] > 3).all()
+
+
 def test_a_few_voxels_are_not_clipped():
     small = np.zeros((1, 4, 4, 4), np.float32)
     brain = np.zeros((4, 4, 4), bool)
@@ -68,3 +92,11 @@ def test_a_constant_modality_becomes_zero_with_a_warning(value, spikes):
     assert (found[1] != 0).any()
     assert finding.level == Level.WARNING
     assert finding.message == "t1 is constant inside the brain: it tells nothing, and is read as 0"
+
+
+def test_a_modality_with_the_values_of_another_is_told():
+    image = np.concatenate([volumes(), volumes(1)])
+    image[3] = image[1]
+    _, (finding,) = normalised(image, BRAIN, ("t1", "t2", "flair", "t1ce"), CLIP)
+    assert finding.level == Level.WARNING
+    assert finding.message == "t2 and t1ce have the same values: the file of one is a copy of the other's; correct it"

@@ -42,6 +42,18 @@ def test_another_place_is_refused(volume, change):
         require_same_grid([volume("t1"), volume("t2", **change)])
 
 
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "PSR", "SAL"])
+def test_one_grid_in_another_order_of_axes_is_the_same_place(volume, tmp_path, axes):
+    first = volume("t1")
+    voxels = np.arange(6 * 7 * 5, dtype=np.int16).reshape(6, 7, 5)
+    image = nib.Nifti1Image(voxels, AFFINE)
+    turn = nib.orientations.ornt_transform(nib.io_orientation(AFFINE), nib.orientations.axcodes2ornt(axes))
+    nib.save(image.as_reoriented(turn), tmp_path / "seg.nii")
+    label = open_volume(ImageFile(tmp_path / "seg.nii"))
+    assert require_same_grid([first, label]) == []
+    np.testing.assert_array_equal(label.numbers(), voxels)
+
+
 def test_native_grids_are_all_told_and_how_to_help(volume):
     grids = [volume("t1"), volume("t1ce"), volume("t2", shape=(12, 14, 5)), volume("flair", stretch=2)]
     with pytest.raises(InputError) as error:
