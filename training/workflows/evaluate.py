@@ -80,9 +80,9 @@ def evaluate(
         The files written.
 
     Raises:
-        InputError: where files exist, a folder is missing, or no case is predicted by all methods or can be measured; and, after the files
-            are written, where some cases failed: their labels cannot be used, or a map is missing, broken or of another
-            shape.
+        InputError: where files exist, a folder is missing, or no case is predicted by all methods or can be measured;
+            and, after the files are written, where some cases failed: their labels cannot be used, or a map is missing,
+            broken or of another shape.
         ValueError: for an unknown scaling or convention.
     """
     refuse_overwrite([out / name for name in OUTPUTS], force)
