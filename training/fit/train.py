@@ -40,6 +40,7 @@ from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, save_run, write_config
 from spuproj.training.runtime.execution import PRECISIONS, Hardware, check_hardware, rank
 from spuproj.training.runtime.files import InputError, refuse_overwrite, require_folder
+from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar
 from spuproj.training.runtime.settings import plain_errors
 
@@ -97,6 +98,8 @@ def train(
     if roles is None and not 1 <= held_out < len(cases):
         raise ValueError(f"validation must leave cases on both sides of {len(cases)}, got {held_out}")
     modalities = modalities_of(cases)
+    for name in modalities:
+        plain_name(name, "the name of a modality")
     asked = {"target": target, "method": asdict(method), "seed": seed, "modalities": modalities}
     if resume and _is_finished(out, asked):
         print_status(f"{out} has finished: there is nothing to resume")

@@ -87,14 +87,16 @@ def evaluate(
         The files written.
 
     Raises:
-        InputError: where files exist, or no case is predicted by all methods or can be measured; and, after the files
-            are written, where some cases failed: their labels cannot be used, or a map is missing, broken or of another
-            shape.
+        InputError: where files exist, a folder is missing, or no case is predicted by all methods or can be measured;
+            and, after the files are written, where some cases failed: their labels cannot be used, or a map is missing,
+            broken or of another shape.
         ValueError: for an unknown scaling or convention.
     """
     require_folder(out)
     refuse_overwrite([out / name for name in OUTPUTS], force)
     options = EvaluationOptions(scaling, empty)
+    for folder in methods.values():
+        _require_folder(folder)
     cases = cases_in(data, labels)
     chosen = _selection(cases, methods)
     for sentence in _left_out(cases, chosen, methods):
@@ -270,6 +272,10 @@ def methods_named(entries: Sequence[str]) -> dict[str, Path]:
         if plain_name(name, "the name of a method") in methods:
             raise InputError(f"predictions must have names of their own, got {name!r} twice")
         methods[name] = Path(folder)
-        if not methods[name].is_dir():
-            raise InputError(f"{folder} must be a folder of predictions, but there is no such folder")
+        _require_folder(methods[name])
     return methods
+
+
+def _require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise InputError(f"{folder} must be a folder of predictions, but there is no such folder")

@@ -225,6 +225,14 @@ def test_arguments_out_of_range_are_errors_and_write_nothing(cohort, tmp_path, o
     assert not (tmp_path / "run").exists()
 
 
+def test_a_modality_that_no_model_can_name_is_an_error_before_any_image_is_read(tmp_path):
+    cases = [{"name": name, "images": {"t1/post": "none.nii.gz"}, "label": "none.nii.gz"} for name in "ab"]
+    (tmp_path / "set.json").write_text(json.dumps({"labels": "brats2023", "cases": cases}))
+    with pytest.raises(InputError, match="the name of a modality must be a plain file name, but it has a separator"):
+        train(tmp_path / "set.json", "WT", tmp_path / "run", **QUICK)
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_unknown_target_is_an_error(cohort, tmp_path):
     with pytest.raises(InputError, match=r"target must be one of ET, TC, WT \(brats2020\), got 'XX'"):
         train(cohort[0].parent, "XX", tmp_path / "run", **QUICK)

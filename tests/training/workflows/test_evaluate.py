@@ -311,6 +311,11 @@ def test_methods_are_named(tmp_path):
             methods_named(entries)
 
 
+def test_a_folder_of_predictions_that_is_missing_is_an_error(cohort, tmp_path):
+    with pytest.raises(InputError, match="nowhere must be a folder of predictions, but there is no such folder"):
+        evaluate({"x": tmp_path / "nowhere"}, cohort[0].parent, tmp_path / "out")
+
+
 def test_options_say_what_the_numbers_depend_on():
     assert (
         EvaluationOptions("std-1", "nan").text
