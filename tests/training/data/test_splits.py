@@ -272,7 +272,7 @@ def test_all_segmentations_that_cannot_be_read_are_told_at_once(tmp_path):
         brats(tmp_path, name, "_", OLD, 4)
     for name in ("a", "c"):
         (tmp_path / name / f"{name}_seg.nii.gz").write_bytes(b"no image")
-    seen = []
+    seen: list[str] = []
     with pytest.raises(InputError, match=r"2 of 3 segmentations cannot be used .*a_seg\.nii\.gz .*c_seg\.nii\.gz"):
         targets_of_each(cases_in(tmp_path), seen.append)
     assert seen == ["a", "b", "c"]
