@@ -40,11 +40,7 @@ class DataSet:
 
 
 Found = tuple[list[CaseFiles], list[str]]
-"""Cases, and sentences on what is left out.
-
-    Raises:
-        InputError: where no case has a name that outputs can have.
-    """
+"""Cases, and sentences on what is left out."""
 
 
 def read_data(source: Path, labels: str | None = None) -> DataSet:
