@@ -96,7 +96,7 @@ def evaluate(
     refuse_overwrite([out / name for name in OUTPUTS], force)
     options = EvaluationOptions(scaling, empty)
     for folder in methods.values():
-        _require_folder(folder)
+        _require_predictions(folder)
     cases = cases_in(data, labels)
     chosen = _selection(cases, methods)
     for sentence in _left_out(cases, chosen, methods):
@@ -272,10 +272,10 @@ def methods_named(entries: Sequence[str]) -> dict[str, Path]:
         if plain_name(name, "the name of a method") in methods:
             raise InputError(f"predictions must have names of their own, got {name!r} twice")
         methods[name] = Path(folder)
-        _require_folder(methods[name])
+        _require_predictions(methods[name])
     return methods
 
 
-def _require_folder(folder: Path) -> None:
+def _require_predictions(folder: Path) -> None:
     if not folder.is_dir():
         raise InputError(f"{folder} must be a folder of predictions, but there is no such folder")
