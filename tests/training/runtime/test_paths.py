@@ -30,7 +30,10 @@ ALLOWED = {
         "source / path": READ,
     },
     "training/data/readers/listing.py": {"folder / prefix": READ},
-    "training/data/readers/manifest.py": {"path.absolute().parent / text": READ},
+    "training/data/readers/manifest.py": {
+        "path.absolute().parent / text": READ,
+        "file.parent / file.name.replace('\\\\', '/')": READ,
+    },
     "training/data/readers/registry.py": {"root / path": READ},
     "training/models/method.py": {
         "CONFIGS / f'{name}.json'": "is read, and only where it is there",
