@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.conventions import VISIT
+from spuproj.training.runtime.wording import some_of
 
 # Names of public data sets: the patient comes first, the rest is the visit.
 _PUBLISHED = re.compile(
@@ -54,7 +55,7 @@ def shared_stems(cases: Sequence[CaseFiles]) -> list[str]:
             groups[beginning] = [name for name in patients if name == beginning or beginning in _beginnings(name)]
     if not groups:
         return []
-    shown = "; ".join(_some(group) for group in list(groups.values())[:_EXAMPLES])
+    shown = "; ".join(some_of(group, 4) for group in list(groups.values())[:_EXAMPLES])
     more = f"; and {len(groups) - _EXAMPLES} groups more" if len(groups) > _EXAMPLES else ""
     return [
         f"by their names these cases may be visits of one patient, but they count as different patients: {shown}"
@@ -84,7 +85,3 @@ def _is_patient(stem: str, count: int, patients: int) -> bool:
 def _beginnings(name: str) -> Iterable[str]:
     """The beginnings of a name, up to each separator."""
     return [name[: found.start()] for found in re.finditer(r"[ ._-]", name) if found.start()]
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -37,6 +37,7 @@ from spuproj.training.runtime.files import (
 )
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar, show
+from spuproj.training.runtime.wording import reason_of
 from spuproj.uncertainty import to_percent
 
 OUTPUTS = ("table.csv", "table.json", "table.tex", "per_case.csv", "score_curves.png", "boxes.png", "reliability.png")
@@ -207,8 +208,7 @@ def _measured(
                 rows += _case_rows(files, methods, chosen.targets[files.name], options, advance)
             # No error of one case may stop the others.
             except Exception as error:
-                known = isinstance(error, InputError | OSError)
-                chosen.failed[files.name] = str(error) if known else f"{type(error).__name__}: {error}"
+                chosen.failed[files.name] = reason_of(error)
     for name, reason in chosen.failed.items():
         print_status(f"{name} failed: {reason}")
     return rows

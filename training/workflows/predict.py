@@ -28,6 +28,7 @@ from spuproj.training.report.warnings import case_warnings
 from spuproj.training.runtime.execution import Shard
 from spuproj.training.runtime.files import InputError, atomic_write_group, inside, refuse_overwrite, require_folder
 from spuproj.training.runtime.progress import MakeProgressBar, nested_progress_bar, print_status
+from spuproj.training.runtime.wording import reason_of
 from spuproj.training.workflows.prediction_files import (
     COHORT_REPORT,
     Summary,
@@ -129,7 +130,7 @@ def predict(
             raise
         # Other errors of libraries would not say which case they are of.
         except Exception as error:
-            raise InputError(f"{files.name} cannot be predicted: {_reason(error)}") from error
+            raise InputError(f"{files.name} cannot be predicted: {reason_of(error)}") from error
         advance(files.name)
     return paths
 
@@ -224,8 +225,8 @@ def _unfinished(task: Task, cases: Sequence[CaseFiles], outcome: Outcome, force:
 
 
 def _fail(outcome: Outcome, files: CaseFiles, error: Exception) -> None:
-    outcome.failed[files.name] = _reason(error)
-    print_status(f"{files.name} failed: {_reason(error)}")
+    outcome.failed[files.name] = reason_of(error)
+    print_status(f"{files.name} failed: {reason_of(error)}")
 
 
 def _task(models: Sequence[Path], out: Path, aggregation: str, maps: Sequence[str]) -> Task:
@@ -284,7 +285,7 @@ def _loaded(task: Task, files: CaseFiles) -> Case:
             case = add_labels(case, files)
         # A prediction does not need the segmentation.
         except Exception as error:
-            message = f"the segmentation cannot be used, and is not shown: {_reason(error)}"
+            message = f"the segmentation cannot be used, and is not shown: {reason_of(error)}"
             notes.append(Finding(Level.WARNING, message))
     return replace(case, findings=(*case.findings, *notes))
 
@@ -342,7 +343,3 @@ def _write_pages(folder: Path, task: Task, files: CaseFiles, case: Case, predict
             print_status(f"{case.name}: {warning.message}")
     report = write_case_report(inside(folder, report_name(case.name)), case, predictions, warnings)
     write_summary(folder, Summary(task.recipe(files), entry_of(case, predictions, report.name, warnings)))
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, InputError | OSError) else f"{type(error).__name__}: {error}"

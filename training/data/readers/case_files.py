@@ -12,6 +12,7 @@ from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.labels import LabelScheme
 from spuproj.training.runtime.files import InputError
 from spuproj.training.runtime.names import plain_name
+from spuproj.training.runtime.wording import some_of
 
 MODALITIES = ("t1", "t1ce", "t2", "flair")
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -120,7 +121,7 @@ def modalities_of(cases: Sequence[CaseFiles]) -> tuple[str, ...]:
             lacking.setdefault(missing, []).append(case.name)
     if lacking:
         groups = "; ".join(
-            f"{', '.join(missing)} is missing in {len(each)} of {len(cases)}: {_some(each)}"
+            f"{', '.join(missing)} is missing in {len(each)} of {len(cases)}: {some_of(each)}"
             for missing, each in sorted(lacking.items(), key=lambda item: len(item[1]))
         )
         raise InputError(
@@ -128,8 +129,3 @@ def modalities_of(cases: Sequence[CaseFiles]) -> tuple[str, ...]:
             "cases and modalities to use ('spuproj manifest') and correct it" + "".join(map(errors_of, cases))
         )
     return tuple(names)
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -10,6 +10,7 @@ from spuproj.training.data.readers.conventions import DRAFT, LABEL
 from spuproj.training.data.readers.grouping import Group
 from spuproj.training.data.readers.listing import Listing, with_parents
 from spuproj.training.runtime.names import name_fault
+from spuproj.training.runtime.wording import some_of
 
 _KINDS = 8
 
@@ -37,7 +38,7 @@ def badly_named(groups: Iterable[Group]) -> list[str]:
     found = [f"{_shown(group.place + group.name)!r}, as {name_fault(group.name)}" for group in groups]
     if not found:
         return []
-    return [f"{len(found)} cases are not used, as their names must be plain file names: {_some(found)}; rename them"]
+    return [f"{len(found)} cases are not used, as their names must be plain file names: {some_of(found)}; rename them"]
 
 
 def drafts(groups: Iterable[Group]) -> list[str]:
@@ -64,7 +65,7 @@ def without_case(listing: Listing, groups: Iterable[Group]) -> list[str]:
         folders = (
             "1 folder holds no image, and is" if len(hollow) == 1 else f"{len(hollow)} folders hold no image, and are"
         )
-        found.append(f"{folders} no case: {_some(hollow)}")
+        found.append(f"{folders} no case: {some_of(hollow)}")
     return found + foreign_files(listing)
 
 
@@ -73,7 +74,7 @@ def closed_folders(listing: Listing) -> list[str]:
     groups: dict[str, list[str]] = {}
     for path, reason in listing.closed.items():
         groups.setdefault(reason, []).append(path)
-    return [f"{_some(paths)} cannot be listed: {reason}" for reason, paths in groups.items()]
+    return [f"{some_of(paths)} cannot be listed: {reason}" for reason, paths in groups.items()]
 
 
 def foreign_files(listing: Listing) -> list[str]:
@@ -107,10 +108,6 @@ def _kind(path: str) -> str:
     folder, name = os.path.split(path)
     parent = os.path.basename(folder)
     return re.sub(r"\d+", "*", f"{os.path.dirname(folder)}/{name.replace(parent, '') if parent else name}")
-
-
-def _some(paths: Sequence[str]) -> str:
-    return ", ".join(map(_shown, paths[:5])) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
 
 
 def _shown(path: str) -> str:

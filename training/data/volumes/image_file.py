@@ -20,6 +20,7 @@ from spuproj.training.data.readers.case_files import ImageFile
 from spuproj.training.data.volumes import itk_file, nibabel_file
 from spuproj.training.data.volumes.grid import Grid
 from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.wording import some_of
 
 MOST_VOXELS = 2**27
 """Of a volume: 512 x 512 x 512, which are 512 MiB for each modality."""
@@ -117,8 +118,7 @@ def _others(folder: Path) -> str:
         return f"no folder {folder}"
     suffixes = nibabel_file.SUFFIXES + itk_file.SUFFIXES
     names = sorted(other.name for other in folder.iterdir() if other.name.lower().endswith(suffixes))
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return (", ".join(names[:_LISTED]) or "none") + more
+    return some_of(names, _LISTED) or "none"
 
 
 def _selection(file: ImageFile, shape: tuple[int, ...]) -> tuple[tuple[int | slice, ...], list[Finding]]:

@@ -1,0 +1,18 @@
+"""Wording that messages share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spuproj.training.runtime.files import InputError
+
+
+def some_of(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many there are more."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says; with its type, where it is of a library and may not be understood without."""
+    return str(error) if isinstance(error, InputError | OSError) else f"{type(error).__name__}: {error}"
