@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
+from monai.data import get_track_meta, set_track_meta
 from monai.transforms import (
     Compose,
     RandAdjustContrast,
@@ -71,14 +74,25 @@ def augmented(
     Returns:
         Arrays of the same shapes and dtypes.
     """
-    shape = SHAPE.set_random_state(seed)
-    moved = shape({"image": torch.from_numpy(image.astype(np.float32)), "label": torch.from_numpy(label)[None]})
-    modalities, brain = torch.as_tensor(moved["image"]), torch.as_tensor(moved["image"] != 0).any(dim=0)
-    intensity = INTENSITY.set_random_state(seed)
-    changed = torch.cat([intensity(modality[None] + LEVEL) - LEVEL for modality in modalities])
+    with _plain_tensors():
+        moved = SHAPE.set_random_state(seed)({"image": image.astype(np.float32), "label": label[None]})
+        modalities, brain = moved["image"], (moved["image"] != 0).any(dim=0)
+        intensity = INTENSITY.set_random_state(seed)
+        changed = torch.cat([intensity(modality[None] + LEVEL) - LEVEL for modality in modalities])
     present = torch.from_numpy(_present(len(image), np.random.default_rng(seed))) & modalities.flatten(1).any(dim=1)
-    shown = torch.where(brain & present[:, None, None], torch.as_tensor(changed), 0)
-    return shown.numpy().astype(image.dtype), torch.as_tensor(moved["label"]).numpy()[0].astype(label.dtype)
+    shown = torch.where(brain & present[:, None, None], changed, 0)
+    return shown.numpy().astype(image.dtype), moved["label"][0].numpy().astype(label.dtype)
+
+
+@contextmanager
+def _plain_tensors() -> Iterator[None]:
+    """MONAI's transforms take half the time without metadata."""
+    before = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    finally:
+        set_track_meta(before)
 
 
 def _present(modalities: int, rng: np.random.Generator) -> NDArray[np.bool_]:
