@@ -14,7 +14,7 @@ from spuproj.training.phantom.random_numbers import log_uniform
 # Air in the frontal sinuses and in the temporal bones, in voxels of the atlas: x from the midline, y, z.
 AIR = np.array([[12.0, 172.0, 48.0], [45.0, 108.0, 40.0]])
 AIR_REACH = 11.0  # mm
-AIR_EFFECT = 0.5  # standard deviation of the logarithm of the intensity there
+AIR_EFFECT = 0.7  # standard deviation of the logarithm of the intensity there
 THICK_SLICES = 0.6  # probability, of each contrast
 SLICE_THICKNESS = (2.0, 6.0)  # mm, log-uniform
 PIXEL = (0.5, 1.6)  # mm, width of the blur within a slice

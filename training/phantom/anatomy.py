@@ -33,8 +33,8 @@ VENTRICLES = np.array([98.0, 119.0, 90.0])  # atlas voxel between the bodies of 
 VENTRICLE_REACH = np.array([16.0, 34.0, 22.0])  # mm, standard deviations of the region that widens with them
 WIDENING = (0.0, 0.6)  # of the ventricles: one minus the inverse of their magnification
 ATROPHY = (0.8, 2.2)  # weight of CSF against the atlas: wider sulci in older patients
-MASK_MARGIN = (-1.0, 2.0)  # mm by which the brain mask is smaller than the atlas's; skull stripping differs
-MASK_NOISE = (20.0, 0.8)  # correlation length and standard deviation of the margin, mm
+MASK_MARGIN = (-2.0, 1.5)  # mm by which the brain mask is smaller than the atlas's; skull stripping differs
+MASK_NOISE = (20.0, 1.2)  # correlation length and standard deviation of the margin, mm
 
 
 @dataclass(frozen=True)

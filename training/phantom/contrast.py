@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from spuproj.training.phantom.acquisition import acquire
 from spuproj.training.phantom.anatomy import Field, Grid, smooth_noise
@@ -32,14 +33,14 @@ TISSUES = {
     "white": Relaxation(1084, 69, 0.70, 0.01, 0.08),
     "grey": Relaxation(1600, 95, 0.82, 0.03, 0.08),
     "csf": Relaxation(4200, 1500, 1.00, 0.0, 0.05),
-    "oedema": Relaxation(1600, 135, 0.84, 0.02, 0.12),
-    "solid": Relaxation(2000, 150, 0.87, 0.03, 0.18),
+    "oedema": Relaxation(1500, 150, 0.85, 0.02, 0.10),
+    "solid": Relaxation(1900, 165, 0.87, 0.03, 0.15),
     "necrosis": Relaxation(2600, 280, 0.94, 0.02, 0.25),
     "enhancing": Relaxation(1700, 115, 0.85, 0.2, 0.15),
     "vessel": Relaxation(1932, 40, 0.80, 0.5, 0.15),
     "choroid": Relaxation(1800, 150, 0.90, 0.2, 0.15),
     "gliosis": Relaxation(1450, 120, 0.82, 0.01, 0.10),
-    "dura": Relaxation(1300, 60, 0.75, 0.12, 0.20),
+    "dura": Relaxation(900, 80, 0.80, 0.12, 0.40),
 }
 TAKE_UP_AGENT = ("enhancing", "vessel", "choroid", "dura")
 RELAXIVITY = 4.5  # L/(mmol s), gadolinium chelates in plasma, about (Rohrer et al., Invest Radiol 40:715, 2005)
@@ -47,11 +48,13 @@ AGENT_SPREAD = 0.5  # standard deviation of the logarithm of the concentration i
 T1_TR, T1_FLIP = 10.0, 20.0  # ms, degrees
 T2_TR, T2_TE = 5000.0, 95.0  # ms
 FLAIR_TR, FLAIR_TE = 9000.0, 115.0  # ms
-PROTOCOL_SPREAD = 0.2  # relative standard deviation of TR, TE and the flip angle between patients
+PROTOCOL_SPREAD = 0.15  # relative standard deviation of TR, TE and the flip angle between patients
 INVERSION_SPREAD = 0.05  # of the inversion time, around the one that nulls CSF
 WHITE_INTENSITY = (150.0, 500.0)  # grey values; scanners have no common scale
-BIAS_LENGTH, BIAS = 90.0, 0.12  # mm, standard deviation of the logarithm
-TEXTURE = ((3.0, 0.03), (9.0, 0.02))  # correlation length in mm, standard deviation of the logarithm
+BIAS = ((90.0, 0.15), (40.0, 0.06))  # correlation length in mm, standard deviation of the logarithm
+TEXTURE = ((3.0, 0.03), (9.0, 0.02), (22.0, 0.04))  # the same; tissue is not uniform
+FOSSA = 0.15  # standard deviation of the logarithm of the intensity in the posterior fossa, against the cerebrum
+FOSSA_TOP, FOSSA_FRONT = 54.0, 108.0  # z and y of its borders, in voxels of the atlas
 
 
 def spoiled_gradient_echo(tissue: Relaxation, tr: float, flip: float) -> float:
@@ -118,11 +121,11 @@ def draw_images(
     Signals are mixed by the fractions (partial volume) and multiplied by texture and bias field, and then acquired.
     ``index [3, X, Y, Z]`` holds the voxels' places in the atlas.
     """
-    images = {}
+    images, fossa = {}, expit((FOSSA_TOP - index[2]) / 4) * expit((FOSSA_FRONT - index[1]) / 4)
     for name, signals in zip(CONTRASTS, draw_signals(rng), strict=True):
         signal = signals.astype(np.float32) @ fractions
-        logarithm = BIAS * smooth_noise(rng, BIAS_LENGTH).on(grid)
-        for length, amplitude in TEXTURE:
+        logarithm = rng.normal(0, FOSSA) * fossa
+        for length, amplitude in BIAS + TEXTURE:
             logarithm += rng.uniform(0.5, 1.5) * amplitude * smooth_noise(rng, length).on(grid)
         images[name] = signal * np.exp(logarithm[brain]) * rng.uniform(*WHITE_INTENSITY)
     # Noise comes last: everything before it is the same at every spacing.

@@ -27,7 +27,7 @@ SKULL_MARGIN = 12.0  # mm over which the push fades towards the rigid skull
 NON_ENHANCING = 0.25  # probability of a tumour without enhancement
 WHOLE_OVER_CORE = (1.1, 5.0)  # whole tumour volume over core volume, log-uniform
 GREY_RESISTANCE = (0.3, 1.5)  # decades of cell density; vasogenic oedema spares grey matter
-CAVITY = 0.1  # probability of a resection cavity
+CAVITY = 0.04  # probability of a resection cavity
 CAVITY_SHARE = (0.1, 0.7)  # of the core
 LOWEST_DENSITY = 1e-9
 
