@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from spuproj.checks import pixel_size, refuse_gradient
+from spuproj.checks import pixel_size, positive, refuse_gradient
 from spuproj.inputs import plain_number, plain_tensor
 from spuproj.ops.checks import check_apart
 
@@ -157,7 +157,14 @@ def unproject_adjoint(
 
 
 def unproject_reduce(
-    stack: Tensor, geometry: Tensor, size: Sequence[int], *, interpolation: str = "bilinear"
+    stack: Tensor,
+    geometry: Tensor,
+    size: Sequence[int],
+    *,
+    weights: Tensor | None = None,
+    min_count: float = 1,
+    fill: float = 0.0,
+    interpolation: str = "bilinear",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and variance over the views that show each slice pixel, without storing the unprojected views.
 
@@ -165,11 +172,40 @@ def unproject_reduce(
         stack: ``[B, N, C, h, w]``, floating.
         geometry: ``[N, 19]`` or ``[B, N, 19]`` table.
         size: (H, W) of the slice.
+        weights: ``[N, H, W]`` or, per sample, ``[B, N, H, W]``: the weight of every view at every slice pixel, finite
+            and not negative, of any floating dtype, such as ``views.border_weights(8)``; 1 if None. A view of weight
+            zero (below 1.2e-38) does not show the pixel, and its value there is not used, even if it is NaN. Weights
+            have no gradient.
+        min_count: where ``count`` is smaller, the variance is ``fill``; positive. With 2, a pixel that one view alone
+            shows has no variance, since one value cannot disagree with itself.
+        fill: the variance where there is none, and the mean where no view shows the pixel; any number or NaN.
         interpolation: ``"bilinear"`` or ``"nearest"``.
 
     Returns:
-        (mean, variance, count), ``[B, C, H, W]`` each: mean and population variance in the stack's dtype, and the
-        number of valid views in int32. Where no view is valid, all three are zero.
+        (mean, variance, count), ``[B, C, H, W]`` each: mean and population variance in the stack's dtype; the number of
+        views that show the pixel in int32, or with weights their sum in float32 (float64 for a float64 stack).
+
+    Raises:
+        ValueError, TypeError: see the module; also for weights of another shape, negative or not finite (checked on the
+            CPU alone, since a check on a GPU would wait for the device) or that require a gradient, and for a
+            ``min_count`` that is not positive and finite.
     """
     stack, geometry = _source(stack, "stack"), plain_tensor(geometry, "geometry")
-    return _UNPROJECT_REDUCE(stack, geometry, pixel_size(size, "size"), interpolation)
+    weights = None if weights is None else plain_tensor(weights, "weights")
+    least, fill = positive(min_count, "min_count"), plain_number(fill, "fill")
+    moments = _UNPROJECT_REDUCE(stack, geometry, pixel_size(size, "size"), interpolation, weights)
+    if least <= 1 and fill == 0 and weights is None:
+        return moments
+    # Nothing distinguishes the channels, nor the samples if they share geometry and weights.
+    shared = geometry.dim() == 2 and (weights is None or weights.dim() == 3)
+    count = moments[2][:1, :1] if shared else moments[2][:, :1]
+    return _filled(*moments, count, least, fill)
+
+
+def _filled(
+    mean: Tensor, variance: Tensor, count: Tensor, seen: Tensor, min_count: float, fill: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The moments with ``fill`` where there are none; ``seen`` broadcasts to ``count``."""
+    if fill != 0:
+        mean = mean.masked_fill(seen == 0, fill)
+    return mean, variance.masked_fill_(seen < min_count, fill), count

@@ -193,14 +193,19 @@ def unproject_adjoint(
 
 
 def unproject_reduce(
-    stack: Array, table: Array, size: tuple[int, int], interpolation: str = "bilinear"
+    stack: Array, table: Array, size: tuple[int, int], interpolation: str = "bilinear", weights: Array | None = None
 ) -> tuple[Array, Array, Array]:
-    """Mean, population variance and count ``[B, C, H, W]`` over the valid views of each pixel; zeros where none is."""
+    """Mean, population variance and count ``[B, C, H, W]`` over the valid views of each pixel; zeros where none is.
+
+    With weights, ``[N, H, W]`` or ``[B, N, H, W]``, mean and variance are weighted, and count is their sum.
+    """
     slices = unproject(stack, table, size, interpolation)
     view_size = (stack.shape[-2], stack.shape[-1])
     valid = ~np.isnan(view_coordinates(table, size, view_size)[0])[None, :, None]
-    count = np.broadcast_to(valid, slices.shape).sum(axis=1).astype(np.float64)
-    divisor = np.maximum(count, 1)
-    mean = slices.sum(axis=1) / divisor
-    squares = np.where(valid, (slices - mean[:, None]) ** 2, 0)
+    given = np.ones((1, *valid.shape[1:])) if weights is None else weights[..., None, :, :]
+    weight = np.broadcast_to(np.where(valid, given, 0), slices.shape)
+    count = weight.sum(axis=1)
+    divisor = np.where(count > 0, count, 1)
+    mean = (weight * slices).sum(axis=1) / divisor
+    squares = weight * (slices - mean[:, None]) ** 2
     return mean, squares.sum(axis=1) / divisor, count

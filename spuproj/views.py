@@ -6,31 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spuproj import functional
 from spuproj import geometry as geo
-from spuproj.checks import choice, pixel_size, positive
-from spuproj.geometry.fit import contained
-from spuproj.geometry.placement import (
-    checked_box,
-    checked_centers,
-    frame,
-    grid_centers,
-    home_of,
-    looking_at,
-    on_cpu,
-    plane_rotations,
-    turned,
-)
-from spuproj.geometry.profiles import profile_code
-from spuproj.geometry.table import COLUMNS, Geometry, check_numbers, checked_table
-from spuproj.inputs import opened, opened_out, plain_tensor, whole_numbers
-
-POSES = ("tangent", "turned")
-FITS = ("contain", "box")
+from spuproj.checks import pixel_size, positive
+from spuproj.geometry.placement import checked_centers, frame, home_of, looking_at, on_cpu, on_sphere, plane_rotations
+from spuproj.geometry.saved import completed_table, saved_sizes
+from spuproj.geometry.selection import joined, picked, selected
+from spuproj.geometry.table import COLUMNS, Geometry, checked_table
+from spuproj.inputs import array_tensor, opened, opened_out, plain_tensor
 
 Centers = Tensor | Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
 Image = Tensor | NDArray[Any]
@@ -113,27 +101,9 @@ class Views(nn.Module):
             Views(9 views, size=(240, 240), view_size=(240, 240))
         """
         placed = frame(size, view_size, spacing)
-        choice(pose, POSES, "pose")
-        choice(fit, FITS, "fit")
-        if (centers is None) == (grid is None):
-            given = "neither" if grid is None else "both"
-            raise ValueError(f"centers or grid must be given, one of the two, got {given}")
-        if grid is None and box is not None:
-            raise ValueError(f"box must come with grid, got {box} with centers")
-        if fit == "box" and box is None:
-            raise ValueError("box must be given where fit='box', got None")
-        sphere = positive(placed.half_side if radius is None else radius, "radius")
-        factor = 1.0 if magnification is None else positive(magnification, "magnification")
-        profiles = profile_code(lift, "lift"), profile_code(chart, "chart")
         home = home_of(centers)
         with on_cpu():
-            points = checked_centers(centers if grid is None else grid_centers(placed.size, grid, box), placed.size)
-            views = looking_at(points, placed, sphere, *profiles, factor)
-            if not points.is_meta:
-                views = turned(views, placed.middle) if pose == "turned" else views
-                if magnification is None:
-                    shown = checked_box(box if fit == "box" else None, placed.size)
-                    views = contained(views, shown, placed.view_size, centered=centered)
+            views = on_sphere(placed, centers, grid, box, radius, (lift, chart), pose, fit, centered, magnification)
             return cls(views, placed.size, placed.view_size).to(home)
 
     @classmethod
@@ -258,12 +228,24 @@ class Views(nn.Module):
         tensor, restore = opened(stack, "stack", 5, self.view_size)
         return restore(functional.unproject(tensor, self.geometry, self.size, interpolation=interpolation))
 
-    def reduce(self, stack: Image, *, interpolation: str = "bilinear") -> tuple[Any, Any, Any]:
+    def reduce(
+        self,
+        stack: Image,
+        *,
+        weights: Image | None = None,
+        min_count: float = 1,
+        fill: float = 0.0,
+        interpolation: str = "bilinear",
+    ) -> tuple[Any, Any, Any]:
         """(mean, variance, count) over the views that show each slice pixel, ``[B, C, H, W]`` each.
 
         Args:
             stack: ``[B, N, C, h, w]``, ``[N, C, h, w]`` or ``[N, h, w]``; results lack the same axes.
-            interpolation: see ``spuproj.functional.unproject_reduce``, also for errors and for pixels without a view.
+            weights: ``[N, H, W]`` or ``[B, N, H, W]``: the weight of each view at each slice pixel, a tensor or an
+                array, such as ``border_weights(8)``; mean and variance are then weighted, and count is their sum.
+            min_count: where count is smaller, the variance is ``fill``: 2 for pixels that one view alone shows.
+            fill: for pixels without a variance, or without a view; may be NaN.
+            interpolation: see ``spuproj.functional.unproject_reduce``, also for all others and for errors.
 
         Example:
             >>> views = Views.rigid(size=(64, 48), degrees=[-10, 0, 10], flips=["none", "horizontal"])
@@ -272,9 +254,38 @@ class Views(nn.Module):
             (torch.Size([1, 64, 48]), 6)
         """
         tensor, restore = opened(stack, "stack", 5, self.view_size)
-        moments = functional.unproject_reduce(tensor, self.geometry, self.size, interpolation=interpolation)
+        moments = functional.unproject_reduce(
+            tensor,
+            self.geometry,
+            self.size,
+            weights=array_tensor(weights, "weights") if isinstance(weights, np.ndarray) else weights,
+            min_count=min_count,
+            fill=fill,
+            interpolation=interpolation,
+        )
         mean, variance, count = map(restore, moments)
         return mean, variance, count
+
+    def interpolation_variance(
+        self, mask: Image, *, weights: Image | None = None, min_count: float = 1, fill: float = 0.0
+    ) -> Any:
+        """The variance that views of ``mask`` have without any network: ``reduce`` of ``project``.
+
+        Views sample an edge at different places and interpolate it twice, so they differ there even where a network
+        would agree with itself. This is the part of a variance map that is interpolation and not disagreement. It lies
+        between 0 and 0.25 for values in [0, 1]; a larger ``view_size`` lowers it.
+
+        Args:
+            mask: a mask or probability ``[B, C, H, W]``, ``[C, H, W]`` or ``[H, W]``, tensor or array; masks of an
+                integer or bool dtype become float32.
+            weights, min_count, fill: see ``reduce``; those of the map that is compared.
+
+        Returns:
+            The variance, of the shape of the mask.
+        """
+        tensor, restore = opened(mask, "mask", 4, self.size)
+        stack = self.project(tensor if tensor.is_floating_point() else tensor.float())
+        return restore(self.reduce(stack, weights=weights, min_count=min_count, fill=fill)[1])
 
     def forward(self, image: Image) -> Any:
         """``project`` with its default arguments."""
@@ -292,6 +303,27 @@ class Views(nn.Module):
         """The local area factor, view area per slice area, ``[..., N, H, W]`` float64; NaN where invalid."""
         return geo.magnification(self.geometry, self.size, self.view_size)
 
+    def border_weights(self, width: float) -> Tensor:
+        """Weights for ``reduce`` that fall smoothly to zero where a view's raster or the slice ends.
+
+        Without them a map shows a line wherever a view ends. Equations: ``docs/geometry.md``.
+
+        Args:
+            width: of the border, in view pixels: the distance over which a weight rises from 0 to 1; positive.
+
+        Returns:
+            ``[..., N, H, W]`` float32 on the geometry's device; zero where the view does not show the pixel.
+
+        Raises:
+            ValueError: for a width that is not positive and finite.
+
+        Example:
+            >>> views = Views.zoom((64, 48), centers=[(20, 16), (44, 32)])
+            >>> views.border_weights(width=8).shape
+            torch.Size([2, 64, 48])
+        """
+        return geo.border_weights(self.geometry, self.size, self.view_size, positive(width, "width"))
+
     def pick(self, index: Tensor | Sequence[int]) -> Views:
         """Selects one of the views for each sample of a batch; the result has a ``[B, 1]`` geometry.
 
@@ -302,17 +334,7 @@ class Views(nn.Module):
         Raises:
             ValueError: for another shape or number of samples, or an index that is out of range.
         """
-        chosen = whole_numbers(index, "index")
-        samples = len(self.geometry) if self.geometry.dim() == 3 else None
-        if chosen.dim() != 1 or chosen.dtype == torch.bool:
-            raise ValueError(f"index must be whole numbers [B], got {chosen.dtype} of shape {tuple(chosen.shape)}")
-        if samples not in (None, len(chosen)):
-            raise ValueError(f"index must have one entry per sample, {samples}, got {len(chosen)}")
-        if chosen.device.type == "cpu" and not bool(((chosen >= -len(self)) & (chosen < len(self))).all()):
-            raise ValueError(f"index must lie in [-{len(self)}, {len(self) - 1}], got {chosen.tolist()}")
-        chosen = chosen.to(self.geometry.device)
-        rows = chosen if samples is None else (torch.arange(len(chosen), device=chosen.device), chosen)
-        return self._like(self.geometry[rows].unsqueeze(1))
+        return self._like(picked(self.geometry, index))
 
     def __len__(self) -> int:
         """N, the number of views (of each sample)."""
@@ -323,16 +345,7 @@ class Views(nn.Module):
 
         Raises IndexError for an index out of range and ValueError if no view is selected.
         """
-        at = index if isinstance(index, slice) else whole_numbers(index, "index").cpu()
-        if isinstance(at, Tensor) and at.dim() > 1:
-            raise TypeError(f"index must be a number, or a list or mask of one axis, got {index!r}")
-        try:
-            chosen = torch.arange(len(self), device="cpu")[at].reshape(-1)
-        except IndexError as error:
-            raise IndexError(f"index must choose among {len(self)} views, got {index!r}: {error}") from None
-        if chosen.numel() == 0:
-            raise ValueError(f"index must leave at least one of {len(self)} views, got {index!r}")
-        return self._like(self.geometry[..., chosen.to(self.geometry.device), :])
+        return self._like(selected(self.geometry, index))
 
     def __add__(self, other: Views) -> Views:
         """Concatenates the views of both. Raises ValueError if sizes or batch sizes differ."""
@@ -343,11 +356,7 @@ class Views(nn.Module):
                 f"views must have the same size and view_size to be added, got {self.size}, {self.view_size} "
                 f"and {other.size}, {other.view_size}"
             )
-        first, second = self.geometry, other.geometry
-        if first.dim() == second.dim() == 3 and first.shape[0] != second.shape[0]:
-            raise ValueError(f"views must have the same batch to be added, got {first.shape[0]} and {second.shape[0]}")
-        batch = first.shape[:-2] or second.shape[:-2]
-        return self._like(torch.cat([table.expand(*batch, -1, -1) for table in (first, second)], dim=-2))
+        return self._like(joined(self.geometry, other.geometry))
 
     def extra_repr(self) -> str:
         return f"{len(self)} views, size={self.size}, view_size={self.view_size}"
@@ -357,12 +366,9 @@ class Views(nn.Module):
         return torch.tensor([*self.size, *self.view_size], device="cpu")
 
     def set_extra_state(self, state: Tensor | dict[str, Sequence[int]]) -> None:
-        """Restores the sizes from a state dict; older versions stored them as a dictionary."""
-        if isinstance(state, Tensor) and state.is_meta:
-            return
-        height, width, h, w = (*state["size"], *state["view_size"]) if isinstance(state, dict) else state.tolist()
-        self.size = pixel_size((height, width), "size")
-        self.view_size = pixel_size((h, w), "view_size")
+        """Restores the sizes from a state dict; those on the meta device are left alone, since it has no numbers."""
+        if not (isinstance(state, Tensor) and state.is_meta):
+            self.size, self.view_size = saved_sizes(state)
 
     def _like(self, table: Tensor) -> Views:
         """Views of the same sizes with a table that is known to be valid."""
@@ -387,9 +393,4 @@ def _complete_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: A
     if isinstance(module, Views):
         state.setdefault(f"{prefix}_extra_state", module.get_extra_state())
     if isinstance(table := state.get(f"{prefix}geometry"), Tensor):
-        table = plain_tensor(table, "geometry")
-        if table.shape[-1] == COLUMNS - 2:
-            table = torch.cat([table, torch.ones_like(table[..., :2])], dim=-1)
-        if table.is_cpu and table.shape[-1] == COLUMNS:
-            check_numbers(Geometry.from_table(table))
-        state[f"{prefix}geometry"] = table
+        state[f"{prefix}geometry"] = completed_table(table)

@@ -16,6 +16,9 @@ Launch = Any
 Moments = Sequence[Tensor]
 """Inputs of the gradient of ``reduce``, ``[B, C, H, W]`` each: grad_mean, grad_variance, mean, count."""
 
+SMALLEST_WEIGHT: float = torch.finfo(torch.float32).tiny
+"""Smaller weights count as zero: the reciprocal of their sum could overflow."""
+
 
 class Result(NamedTuple):
     """Shape, dtype and layout of a result; with ``channels_last`` each view is stored channels-last."""
@@ -83,12 +86,26 @@ class Backend(ABC):
 
     @abstractmethod
     def reduce(
-        self, stack: Tensor, geometry: Tensor, sampling: Sampling, mean: Tensor, variance: Tensor, count: Tensor
+        self, stack: Tensor, geometry: Tensor, sampling: Sampling, weights: Tensor | None, results: Sequence[Tensor]
     ) -> Launch | None:
-        """Mean, population variance and count over the views that show each pixel; zeros where none does."""
+        """Mean, population variance and count over the views that show each pixel; zeros where none does.
+
+        Args:
+            stack, geometry, sampling: see the class.
+            weights: ``[N, H, W]`` or ``[B, N, H, W]``, floating, any strides; with them moments are weighted, and count
+                is the sum of the weights. The value of a view of weight zero is not used. On CPU tensors, raises
+                ValueError for a weight that is negative or not finite.
+            results: mean, variance and count; count is int32, or with weights of the arithmetic dtype.
+        """
 
     @abstractmethod
     def reduce_backward(
-        self, stack: Tensor, geometry: Tensor, sampling: Sampling, moments: Moments, grad_stack: Tensor
+        self,
+        stack: Tensor,
+        geometry: Tensor,
+        sampling: Sampling,
+        weights: Tensor | None,
+        moments: Moments,
+        grad_stack: Tensor,
     ) -> Launch | None:
         """Gradient of ``reduce`` with respect to its stack."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from spuproj.backends.base import Backend, Moments, Result
 from spuproj.backends.memory import AVAILABLE, SMALLEST, in_block
-from spuproj.backends.native import CODES, bits_of, strides_of
+from spuproj.backends.native import CODES, bits_of, dense, strides_of
 from spuproj.backends.taps import Sampling
 
 try:
@@ -88,12 +89,6 @@ def _most_threads(stack: Tensor) -> int:
     return max(1, stack.numel() // _ELEMENTS_PER_THREAD)
 
 
-def _dense(tensor: Tensor) -> Tensor:
-    """The tensor itself if each plane is contiguous, else a contiguous copy."""
-    dense = tensor.stride(-1) == 1 and tensor.stride(-2) == tensor.shape[-1]
-    return tensor if dense else tensor.contiguous()
-
-
 _unused = torch.empty(SMALLEST, dtype=torch.uint8, device="cpu")
 
 
@@ -109,11 +104,11 @@ class Launch(NamedTuple):
     most_threads: int
     taps: CpuTaps
 
-    def run(self, sources: Sequence[Tensor], dense: Sequence[Tensor], results: Sequence[Tensor]) -> "Launch | None":
+    def run(self, sources: Sequence[Tensor], planes: Sequence[Tensor], results: Sequence[Tensor]) -> "Launch | None":
         """Runs the kernel. Returns itself if the call can be repeated: None if a source had to be copied first."""
         threads = min(torch.get_num_threads(), self.most_threads)
-        _cpu.run(self.kernel, [tensor.data_ptr() for tensor in (*dense, *results)], threads)
-        return self if all(a is b for a, b in zip(sources, dense, strict=True)) else None
+        _cpu.run(self.kernel, [tensor.data_ptr() for tensor in (*planes, *results)], threads)
+        return self if all(a.data_ptr() == b.data_ptr() for a, b in zip(sources, planes, strict=True)) else None
 
 
 class CpuBackend(Backend):
@@ -150,40 +145,52 @@ class CpuBackend(Backend):
         # An image is interleaved once for all views. From a stack, each tile interleaves only the window that it reads.
         copies = sampling.nearest and source.dtype == result.dtype
         tiled = source.dim() == 5 and not copies
-        taps, dense = self.prepared.get(geometry, sampling, tiled_taps if tiled else flat_taps), _dense(source)
-        layout = result.shape[:3], taps.native, strides_of(dense), strides_of(result)
+        taps, planes = self.prepared.get(geometry, sampling, tiled_taps if tiled else flat_taps), dense(source)
+        layout = result.shape[:3], taps.native, strides_of(planes), strides_of(result)
         if copies:
             kernel = _cpu.copy(source.element_size(), *layout, bits_of(fill, source.dtype))
         elif tiled:
             kernel = _cpu.unproject(CODES[source.dtype], *layout)
         else:
             kernel = _cpu.project(CODES[source.dtype], CODES[result.dtype], *layout, float(fill))
-        return Launch(kernel, _most_threads(result), taps).run([source], [dense], [result])
+        return Launch(kernel, _most_threads(result), taps).run([source], [planes], [result])
 
     def gather_adjoint(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor) -> Launch | None:
-        taps, dense = self.prepared.get(geometry, sampling, flat_taps), _dense(source)
-        layout = source.shape[:3], taps.native, strides_of(dense), strides_of(result)
+        taps, planes = self.prepared.get(geometry, sampling, flat_taps), dense(source)
+        layout = source.shape[:3], taps.native, strides_of(planes), strides_of(result)
         kernel = _cpu.gather_adjoint(CODES[source.dtype], result.dim() == 4, *layout)
-        return Launch(kernel, _most_threads(source), taps).run([source], [dense], [result])
+        return Launch(kernel, _most_threads(source), taps).run([source], [planes], [result])
 
     def reduce(
-        self, stack: Tensor, geometry: Tensor, sampling: Sampling, mean: Tensor, variance: Tensor, count: Tensor
+        self, stack: Tensor, geometry: Tensor, sampling: Sampling, weights: Tensor | None, results: Sequence[Tensor]
     ) -> Launch | None:
-        taps, dense = self.prepared.get(geometry, sampling, tiled_taps), _dense(stack)
-        layouts = [strides_of(tensor) for tensor in (dense, mean, variance, count)]
+        if weights is not None:
+            return import_module("spuproj.backends.torch").backend.reduce(stack, geometry, sampling, weights, results)
+        taps, planes = self.prepared.get(geometry, sampling, tiled_taps), dense(stack)
+        layouts = [strides_of(tensor) for tensor in (planes, *results)]
         kernel = _cpu.reduce(CODES[stack.dtype], stack.shape[:3], taps.native, *layouts)
-        return Launch(kernel, _most_threads(stack), taps).run([stack], [dense], [mean, variance, count])
+        return Launch(kernel, _most_threads(stack), taps).run([stack], [planes], results)
 
     def reduce_backward(
-        self, stack: Tensor, geometry: Tensor, sampling: Sampling, moments: Moments, grad_stack: Tensor
+        self,
+        stack: Tensor,
+        geometry: Tensor,
+        sampling: Sampling,
+        weights: Tensor | None,
+        moments: Moments,
+        grad_stack: Tensor,
     ) -> Launch | None:
+        if weights is not None:
+            return import_module("spuproj.backends.torch").backend.reduce_backward(
+                stack, geometry, sampling, weights, moments, grad_stack
+            )
         taps = self.prepared.get(geometry, sampling, flat_taps)
         grad_mean, grad_variance, mean, count = moments
         sources = (grad_mean, grad_variance, stack, mean, count)
-        dense = [_dense(tensor) if tensor is stack else tensor.contiguous() for tensor in sources]
-        layouts = [strides_of(tensor) for tensor in (*dense, grad_stack)]
+        planes = [dense(tensor) if tensor is stack else tensor.contiguous() for tensor in sources]
+        layouts = [strides_of(tensor) for tensor in (*planes, grad_stack)]
         kernel = _cpu.reduce_backward(CODES[stack.dtype], stack.shape[:3], taps.native, *layouts)
-        return Launch(kernel, _most_threads(stack), taps).run(sources, dense, [grad_stack])
+        return Launch(kernel, _most_threads(stack), taps).run(sources, planes, [grad_stack])
 
 
 backend = None if MISSING else CpuBackend()

@@ -1,6 +1,7 @@
 """The ``cuda`` backend: the compiled kernels of ``csrc/cuda``, queued on torch's current stream."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -66,11 +67,11 @@ class CudaKernels:
             types = CODES[source.dtype], CODES[destination.dtype]
             self._module.gather(self._queue(source), *types, *given, fill)
 
-    def reduce(self, stack: Tensor, taps: Taps, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        planes = (_planes(tensor) for tensor in (stack, mean, variance, count))
+    def reduce(self, stack: Tensor, taps: Taps, weights: Tensor | None, results: Sequence[Tensor]) -> None:
+        planes = (_planes(tensor) for tensor in (stack, *results))
         self._module.reduce(self._queue(stack), CODES[stack.dtype], stack.shape[:3], self._taps(taps), *planes)
 
-    def slopes(self, stack: Tensor, taps: Taps, moments: Moments, slopes: Tensor) -> None:
+    def slopes(self, stack: Tensor, taps: Taps, weights: Tensor | None, moments: Moments, slopes: Tensor) -> None:
         planes = (_planes(tensor) for tensor in (stack, *moments, slopes))
         self._module.slopes(self._queue(stack), CODES[stack.dtype], stack.shape[:3], self._taps(taps), *planes)
 

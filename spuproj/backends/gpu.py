@@ -1,14 +1,14 @@
 """Code shared by the GPU backends: the four kernels of ``Backend``, built from six device kernels."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from spuproj.backends.base import Backend, Moments
-from spuproj.backends.native import strides_of
+from spuproj.backends.native import strides_of, weight_planes
 from spuproj.backends.taps import Sampling, Taps, Transpose, transpose_of
 
 PLANE_BYTES = 2**32 - 1
@@ -36,11 +36,11 @@ class Kernels(Protocol):
     def gather(self, source: Tensor, taps: Taps, destination: Tensor, *, copy: bool, fill: float) -> None:
         """Samples the source into ``[B, N, C, ., .]``; with ``copy``, moves elements without arithmetic (nearest)."""
 
-    def reduce(self, stack: Tensor, taps: Taps, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        """Mean, variance and count of every slice pixel; results are contiguous."""
+    def reduce(self, stack: Tensor, taps: Taps, weights: Tensor | None, results: Sequence[Tensor]) -> None:
+        """Mean, variance and count of every slice pixel; results are contiguous, weights as of ``weight_planes``."""
 
-    def slopes(self, stack: Tensor, taps: Taps, moments: Moments, slopes: Tensor) -> None:
-        """Gradient of ``reduce`` with respect to the unprojected views; all tensors but the stack are contiguous."""
+    def slopes(self, stack: Tensor, taps: Taps, weights: Tensor | None, moments: Moments, slopes: Tensor) -> None:
+        """Gradient of ``reduce`` with respect to the unprojected views; moments and slopes are contiguous."""
 
     def gather_adjoint(self, source: Tensor, transpose: Transpose, destination: Tensor) -> None:
         """Adjoint of ``gather``, in a fixed order, so deterministic; summed over the views if the result has no N."""
@@ -88,24 +88,35 @@ class GpuBackend(Backend):
             self._adjoint_of_part(source[part.samples], part, sampling, result[part.samples])
 
     def reduce(
-        self, stack: Tensor, geometry: Tensor, sampling: Sampling, mean: Tensor, variance: Tensor, count: Tensor
+        self, stack: Tensor, geometry: Tensor, sampling: Sampling, weights: Tensor | None, results: Sequence[Tensor]
     ) -> None:
         stack = _uniform(stack)
+        each = None if weights is None else weight_planes(weights, len(stack), sampling.precision)
         for part in self._parts(geometry, len(stack), sampling):
-            results = (tensor[part.samples] for tensor in (mean, variance, count))
-            self.kernels.reduce(stack[part.samples], self._taps(part, sampling), *results)
+            given = None if each is None else each[part.samples]
+            self.kernels.reduce(
+                stack[part.samples], self._taps(part, sampling), given, [result[part.samples] for result in results]
+            )
 
     def reduce_backward(
-        self, stack: Tensor, geometry: Tensor, sampling: Sampling, moments: Moments, grad_stack: Tensor
+        self,
+        stack: Tensor,
+        geometry: Tensor,
+        sampling: Sampling,
+        weights: Tensor | None,
+        moments: Moments,
+        grad_stack: Tensor,
     ) -> None:
         stack, dense = _uniform(stack), [tensor.contiguous() for tensor in moments]
+        each = None if weights is None else weight_planes(weights, len(stack), sampling.precision)
         shape = (*stack.shape[1:3], *moments[0].shape[-2:])
         most = max(1, SLOPE_BYTES // (sampling.precision.itemsize * math.prod(shape)))
         for part in self._parts(geometry, len(stack), sampling, most):
             views = stack[part.samples]
             slopes = torch.empty((len(views), *shape), dtype=sampling.precision, device=stack.device)
             given = [tensor[part.samples] for tensor in dense]
-            self.kernels.slopes(views, self._taps(part, sampling), given, slopes)
+            used = None if each is None else each[part.samples]
+            self.kernels.slopes(views, self._taps(part, sampling), used, given, slopes)
             gradient = torch.empty_like(views, dtype=sampling.precision, memory_format=torch.contiguous_format)
             self._adjoint_of_part(slopes, part, sampling, gradient)
             grad_stack[part.samples].copy_(gradient)

@@ -1,4 +1,4 @@
-"""Conversions of arguments for compiled kernels: codes of dtypes, strides, the bits of one element."""
+"""Conversions of arguments for kernels: codes of dtypes, strides, dense planes, weights, the bits of one element."""
 
 import sys
 
@@ -13,6 +13,20 @@ def strides_of(tensor: Tensor) -> tuple[int, int, int, int]:
     """Strides of batch, view, channel and pixel; a view stride of zero for ``[B, C, ., .]``, shared by all views."""
     batch, *view, channel, row, pixel = tensor.stride()
     return batch, view[0] if view else 0, channel, pixel if tensor.shape[-1] > 1 else row
+
+
+def dense(tensor: Tensor) -> Tensor:
+    """The tensor itself if each plane is contiguous, else a contiguous copy."""
+    is_dense = tensor.stride(-1) == 1 and tensor.stride(-2) == tensor.shape[-1]
+    return tensor if is_dense else tensor.contiguous()
+
+
+def weight_planes(weights: Tensor, batch: int, precision: torch.dtype) -> Tensor:
+    """Weights of a batch as dense planes ``[B, N, 1, H, W]`` of the arithmetic dtype, without a copy where possible.
+
+    The batch stride is zero for weights that the batch shares.
+    """
+    return dense(weights.to(precision)).expand(batch, *weights.shape[-3:]).unsqueeze(2)
 
 
 def bits_of(number: float, dtype: torch.dtype) -> int:

@@ -1,9 +1,12 @@
 """The ``torch`` backend: plain PyTorch on any device; the fallback, and an independent check of the others."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from spuproj.backends.base import Backend, Moments
+from spuproj.backends.base import SMALLEST_WEIGHT, Backend, Moments
+from spuproj.backends.native import weight_planes
 from spuproj.backends.taps import Sampling, Taps, encoded
 from spuproj.geometry.coordinates import pixel_grid, slice_coordinates, to_slice, view_coordinates
 from spuproj.geometry.table import Geometry, check_table
@@ -72,6 +75,16 @@ def _scatter(source: Tensor, taps: Taps, pixels: int) -> Tensor:
     return result
 
 
+def _used_weights(weights: Tensor, stack: Tensor, precision: torch.dtype) -> Tensor:
+    """The weights as ``[B, N, 1, P]``, those that count as zero replaced by zero."""
+    if weights.device.type == "cpu" and not torch.compiler.is_compiling():
+        low, high = weights.aminmax()
+        if not (low >= 0 and high < torch.inf):
+            raise ValueError(f"weights must be finite and not negative, got values from {low} to {high}")
+    planes = weight_planes(weights, len(stack), precision).flatten(-2)
+    return torch.where(planes >= SMALLEST_WEIGHT, planes, 0)
+
+
 def _view(taps: Taps, n: int) -> Taps:
     index, y, x = (part[..., n : n + 1, :] for part in taps.tensors)
     return Taps(index, y, x, taps.source)
@@ -96,31 +109,42 @@ class TorchBackend(Backend):
         result.copy_(total.reshape(result.shape))
 
     def reduce(
-        self, stack: Tensor, geometry: Tensor, sampling: Sampling, mean: Tensor, variance: Tensor, count: Tensor
+        self, stack: Tensor, geometry: Tensor, sampling: Sampling, weights: Tensor | None, results: Sequence[Tensor]
     ) -> None:
-        # One view at a time (Welford 1962).
-        taps = taps_of(geometry, sampling)
-        average = torch.zeros_like(mean, dtype=_arithmetic(stack.dtype)).flatten(-2)
-        squares, seen = torch.zeros_like(average), torch.zeros_like(average, dtype=torch.int32)
+        # One view at a time (Welford 1962; with weights West 1979).
+        taps, (mean, _, count) = taps_of(geometry, sampling), results
+        used = None if weights is None else _used_weights(weights, stack, sampling.precision)
+        average = torch.zeros_like(mean, dtype=sampling.precision).flatten(-2)
+        squares, seen = torch.zeros_like(average), torch.zeros_like(count).flatten(-2)
         for n in range(stack.shape[1]):
             view = _view(taps, n)
             value = _gather(stack[:, n : n + 1].to(average.dtype).flatten(-2), view).squeeze(1)
-            seen += view.valid
-            deviation = torch.where(view.valid, value - average, 0)
-            average = average + deviation / seen.clamp(min=1)
-            squares = squares + torch.where(view.valid, deviation * (value - average), 0)
-        for result, found in ((mean, average), (variance, squares / seen.clamp(min=1)), (count, seen)):
+            weight = view.valid.to(seen.dtype) if used is None else torch.where(view.valid, used[:, n], 0)
+            seen += weight
+            deviation = torch.where(weight > 0, value - average, 0)
+            average = average + weight * deviation / torch.where(seen > 0, seen, 1)
+            squares = squares + torch.where(weight > 0, weight * deviation * (value - average), 0)
+        for result, found in zip(results, (average, squares / torch.where(seen > 0, seen, 1), seen), strict=True):
             result.copy_(found.reshape(result.shape))
 
     def reduce_backward(
-        self, stack: Tensor, geometry: Tensor, sampling: Sampling, moments: Moments, grad_stack: Tensor
+        self,
+        stack: Tensor,
+        geometry: Tensor,
+        sampling: Sampling,
+        weights: Tensor | None,
+        moments: Moments,
+        grad_stack: Tensor,
     ) -> None:
-        dtype, count = _arithmetic(stack.dtype), moments[3].clamp(min=1).unsqueeze(1)
+        dtype, count = sampling.precision, torch.where(moments[3] > 0, moments[3], 1).unsqueeze(1)
         grad_mean, grad_variance, mean = (moment.to(dtype).unsqueeze(1) for moment in moments[:3])
         slices = torch.empty((*stack.shape[:3], *mean.shape[-2:]), dtype=dtype, device=stack.device)
         self.gather(stack.to(dtype), geometry, sampling, slices, 0)
-        slope = (grad_mean + 2 * grad_variance * (slices - mean)) / count
-        self.gather_adjoint(slope, geometry, sampling, grad_stack)
+        slope = grad_mean + 2 * grad_variance * (slices - mean)
+        if weights is not None:
+            used = _used_weights(weights, stack, dtype).unflatten(-1, mean.shape[-2:])
+            slope = torch.where(used > 0, used * slope, 0)
+        self.gather_adjoint(slope / count, geometry, sampling, grad_stack)
 
 
 backend = TorchBackend()

@@ -69,10 +69,10 @@ class TritonKernels:
             source, destination = source.view(integer), destination.view(integer)
         _launch_at_taps(kernels.gather, destination, taps, (source, destination), 2, bits, copies=copy)
 
-    def reduce(self, stack: Tensor, taps: Taps, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        _launch_at_taps(kernels.reduce, stack, taps, (stack, mean, variance, count), 1)
+    def reduce(self, stack: Tensor, taps: Taps, weights: Tensor | None, results: Sequence[Tensor]) -> None:
+        _launch_at_taps(kernels.reduce, stack, taps, (stack, *results), 1)
 
-    def slopes(self, stack: Tensor, taps: Taps, moments: Moments, slopes: Tensor) -> None:
+    def slopes(self, stack: Tensor, taps: Taps, weights: Tensor | None, moments: Moments, slopes: Tensor) -> None:
         _launch_at_taps(kernels.slopes, stack, taps, (stack, *moments, slopes), 1)
 
     def gather_adjoint(self, source: Tensor, transpose: Transpose, destination: Tensor) -> None:

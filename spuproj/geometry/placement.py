@@ -10,11 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spuproj.checks import choice, number_of, pixel_size, refuse_gradient
+from spuproj.checks import choice, number_of, pixel_size, positive, refuse_gradient
 from spuproj.geometry.coordinates import lift_points
+from spuproj.geometry.fit import contained
+from spuproj.geometry.profiles import profile_code
 from spuproj.geometry.table import Geometry
 from spuproj.inputs import array_tensor, plain_tensor
 
+POSES = ("tangent", "turned")
+FITS = ("contain", "box")
 FLIPS = ("none", "horizontal", "vertical", "both")
 
 Size = tuple[int, int]
@@ -152,6 +156,42 @@ def looking_at(
         rotation=torch.eye(3, dtype=torch.float64, device=points.device).expand(*shape, 3, 3),
         spacing=pair(placed.spacing),
     )
+
+
+def on_sphere(
+    placed: Frame,
+    centers: Any,
+    grid: Sequence[int] | None,
+    box: Sequence[float] | None,
+    radius: float | None,
+    names: tuple[str, str],
+    pose: str,
+    fit: str,
+    centered: bool,
+    magnification: float | None,
+) -> Geometry:
+    """The checked geometry of ``Views.spherical``, whose arguments these are; ``names``: of the lift and the chart."""
+    choice(pose, POSES, "pose")
+    choice(fit, FITS, "fit")
+    if (centers is None) == (grid is None):
+        given = "neither" if grid is None else "both"
+        raise ValueError(f"centers or grid must be given, one of the two, got {given}")
+    if grid is None and box is not None:
+        raise ValueError(f"box must come with grid, got {box} with centers")
+    if fit == "box" and box is None:
+        raise ValueError("box must be given where fit='box', got None")
+    sphere = positive(placed.half_side if radius is None else radius, "radius")
+    factor = 1.0 if magnification is None else positive(magnification, "magnification")
+    profiles = [profile_code(name, argument) for name, argument in zip(names, ("lift", "chart"), strict=True)]
+    points = checked_centers(centers if grid is None else grid_centers(placed.size, grid, box), placed.size)
+    views = looking_at(points, placed, sphere, *profiles, factor)
+    if points.is_meta:
+        return views
+    views = turned(views, placed.middle) if pose == "turned" else views
+    if magnification is not None:
+        return views
+    shown = checked_box(box if fit == "box" else None, placed.size)
+    return contained(views, shown, placed.view_size, centered=centered)
 
 
 def turned(views: Geometry, middle: tuple[float, float]) -> Geometry:

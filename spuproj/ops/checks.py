@@ -26,6 +26,13 @@ def _names(dtypes: Sequence[torch.dtype]) -> str:
     return ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
 
 
+def count_dtype(call: Call) -> torch.dtype:
+    """The dtype of the views' count, or of the sum of their weights."""
+    if call.weights is None:
+        return torch.int32
+    return torch.float64 if call.stack.dtype == torch.float64 else torch.float32
+
+
 def _check_axes(tensor: Tensor, axes: str, argument: str) -> None:
     if tensor.dim() != axes.count(",") + 1:
         raise ValueError(f"{argument} must have the axes [{axes}], got the shape {tuple(tensor.shape)}")
@@ -61,6 +68,28 @@ def _check_geometry(geometry: Tensor, tensor: Tensor, argument: str) -> None:
         raise ValueError(
             f"geometry must have one entry per sample of {argument}, {tensor.shape[0]}, got {geometry.shape[0]}"
         )
+
+
+def check_weights(call: Call, slice_size: Sequence[int]) -> None:
+    """Checks the weights of a stack's views, if there are any; their values are the kernels' concern."""
+    weights, stack = call.weights, call.stack
+    if weights is None:
+        return
+    shared = (stack.shape[1], *slice_size)
+    if tuple(weights.shape) not in (shared, (stack.shape[0], *shared)):
+        raise ValueError(
+            f"weights must be of the shape [N, H, W], {shared}, or [B, N, H, W], {(stack.shape[0], *shared)}: a weight "
+            f"for each view and slice pixel; got {tuple(weights.shape)}"
+        )
+    if weights.dtype not in FLOATING:
+        raise TypeError(f"weights must be of one of the dtypes {_names(FLOATING)}, got {weights.dtype}")
+    if weights.device != stack.device:
+        raise ValueError(f"weights must be on the device of stack, {stack.device}, got {weights.device}")
+
+
+def check_reduce(call: Call) -> None:
+    check_source(call, "stack", "B, N, C, h, w", integral=False)
+    check_weights(call, call.size)
 
 
 def check_image(call: Call) -> None:
@@ -124,5 +153,6 @@ def check_backward(call: Call) -> None:
         if getattr(call, name).dtype != stack.dtype:
             got = getattr(call, name).dtype
             raise TypeError(f"{name} must have the dtype of stack, {stack.dtype}, got {got}")
-    if call.count.dtype != torch.int32:
-        raise TypeError(f"count must be int32, got {call.count.dtype}")
+    check_weights(call, mean.shape[-2:])
+    if call.count.dtype != (wanted := count_dtype(call)):
+        raise TypeError(f"count must be {_names([wanted])}, got {call.count.dtype}")

@@ -5,44 +5,51 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spuproj.backends.base import SMALLEST_WEIGHT
 from spuproj.checks import refuse_gradient
 
 
 def reduce_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    stack, geometry, _, interpolation = inputs
+    stack, geometry, _, interpolation, weights = inputs
     mean, _, count = output
     refuse_gradient(geometry, "geometry")
+    refuse_gradient(weights, "weights")
     ctx.mark_non_differentiable(count)
-    ctx.save_for_backward(stack, geometry, mean, count)
+    ctx.save_for_backward(stack, geometry, mean, count, weights)
     ctx.interpolation = interpolation
 
 
 def reduce_backward(ctx: Any, grad_mean: Tensor, grad_variance: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    stack, geometry, mean, count = ctx.saved_tensors
-    dtype, ops = stack.dtype, torch.ops.spuproj
+    stack, geometry, mean, count, weights = ctx.saved_tensors
+    dtype, ops, how = stack.dtype, torch.ops.spuproj, ctx.interpolation
     if dtype in (torch.float16, torch.bfloat16):
         # With a mean rounded to half precision the deviations would not sum to zero.
         stack, grad_mean, grad_variance = stack.float(), grad_mean.float(), grad_variance.float()
-        mean, _, _ = ops.unproject_reduce(stack, geometry, mean.shape[-2:], ctx.interpolation)
+        mean, _, _ = ops.unproject_reduce(stack, geometry, mean.shape[-2:], how, weights)
     # The mean only enters through deviations, which sum to zero, so it contributes no gradient of its own.
-    grad = ops.unproject_reduce_backward(grad_mean, grad_variance, stack, geometry, mean, count, ctx.interpolation)
-    return grad.to(dtype), None, None, None
+    grad = ops.unproject_reduce_backward(grad_mean, grad_variance, stack, geometry, mean, count, how, weights)
+    return grad.to(dtype), None, None, None, None
 
 
 def reduce_backward_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, interpolation = inputs
+    *tensors, interpolation, weights = inputs
     refuse_gradient(inputs[3], "geometry")
-    ctx.save_for_backward(*tensors)
+    refuse_gradient(weights, "weights")
+    ctx.save_for_backward(*tensors, weights)
     ctx.interpolation = interpolation
 
 
 def reduce_backward_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Gradients of ``U^T((grad_mean + 2 grad_variance (U stack - mean)) / count)``, through the linear ops."""
-    _, grad_variance, stack, geometry, mean, count = ctx.saved_tensors
+    """Gradients of ``U^T(weights (grad_mean + 2 grad_variance (U stack - mean)) / count)``, through the linear ops."""
+    _, grad_variance, stack, geometry, mean, count, weights = ctx.saved_tensors
     ops, interpolation = torch.ops.spuproj, ctx.interpolation
     size, view_size = mean.shape[-2:], stack.shape[-2:]
-    share = ops.unproject(grad, geometry, size, interpolation) / count.clamp(min=1).unsqueeze(1)
+    share = ops.unproject(grad, geometry, size, interpolation) / torch.where(count > 0, count, 1).unsqueeze(1)
     deviation = ops.unproject(stack, geometry, size, interpolation) - mean.unsqueeze(1)
+    if weights is not None:
+        each = weights.to(count.dtype).unsqueeze(-3)
+        used = each >= SMALLEST_WEIGHT
+        share, deviation = torch.where(used, each * share, 0), torch.where(used, deviation, 0)
     slope = 2 * grad_variance.unsqueeze(1) * share
     return (
         share.sum(1).to(grad.dtype),
@@ -50,6 +57,7 @@ def reduce_backward_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...
         ops.unproject_adjoint(slope.to(stack.dtype), geometry, view_size, interpolation),
         None,
         -slope.sum(1).to(mean.dtype),
+        None,
         None,
         None,
     )

@@ -13,6 +13,9 @@ from spuproj.backends.base import Launch, Result
 Call = Any
 """The arguments of one call, by name."""
 
+SHARED_AXES = {"geometry": 2, "weights": 3}
+"""Tensors that may have no batch axis, as all samples share them, with the number of axes that they then have."""
+
 
 @dataclass(frozen=True, eq=False)
 class Op:
@@ -47,10 +50,10 @@ class Op:
         return list(self.arguments).index("geometry")
 
     @cached_property
-    def tensors(self) -> tuple[int, ...]:
-        """Positions of the tensor arguments other than the geometry."""
-        each = enumerate(self.arguments.values())
-        return tuple(at for at, (is_tensor, _) in each if is_tensor and at != self.geometry_at)
+    def tensors(self) -> dict[int, int]:
+        """Positions of the tensor arguments; for each the number of its axes if the batch shares it, else 0."""
+        each = enumerate(self.arguments.items())
+        return {at: SHARED_AXES.get(name, 0) for at, (name, (is_tensor, _)) in each if is_tensor}
 
     def call(self, given: Sequence[Any]) -> Call:
         """The arguments by name, with defaults for those that are left out."""

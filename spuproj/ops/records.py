@@ -10,7 +10,9 @@ from spuproj.ops.checks import (
     check_project,
     check_project_adjoint,
     check_project_out,
+    check_reduce,
     check_source,
+    count_dtype,
 )
 from spuproj.ops.gradients import reduce_backward, reduce_backward_backward, reduce_backward_setup, reduce_setup
 from spuproj.ops.record import Call, Op
@@ -34,7 +36,7 @@ def _slice_sampling(call: Call, slices: Tensor, views: Tensor) -> Sampling:
 
 def _allocate_moments(call: Call) -> list[Result]:
     shape, dtype = (call.stack.shape[0], call.stack.shape[2], *call.size), call.stack.dtype
-    return [Result(shape, dtype), Result(shape, dtype), Result(shape, torch.int32)]
+    return [Result(shape, dtype), Result(shape, dtype), Result(shape, count_dtype(call))]
 
 
 OPS = {
@@ -76,24 +78,25 @@ OPS = {
         "unproject",
     ),
     "unproject_reduce": Op(
-        "(Tensor stack, Tensor geometry, SymInt[2] size, str interpolation='bilinear')"
+        "(Tensor stack, Tensor geometry, SymInt[2] size, str interpolation='bilinear', Tensor? weights=None)"
         " -> (Tensor mean, Tensor variance, Tensor count)",
-        lambda c: check_source(c, "stack", "B, N, C, h, w", integral=False),
+        check_reduce,
         _allocate_moments,
-        lambda backend, c, mean, *rest: backend.reduce(
-            c.stack, c.geometry, _slice_sampling(c, mean, c.stack), mean, *rest
+        lambda backend, c, *results: backend.reduce(
+            c.stack, c.geometry, _slice_sampling(c, results[0], c.stack), c.weights, results
         ),
         (reduce_setup, reduce_backward),
     ),
     "unproject_reduce_backward": Op(
         "(Tensor grad_mean, Tensor grad_variance, Tensor stack, Tensor geometry, Tensor mean, Tensor count,"
-        " str interpolation='bilinear') -> Tensor",
+        " str interpolation='bilinear', Tensor? weights=None) -> Tensor",
         check_backward,
         lambda c: [Result(c.stack.shape, c.stack.dtype)],
         lambda backend, c, out: backend.reduce_backward(
             c.stack,
             c.geometry,
             _slice_sampling(c, c.mean, c.stack),
+            c.weights,
             (c.grad_mean, c.grad_variance, c.mean, c.count),
             out,
         ),

@@ -57,27 +57,27 @@ def _to_front(tensor: Tensor, dim: int | None, batch: int) -> Tensor:
     return tensor.unsqueeze(0).expand(batch, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
-def _fold_geometry(geometry: Tensor, dim: int | None, mapped: int, samples: int) -> Tensor:
-    """The geometry table of a batch with the vmapped axis folded in."""
-    if dim is None and geometry.dim() == 2:
-        return geometry
-    tables = _to_front(geometry, dim, mapped)
-    if tables.dim() == 3:
-        tables = tables.unsqueeze(1).expand(-1, samples, -1, -1)
-    return tables.flatten(0, 1)
+def _fold_shared(tensor: Tensor | None, dim: int | None, mapped: int, samples: int, axes: int) -> Tensor | None:
+    """A tensor that the batch may share, such as the geometry, with the vmapped axis folded into that of the batch."""
+    if tensor is None or (dim is None and tensor.dim() == axes):
+        return tensor
+    front = _to_front(tensor, dim, mapped)
+    if front.dim() == axes + 1:
+        front = front.unsqueeze(1).expand(-1, samples, *front.shape[1:])
+    return front.flatten(0, 1)
 
 
 def _vmap_rule(name: str, op: Op) -> Callable[..., tuple[Any, Any]]:
-    """vmap by folding the mapped axis into the batch axis of tensors and per-sample geometry."""
+    """vmap by folding the mapped axis into the batch axis of tensors, and of geometry and weights per sample."""
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
         folded = list(args)
-        samples = 0
-        for at in op.tensors:
-            front = _to_front(args[at], in_dims[at], info.batch_size)
-            samples, folded[at] = front.shape[1], front.flatten(0, 1)
-        at = op.geometry_at
-        folded[at] = _fold_geometry(args[at], in_dims[at], info.batch_size, samples)
+        samples = _to_front(args[0], in_dims[0], info.batch_size).shape[1]
+        for at, axes in op.tensors.items():
+            if axes and at < len(args):
+                folded[at] = _fold_shared(args[at], in_dims[at], info.batch_size, samples, axes)
+            elif not axes:
+                folded[at] = _to_front(args[at], in_dims[at], info.batch_size).flatten(0, 1)
         result = getattr(torch.ops.spuproj, name)(*folded)
         if isinstance(result, Tensor):
             return result.unflatten(0, (info.batch_size, samples)), 0

@@ -10,9 +10,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from spuproj import PROFILES, Geometry, Views
-from spuproj.geometry.placement import FLIPS, grid_centers
+from spuproj.geometry.placement import FITS, FLIPS, POSES, grid_centers
 from spuproj.training.runtime.settings import SETTINGS, Number, Positive, one_of
-from spuproj.views import FITS, POSES
 
 Box = tuple[float, float, float, float]
 Size = tuple[int, int]

@@ -1,0 +1,46 @@
+"""Selects and joins the views of geometry tables."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from spuproj.inputs import whole_numbers
+
+
+def picked(table: Tensor, index: Tensor | Sequence[int]) -> Tensor:
+    """One view for each sample, ``[B, 1, 19]``, of a table ``[N, 19]`` or ``[B, N, 19]``; see ``Views.pick``."""
+    chosen, views = whole_numbers(index, "index"), table.shape[-2]
+    samples = len(table) if table.dim() == 3 else None
+    if chosen.dim() != 1 or chosen.dtype == torch.bool:
+        raise ValueError(f"index must be whole numbers [B], got {chosen.dtype} of shape {tuple(chosen.shape)}")
+    if samples not in (None, len(chosen)):
+        raise ValueError(f"index must have one entry per sample, {samples}, got {len(chosen)}")
+    if chosen.device.type == "cpu" and not bool(((chosen >= -views) & (chosen < views)).all()):
+        raise ValueError(f"index must lie in [-{views}, {views - 1}], got {chosen.tolist()}")
+    chosen = chosen.to(table.device)
+    rows = chosen if samples is None else (torch.arange(len(chosen), device=chosen.device), chosen)
+    return table[rows].unsqueeze(1)
+
+
+def selected(table: Tensor, index: int | slice | Sequence[int] | Tensor) -> Tensor:
+    """Some views of a table, of all samples; see ``Views.__getitem__``."""
+    views = table.shape[-2]
+    at = index if isinstance(index, slice) else whole_numbers(index, "index").cpu()
+    if isinstance(at, Tensor) and at.dim() > 1:
+        raise TypeError(f"index must be a number, or a list or mask of one axis, got {index!r}")
+    try:
+        chosen = torch.arange(views, device="cpu")[at].reshape(-1)
+    except IndexError as error:
+        raise IndexError(f"index must choose among {views} views, got {index!r}: {error}") from None
+    if chosen.numel() == 0:
+        raise ValueError(f"index must leave at least one of {views} views, got {index!r}")
+    return table[..., chosen.to(table.device), :]
+
+
+def joined(first: Tensor, second: Tensor) -> Tensor:
+    """The views of both tables. Raises ValueError if both are per sample and their batch sizes differ."""
+    if first.dim() == second.dim() == 3 and first.shape[0] != second.shape[0]:
+        raise ValueError(f"views must have the same batch to be added, got {first.shape[0]} and {second.shape[0]}")
+    batch = first.shape[:-2] or second.shape[:-2]
+    return torch.cat([table.expand(*batch, -1, -1) for table in (first, second)], dim=-2)
