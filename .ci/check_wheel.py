@@ -4,6 +4,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+MODEL = ("config.json", "model.safetensors", "card.md")
 TEMPLATES = ("page.html", "case.html", "cohort.html", "style.css", "case.js", "cohort.js")
 
 
@@ -27,6 +28,7 @@ def main(path: Path) -> None:
     )
     data = (
         "training/models/configs/spu.json",
+        *(f"training/models/trained/{target}/{name}" for target in ("ET", "TC", "WT") for name in MODEL),
         *(f"training/report/templates/{name}" for name in TEMPLATES),
     )
     assert {"spuproj_cli/app.py", *(f"spuproj/{name}" for name in (*modules, *data))} <= set(names), names

@@ -52,10 +52,10 @@ class Goal:
 
     Attributes:
         row: what was measured.
-        measured: the ratio, or the percentage; None where it could not be measured.
+        measured: the number; None where it could not be measured.
         goal: the value to reach.
         floor: the least acceptable value; a worse one is ``"not done"``.
-        unit: ``"x"`` or ``"%"``.
+        unit: ``"x"``, ``"%"``, or empty for a number as it is.
         smaller_is_better: whether goal and floor are upper limits instead of lower ones.
     """
 

@@ -110,10 +110,16 @@ def train(
 
 
 def predict(
-    model: Annotated[
-        list[Path], typer.Option(metavar="FOLDER", help="Folder of a finished 'spuproj train'. Repeat for each target.")
-    ],
     out: Annotated[Path, typer.Option(help="Folder to write the maps, figures and reports to.")],
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of a finished 'spuproj train'. Repeat for each target. [default: the three models of the "
+            "package, ET, TC and WT, trained on phantoms alone]",
+            show_default=False,
+        ),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help=DATA)] = None,
     case: Annotated[Path | None, typer.Option(help="One case instead of --data: the folder with its files.")] = None,
     split: Annotated[
@@ -166,13 +172,13 @@ def predict(
 
     if case is not None:
         for path in run_predict(
-            model, case, out, labels=labels, aggregation=aggregation, maps=maps.split(","), force=force
+            model or None, case, out, labels=labels, aggregation=aggregation, maps=maps.split(","), force=force
         ):
             print(path)
         return
     assert data is not None
     outcome = predict_cohort(
-        model,
+        model or None,
         data,
         out,
         labels=labels,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spuproj.training.data.findings import Finding, Level, merged
 from spuproj.training.data.labels import LabelScheme
-from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, errors_of
+from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, errors_of, lacking
 from spuproj.training.data.readers.registry import case_in
 from spuproj.training.data.volumes.brain import REMEDY, doubts, find_brain
 from spuproj.training.data.volumes.grid import Grid
@@ -41,6 +41,7 @@ class Case:
         like: an image whose affine and header outputs get.
         modalities: names of the channels, or empty.
         findings: what is unusual, and what was taken for granted.
+        missing: the modalities among them that the case lacks; their channels are 0 everywhere.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Case:
     like: nib.Nifti1Image
     modalities: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -81,6 +83,7 @@ def load_case(
     modalities: Sequence[str] | None = None,
     with_labels: bool = False,
     clip: tuple[float, float] = CLIP,
+    may_lack: bool = False,
 ) -> Case:
     """Reads a case. All headers are compared before any voxel is read.
 
@@ -89,6 +92,9 @@ def load_case(
         modalities: the channels, in order; all modalities of the case where None.
         with_labels: whether to read the segmentation.
         clip: quantiles between which intensities are clipped, see ``normalised``.
+        may_lack: whether the case may lack some of the modalities, all but one: their channels are 0, and a finding
+            warns of it. Brain and normalisation follow from those that it has. Where the case's files contradict each
+            other, what it lacks is not known, and is an error as without this.
 
     Raises:
         InputError: for a missing or unreadable file, images on different grids, values that are not finite, an image
@@ -98,24 +104,27 @@ def load_case(
     names = tuple(files.images if modalities is None else modalities)
     if not names:
         raise InputError(f"{files.name} must have an image, but has none{errors_of(files)}")
-    images = [open_volume(image_file(files, name)) for name in names]
+    missing = _lacking(files, names) if may_lack and not errors_of(files) else ()
+    present = [name for name in names if name not in missing]
+    images = [open_volume(image_file(files, name)) for name in present]
     mask = None if files.mask is None else open_volume(ImageFile(files.mask))
     label = _open_label(files) if with_labels else None
     opened = [volume for volume in (*images, mask, label) if volume is not None]
     findings = [*headers_findings(opened), *require_same_grid(opened)]
     voxels = np.stack([volume.values() for volume in images])
-    brain, found = brain_of(names, voxels, mask, images[0])
-    image, unusual = normalised(voxels, brain, names, clip)
+    brain, found = brain_of(present, voxels, mask, images[0])
+    image, unusual = normalised(voxels, brain, present, clip)
     case = Case(
         name=files.name,
-        image=_as_slices(image),
+        image=_as_slices(_channels(image, present, names)),
         brain=_as_slices(brain),
         labels=None,
         scheme=files.scheme,
         grid=images[0].grid,
         like=images[0].like,
         modalities=names,
-        findings=(*files.findings, *findings, *found, *unusual),
+        findings=(*_missing(files, missing), *files.findings, *findings, *found, *unusual),
+        missing=missing,
     )
     return case if label is None else _with_labels(case, label)
 
@@ -123,7 +132,7 @@ def load_case(
 def add_labels(case: Case, files: CaseFiles) -> Case:
     """The case with its segmentation. Raises InputError where that cannot be used, see ``load_case``."""
     label = _open_label(files)
-    first = open_volume(image_file(files, case.modalities[0]))
+    first = open_volume(image_file(files, next(name for name in case.modalities if name not in case.missing)))
     found = (*headers_findings([label]), *require_same_grid([first, label]))
     return _with_labels(replace(case, findings=(*case.findings, *found)), label)
 
@@ -189,6 +198,38 @@ def brain_box(brain: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 def as_volume(slices: NDArray[np.generic]) -> NDArray[np.generic]:
     """Slices ``[Z, H, W]`` as a volume ``[X, Y, Z]`` in LPS axes."""
     return np.ascontiguousarray(slices.transpose(2, 1, 0))
+
+
+def _channels(image: NDArray[np.float32], present: Sequence[str], names: Sequence[str]) -> NDArray[np.float32]:
+    """The modalities ``[C, X, Y, Z]`` that are present among all, with 0 for those that are not."""
+    if len(present) == len(names):
+        return image
+    channels = np.zeros((len(names), *image.shape[1:]), image.dtype)
+    channels[[names.index(name) for name in present]] = image
+    return channels
+
+
+def _lacking(files: CaseFiles, names: Sequence[str]) -> tuple[str, ...]:
+    """The modalities that the case lacks. Raises InputError where these are all."""
+    missing = lacking(files, names)
+    if len(missing) == len(names):
+        there = ", ".join(name for name in files.images if name not in missing) or "none"
+        raise InputError(f"{files.name} must have at least one of the modalities {', '.join(names)}, but has {there}")
+    return missing
+
+
+def _missing(files: CaseFiles, missing: Sequence[str]) -> list[Finding]:
+    """A warning of the modalities that the case lacks, with the files that should have them, if there are any."""
+    if not missing:
+        return []
+    paths = [files.images[name].path for name in missing if name in files.images]
+    expected = f" ({', '.join(map(str, paths))} {'is' if len(paths) == 1 else 'are'} not there)" if paths else ""
+    several = len(missing) > 1
+    message = (
+        f"{', '.join(missing)} {'are' if several else 'is'} missing{expected}: a prediction without "
+        f"{'them' if several else 'it'} is less reliable"
+    )
+    return [Finding(Level.WARNING, message)]
 
 
 def _as_slices(volumes: NDArray[Scalar]) -> NDArray[Scalar]:

@@ -15,7 +15,7 @@ from spuproj.training.data.canvas import Pixel, fits_canvas, usual_pixel
 from spuproj.training.data.case import brain_of, headers_findings
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.labels import LabelScheme
-from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
+from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, lacking
 from spuproj.training.data.volumes.image_file import Volume, open_volume
 from spuproj.training.data.volumes.intensities import CLIP, normalised
 from spuproj.training.data.volumes.same_grid import require_same_grid
@@ -125,6 +125,9 @@ def _check_case(files: CaseFiles) -> tuple[list[Finding], Volume | None]:
             findings.append(Finding(Level.ERROR, reason))
             return None
 
+    if absent := lacking(files, tuple(files.images)):
+        message = f"without {', '.join(absent)} it can only be predicted, by models that were trained with augmentation"
+        findings.append(Finding(Level.NOTE, message))
     images = [attempt(open_volume, file) for file in files.images.values()]
     mask = None if files.mask is None else attempt(open_volume, ImageFile(files.mask))
     label = None if files.label is None else attempt(open_volume, ImageFile(files.label))
@@ -183,7 +186,8 @@ def _unlike_most(layouts: Mapping[str, Layout]) -> list[CaseFinding]:
         if layout.modalities != modalities:
             message = (
                 f"has the modalities {_listed(layout.modalities)}, where most cases have {_listed(modalities)}: add "
-                "what is missing, or leave it out for all cases in a manifest"
+                "what is missing, or leave it out for all cases in a manifest; training needs the same modalities of "
+                "all cases, and only models trained with augmentation predict a case that lacks some"
             )
             found.append(CaseFinding(case, Finding(Level.ERROR, message)))
         if not fits_canvas(layout.pixel, pixel):

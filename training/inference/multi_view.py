@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,12 +72,17 @@ def _reduced(views: Views, probability: Tensor) -> tuple[Tensor, Tensor, Tensor]
     return mean[:, :1], variance[:, :1], mean[:, 1:]
 
 
-def make_noise(config: ModelConfig, views: Views) -> Tensor | None:
-    """The noise ``[N, C, h, w]`` that the model's method adds to its views, the same for every slice; or None."""
+def make_noise(config: ModelConfig, views: Views, missing: Collection[str] = ()) -> Tensor | None:
+    """The noise ``[N, C, h, w]`` that the model's method adds to its views, the same for every slice; or None.
+
+    Modalities that are missing stay 0.
+    """
     if config.method.noise == 0:
         return None
     shape = (len(views), len(config.modalities), *views.view_size)
-    return config.method.noise * torch.randn(shape, generator=torch.Generator().manual_seed(config.seed))
+    noise = config.method.noise * torch.randn(shape, generator=torch.Generator().manual_seed(config.seed))
+    present = torch.tensor([name not in missing for name in config.modalities])
+    return torch.where(present[:, None, None], noise, 0)
 
 
 def predict_case(
@@ -108,7 +113,7 @@ def predict_case(
     device = local_device() if device is None else device
     canvas, size = canvas_of(config, case), (case.image.shape[2], case.image.shape[3])
     views = make_views(config, canvas.size)
-    noise = make_noise(config, views)
+    noise = make_noise(config, views, case.missing)
     kept = _no_members(views, canvas, case) if members else None
     views, network, noise = views.to(device), network.to(device), None if noise is None else noise.to(device)
     mean, variance, expected = np.zeros((3, *case.brain.shape), dtype=np.float32)

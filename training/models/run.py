@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +19,9 @@ from spuproj.training.runtime.files import InputError, atomic_write, read_json, 
 from spuproj.training.runtime.settings import plain_errors
 
 CONFIG, WEIGHTS, RECORD = "config.json", "model.safetensors", "training.json"
+
+Run = tuple[ModelConfig, nn.Module]
+"""The configuration of a trained model, and its network in evaluation mode."""
 
 
 def write_config(directory: Path, config: ModelConfig) -> None:
@@ -36,7 +41,7 @@ def save_run(directory: Path, config: ModelConfig, network: nn.Module, data: str
         save_file(weights, temporary, metadata={"spuproj": __version__, "data": data})
 
 
-def load_run(directory: Path) -> tuple[ModelConfig, nn.Module]:
+def load_run(directory: Path) -> Run:
     """The configuration and the network, in evaluation mode.
 
     Raises:
@@ -56,6 +61,30 @@ def load_run(directory: Path) -> tuple[ModelConfig, nn.Module]:
     # A damaged or foreign file may raise anything.
     except Exception as error:
         raise InputError(f"{wanted} it does not load ({WEIGHTS}): {error}") from None
+
+
+def load_runs(directories: Sequence[Path]) -> list[Run]:
+    """Models that predict a case together, one per target.
+
+    Raises:
+        InputError: as ``load_run`` does; where there is none, two are of one target, or they differ in the images that
+            they take.
+    """
+    runs = [load_run(directory) for directory in directories]
+    configs = [config for config, _ in runs]
+    targets = [config.target for config in configs]
+    if not targets or len({target.casefold() for target in targets}) != len(targets):
+        raise InputError(f"models must be of different targets, got {', '.join(targets) or 'none'}")
+    if any(config.modalities != configs[0].modalities for config in configs):
+        raise InputError("models must take the same modalities, got " + "; ".join(str(c.modalities) for c in configs))
+    if any(config.clip != configs[0].clip for config in configs):
+        raise InputError("models must clip intensities alike, got " + "; ".join(str(list(c.clip)) for c in configs))
+    return runs
+
+
+def digest(directory: Path) -> str:
+    """The SHA-256 of a model's configuration and weights."""
+    return hashlib.sha256((directory / CONFIG).read_bytes() + (directory / WEIGHTS).read_bytes()).hexdigest()
 
 
 def _network(config: ModelConfig, path: Path) -> nn.Module:

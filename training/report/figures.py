@@ -75,7 +75,7 @@ def case_figure(
     middle = int(chosen[len(chosen) // 2])
     canvas = canvas_of(config, case)
     views = make_views(config, canvas.size)
-    plane, limits = _brain_plane(case, middle, _channel(config, "flair"))
+    plane, limits = _brain_plane(case, middle, _channel(config, case, "flair"))
     columns = math.ceil(math.sqrt(len(views)))
     grid = shown.subplots(math.ceil(len(views) / columns), columns, squeeze=False)
     shown.suptitle(f"what the network sees: the {len(views)} views of slice {middle}", color="white", fontsize=11)
@@ -94,7 +94,7 @@ def _sheet_row(
     truth: Truth | None,
 ) -> None:
     colours = colours_of(predictions)
-    for axis, channel in zip(row[:2], (_channel(config, "flair"), _channel(config, "t1ce")), strict=True):
+    for axis, channel in zip(row[:2], (_channel(config, case, "flair"), _channel(config, case, "t1ce")), strict=True):
         plane, limits = _brain_plane(case, index, channel)
         _show(axis, plane, f"{config.modalities[channel]}, slice {index}", limits)
         for target, prediction in predictions.items():
@@ -156,9 +156,10 @@ def _brain_plane(case: Case, index: int, channel: int) -> tuple[NDArray[np.float
     return np.where(brain, plane, np.float32(low)), (float(low), float(high))
 
 
-def _channel(config: ModelConfig, modality: str) -> int:
-    """The channel of a modality, or the first where the model has none of that name."""
-    return config.modalities.index(modality) if modality in config.modalities else 0
+def _channel(config: ModelConfig, case: Case, modality: str) -> int:
+    """The channel of a modality, or the first one that the case has, where it or the model lacks that modality."""
+    there = [name for name in config.modalities if name not in case.missing]
+    return config.modalities.index(modality if modality in there else there[0])
 
 
 def sheet_slices(predictions: dict[str, Prediction]) -> NDArray[np.int64]:

@@ -88,7 +88,11 @@ def entry_of(
 
 
 def write_case_report(
-    path: Path, case: Case, predictions: Mapping[str, Prediction], warnings: Sequence[Finding] = ()
+    path: Path,
+    case: Case,
+    predictions: Mapping[str, Prediction],
+    warnings: Sequence[Finding] = (),
+    models: str = "",
 ) -> Path:
     """Writes the report of a case: warnings, every slice with brain, and numbers by target.
 
@@ -97,6 +101,7 @@ def write_case_report(
         case: where it has labels they are drawn dashed, and the segmentations are measured.
         predictions: by target, at least one.
         warnings: shown on top, in their order; "slice 7" in them becomes a link to the slice.
+        models: that made the predictions, in words; not mentioned where empty.
 
     Returns:
         The path.
@@ -125,6 +130,7 @@ def write_case_report(
         numbers=numbers,
         slices=slices,
         first=first_position(case, predictions),
+        models=models,
     )
 
 

@@ -28,12 +28,13 @@ _QUALITY = 88
 
 
 def shown_channels(case: Case) -> dict[int, str]:
-    """Channels to show with their names: those of ``MODALITIES`` where the case has them, else the first ones."""
+    """Channels to show with their names: those of ``MODALITIES`` where the case has them, else the first it has."""
     count = case.image.shape[1]
     names = list(case.modalities) or [f"channel {number}" for number in range(1, count + 1)]
     wanted = [names.index(name) for name in MODALITIES if name in names]
     others = [channel for channel in range(count) if channel not in wanted]
-    return {channel: names[channel] for channel in (*wanted, *others)[: len(MODALITIES)]}
+    there = [channel for channel in (*wanted, *others) if names[channel] not in case.missing]
+    return {channel: names[channel] for channel in there[: len(MODALITIES)]}
 
 
 def brain_slices(case: Case) -> NDArray[np.int64]:

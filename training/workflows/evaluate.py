@@ -221,7 +221,7 @@ def _case_rows(
     options: EvaluationOptions,
     on_method: Callable[[str], None],
 ) -> list[CaseResult]:
-    case = load_case(files, with_labels=True)
+    case = load_case(files, with_labels=True, may_lack=True)
     rows = []
     for method, folder in methods.items():
         for target in targets[method]:

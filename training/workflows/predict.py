@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-from torch import nn
 
 from spuproj.checks import choice
 from spuproj.training.data.case import Case, add_labels, load_case
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.labels import LabelScheme
-from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.readers.case_files import CaseFiles, lacking
 from spuproj.training.data.readers.registry import case_in, cases_in
 from spuproj.training.data.splits import chosen, read_split
 from spuproj.training.inference.multi_view import AGGREGATIONS, Prediction, predict_case
 from spuproj.training.inference.nesting import directly_inside, including, inner_first
 from spuproj.training.inference.outputs import DEFAULT_KINDS, MERGED, kinds_named, mergeable, write_maps, write_merged
-from spuproj.training.models.config import ModelConfig
-from spuproj.training.models.run import CONFIG, WEIGHTS, load_run
+from spuproj.training.models.run import Run, digest, load_runs
+from spuproj.training.models.trained_models import FOLDER, PACKAGED, trained_models
 from spuproj.training.report.figures import case_figure
 from spuproj.training.report.pages import CohortEntry, entry_of, write_case_report, write_cohort_report
 from spuproj.training.report.warnings import case_warnings
@@ -51,13 +48,15 @@ class Task:
     Attributes:
         runs: configuration and network of each target's model.
         models: the SHA-256 of each model, by target.
+        origin: where the models are from, for people.
         aggregation: see ``spuproj.training.inference.multi_view.segment``.
         kinds: of the files to write, see ``spuproj.training.inference.outputs``.
         out: folder of the outputs.
     """
 
-    runs: Sequence[tuple[ModelConfig, nn.Module]]
+    runs: Sequence[Run]
     models: Mapping[str, str]
+    origin: str
     aggregation: str
     kinds: Sequence[str]
     out: Path
@@ -66,6 +65,11 @@ class Task:
     def targets(self) -> list[str]:
         """Of the models."""
         return [config.target for config, _ in self.runs]
+
+    @property
+    def described(self) -> str:
+        """The models, for people: where they are from, and the beginning of the SHA-256 of each."""
+        return f"{self.origin} ({', '.join(f'{target}: {sha256[:12]}' for target, sha256 in self.models.items())})"
 
     def recipe(self, files: CaseFiles) -> dict[str, Any]:
         """What a case's outputs depend on besides its images, see ``Summary``."""
@@ -83,7 +87,7 @@ class Outcome:
 
 
 def predict(
-    models: Sequence[Path],
+    models: Sequence[Path] | None,
     folder: Path,
     out: Path,
     *,
@@ -95,7 +99,9 @@ def predict(
     """Predicts a case with one model per target and writes maps, figure and report; on an error nothing is written.
 
     Args:
-        models: folders of finished runs, one per target.
+        models: folders of finished runs, one per target; where None, the models of the package, which a line on
+            standard error says. A patient who lacks some of their modalities can be predicted where all were trained
+            with augmentation; a warning says what is missing.
         folder: of a case, in any known convention; its segmentation, if there is one, is drawn dashed in the figure.
             One that cannot be used is left out, with a warning.
         out: folder of the outputs: the maps, all as ``.nii.gz`` with the input's affine and header; the report
@@ -136,7 +142,7 @@ def predict(
 
 
 def predict_cohort(
-    models: Sequence[Path],
+    models: Sequence[Path] | None,
     data: Path,
     out: Path,
     *,
@@ -229,25 +235,18 @@ def _fail(outcome: Outcome, files: CaseFiles, error: Exception) -> None:
     print_status(f"{files.name} failed: {reason_of(error)}")
 
 
-def _task(models: Sequence[Path], out: Path, aggregation: str, maps: Sequence[str]) -> Task:
+def _task(models: Sequence[Path] | None, out: Path, aggregation: str, maps: Sequence[str]) -> Task:
     """Loads the models. Raises as ``predict`` does."""
     choice(aggregation, AGGREGATIONS, "aggregation")
     kinds = kinds_named(maps)
     require_folder(out)
-    runs = [load_run(model) for model in models]
-    targets = [config.target for config, _ in runs]
-    if not targets or len({target.casefold() for target in targets}) != len(targets):
-        raise InputError(f"models must be of different targets, got {', '.join(targets) or 'none'}")
-    if any(config.modalities != runs[0][0].modalities for config, _ in runs):
-        raise InputError("models must take the same modalities, got " + "; ".join(str(c.modalities) for c, _ in runs))
-    if any(config.clip != runs[0][0].clip for config, _ in runs):
-        raise InputError("models must clip intensities alike, got " + "; ".join(str(list(c.clip)) for c, _ in runs))
-    digests = {target: _digest(model) for target, model in zip(targets, models, strict=True)}
-    return Task(runs, digests, aggregation, kinds, out)
-
-
-def _digest(model: Path) -> str:
-    return hashlib.sha256((model / CONFIG).read_bytes() + (model / WEIGHTS).read_bytes()).hexdigest()
+    folders = trained_models() if models is None else models
+    runs = load_runs(folders)
+    if models is None:
+        print_status(f"models: {PACKAGED}; see {FOLDER} (card.md of each)")
+    digests = {config.target: digest(folder) for (config, _), folder in zip(runs, folders, strict=True)}
+    origin = PACKAGED if models is None else ", ".join(map(str, folders))
+    return Task(runs, digests, origin, aggregation, kinds, out)
 
 
 def _entry(task: Task, files: CaseFiles, reason: str | None) -> CohortEntry:
@@ -268,7 +267,13 @@ def _predict_one(task: Task, files: CaseFiles, show: MakeProgressBar) -> None:
     scheme = scheme_of(files)
     written = file_names(files, task.targets, task.kinds)
     with atomic_write_group(task.out, files.name, summary_name(files.name)) as folder:
-        predictions = _predict_targets(task, case, scheme, folder, show)
+        predictions: dict[str, Prediction] = {}
+        members = "members" in task.kinds
+        for target, prediction in predict_targets(task.runs, case, scheme, show, task.aggregation, members):
+            write_maps(folder, case, target, prediction, task.kinds)
+            # Members are large, and only the maps need them.
+            predictions[target] = replace(prediction, members=None)
+        predictions = {target: predictions[target] for target in task.targets}
         if mergeable(predictions, scheme):
             write_merged(folder, case, predictions, scheme, task.kinds)
         _write_pages(folder, task, files, case, predictions)
@@ -276,10 +281,31 @@ def _predict_one(task: Task, files: CaseFiles, show: MakeProgressBar) -> None:
             path.unlink(missing_ok=True)
 
 
+def case_for(runs: Sequence[Run], files: CaseFiles, with_labels: bool = False) -> Case:
+    """Reads a case for models that predict it together.
+
+    It may lack modalities where all models were trained with augmentation, see ``load_case``.
+
+    Raises:
+        InputError: as ``load_case`` does; for a modality that is missing, it says which models need it.
+    """
+    config = runs[0][0]
+    not_augmented = [each.target for each, _ in runs if not each.augmented]
+    try:
+        return load_case(files, config.modalities, with_labels, config.clip, may_lack=not not_augmented)
+    except InputError as error:
+        missing = lacking(files, config.modalities)
+        if not (missing and not_augmented):
+            raise
+        raise InputError(
+            f"{error}; only models that were trained with augmentation predict a patient without "
+            f"{', '.join(missing)}, and the model of {', '.join(not_augmented)} was not"
+        ) from None
+
+
 def _loaded(task: Task, files: CaseFiles) -> Case:
     """The case, with its segmentation where that can be used; where it cannot, a finding says so."""
-    first = task.runs[0][0]
-    case, notes = load_case(files, first.modalities, clip=first.clip), _notes(task, files)
+    case, notes = case_for(task.runs, files), _notes(task, files)
     if files.label is not None and not _unknown_targets(task, files):
         try:
             case = add_labels(case, files)
@@ -308,29 +334,41 @@ def _notes(task: Task, files: CaseFiles) -> list[Finding]:
     return [Finding(Level.NOTE, note) for note in notes]
 
 
-def _predict_targets(
-    task: Task, case: Case, scheme: LabelScheme, folder: Path, show: MakeProgressBar
-) -> dict[str, Prediction]:
-    """Predicts each target and writes its maps, the inner targets first, so that outer ones include them.
+def predict_targets(
+    runs: Sequence[Run],
+    case: Case,
+    scheme: LabelScheme,
+    show: MakeProgressBar,
+    aggregation: str = "mean",
+    members: bool = False,
+) -> Iterator[tuple[str, Prediction]]:
+    """Predicts each target of a case, the inner targets first, so that outer ones include them.
 
-    Members are large: they are kept only while an outer target needs them. The result is in the order of the models.
+    Members are large: they are kept only while an outer target needs them.
+
+    Args:
+        runs: a model for each target.
+        case: with the models' modalities, in their order.
+        scheme: says which targets lie in one another.
+        show: makes a bar over slices for each target.
+        aggregation, members: see ``predict_case``.
+
+    Yields:
+        Each target with its maps.
     """
-    models = {config.target: (config, network) for config, network in task.runs}
-    order = inner_first(task.targets, scheme)
+    models = {config.target: (config, network) for config, network in runs}
+    order = inner_first(list(models), scheme)
     done: dict[str, Prediction] = {}
     for number, target in enumerate(order):
         with show(f"Predicting {target} of {case.name}", int(case.brain.any(axis=(1, 2)).sum())) as advance:
             config, network = models[target]
-            prediction = predict_case(
-                config, network, case, advance, aggregation=task.aggregation, members="members" in task.kinds
-            )
+            prediction = predict_case(config, network, case, advance, aggregation=aggregation, members=members)
         for inner in directly_inside(target, order, scheme):
             prediction = including(prediction, done[inner])
-        write_maps(folder, case, target, prediction, task.kinds)
+        yield target, prediction
         done[target] = prediction
         needed = {inner for outer in order[number + 1 :] for inner in directly_inside(outer, order, scheme)}
         done = {name: each if name in needed else replace(each, members=None) for name, each in done.items()}
-    return {target: done[target] for target in task.targets}
 
 
 def _write_pages(folder: Path, task: Task, files: CaseFiles, case: Case, predictions: dict[str, Prediction]) -> None:
@@ -341,5 +379,5 @@ def _write_pages(folder: Path, task: Task, files: CaseFiles, case: Case, predict
     for warning in warnings:
         if warning.level <= Level.WARNING:
             print_status(f"{case.name}: {warning.message}")
-    report = write_case_report(inside(folder, report_name(case.name)), case, predictions, warnings)
+    report = write_case_report(inside(folder, report_name(case.name)), case, predictions, warnings, task.described)
     write_summary(folder, Summary(task.recipe(files), entry_of(case, predictions, report.name, warnings)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,15 @@ def errors_of(files: CaseFiles) -> str:
     return "".join(f"; {finding.message}" for finding in files.findings if finding.level == Level.ERROR)
 
 
+def lacking(files: CaseFiles, modalities: Sequence[str]) -> tuple[str, ...]:
+    """Those of the modalities that a case lacks: no file is named for them, or the file that is named is not there.
+
+    A file that is there and cannot be read, or a link to nothing, is a fault of the data, and does not count.
+    """
+    named = files.images
+    return tuple(name for name in modalities if name not in named or not os.path.lexists(named[name].path))
+
+
 def without_suffix(name: str) -> str | None:
     """A file's name or path without its ending of ``SUFFIXES``; None where it has none of them, or nothing else."""
     lower = name.lower()
@@ -126,6 +136,7 @@ def modalities_of(cases: Sequence[CaseFiles]) -> tuple[str, ...]:
         )
         raise InputError(
             f"the cases must have the same modalities, but {groups}; add the missing files, or write a manifest of the "
-            "cases and modalities to use ('spuproj manifest') and correct it" + "".join(map(errors_of, cases))
+            "cases and modalities to use ('spuproj manifest') and correct it; a case that lacks modalities can only be "
+            "predicted, by models that were trained with augmentation" + "".join(map(errors_of, cases))
         )
     return tuple(names)

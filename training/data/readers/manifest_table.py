@@ -29,7 +29,7 @@ Row = tuple[int, Mapping[str, str]]
 
 def csv_manifest(path: Path) -> list[CaseFiles]:
     """The cases of a table with the column ``name``, optionally ``label``, ``mask``, ``labels`` (the name of a scheme)
-    and ``patient``; every other column is a modality.
+    and ``patient``; every other column is a modality, which a case with an empty cell lacks.
 
     Text may be in UTF-8, UTF-16 or Windows' Western encoding; cells are separated by commas, semicolons, tabs or
     vertical bars.
@@ -127,12 +127,11 @@ def _by_column(path: Path, line: int, columns: Sequence[str], cells: Sequence[st
 def _case(path: Path, line: int, cells: Mapping[str, str], guessed: bool) -> CaseFiles:
     where = f"{path}, case {cells['name']}: "
     files = {column: cell for column, cell in cells.items() if column not in _COLUMNS}
-    missing = [column for column, cell in files.items() if not cell]
-    if missing or not files:
-        raise InputError(f"{where}{', '.join(missing) or 'a modality'} must have a file, but has none (line {line})")
+    if not any(files.values()):
+        raise InputError(f"{where}{' or '.join(files) or 'a modality'} must have a file, but has none (line {line})")
     return CaseFiles(
         cells["name"],
-        by_modality(where, {column: ImageFile(file_in(path, where, cell)) for column, cell in files.items()}),
+        by_modality(where, {column: ImageFile(file_in(path, where, cell)) for column, cell in files.items() if cell}),
         file_in(path, where, cells["label"]) if cells.get("label") else None,
         file_in(path, where, cells["mask"]) if cells.get("mask") else None,
         scheme_in(cells.get("labels") or None, where),

@@ -307,6 +307,7 @@ def test_a_column_of_segmentations_is_no_modality(tmp_path, heading):
         ("sep=,\nname,t1\n,x.nii\n", "m.csv, line 3: name must not be empty"),
         ("name,t1\np,\n", "m.csv, case p: t1 must have a file, but has none (line 2)"),
         ("name,t1\np\n", "m.csv, case p: t1 must have a file, but has none (line 2)"),
+        ("name,t1,t2\np,,\n", "m.csv, case p: t1 or t2 must have a file, but has none (line 2)"),
         ("name,label\np,seg.nii\n", "m.csv, case p: a modality must have a file, but has none"),
         ("name,t1\n\np,x,y\n", "m.csv, line 3: cells must be of a column with a heading, but 'y' is not"),
         ("name,t1,\np,x,y\n", "m.csv, line 2: cells must be of a column with a heading, but 'y' is not"),
@@ -322,6 +323,13 @@ def test_a_column_of_segmentations_is_no_modality(tmp_path, heading):
 )
 def test_a_table_that_cannot_be_used_is_refused(tmp_path, text, message):
     assert message in refused(table(tmp_path, text))
+
+
+def test_a_case_lacks_the_modality_of_an_empty_cell(tmp_path):
+    whole, lacking = read_data(table(tmp_path, "name,t1,T2w\na,a1.nii,a2.nii\nb, ,b2.nii\n")).cases
+    assert (list(whole.images), list(lacking.images)) == (["t1", "t2"], ["t2"])
+    with pytest.raises(InputError, match=r"t1 is missing in 1 of 2: b; .* can only be predicted"):
+        modalities_of([whole, lacking])
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
