@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spuproj.training.data.case import Case
+from spuproj.training.evaluation.expected_dice import expected_dice
 from spuproj.training.evaluation.metrics import Maps, dice, hd95, sensitivity
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.report.figures import Truth
@@ -28,12 +29,6 @@ _MEASURED = {
     "score": ("QU-BraTS score", 3),
     "baseline": ("Score of zeros", 3),
 }
-
-POSSIBLE = 0.05
-"""Smaller probabilities count as 0 in the expected Dice: over a whole brain they would add up to a tumour."""
-
-NEGLIGIBLE = 0.05
-"""In ml: where nothing was found, a possible volume below this does not count."""
 
 
 def found_numbers(case: Case, prediction: Prediction) -> dict[str, float]:
@@ -55,28 +50,6 @@ def found_numbers(case: Case, prediction: Prediction) -> dict[str, float]:
         "mean": float(percent.mean()),
         "maximum": float(percent.max()),
     }
-
-
-def expected_dice(
-    probability: NDArray[np.float32], segmentation: NDArray[np.bool_], voxel_volume: float = 0.001
-) -> float:
-    """How well the model expects its segmentation to agree with the truth: the Dice of segmentation and probability.
-
-    2 sum(p s) / (sum(p) + sum(s)), where s is 1 in the segmentation and probabilities below ``POSSIBLE`` count as 0.
-    Where nothing was segmented it is 1 if sum(p) is less than ``NEGLIGIBLE`` ml, else 0.
-
-    Args:
-        probability: any shape, in [0, 1].
-        segmentation: of the same shape.
-        voxel_volume: in ml.
-
-    Returns:
-        From 0 to 1.
-    """
-    possible = np.where(probability < POSSIBLE, 0, probability.astype(np.float64))
-    if not segmentation.any():
-        return float(possible.sum() * voxel_volume < NEGLIGIBLE)
-    return float(2 * possible[segmentation].sum() / (possible.sum() + segmentation.sum()))
 
 
 def numbers_table(
