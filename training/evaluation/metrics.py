@@ -257,7 +257,7 @@ def error_uncertainty(
     Args:
         truth: mask of the target.
         segmentation: mask that was predicted, of the same shape, like all further arrays.
-        uncertainty: of any scale.
+        uncertainty: of any scale; NaN where there is none, which is left out of the means.
         brain: mask of the voxels among which the correct ones are counted.
 
     Raises:
@@ -276,4 +276,5 @@ def error_uncertainty(
 
 
 def _mean(values: NDArray[np.float32]) -> float:
-    return float(values.mean(dtype=np.float64)) if values.size else math.nan
+    known = values[~np.isnan(values)]
+    return float(known.mean(dtype=np.float64)) if known.size else math.nan

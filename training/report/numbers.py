@@ -12,8 +12,9 @@ from spuproj.training.data.case import Case
 from spuproj.training.evaluation.expected_dice import expected_dice
 from spuproj.training.evaluation.metrics import Maps, dice, hd95, sensitivity
 from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.percent import uncertainty_percent
 from spuproj.training.report.figures import Truth
-from spuproj.uncertainty import qu_brats, to_percent
+from spuproj.uncertainty import qu_brats
 
 # By name of the number: its heading, and its digits behind the decimal point.
 _FOUND = {
@@ -35,13 +36,13 @@ def found_numbers(case: Case, prediction: Prediction) -> dict[str, float]:
     """Volume and uncertainty of one target.
 
     Returns:
-        ``volume`` in ml; ``expected_dice``; and the ``mean`` and ``maximum`` uncertainty over the brain, in percent of
-        the largest possible variance (``variance-1``).
+        ``volume`` in ml; ``expected_dice``; and the ``mean`` and ``maximum`` uncertainty over the brain, see
+        ``uncertainty_percent``.
 
     Raises:
         ValueError: for variances outside [0, 1/4].
     """
-    percent = to_percent(prediction.variance[case.brain], "variance-1")
+    percent = uncertainty_percent(prediction, case.brain)
     volume = float(prediction.segmentation.sum() * case.voxel_volume)
     expected = expected_dice(prediction.probability, prediction.segmentation, case.voxel_volume)
     return {
@@ -75,7 +76,7 @@ def numbers_table(
 def _measured(case: Case, prediction: Prediction, truth: NDArray[np.bool_]) -> dict[str, float]:
     """The measures of ``evaluation.metrics.measure`` that take little time."""
     x, y, z = case.spacing
-    found, percent = prediction.segmentation, to_percent(prediction.variance, "variance-1")
+    found, percent = prediction.segmentation, uncertainty_percent(prediction)
     overlap = dice(truth, found)
     maps = Maps(truth, found, prediction.probability.astype(float), percent, case.brain, (z, y, x))
     return {

@@ -41,7 +41,7 @@ class CohortEntry:
         name: of the case.
         link: path of its report, relative to the cohort's; None where there is none.
         volumes: by target, in ml.
-        uncertainty: by target, the mean over the brain in percent (``variance-1``).
+        uncertainty: by target, the mean over the brain in percent, see ``uncertainty_percent``.
         dice: by target; None where the case has no labels.
         expected_dice: by target, see ``spuproj.training.evaluation.expected_dice``.
         warnings: as ``case_warnings`` gives them.
