@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 SOURCES := CMakeLists.txt pyproject.toml $(wildcard cmake/* csrc/*/*.* csrc/*/*/*.*)
 DEFINE := --config-settings=cmake.define
 
-.PHONY: setup demo test test-slow coverage bench bench-check lint format wheel lock clean
+.PHONY: setup demo models test test-slow coverage bench bench-check lint format wheel lock clean
 
 # For developers: the checks of `make lint` before every commit.
 setup: $(INSTALLED)
@@ -14,6 +14,10 @@ setup: $(INSTALLED)
 
 demo: $(INSTALLED)
 	$(BIN)/spuproj demo --out demo --force
+
+# The models that come with the package, trained anew: about two hours on two cores, resumable.
+models: $(INSTALLED)
+	$(BIN)/python -m spuproj.training.workflows.make_models --out build/models
 
 test: $(INSTALLED)
 	$(BIN)/pytest -n auto -m "not slow"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from spuproj import functional
 from spuproj import geometry as geo
 from spuproj.checks import choice, pixel_size, positive
-from spuproj.geometry.fit import contained_scale
+from spuproj.geometry.fit import contained
 from spuproj.geometry.placement import (
     checked_box,
     checked_centers,
@@ -76,6 +76,7 @@ class Views(nn.Module):
         chart: str = "equidistant",
         pose: str = "tangent",
         fit: str = "contain",
+        centered: bool = True,
         magnification: float | None = None,
         view_size: Sequence[int] | None = None,
         spacing: Sequence[float] | None = None,
@@ -94,6 +95,8 @@ class Views(nn.Module):
                 centre and is rotated by the shortest arc that brings each centre to the pole.
             fit: ``"contain"``: the largest scale at which the whole slice is inside the view. ``"box"``: the largest
                 at which ``box`` is; slice pixels outside the view are then invalid.
+            centered: whether each centre lands in the middle of its view. If False, it lands where the fit's scale is
+                largest, so that what is shown fills the view.
             magnification: used instead of ``fit``: number of view pixels along the smaller side of a slice pixel at
                 the pole, positive; slice pixels outside the view are then invalid.
             view_size: (h, w) of a view; if None, ``size``, or with anisotropic ``spacing`` enough square pixels.
@@ -130,7 +133,7 @@ class Views(nn.Module):
                 views = turned(views, placed.middle) if pose == "turned" else views
                 if magnification is None:
                     shown = checked_box(box if fit == "box" else None, placed.size)
-                    views = replace(views, scale=contained_scale(views, shown, placed.view_size))
+                    views = contained(views, shown, placed.view_size, centered=centered)
             return cls(views, placed.size, placed.view_size).to(home)
 
     @classmethod

@@ -58,6 +58,13 @@ def train(
             show_default=False,
         ),
     ] = None,
+    augment: Annotated[
+        bool,
+        typer.Option(
+            "--augment/--no-augment",
+            help="Flip, deform, blur and change training slices, and leave out modalities, alike for every method.",
+        ),
+    ] = True,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a stopped training after its last complete epoch.")
     ] = False,
@@ -96,6 +103,7 @@ def train(
             compile=compile,
             workers=workers,
         ),
+        augment=augment,
     )
     if rank() == 0:
         print(f"model {out}")

@@ -30,13 +30,13 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Three case folders of 30 x 30 x 19 voxels; the first shows no enhancing tumour."""
-    return write_cohort(tmp_path_factory.mktemp("cohort"), 3, 0, 8.0)
+    return write_cohort(tmp_path_factory.mktemp("cohort"), 3, 2, 8.0)
 
 
 @pytest.fixture(scope="session")
 def fine_case(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The cohort's first patient at twice the resolution."""
-    return write_cohort(tmp_path_factory.mktemp("fine"), 1, 0, 4.0)[0]
+    return write_cohort(tmp_path_factory.mktemp("fine"), 1, 2, 4.0)[0]
 
 
 @pytest.fixture(scope="session")

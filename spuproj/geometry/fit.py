@@ -1,4 +1,4 @@
-"""The largest chart scale at which a box of the slice stays inside the view."""
+"""The largest chart scale at which a box of the slice stays inside the view, and where the pole then lands."""
 
 import math
 from collections.abc import Sequence
@@ -16,34 +16,39 @@ _REFINED_SAMPLES = 33
 _REFINEMENTS = 3
 
 
-def contained_scale(geometry: Geometry, box: Sequence[float], view_size: tuple[int, int]) -> Tensor:
-    """The largest chart scales k at which a box of the slice is inside the view.
+def contained(geometry: Geometry, box: Sequence[float], view_size: tuple[int, int], *, centered: bool) -> Geometry:
+    """The views with the largest chart scale k at which a box of the slice is inside the view.
 
     Points outside the lift's domain are ignored. A view coordinate takes its extremes on the boundary of the region
     that is shown (the map is open inside it) or at the chart's antipode. So the boundary is sampled, and sampled more
     densely around the best samples.
 
     Args:
-        geometry: views of any leading axes ``...``, the pole at the view's centre; ``scale`` is ignored.
+        geometry: views of any leading axes ``...``; ``scale`` and ``pole`` are ignored.
         box: (y0, x0, y1, x1), in slice pixels.
         view_size: (h, w) of the view.
-
-    Returns:
-        ``[...]`` float64 scales, in view pixels.
+        centered: whether the pole lands at the view's centre, or where the scale can be largest.
 
     Raises:
         ValueError: where the chart cannot show the whole box, or the view is a single pixel across.
     """
-    shape = geometry.radius.shape
     unit, sides = _in_units_of_the_sphere(Geometry.from_table(geometry.table().flatten(0, -2)), box)
     reach = torch.maximum(_reach_of_border(unit, sides), _reach_of_antipode(unit, sides)[:, None])
-    half = torch.tensor([(n - 1) / 2 for n in view_size], dtype=torch.float64, device=reach.device)
-    if bool(((half == 0) & (reach > 0)).any()):
+    before, after = reach.unflatten(1, (2, 2)).unbind(1)
+    width = 2 * torch.maximum(before, after) if centered else before + after
+    room = torch.tensor([n - 1.0 for n in view_size], dtype=torch.float64, device=reach.device)
+    if bool(((room == 0) & (width > 0)).any()):
         raise ValueError(
             f"view_size must be at least 2 pixels on each side for a fit, got {view_size}; or set magnification="
         )
-    scale = torch.where(reach > 0, half / reach, math.inf).amin(dim=1)
-    return torch.where(torch.isinf(scale), unit.radius, scale).reshape(shape)
+    scale = torch.where(width > 0, room / width, math.inf).amin(dim=1)
+    scale = torch.where(torch.isinf(scale), unit.radius, scale)
+    pole = room / 2 if centered else room / 2 + scale[:, None] * (before - after) / 2
+    return replace(
+        geometry,
+        scale=scale.reshape(geometry.radius.shape),
+        pole=pole.expand(len(scale), 2).reshape(geometry.pole.shape),
+    )
 
 
 def _in_units_of_the_sphere(geometry: Geometry, box: Sequence[float]) -> tuple[Geometry, Tensor]:
@@ -61,7 +66,7 @@ def _in_units_of_the_sphere(geometry: Geometry, box: Sequence[float]) -> tuple[G
 
 
 def _reach_of_border(geometry: Geometry, sides: Tensor) -> Tensor:
-    """Largest |v| and |u| of every view along the boundary of the region that its lift reaches, ``[M, 2]``."""
+    """Largest -v, -u, v and u of every view along the boundary of the region that its lift reaches, ``[M, 4]``."""
     at = torch.linspace(0, 1, _SAMPLES, dtype=torch.float64, device=sides.device).expand(len(sides), 5, 1, -1)
     width = 1 / (_SAMPLES - 1)
     steps = torch.linspace(-1, 1, _REFINED_SAMPLES, dtype=torch.float64, device=sides.device)
@@ -77,10 +82,10 @@ def _reach_of_border(geometry: Geometry, sides: Tensor) -> Tensor:
 
 
 def _reach_at(geometry: Geometry, sides: Tensor, at: Tensor) -> Tensor:
-    """|v| and |u|, ``[M, 5, 2, S]``, at boundary positions ``[M, 5, 2, S]``, or ``[M, 5, 1, S]`` if both share them."""
+    """-v, -u, v and u, ``[M, 5, 4, S]``, at boundary positions ``[M, 5, 4, S]``, or shared, ``[M, 5, 1, S]``."""
     y, x = _border(geometry, sides, at.flatten(2))
-    both = _reach(geometry, y.flatten(1), x.flatten(1)).reshape(*at.shape, 2)
-    return torch.stack([both[:, :, 0, :, 0], both[:, :, -1, :, 1]], dim=2)
+    each = _reach(geometry, y.flatten(1), x.flatten(1)).reshape(*at.shape, 4)
+    return torch.stack([each[:, :, way if at.shape[2] > 1 else 0, :, way] for way in range(4)], dim=2)
 
 
 def _border(geometry: Geometry, sides: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,14 +129,14 @@ def _inside(y: Tensor, x: Tensor, sides: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _reach(geometry: Geometry, y: Tensor, x: Tensor) -> Tensor:
-    """|v| and |u| of slice points ``[M, P]`` -> ``[M, P, 2]``; -inf outside the lift's domain."""
+    """-v, -u, v and u of slice points ``[M, P]`` -> ``[M, P, 4]``; -inf outside the lift's domain."""
     s = lift_points(geometry, y[:, None], x[:, None])
     v, u = (offset.squeeze(1) for offset in chart_points(geometry, s))
     lifted = ~torch.isnan(s[:, 0, :, 2])
     hidden = (lifted & torch.isnan(v)).any(dim=1)
     if bool(hidden.any()):
         _raise_not_shown(geometry, int(hidden.nonzero()[0, 0]))
-    return torch.where(lifted[..., None], torch.stack([v.abs(), u.abs()], dim=-1), -math.inf)
+    return torch.where(lifted[..., None], torch.stack([-v, -u, v, u], dim=-1), -math.inf)
 
 
 def _reach_of_antipode(geometry: Geometry, sides: Tensor) -> Tensor:

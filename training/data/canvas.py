@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ Box = tuple[int, int, int, int]
 
 # Part of the canvas by which the brains of patients in one atlas differ in place.
 _NEAR = 0.02
+
+# Width of the canvas beside the largest brain, on each side, as part of that brain.
+_MARGIN = 0.06
 
 Pixel = tuple[float, float]
 """Height and width of a pixel, in mm."""
@@ -76,6 +80,12 @@ def canvas_around(
         is_near = size[axis] == length or abs(even - wanted) <= _NEAR * length
         offsets.append(min(max(even if is_near else round(wanted), -first), length - 1 - last))
     return Canvas(canvas, (offsets[0], offsets[1]))
+
+
+def size_around(brains: Iterable[Box]) -> tuple[int, int]:
+    """(H, W) of a canvas for the largest of these brains, with a margin around it."""
+    height, width = np.max([(y1 - y0 + 1, x1 - x0 + 1) for y0, x0, y1, x1 in brains], axis=0)
+    return math.ceil(height * (1 + 2 * _MARGIN)), math.ceil(width * (1 + 2 * _MARGIN))
 
 
 def usual_pixel(pixels: Iterable[Pixel]) -> Pixel:

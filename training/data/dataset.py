@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +16,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from spuproj.training.data.cache import CachedCase, cached_case, in_turn
-from spuproj.training.data.canvas import Canvas, canvas_around, fits_canvas, usual_pixel
+from spuproj.training.data.canvas import Canvas, canvas_around, fits_canvas, size_around, usual_pixel
 from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.sampler import Draw
 from spuproj.training.data.splits import Split
 from spuproj.training.runtime.execution import Hardware
 from spuproj.training.runtime.files import InputError
 
 Batch = tuple[Tensor, Tensor, Tensor]
+Augment = Callable[[NDArray[Any], NDArray[np.uint8], int], tuple[NDArray[Any], NDArray[np.uint8]]]
 
 
 @dataclass(frozen=True)
@@ -43,21 +46,31 @@ class SliceEntry:
 
 
 class SliceDataset(Dataset[Batch]):
-    """Slices of all cases. An item is a whole batch, indexed by a list of (slice, view) pairs."""
+    """Slices of all cases. An item is a whole batch, indexed by a list of draws.
 
-    def __init__(self, entries: Sequence[SliceEntry], target: str) -> None:
-        self.entries, self.target = entries, target
+    Args:
+        entries: the slices.
+        target: that the labels show.
+        augment: takes a slice's image ``[C, H, W]`` and label ``[H, W]`` and a seed, and changes both.
+    """
+
+    def __init__(self, entries: Sequence[SliceEntry], target: str, augment: Augment | None = None) -> None:
+        self.entries, self.target, self.augment = entries, target, augment
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __getitem__(self, chosen: Sequence[tuple[int, int]]) -> Batch:
+    def __getitem__(self, chosen: Sequence[Draw]) -> Batch:
         """Images ``[B, C, H, W]`` float16, labels ``[B, 1, H, W]`` uint8 (1 inside the target), views ``[B]``."""
-        entries = [self.entries[index] for index, _ in chosen]
-        images = np.stack([entry.canvas.place(entry.case.image[entry.position]) for entry in entries])
-        labels = np.stack([self._mask(entry) for entry in entries])
-        views = torch.tensor([view for _, view in chosen])
+        drawn = [self._slice(draw) for draw in chosen]
+        images, labels = (np.stack(parts) for parts in zip(*drawn, strict=True))
+        views = torch.tensor([draw.view for draw in chosen])
         return torch.from_numpy(images), torch.from_numpy(labels[:, None]), views
+
+    def _slice(self, draw: Draw) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
+        entry = self.entries[draw.slice]
+        image, label = entry.canvas.place(entry.case.image[entry.position]), self._mask(entry)
+        return (image, label) if self.augment is None else self.augment(image, label, draw.seed)
 
     def _mask(self, entry: SliceEntry) -> NDArray[np.uint8]:
         mask = entry.case.scheme.mask(entry.case.labels[entry.position], self.target)
@@ -132,7 +145,7 @@ def cache_cohort(
 ) -> Cohort:
     """The slices of every case, through the cache. ``on_case`` is called with each case's name.
 
-    Slices of different sizes share a canvas as large as the largest of them, with the brain in its centre.
+    All slices lie on one canvas with the brain in its centre, as large as the largest brain and a margin around it.
 
     Raises:
         InputError: for cases that do not load or have pixels of another size than most, all of them named, or an
@@ -152,7 +165,7 @@ def cache_cohort(
         listed = "; ".join(faults[:_LISTED]) + ("; ..." if len(faults) > _LISTED else "")
         raise InputError(f"{len(faults)} of {len(cases)} cases cannot be used ('spuproj check' lists all): {listed}")
     ordered = {files.name: found[files.name] for files in cases}
-    size = (max(case.size[0] for case in ordered.values()), max(case.size[1] for case in ordered.values()))
+    size = size_around(case.box for case in ordered.values())
     entries = {name: _entries(case, target, size) for name, case in ordered.items()}
     pixel = ordered[cases[0].name].pixel
     patients = {files.name: patient_of(files) for files in cases}
@@ -186,12 +199,16 @@ def _entries(case: CachedCase, target: str, size: tuple[int, int]) -> list[Slice
 
 
 def make_loader(
-    entries: list[SliceEntry], target: str, sampler: Sampler[list[tuple[int, int]]], hardware: Hardware
+    entries: list[SliceEntry],
+    target: str,
+    sampler: Sampler[list[Draw]],
+    hardware: Hardware,
+    augment: Augment | None = None,
 ) -> DataLoader[Batch]:
-    """Batches of slices, in the sampler's order."""
+    """Batches of slices, in the sampler's order; see ``SliceDataset``."""
     workers = hardware.workers
     return DataLoader(
-        SliceDataset(entries, target),
+        SliceDataset(entries, target, augment),
         batch_size=None,
         sampler=sampler,
         num_workers=workers,

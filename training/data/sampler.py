@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch.utils.data import Sampler
 
 from spuproj.training.runtime.execution import rank_and_world_size
 
-Batch = list[tuple[int, int]]
+
+class Draw(NamedTuple):
+    """What one sample of a batch is: the number of its slice, that of its view, and the seed of its augmentation."""
+
+    slice: int
+    view: int
+    seed: int
 
 
-class BalancedSampler(Sampler[Batch]):
-    """Random batches of (slice, view): on average half of the slices show the target; all views are equally frequent.
+class BalancedSampler(Sampler[list[Draw]]):
+    """Random batches: on average half of the slices show the target; all views are equally frequent.
 
     Batches depend on the seed and the epoch alone, so that a resumed training sees what it would have seen. Several
     processes share each batch.
@@ -37,7 +44,7 @@ class BalancedSampler(Sampler[Batch]):
         """Steps per epoch: twice as many slices as show the target, at least one batch."""
         return max(2 * sum(self.positive) // self.batch_size, 1)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[list[Draw]]:
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
         count = len(self) * self.batch_size
         shown = torch.tensor(self.positive)
@@ -46,14 +53,16 @@ class BalancedSampler(Sampler[Batch]):
         slices = torch.multinomial(weights.double(), count, replacement=True, generator=generator)
         rounds = -(-count // self.views)
         views = torch.rand(rounds, self.views, generator=generator).argsort(dim=1).flatten()[:count]
+        seeds = torch.randint(2**31, (count,), generator=generator)
         rank, world = rank_and_world_size()
-        drawn = list(zip(slices.tolist(), views.tolist(), strict=True))
+        drawn = [Draw(*each) for each in zip(slices.tolist(), views.tolist(), seeds.tolist(), strict=True)]
         for start in range(0, count, self.batch_size):
             yield drawn[start : start + self.batch_size][rank::world]
 
 
-class ShardedSampler(Sampler[Batch]):
-    """Every slice once, in batches, shared among processes. The view is always 0, for validation uses all views.
+class ShardedSampler(Sampler[list[Draw]]):
+    """Every slice once, in batches, shared among processes. View and seed are always 0: validation uses all
+    views, and no augmentation.
 
     Args:
         slices: number of slices.
@@ -66,10 +75,10 @@ class ShardedSampler(Sampler[Batch]):
     def __len__(self) -> int:
         return -(-len(self._part()) // self.batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[list[Draw]]:
         part = self._part()
         for start in range(0, len(part), self.batch_size):
-            yield [(index, 0) for index in part[start : start + self.batch_size]]
+            yield [Draw(index, 0, 0) for index in part[start : start + self.batch_size]]
 
     def _part(self) -> range:
         rank, world = rank_and_world_size()

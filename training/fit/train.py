@@ -25,6 +25,7 @@ from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.sampler import BalancedSampler, ShardedSampler
 from spuproj.training.data.splits import Split, chosen, read_split
 from spuproj.training.data.volumes.intensities import CLIP
+from spuproj.training.fit.augmentation import augmented
 from spuproj.training.fit.callbacks import LastCheckpoint, LearningCurve, training_progress
 from spuproj.training.fit.module import Segmenter
 from spuproj.training.fit.record import curve_record, data_record, environment_record, write_record
@@ -60,6 +61,7 @@ def train(
     resume: bool = False,
     cache: Path | None = None,
     hardware: Hardware | None = None,
+    augment: bool = True,
 ) -> Path:
     """Trains one target's model and writes it to ``out``.
 
@@ -78,6 +80,7 @@ def train(
             training is left as it is.
         cache: folder of cached slices, for other trainings to use; where None one in ``out``, removed at the end.
         hardware: execution settings; one device and float32 where None.
+        augment: whether training slices are augmented; the configuration is the same for every method.
 
     Returns:
         ``out``.
@@ -100,7 +103,9 @@ def train(
     modalities = modalities_of(cases)
     for name in modalities:
         plain_name(name, "the name of a modality")
-    asked = {"target": target, "method": asdict(method), "seed": seed, "modalities": modalities}
+    asked = {
+        "target": target, "method": asdict(method), "seed": seed, "modalities": modalities, "augmented": augment,
+    }  # fmt: skip
     if resume and _is_finished(out, asked):
         print_status(f"{out} has finished: there is nothing to resume")
         return out
@@ -112,7 +117,7 @@ def train(
         box = _mean_box([cohort.box(name) for name in training])
         view_size = network_size(cohort.size, method)
         with plain_errors(ModelConfig):
-            config = ModelConfig(target, cohort.field, view_size, box, method, modalities, seed, CLIP)
+            config = ModelConfig(target, cohort.field, view_size, box, method, modalities, seed, CLIP, augment)
         record = {"data": data_record(cohort, training, validating), **environment_record(hardware)}
         checkpoint = _prepare_run(out, config, record, resume)
         network, curve = _fit(config, cohort, training, validating, out, hardware, checkpoint)
@@ -213,7 +218,7 @@ def _fit(
     if len(positive) < hardware.processes:
         raise InputError(f"validation must have a slice with the target for each of {hardware.processes} processes")
     draws = _draws(entries, config)
-    loader = make_loader(entries, config.target, draws, hardware)
+    loader = make_loader(entries, config.target, draws, hardware, augmented if config.augmented else None)
     watched = make_loader(positive, config.target, ShardedSampler(len(positive), method.batch_size), hardware)
     total_steps = method.epochs * len(draws)
     curve, bar = LearningCurve(), training_progress(f"Training {config.target}", total_steps)

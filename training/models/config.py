@@ -21,6 +21,8 @@ MOST_PIXELS = 4096
 Side = Annotated[int, Field(strict=True, ge=1, le=MOST_PIXELS)]
 MOST_VALUES = 2**28
 """In all views of a slice and all modalities: prediction holds those of four slices at a time, 4 GiB in 32 bits."""
+MOST_GROWTH = 1.25
+"""Most by which the canvas of a case is larger than the model's field of view, for a brain that is."""
 Fraction = Annotated[float, Field(strict=True, ge=0, le=1)]
 LENIENT: ConfigDict = {**SETTINGS, "extra": "ignore"}
 
@@ -49,6 +51,8 @@ class ModelConfig:
     """Of the training."""
     clip: tuple[Fraction, Fraction] = (0.0, 1.0)
     """Quantiles of a modality's intensities in the brain, between which they were clipped; 0 and 1: not clipped."""
+    augmented: bool = False
+    """Whether training slices were augmented: the model then also knows slices that lack modalities."""
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
@@ -77,8 +81,11 @@ def make_views(config: ModelConfig, size: tuple[int, int]) -> Views:
 def canvas_of(config: ModelConfig, case: Case) -> Canvas:
     """The canvas of the model's field of view, at the case's resolution, with the brain where the model looks for it.
 
+    For a brain that is a little larger, the canvas is as large as the brain: each view then shows it all, smaller.
+
     Raises:
-        InputError: where the brain is larger than the field of view, or that has too many of the case's pixels.
+        InputError: where the brain is larger than ``MOST_GROWTH`` times the field of view, or that has too many of the
+            case's pixels.
     """
     x, y, _ = case.spacing
     y0, x0, y1, x1 = config.box
@@ -88,6 +95,10 @@ def canvas_of(config: ModelConfig, case: Case) -> Canvas:
             f"{case.name} must have at most {MOST_PIXELS} pixels on the model's field of view, {config.field[0]:g} x "
             f"{config.field[1]:g} mm, but its pixels have {y:g} x {x:g} mm; correct the voxel size in the header"
         )
-    size = max(round(sides[0]), 1), max(round(sides[1]), 1)
+    brain = brain_box(case.brain)
+    height, width = (
+        max(round(side), 1, min(last - first + 1, int(MOST_GROWTH * side)))
+        for side, first, last in zip(sides, brain[:2], brain[2:], strict=True)
+    )
     centre = ((y0 + y1) / 2, (x0 + x1) / 2)
-    return canvas_around(brain_box(case.brain), (case.image.shape[2], case.image.shape[3]), size, centre, case.name)
+    return canvas_around(brain, (case.image.shape[2], case.image.shape[3]), (height, width), centre, case.name)

@@ -33,7 +33,7 @@ class Method:
     """View pixels per slice pixel, where nothing is magnified: above 1, what a view compresses keeps detail."""
     noise: Annotated[float, Field(strict=True, ge=0)] = 0.0
     """Standard deviation of the Gaussian noise added to the network's input in prediction, over that of the brain."""
-    channels: Annotated[tuple[Channels, ...], Field(min_length=2, max_length=8)] = (16, 32, 64, 128)
+    channels: Annotated[tuple[Channels, ...], Field(min_length=2, max_length=8)] = (16, 32, 64, 128, 128)
     """Feature channels of the U-Net's levels; each level halves the sides of the one before."""
     epochs: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 30
     """Passes over the data."""

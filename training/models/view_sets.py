@@ -49,6 +49,8 @@ class Spherical:
     """Whether the sphere moves to each centre, or is turned towards it."""
     fit: Fit = "contain"
     """What a view is as large as: the whole slice, or the box that the grid covers."""
+    centered: bool = True
+    """Whether each centre lands in the middle of its view, or where more of the view can be filled."""
     magnification: Positive | None = None
     """At each centre; that of the fit where null."""
 
@@ -75,6 +77,7 @@ class Spherical:
             chart=self.chart,
             pose=self.pose,
             fit=self.fit,
+            centered=self.centered,
             magnification=magnification,
             view_size=view_size,
         )

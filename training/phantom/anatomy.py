@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import distance_transform_edt, map_coordinates
 from scipy.spatial.transform import Rotation
 
 Field = NDArray[np.float32]
@@ -21,17 +21,20 @@ Field = NDArray[np.float32]
 FIELD_OF_VIEW = (240, 240, 155)  # mm
 BRAIN_CENTRE = np.array([118.0, 130.0, 74.0])  # mm, about where BraTS brains (SRI24 atlas) lie
 ATLAS_CENTRE = np.array([98.0, 117.0, 77.0])  # voxels of 1 mm, the middle of the brain in nilearn's MNI152
+MIDLINE = 98.0  # atlas voxel x of the midline
 ATLAS_AXES = np.diag([-1.0, -1.0, 1.0])  # the atlas runs to the right and to the front
 ATLAS_CEREBRUM = 62  # atlas voxel z above which white matter is nearly all cerebral (MNI z = -10 mm)
 
-SIZE = (0.84, 0.93)  # brain over atlas; MNI152 is larger than an average brain (Lancaster et al., HBM 28:1194, 2007)
+SIZE = (0.84, 0.97)  # brain over atlas; MNI152 is larger than an average brain (Lancaster et al., HBM 28:1194, 2007)
 STRETCH, SHEAR = 0.03, 0.02  # standard deviations, relative
 ROTATION, TRANSLATION = 3.0, 2.0  # standard deviations, degrees and mm
 WARPS = ((50.0, 2.5), (20.0, 1.2))  # correlation length and standard deviation per axis, mm
 VENTRICLES = np.array([98.0, 119.0, 90.0])  # atlas voxel between the bodies of the lateral ventricles
 VENTRICLE_REACH = np.array([16.0, 34.0, 22.0])  # mm, standard deviations of the region that widens with them
-WIDENING = (0.0, 0.5)  # of the ventricles: one minus the inverse of their magnification
-ATROPHY = (1.0, 2.2)  # weight of CSF against the atlas: wider sulci in older patients
+WIDENING = (0.0, 0.6)  # of the ventricles: one minus the inverse of their magnification
+ATROPHY = (0.8, 2.2)  # weight of CSF against the atlas: wider sulci in older patients
+MASK_MARGIN = (-2.0, 1.5)  # mm by which the brain mask is smaller than the atlas's; skull stripping differs
+MASK_NOISE = (20.0, 1.2)  # correlation length and standard deviation of the margin, mm
 
 
 @dataclass(frozen=True)
@@ -126,11 +129,14 @@ def interpolate(values: Field, index: Field, outside: float = 0.0) -> Field:
 
 @dataclass(frozen=True)
 class Atlas:
-    """White and grey matter fractions and the brain mask of MNI152, each ``[197, 233, 189]`` at 1 mm."""
+    """White and grey matter fractions and depth below the brain's surface of MNI152, ``[197, 233, 189]`` at 1 mm.
+
+    ``depth`` is in mm, and negative outside.
+    """
 
     white: Field
     grey: Field
-    brain: Field
+    depth: Field
 
 
 @cache
@@ -138,7 +144,9 @@ def load_atlas() -> Atlas:
     """nilearn's packaged MNI152 2009a symmetric template (Fonov et al., NeuroImage 54:313, 2011)."""
     templates = (load_mni152_wm_template, load_mni152_gm_template, load_mni152_template)
     white, grey, t1 = (np.asarray(load(resolution=1).dataobj, dtype=np.float32) for load in templates)
-    return Atlas(white, grey, (t1 > 0).astype(np.float32))
+    brain = t1 > 0
+    depth = distance_transform_edt(brain) - distance_transform_edt(~brain)
+    return Atlas(white, grey, depth.astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -158,23 +166,28 @@ class Tissues:
 
 @dataclass(frozen=True)
 class Patient:
-    """A patient's map to the atlas: the atlas voxel ``[3, X, Y, Z]`` of each voxel of ``COARSE``; and CSF's weight."""
+    """A patient's map to the atlas: the atlas voxel ``[3, X, Y, Z]`` of each voxel of ``COARSE``.
+
+    ``atrophy`` is CSF's weight, ``margin`` by how many mm the brain mask is smaller than the atlas's, on ``COARSE``.
+    """
 
     index: Field
     atrophy: float
+    margin: Field
 
     def index_at(self, points: Field) -> Field:
         """The atlas voxels ``[3, X, Y, Z]`` of ``points [3, X, Y, Z]`` in mm."""
         return np.stack([COARSE.sample(part, points) for part in self.index])
 
-    def tissues(self, index: Field) -> Tissues:
-        """The patient's tissues at the atlas voxels ``index [3, X, Y, Z]``."""
+    def tissues(self, index: Field, margin: Field) -> Tissues:
+        """The patient's tissues at the atlas voxels ``index [3, X, Y, Z]``, with the brain mask's margin there."""
         atlas = load_atlas()
-        white, grey, brain = (interpolate(part, index) for part in (atlas.white, atlas.grey, atlas.brain))
+        white, grey = interpolate(atlas.white, index), interpolate(atlas.grey, index)
+        depth = interpolate(atlas.depth, index, -100.0)
         # The atlas is an average of many brains with blurred borders; squaring sharpens them.
         white, grey, csf = white**2, grey**2, (self.atrophy * np.clip(1 - white - grey, 0, 1)) ** 2
         total = white + grey + csf
-        return Tissues(white / total, grey / total, csf / total, brain > 0.5)
+        return Tissues(white / total, grey / total, csf / total, depth > margin)
 
 
 def draw_patient(rng: np.random.Generator) -> Patient:
@@ -185,7 +198,10 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     linear = draw_linear(rng)
     centre = (BRAIN_CENTRE + rng.normal(0, TRANSLATION, 3)).astype(np.float32)
     index = np.tensordot(linear, points - column(centre), axes=1) + column(ATLAS_CENTRE)
-    return Patient(widen_ventricles(index, rng.uniform(*WIDENING)), rng.uniform(*ATROPHY))
+    widened = widen_ventricles(index, rng.uniform(*WIDENING))
+    length, deviation = MASK_NOISE
+    margin = rng.uniform(*MASK_MARGIN) + deviation * smooth_noise(rng, length).on(COARSE)
+    return Patient(widened, rng.uniform(*ATROPHY), margin.astype(np.float32))
 
 
 def draw_linear(rng: np.random.Generator) -> Field:

@@ -24,16 +24,15 @@ from spuproj.training.phantom.anatomy import (
     Tissues,
     draw_patient,
     field_of_view,
-    smooth_noise,
 )
 from spuproj.training.phantom.contrast import TISSUES, draw_images
+from spuproj.training.phantom.lookalikes import Lookalikes, draw_lookalikes
 from spuproj.training.phantom.tumour import Tumour, draw_compartments, grow, mass_effect
 from spuproj.training.runtime.files import InputError, atomic_write_folder, refuse_overwrite
 
 Number = TypeVar("Number", bound=np.generic)
 
 SPACING = (1.0, 8.0)  # mm
-VESSEL_LENGTH, VESSEL_WIDTH = 9.0, 0.22  # mm, and relative to the noise whose zero lines are the vessels
 
 
 @dataclass(frozen=True)
@@ -59,19 +58,20 @@ def make_phantom(seed: int, index: int, spacing: float = 1.0) -> Phantom:
     check_spacing(spacing)
     rng = np.random.default_rng([seed, index])
     patient = draw_patient(rng)
-    tissues = patient.tissues(patient.index)
-    density = grow(rng, tissues, patient.index[2] > ATLAS_CEREBRUM)
-    displacement = mass_effect(rng, density, tissues.brain)
+    coarse = patient.tissues(patient.index, patient.margin)
+    density = grow(rng, coarse, patient.index[2] > ATLAS_CEREBRUM)
+    displacement = mass_effect(rng, density, coarse.brain)
 
     whole = field_of_view(spacing)
-    box = whole.box_around(COARSE.cropped(COARSE.box(tissues.brain)))
+    box = whole.box_around(COARSE.cropped(COARSE.box(coarse.brain)))
     grid = whole.cropped(box)
     points = grid.points()
     origins = points - np.stack([COARSE.sample(part, points) for part in displacement])
-    tissues = patient.tissues(patient.index_at(origins))
+    index = patient.index_at(origins)
+    tissues = patient.tissues(index, COARSE.sample(patient.margin, points))
     tumour = draw_compartments(rng, grid, COARSE.sample(density, origins), tissues)
-    fractions = tissue_fractions(tissues, tumour, draw_vessels(rng, grid, tissues))
-    images = draw_images(rng, grid, fractions, tissues.brain)
+    fractions = tissue_fractions(tissues, tumour, draw_lookalikes(rng, grid, index, tissues, coarse))
+    images = draw_images(rng, grid, index, fractions, tissues.brain)
     stored = {name: np.clip(np.rint(image), 1, 32767).astype(np.int16) for name, image in images.items()}
     return Phantom(
         {name: in_whole(image, tissues.brain, whole, box) for name, image in stored.items()},
@@ -86,26 +86,29 @@ def check_spacing(spacing: float) -> None:
         raise ValueError(f"spacing must be between 1 and 8 mm, got {spacing}")
 
 
-def draw_vessels(rng: np.random.Generator, grid: Grid, tissues: Tissues) -> Field:
-    """Fractions ``[X, Y, Z]`` of thin winding vessels near the CSF, where two random fields are both close to zero."""
-    distance = smooth_noise(rng, VESSEL_LENGTH).on(grid) ** 2 + smooth_noise(rng, VESSEL_LENGTH).on(grid) ** 2
-    vessels: Field = np.exp(-distance / VESSEL_WIDTH**2) * 4 * tissues.csf * (1 - tissues.csf)
-    return vessels
-
-
-def tissue_fractions(tissues: Tissues, tumour: Tumour, vessels: Field) -> Field:
-    """Fractions ``[8, N]`` over the brain's voxels, in the order of ``TISSUES``; they sum to one."""
-    soft = (1 - tissues.csf) * (1 - vessels)
-    healthy = (1 - tumour.oedema - tumour.solid - tumour.necrosis - tumour.enhancing) * (1 - vessels)
+def tissue_fractions(tissues: Tissues, tumour: Tumour, others: Lookalikes) -> Field:
+    """Fractions ``[11, N]`` over the brain's voxels, in the order of ``TISSUES``; they sum to one."""
+    left = 1 - others.dura
+    vessel = left * others.vessel
+    left = left - vessel
+    choroid = left * others.choroid
+    fluid = left * tissues.csf - choroid
+    soft = left * (1 - tissues.csf)
+    gliosis = soft * (1 - tumour.fraction) * others.gliosis
+    healthy = soft * (1 - tumour.fraction) - gliosis
+    white = tissues.white / np.maximum(tissues.white + tissues.grey, 1e-6)
     fractions = {
-        "white": tissues.white * healthy,
-        "grey": tissues.grey * healthy,
-        "csf": tissues.csf * (1 - vessels),
+        "white": healthy * white,
+        "grey": healthy * (1 - white),
+        "csf": fluid + soft * tumour.cavity,
         "oedema": soft * tumour.oedema,
         "solid": soft * tumour.solid,
         "necrosis": soft * tumour.necrosis,
         "enhancing": soft * tumour.enhancing,
-        "vessel": vessels,
+        "vessel": vessel,
+        "choroid": choroid,
+        "gliosis": gliosis,
+        "dura": others.dura,
     }
     return np.stack([fractions[name][tissues.brain] for name in TISSUES])
 

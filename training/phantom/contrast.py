@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
+from spuproj.training.phantom.acquisition import acquire
 from spuproj.training.phantom.anatomy import Field, Grid, smooth_noise
 
 CONTRASTS = ("t1", "t1ce", "t2", "flair")
@@ -25,28 +27,34 @@ class Relaxation:
 
 # At 3 T. White matter, grey matter and blood: Stanisz et al., MRM 54:507, 2005, the blood's T2 shortened to stand for
 # the flow void. Tumour and oedema: chosen within the ranges of quantitative MRI of gliomas (Just and Thelen, Radiology
-# 169:779, 1988; Blystad et al., Sci Rep 2020, doi 10.1038/s41598-020-75105-6).
+# 169:779, 1988; Blystad et al., Sci Rep 2020, doi 10.1038/s41598-020-75105-6). The spreads are wide on purpose: a
+# network that has seen many contrasts does not depend on one scanner's (Billot et al., Med Image Anal 86:102789, 2023).
 TISSUES = {
-    "white": Relaxation(1084, 69, 0.70, 0.01, 0.03),
-    "grey": Relaxation(1820, 99, 0.82, 0.03, 0.03),
-    "csf": Relaxation(4200, 1500, 1.00, 0.0, 0.03),
-    "oedema": Relaxation(1600, 135, 0.84, 0.02, 0.08),
-    "solid": Relaxation(1900, 135, 0.86, 0.04, 0.10),
-    "necrosis": Relaxation(2600, 300, 0.94, 0.02, 0.15),
-    "enhancing": Relaxation(1700, 110, 0.85, 0.22, 0.08),
-    "vessel": Relaxation(1932, 30, 0.80, 0.6, 0.03),
+    "white": Relaxation(1084, 69, 0.70, 0.01, 0.08),
+    "grey": Relaxation(1600, 95, 0.82, 0.03, 0.08),
+    "csf": Relaxation(4200, 1500, 1.00, 0.0, 0.05),
+    "oedema": Relaxation(1500, 150, 0.85, 0.02, 0.10),
+    "solid": Relaxation(1900, 165, 0.87, 0.03, 0.15),
+    "necrosis": Relaxation(2600, 280, 0.94, 0.02, 0.25),
+    "enhancing": Relaxation(1700, 115, 0.85, 0.2, 0.15),
+    "vessel": Relaxation(1932, 40, 0.80, 0.5, 0.15),
+    "choroid": Relaxation(1800, 150, 0.90, 0.2, 0.15),
+    "gliosis": Relaxation(1450, 120, 0.82, 0.01, 0.10),
+    "dura": Relaxation(900, 80, 0.80, 0.12, 0.40),
 }
+TAKE_UP_AGENT = ("enhancing", "vessel", "choroid", "dura")
 RELAXIVITY = 4.5  # L/(mmol s), gadolinium chelates in plasma, about (Rohrer et al., Invest Radiol 40:715, 2005)
-AGENT_SPREAD = 0.35  # standard deviation of the logarithm of the enhancing tumour's concentration
+AGENT_SPREAD = 0.5  # standard deviation of the logarithm of the concentration in what takes up agent
 T1_TR, T1_FLIP = 10.0, 20.0  # ms, degrees
 T2_TR, T2_TE = 5000.0, 95.0  # ms
 FLAIR_TR, FLAIR_TE = 9000.0, 115.0  # ms
-PROTOCOL_SPREAD = 0.05  # relative standard deviation of TR, TE and the flip angle between patients
-INVERSION_SPREAD = 0.02  # of the inversion time, around the one that nulls CSF
+PROTOCOL_SPREAD = 0.15  # relative standard deviation of TR, TE and the flip angle between patients
+INVERSION_SPREAD = 0.05  # of the inversion time, around the one that nulls CSF
 WHITE_INTENSITY = (150.0, 500.0)  # grey values; scanners have no common scale
-BIAS_LENGTH, BIAS = 90.0, 0.07  # mm, standard deviation of the logarithm
-TEXTURE = ((3.0, 0.03), (9.0, 0.02))  # correlation length in mm, standard deviation of the logarithm
-NOISE = (0.015, 0.04)  # standard deviation of each of the two channels over the white matter's intensity
+BIAS = ((90.0, 0.15), (40.0, 0.06))  # correlation length in mm, standard deviation of the logarithm
+TEXTURE = ((3.0, 0.03), (9.0, 0.02), (22.0, 0.04))  # the same; tissue is not uniform
+FOSSA = 0.15  # standard deviation of the logarithm of the intensity in the posterior fossa, against the cerebrum
+FOSSA_TOP, FOSSA_FRONT = 54.0, 108.0  # z and y of its borders, in voxels of the atlas
 
 
 def spoiled_gradient_echo(tissue: Relaxation, tr: float, flip: float) -> float:
@@ -82,13 +90,13 @@ def draw_tissues(rng: np.random.Generator) -> list[Relaxation]:
     drawn = []
     for name, tissue in TISSUES.items():
         t1, t2 = np.exp(rng.normal(0, tissue.spread, 2))
-        agent = tissue.agent * (np.exp(rng.normal(0, AGENT_SPREAD)) if name == "enhancing" else 1)
+        agent = tissue.agent * (np.exp(rng.normal(0, AGENT_SPREAD)) if name in TAKE_UP_AGENT else 1)
         drawn.append(replace(tissue, t1=tissue.t1 * t1, t2=tissue.t2 * t2, agent=agent))
     return drawn
 
 
 def draw_signals(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Signals ``[4, 8]`` of ``TISSUES`` in each of ``CONTRASTS``, relative to white matter's."""
+    """Signals ``[4, 11]`` of ``TISSUES`` in each of ``CONTRASTS``, relative to white matter's."""
     tissues = draw_tissues(rng)
     tr1, flip, tr2, te2, tr3, te3 = np.exp(rng.normal(0, PROTOCOL_SPREAD, 6)) * (
         T1_TR, T1_FLIP, T2_TR, T2_TE, FLAIR_TR, FLAIR_TE,
@@ -105,26 +113,20 @@ def draw_signals(rng: np.random.Generator) -> NDArray[np.float64]:
     return signals / signals[:, :1]
 
 
-def draw_images(rng: np.random.Generator, grid: Grid, fractions: Field, brain: NDArray[np.bool_]) -> dict[str, Field]:
-    """The four contrasts, each ``[N]`` over the voxels of ``brain [X, Y, Z]``, from tissue fractions ``[8, N]``.
+def draw_images(
+    rng: np.random.Generator, grid: Grid, index: Field, fractions: Field, brain: NDArray[np.bool_]
+) -> dict[str, Field]:
+    """The four contrasts, each ``[N]`` over the voxels of ``brain [X, Y, Z]``, from tissue fractions ``[11, N]``.
 
-    Signals are mixed by the fractions (partial volume) and multiplied by texture and bias field; then Rician noise is
-    added. The noise level does not depend on the grid's spacing.
+    Signals are mixed by the fractions (partial volume) and multiplied by texture and bias field, and then acquired.
+    ``index [3, X, Y, Z]`` holds the voxels' places in the atlas.
     """
-    images = {}
+    images, fossa = {}, expit((FOSSA_TOP - index[2]) / 4) * expit((FOSSA_FRONT - index[1]) / 4)
     for name, signals in zip(CONTRASTS, draw_signals(rng), strict=True):
         signal = signals.astype(np.float32) @ fractions
-        logarithm = BIAS * smooth_noise(rng, BIAS_LENGTH).on(grid)
-        for length, amplitude in TEXTURE:
-            logarithm += amplitude * smooth_noise(rng, length).on(grid)
+        logarithm = rng.normal(0, FOSSA) * fossa
+        for length, amplitude in BIAS + TEXTURE:
+            logarithm += rng.uniform(0.5, 1.5) * amplitude * smooth_noise(rng, length).on(grid)
         images[name] = signal * np.exp(logarithm[brain]) * rng.uniform(*WHITE_INTENSITY)
     # Noise comes last: everything before it is the same at every spacing.
-    return {name: rician(rng, image) for name, image in images.items()}
-
-
-def rician(rng: np.random.Generator, image: Field) -> Field:
-    """The magnitude of the image with complex Gaussian noise."""
-    deviation = rng.uniform(*NOISE) * np.median(image)
-    real, imaginary = deviation * rng.standard_normal((2, image.size), dtype=np.float32)
-    magnitude: Field = np.hypot(image + real, imaginary)
-    return magnitude
+    return acquire(rng, grid, index, images, brain)

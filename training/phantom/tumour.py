@@ -10,21 +10,25 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.special import expit, logit
 
 from spuproj.training.phantom.anatomy import COARSE, Field, Grid, Tissues, smooth_noise
+from spuproj.training.phantom.random_numbers import log_uniform
 
 WHITE_DIFFUSIVITY = (0.25, 0.65)  # mm^2/day, up to the value of Swanson et al., Cell Prolif 33:317, 2000
 WHITE_OVER_GREY = (5.0, 10.0)  # ratio of diffusivities; 5 in the same source
-PROLIFERATION = (0.012, 0.03)  # 1/day, from the same source upwards
+PROLIFERATION = (0.012, 0.06)  # 1/day, from the same source upwards; faster growth has a sharper border
 STABILITY = 0.9  # of the explicit scheme's limit dt <= h^2 / (6 D)
-CORE_VOLUME = (3.0, 50.0)  # mL, log-uniform; about the range of BraTS 2020 tumour cores
+CORE_VOLUME = (1.0, 120.0)  # mL, log-uniform; about the range of BraTS 2020 tumour cores
+FOCI = (0.8, 0.15, 0.05)  # probabilities of one, two and three foci
 REACH = 70.0  # mm from the seed beyond which no cells are followed
 MAX_STEPS = 1000
 SEED_RADIUS = 5.0  # mm
-PUSH = (0.1, 0.35)  # largest displacement over the core's radius
+PUSH = (0.1, 0.5)  # largest displacement over the core's radius
 PUSH_LENGTH = 14.0  # mm over which the push decays
 SKULL_MARGIN = 12.0  # mm over which the push fades towards the rigid skull
-NON_ENHANCING = 0.2  # probability of a tumour without enhancement
-WHOLE_OVER_CORE = (1.4, 4.0)  # whole tumour volume over core volume, log-uniform
-GREY_RESISTANCE = 1.2  # decades of cell density; vasogenic oedema spares grey matter
+NON_ENHANCING = 0.25  # probability of a tumour without enhancement
+WHOLE_OVER_CORE = (1.1, 5.0)  # whole tumour volume over core volume, log-uniform
+GREY_RESISTANCE = (0.3, 1.5)  # decades of cell density; vasogenic oedema spares grey matter
+CAVITY = 0.04  # probability of a resection cavity
+CAVITY_SHARE = (0.1, 0.7)  # of the core
 LOWEST_DENSITY = 1e-9
 
 
@@ -32,23 +36,33 @@ LOWEST_DENSITY = 1e-9
 class Tumour:
     """Fractions ``[X, Y, Z]`` of the voxel's soft tissue that each compartment replaces, and the labels.
 
-    ``labels`` are those of BraTS 2020: 0 none, 1 necrotic and non-enhancing core, 2 oedema, 4 enhancing tumour.
+    ``cavity`` is the fluid in a resected part of the core, which has the label 0. ``labels`` are those of BraTS 2020:
+    0 none, 1 necrotic and non-enhancing core, 2 oedema, 4 enhancing tumour.
     """
 
     oedema: Field
     solid: Field
     necrosis: Field
     enhancing: Field
+    cavity: Field
     labels: NDArray[np.uint8]
 
-
-def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """A draw whose logarithm is uniform between those of ``low`` and ``high``."""
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    @property
+    def fraction(self) -> Field:
+        """Of all compartments together."""
+        return self.oedema + self.solid + self.necrosis + self.enhancing + self.cavity
 
 
 def grow(rng: np.random.Generator, tissues: Tissues, cerebrum: NDArray[np.bool_]) -> Field:
-    """Cell density ``[X, Y, Z]`` on ``COARSE``, 0 to 1, grown from a point of cerebral white matter.
+    """Cell density ``[X, Y, Z]`` on ``COARSE``, 0 to 1, grown from one to three points of cerebral white matter."""
+    density = grow_focus(rng, tissues, cerebrum)
+    for _ in range(rng.choice(len(FOCI), p=FOCI)):
+        density = np.maximum(density, grow_focus(rng, tissues, cerebrum))
+    return density
+
+
+def grow_focus(rng: np.random.Generator, tissues: Tissues, cerebrum: NDArray[np.bool_]) -> Field:
+    """Cell density of one focus.
 
     Growth ends when the cells above half density fill a volume drawn from ``CORE_VOLUME``.
     """
@@ -119,30 +133,43 @@ def draw_compartments(rng: np.random.Generator, grid: Grid, density: Field, tiss
     depth = logit(density) + sum(
         amplitude * smooth_noise(rng, length).on(grid) for length, amplitude in ((12.0, 0.6), (6.0, 0.4), (3.0, 0.25))
     )
-    core = expit(depth / rng.uniform(0.25, 0.6)).astype(np.float32)
+    core = expit(depth / rng.uniform(0.15, 0.6)).astype(np.float32)
     inside = (core > 0.5) & tissues.soft
 
     enhances = rng.uniform() > NON_ENHANCING
-    hollow = rng.uniform(0.15, 0.6) if enhances else rng.uniform(0.0, 0.2)
+    hollow = rng.uniform(0.05, 0.7) if enhances else rng.uniform(0.0, 0.4)
     inner = depth + 0.5 * smooth_noise(rng, 8.0).on(grid)
     necrotic = expit((inner - np.quantile(inner[inside], 1 - hollow)) / 0.35)
     perfused = expit((smooth_noise(rng, 7.0).on(grid) + rng.uniform(1.0, 2.5)) / 0.4) * enhances
 
-    necrosis = core * necrotic
-    enhancing = core * (1 - necrotic) * perfused
-    solid = core * (1 - necrotic) * (1 - perfused)
+    resected = draw_cavity(rng, grid, inner, inside)
+    cavity, left = core * resected, core * (1 - resected)
+    necrosis = left * necrotic
+    enhancing = left * (1 - necrotic) * perfused
+    solid = left * (1 - necrotic) * (1 - perfused)
     oedema = draw_oedema(rng, grid, density, tissues, inside)
     labels = np.zeros(grid.shape, np.uint8)
     labels[tissues.soft & (oedema > 0.5)] = 2
     labels[inside] = np.where(enhancing > necrosis + solid, 4, 1)[inside]
-    return Tumour(oedema * rng.uniform(0.75, 1.0) * (1 - core), solid, necrosis, enhancing, labels)
+    labels[inside & (resected > 0.5)] = 0
+    return Tumour(oedema * rng.uniform(0.6, 1.0) * (1 - core), solid, necrosis, enhancing, cavity, labels)
+
+
+def draw_cavity(rng: np.random.Generator, grid: Grid, inner: Field, core: NDArray[np.bool_]) -> Field:
+    """The resected part ``[X, Y, Z]`` of the core, 0 to 1, around its middle; in most patients nothing."""
+    smooth, share, has_one = smooth_noise(rng, 15.0).on(grid), rng.uniform(*CAVITY_SHARE), rng.uniform() < CAVITY
+    if not has_one:
+        return np.zeros(grid.shape, np.float32)
+    score = inner + smooth
+    cavity: Field = expit((score - np.quantile(score[core], 1 - share)) / 0.15)
+    return cavity
 
 
 def draw_oedema(
     rng: np.random.Generator, grid: Grid, density: Field, tissues: Tissues, core: NDArray[np.bool_]
 ) -> Field:
     """Oedema ``[X, Y, Z]``, 0 to 1, where the cell density exceeds a low threshold, higher in grey matter."""
-    score = np.log10(density) - GREY_RESISTANCE * tissues.grey + 0.3 * smooth_noise(rng, 10.0).on(grid)
+    score = np.log10(density) - rng.uniform(*GREY_RESISTANCE) * tissues.grey + 0.3 * smooth_noise(rng, 10.0).on(grid)
     score += 0.15 * smooth_noise(rng, 4.0).on(grid)
     highest = np.sort(score[tissues.soft])[::-1]
     count = int(np.count_nonzero(core) * log_uniform(rng, *WHOLE_OVER_CORE))

@@ -99,3 +99,25 @@ def test_contain_shows_the_whole_slice_and_no_smaller_than_it_must(spacing, pose
     # The slice's border touches the view's; pixel centres come close to it.
     assert (slack.amin(0) < 0.05 * max(views.view_size)).all()
     assert (slack > -1e-6).all()
+
+
+@pytest.mark.parametrize("fit", ["contain", "box"])
+@pytest.mark.parametrize(("lift", "chart"), [("gnomonic", "equidistant"), ("stereographic", "equal_area")])
+def test_views_that_are_not_centered_are_filled_and_show_more(lift, chart, fit):
+    size, box, view_size = (40, 52), (0.0, 4.0, 38.0, 50.0), (60, 48)
+    shown = box if fit == "box" else (0.0, 0.0, 39.0, 51.0)
+    chosen: dict[str, Any] = {"grid": (2, 3), "box": box, "radius": 18.0, "lift": lift, "chart": chart, "fit": fit}
+    free = Views.spherical(size, **chosen, centered=False, view_size=view_size)
+    centered = Views.spherical(size, **chosen, view_size=view_size)
+    g = Geometry.from_table(free.geometry)
+    y = torch.linspace(shown[0], shown[2], 301, dtype=torch.float64)[:, None]
+    x = torch.linspace(shown[1], shown[3], 301, dtype=torch.float64)[None, :]
+    v, u = (part.flatten(1) for part in geometry.to_view(g, y, x))
+    ends = torch.stack([v.amin(1), view_size[0] - 1 - v.amax(1), u.amin(1), view_size[1] - 1 - u.amax(1)])
+    assert (ends >= -1e-6).all()
+    # Along one axis the box touches both borders of the view; along the other it is in the middle.
+    assert_close(ends[0], ends[1], atol=0.02, rtol=0)
+    assert_close(ends[2], ends[3], atol=0.02, rtol=0)
+    assert (torch.minimum(ends[0], ends[2]) < 0.02).all()
+    assert (g.scale >= Geometry.from_table(centered.geometry).scale - 1e-9).all()
+    assert (g.scale > 1.1 * Geometry.from_table(centered.geometry).scale).any()

@@ -14,24 +14,38 @@ from spuproj.training.data.case import brain_box, load_case
 from spuproj.training.data.dataset import SliceDataset, cache_cohort
 from spuproj.training.data.readers.case_files import MODALITIES
 from spuproj.training.data.readers.registry import case_in
+from spuproj.training.data.sampler import Draw
 from spuproj.training.runtime.files import InputError
 
 pytest_plugins = ["training_fixtures"]
+
+
+def canvas_holds(box: tuple[float, float, float, float]) -> bool:
+    """Whether a box, in fractions of the canvas, lies inside it with a margin on every side."""
+    y0, x0, y1, x1 = box
+    return 0 < y0 < y1 < 1 and 0 < x0 < x1 < 1
 
 
 def test_cached_slices_are_those_of_the_cases_that_show_brain(cohort, tmp_path):
     seen: list[str] = []
     cached = cache_cohort(list(map(case_in, cohort)), MODALITIES, "TC", tmp_path, seen.append)
     assert seen == list(cached.entries) == [folder.name for folder in cohort]
-    assert (cached.size, cached.field) == ((30, 30), (240.0, 240.0))
     case = load_case(cohort[1], with_labels=True)
+    canvas = cached.entries[case.name][0].canvas
+    height, width = canvas.size
+    assert cached.size == (height, width)
+    assert cached.field == (8.0 * height, 8.0 * width)
+    for folder in cohort:
+        y0, x0, y1, x1 = brain_box(load_case(folder).brain)
+        assert (height, width) >= (y1 - y0 + 1, x1 - x0 + 1)
+        assert canvas_holds(cached.box(folder.name))
     shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
     slices = SliceDataset(cached.entries[case.name], "TC")
     assert len(slices) == len(shown) < len(case.brain)
     for position, index in enumerate(shown):
-        image, label, view = slices[[(position, 3)]]
-        np.testing.assert_allclose(image[0], case.image[index], rtol=1e-3, atol=1e-3)
-        np.testing.assert_array_equal(label[0, 0], np.isin(case.labels[index], (1, 4)))
+        image, label, view = slices[[Draw(position, 3, 0)]]
+        np.testing.assert_allclose(image[0], canvas.place(case.image[index]), rtol=1e-3, atol=1e-3)
+        np.testing.assert_array_equal(label[0, 0], canvas.place(np.isin(case.labels[index], (1, 4))))
         assert (image.dtype, label.dtype, view.tolist()) == (torch.float16, torch.uint8, [3])
         assert slices.entries[position].positive == bool(label.any())
 
@@ -68,10 +82,10 @@ def test_cases_that_were_cropped_each_to_its_brain_share_a_canvas(cohort, tmp_pa
     cases = {folder.name: load_case(folder, with_labels=True) for folder in folders}
     assert len({case.image.shape[2:] for case in cases.values()}) > 1
     cached = cache_cohort(list(map(case_in, folders)), MODALITIES, "TC", tmp_path / "cache", lambda _: None)
-    assert cached.size == tuple(max(case.image.shape[axis] for case in cases.values()) for axis in (2, 3))
+    assert all(cached.size > case.image.shape[2:] for case in cases.values())
     assert cached.field == (8.0 * cached.size[0], 8.0 * cached.size[1])
     everything = [entry for entries in cached.entries.values() for entry in entries]
-    images, labels, _ = SliceDataset(everything, "TC")[[(index, 0) for index in range(len(everything))]]
+    images, labels, _ = SliceDataset(everything, "TC")[[Draw(index, 0, 0) for index in range(len(everything))]]
     for name, case in cases.items():
         shown = [index for index, entry in enumerate(everything) if entry.case.name == name]
         down, right = everything[shown[0]].canvas.offset
@@ -86,3 +100,20 @@ def test_cases_that_were_cropped_each_to_its_brain_share_a_canvas(cohort, tmp_pa
         y0, x0, y1, x1 = cached.box(name)
         assert (y0 + y1) / 2 == pytest.approx(0.5, abs=1 / min(cached.size))
         assert (x0 + x1) / 2 == pytest.approx(0.5, abs=1 / min(cached.size))
+
+
+def test_augmentation_gets_each_slice_with_its_seed(cohort, tmp_path):
+    cached = cache_cohort([case_in(cohort[1])], MODALITIES, "WT", tmp_path, lambda _: None)
+    entries, given = cached.entries[cohort[1].name], []
+
+    def augment(image, label, seed):
+        given.append((image.shape, label.shape, seed))
+        return image + np.float16(seed), 1 - label
+
+    plain, changed = SliceDataset(entries, "WT"), SliceDataset(entries, "WT", augment)
+    draws = [Draw(4, 2, 5), Draw(1, 0, 7)]
+    (image, label, view), (other, turned, same_view) = plain[draws], changed[draws]
+    assert given == [((4, *cached.size), cached.size, 5), ((4, *cached.size), cached.size, 7)]
+    np.testing.assert_array_equal(other, image.numpy() + np.array([5, 7], np.float16)[:, None, None, None])
+    np.testing.assert_array_equal(turned, 1 - label.numpy())
+    assert view.tolist() == same_view.tolist() == [2, 0]

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spuproj.training.data.sampler import BalancedSampler, ShardedSampler
+from spuproj.training.data.sampler import BalancedSampler, Draw, ShardedSampler
 
 FEW = [position < 20 for position in range(200)]
 
 
-def flat(sampler: BalancedSampler) -> list[tuple[int, int]]:
-    return [pair for batch in sampler for pair in batch]
+def flat(sampler: BalancedSampler) -> list[Draw]:
+    return [draw for batch in sampler for draw in batch]
 
 
 def test_slices_with_and_without_the_target_are_drawn_equally_often():
@@ -22,7 +22,7 @@ def test_slices_with_and_without_the_target_are_drawn_equally_often():
     for epoch in range(20):
         sampler = BalancedSampler(FEW, 9, 8, seed=0)
         sampler.set_epoch(epoch)
-        drawn += [FEW[index] for index, _ in flat(sampler)]
+        drawn += [FEW[draw.slice] for draw in flat(sampler)]
     assert len(drawn) == 20 * 2 * 20
     assert 0.42 < sum(drawn) / len(drawn) < 0.58
 
@@ -31,7 +31,7 @@ def test_every_slice_with_the_target_is_drawn_sooner_or_later():
     sampler, seen = BalancedSampler(FEW, 9, 8, seed=0), set()
     for epoch in range(20):
         sampler.set_epoch(epoch)
-        seen |= {index for index, _ in flat(sampler) if FEW[index]}
+        seen |= {draw.slice for draw in flat(sampler) if FEW[draw.slice]}
     assert seen == set(range(20))
 
 
@@ -40,7 +40,7 @@ def test_every_slice_with_the_target_is_drawn_sooner_or_later():
 def test_views_are_drawn_as_often_as_each_other(views, batch, epoch):
     sampler = BalancedSampler(FEW, views, batch, seed=3)
     sampler.set_epoch(epoch)
-    counts = Counter(view for _, view in flat(sampler))
+    counts = Counter(draw.view for draw in flat(sampler))
     drawn = len(sampler) * batch
     assert sum(counts.values()) == drawn
     assert {counts[view] for view in range(views)} <= {drawn // views, -(-drawn // views)}
@@ -75,7 +75,7 @@ def test_processes_share_each_batch(monkeypatch, world):
 def test_there_is_a_batch_where_all_slices_are_alike(positive):
     drawn = flat(BalancedSampler(positive, 9, 4, seed=0))
     assert len(drawn) >= 4
-    assert {index for index, _ in drawn} <= set(range(len(positive)))
+    assert {draw.slice for draw in drawn} <= set(range(len(positive)))
 
 
 @pytest.mark.parametrize(("slices", "world"), [(10, 1), (10, 3), (3, 3), (12, 2)])
@@ -87,5 +87,15 @@ def test_processes_validate_each_slice_once_together(monkeypatch, slices, world)
         batches = list(parts)
         assert len(batches) == len(parts) >= 1
         assert all(1 <= len(batch) <= 4 for batch in batches)
-        seen += [index for batch in batches for index, _ in batch]
+        seen += [draw.slice for batch in batches for draw in batch]
     assert sorted(seen) == list(range(slices))
+
+
+def test_the_seeds_of_augmentation_differ_between_draws_and_return_with_the_epoch():
+    sampler = BalancedSampler(FEW, 9, 8, seed=1)
+    first = [draw.seed for draw in flat(sampler)]
+    assert len(set(first)) == len(first)
+    sampler.set_epoch(1)
+    assert set(first).isdisjoint(draw.seed for draw in flat(sampler))
+    sampler.set_epoch(0)
+    assert [draw.seed for draw in flat(sampler)] == first

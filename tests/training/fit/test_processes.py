@@ -15,6 +15,7 @@ import torch
 
 from spuproj.training.data.dataset import SliceDataset, cache_cohort
 from spuproj.training.data.readers.registry import cases_in
+from spuproj.training.data.sampler import Draw
 from spuproj.training.fit.module import Segmenter
 from spuproj.training.fit.train import train
 from spuproj.training.models.method import Method
@@ -70,7 +71,7 @@ def test_two_processes_validate_every_slice_once(pair, cohort, tmp_path):
     model = Segmenter(config, cached.size, 1, Hardware()).eval()
     model.network = network
     with torch.inference_mode():
-        model.validation_step(SliceDataset(entries, "WT")[[(index, 0) for index in range(len(entries))]], 0)
+        model.validation_step(SliceDataset(entries, "WT")[[Draw(index, 0, 0) for index in range(len(entries))]], 0)
     assert record(pair)["metrics"]["dice"] == pytest.approx(float(model.overlap[0] / model.overlap[1]), abs=1e-5)
 
 

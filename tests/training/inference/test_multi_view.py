@@ -16,7 +16,7 @@ from spuproj.training.data.canvas import Canvas
 from spuproj.training.data.case import brain_box, load_case
 from spuproj.training.data.volumes.grid import Grid
 from spuproj.training.inference.multi_view import predict_case, reduce_views
-from spuproj.training.models.config import ModelConfig, make_views
+from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network
 from spuproj.training.models.run import load_run
@@ -94,12 +94,25 @@ def test_slices_of_another_field_of_view_give_the_same_maps(cohort, models, befo
     np.testing.assert_array_equal(found.members, canvas.place(wanted.members, np.nan))
 
 
-def test_a_brain_larger_than_the_field_of_view_is_refused(cohort, models):
+def test_a_brain_a_little_larger_than_the_field_of_view_is_shown_whole(cohort, models):
+    config, network = load_run(models["WT"])
+    case = load_case(cohort[1])
+    y0, x0, y1, x1 = brain_box(case.brain)
+    small = replace(config, field=(8.0 * (y1 - y0 - 1), 8.0 * (x1 - x0 - 1)))
+    canvas = canvas_of(small, case)
+    assert canvas.size == (y1 - y0 + 1, x1 - x0 + 1)
+    assert np.count_nonzero(canvas.place(case.brain)) == np.count_nonzero(case.brain)
+    assert not torch.isnan(make_views(small, canvas.size).view_coordinates()[0]).any()
+    assert np.isfinite(predict_case(small, network, case, lambda _: None).probability).all()
+
+
+def test_a_brain_much_larger_than_the_field_of_view_is_refused(cohort, models):
     config, network = load_run(models["WT"])
     case = load_case(cohort[1])
     y0, _, y1, _ = brain_box(case.brain)
-    small = replace(config, field=(8.0 * (y1 - y0), 240.0))
-    with pytest.raises(InputError, match=rf"Phantom_002 must have a brain of at most {y1 - y0} x 30 pixels"):
+    pixels = (y1 - y0) // 2
+    small = replace(config, field=(8.0 * pixels, 240.0))
+    with pytest.raises(InputError, match=rf"Phantom_002 must have a brain of at most {int(1.25 * pixels)} x 30 pixels"):
         predict_case(small, network, case, lambda _: None)
 
 
