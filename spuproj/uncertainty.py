@@ -78,23 +78,32 @@ def mutual_information(mean: Tensor, expected_entropy: Tensor) -> Tensor:
     return (entropy(mean) - expected_entropy).clamp(min=0)
 
 
-def to_percent(values: Any, scaling: str) -> Array:
+def to_percent(values: Any, scaling: str, entropies: Any = None) -> Array:
     """Scales an uncertainty map to [0, 100], as ``qu_brats`` needs it.
+
+    A pixel that fewer than two views saw has no variance: it is marked with NaN, since the views have not agreed on it.
+    Where a number is needed, the entropy of the mean takes its place, divided by its own maximum, ln 2.
 
     Args:
         values: array or tensor of any shape: variances for ``"variance-1"`` and ``"std-1"``, entropies in nats for
             ``"entropy-1"``, mutual information in nats for ``"mutual-1"``, or any nonnegative values for
             ``"maximum-1"``.
         scaling: a name in ``SCALINGS``. The QU-BraTS score depends on it: report it with the score.
+        entropies: array or tensor of the same shape, in nats: the entropy of the mean. Where a value is NaN, its
+            entropy is scaled instead, by ``"entropy-1"``, or by ``"maximum-1"`` with that scaling. If None, NaN is an
+            error.
 
     Returns:
         float64 of the same shape; values that exceed 100 only by rounding are set to 100.
 
     Raises:
-        ValueError: for an unknown name, NaN, a negative value, or one that is larger than the scaling's divisor.
+        ValueError: for an unknown name, NaN without an entropy, a negative value, one that is larger than the scaling's
+            divisor, or entropies of another shape.
     """
     choice(scaling, tuple(SCALINGS), "scaling")
     array = _array(values)
+    if entropies is not None:
+        return _with_entropies(array, scaling, _array(entropies))
     if not (np.isfinite(array).all() and (array >= 0).all()):
         raise ValueError(f"values must be finite and not negative, got {_worst(array, 0.0, math.inf)}")
     percent = 100 * _SCALINGS[scaling][1](array)
@@ -104,6 +113,17 @@ def to_percent(values: Any, scaling: str) -> Array:
             f"got a largest value of {array.max():g}"
         )
     return np.minimum(percent, 100)
+
+
+def _with_entropies(values: Array, scaling: str, entropies: Array) -> Array:
+    """Values scaled to [0, 100], and the entropies where a value is NaN."""
+    if values.shape != entropies.shape:
+        raise ValueError(f"entropies must have the shape of values, {values.shape}, got {entropies.shape}")
+    unknown = np.isnan(values)
+    percent = to_percent(np.where(unknown, 0, values), scaling)
+    if unknown.any():
+        percent[unknown] = to_percent(entropies, scaling if scaling == "maximum-1" else "entropy-1")[unknown]
+    return percent
 
 
 class QuBrats(NamedTuple):

@@ -39,8 +39,10 @@ def evaluate(
 ) -> None:
     """Measure predictions and compare methods.
 
-    Dice, surface distances, QU-BraTS score, detection of errors and calibration, with bootstrap intervals and paired
-    tests. Cases that every method has predicted are measured, one by one. Prints the table and the paths of the files.
+    Dice, also after the most uncertain voxels are corrected; surface distances, QU-BraTS score, detection of errors,
+    calibration, and uncertainty against Dice over patients, with bootstrap intervals and paired tests.
+
+    Cases that every method has predicted are measured, one by one. Prints the table and the paths of the files.
     """
     from spuproj.training.workflows.evaluate import evaluate as run_evaluation
     from spuproj.training.workflows.evaluate import methods_named

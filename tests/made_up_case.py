@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import nibabel as nib
 import numpy as np
+import torch
 
 from helpers import noise
 from spuproj.training.data.case import Case
 from spuproj.training.data.labels import SCHEMES
 from spuproj.training.data.volumes.grid import Grid
 from spuproj.training.inference.multi_view import Prediction
+from spuproj.uncertainty import entropy
 
 SHAPE = (9, 20, 24)
 VOXEL = 2.0 * 1.0 * 5.0 / 1000
@@ -28,6 +33,13 @@ def made_up_case() -> Case:
     return Case(
         "made_up", image, brain, LABELS, SCHEMES["brats2023"], Grid((24, 20, 9), like.affine), like, ("t1ce", "flair")
     )
+
+
+def seen_once(made: Prediction, where: Any) -> Prediction:
+    """The prediction, of which only one view saw some voxels: they have an entropy and no variance."""
+    variance = made.variance.copy()
+    variance[where] = np.nan
+    return replace(made, variance=variance, entropy=entropy(torch.from_numpy(made.probability)).numpy())
 
 
 def prediction(found: tuple[int, int] = (4, 7), variance: float = 0.02) -> Prediction:

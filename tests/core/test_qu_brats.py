@@ -165,6 +165,38 @@ def test_what_cannot_be_scaled_is_refused(values, scaling, message):
         to_percent(np.array(values), scaling)
 
 
+@pytest.mark.parametrize(
+    ("scaling", "expected"),
+    [
+        ("variance-1", [40, 100, 50]),
+        ("std-1", [100 * math.sqrt(0.4), 100, 50]),
+        ("entropy-1", [100 * 0.1 / math.log(2), 100, 50]),
+        ("mutual-1", [100 * 0.1 / math.log(2), 100, 50]),
+        ("maximum-1", [100, 100, 50]),
+    ],
+)
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor])
+def test_where_there_is_no_value_the_entropy_takes_its_place(kind, scaling, expected):
+    values, entropies = [0.1, math.nan, math.nan], [0.2, math.log(2), math.log(2) / 2]
+    assert to_percent(kind(values), scaling, kind(entropies)).tolist() == pytest.approx(expected)
+
+
+@given(arrays.arrays(np.float64, 6, elements=st.floats(0, 0.25)), st.sampled_from(sorted(SCALINGS)))
+def test_entropies_change_nothing_where_there_are_values(values, scaling):
+    assert to_percent(values, scaling, np.full(6, 9.0)).tolist() == to_percent(values, scaling).tolist()
+
+
+def test_entropies_that_cannot_take_a_place_are_refused():
+    nothing = np.array([0.1, math.nan])
+    for entropies, message in (
+        (np.zeros(3), r"entropies must have the shape of values, \(2,\), got \(3,\)"),
+        (np.array([0.1, 0.8]), r"at most what entropy-1 .* divides by, got a largest value of 0.8"),
+        (nothing, "values must be finite and not negative, got nan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            to_percent(nothing, "variance-1", entropies)
+
+
 @pytest.mark.parametrize("scaling", SCALINGS)
 def test_every_listed_scaling_can_be_used(scaling):
     assert to_percent(np.zeros(3), scaling).tolist() == [0, 0, 0]

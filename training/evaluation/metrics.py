@@ -15,13 +15,11 @@ import numpy as np
 import torch
 from monai.metrics import compute_hausdorff_distance
 from numpy.typing import NDArray
-from torchmetrics.functional.classification import (
-    binary_auroc,
-    binary_average_precision,
-    binary_calibration_error,
-)
 
 from spuproj.checks import choice
+from spuproj.training.evaluation.calibration import binned, calibration_error, negative_log_likelihood
+from spuproj.training.evaluation.error_detection import CORRECTED, aurc, corrected_dice, detection, looked_at, soft_dice
+from spuproj.training.evaluation.expected_dice import expected_dice
 from spuproj.uncertainty import QuBrats, qu_brats
 
 Mask = NDArray[np.bool_]
@@ -31,9 +29,6 @@ EMPTY = ("brats", "nan")
 """Conventions for empty masks. ``brats``: if both masks are empty, Dice and sensitivity are 1 and the distance is 0; if
 one is, Dice and sensitivity are 0 and the distance is the diagonal of the volume. ``nan``: a measure that is undefined
 for an empty mask is NaN."""
-
-BINS = 15
-"""Number of bins of equal width between 0 and 1, for calibration."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +42,7 @@ class Maps:
         percent: uncertainty, in [0, 100].
         brain: mask of the voxels that the measures of uncertainty and calibration look at.
         spacing: size of a voxel along each axis, in mm.
+        without_variance: number of the brain's voxels whose uncertainty is their entropy, since they have no variance.
     """
 
     truth: Mask
@@ -55,6 +51,7 @@ class Maps:
     percent: Values
     brain: Mask
     spacing: Sequence[float]
+    without_variance: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,8 +72,16 @@ class Metrics:
     average_precision: float
     aurc: float
     ece: float
+    nll: float
     error_dice: float
+    flagged_90: float
+    precision_90: float
+    corrected_1: float
+    corrected_5: float
+    corrected_10: float
     mean_uncertainty: float
+    expected_dice: float
+    without_variance: float
 
 
 @dataclass(frozen=True)
@@ -85,9 +90,9 @@ class Curves:
 
     Attributes:
         qu_brats: curves of the QU-BraTS score over the threshold.
-        voxels: ``[BINS]``, number of brain voxels in each bin of probability.
-        predicted: ``[BINS]``, sum of their probabilities.
-        positive: ``[BINS]``, number of target voxels among them.
+        voxels: ``[bins]``, number of brain voxels in each bin of probability.
+        predicted: ``[bins]``, sum of their probabilities.
+        positive: ``[bins]``, number of target voxels among them.
     """
 
     qu_brats: QuBrats
@@ -124,6 +129,9 @@ def measure(maps: Maps, empty: str = "brats") -> tuple[Metrics, Curves]:
     - ``score``, ``auc_dice``, ``auc_ftp``, ``auc_ftn``: the QU-BraTS score and its parts, see
       ``spuproj.uncertainty.qu_brats`` (true negatives are counted in the brain alone).
     - ``baseline``: the QU-BraTS score of an uncertainty of 0 everywhere, (Dice + 2) / 3.
+    - ``corrected_1``, ``corrected_5``, ``corrected_10``: Dice after so many percent of the brain's voxels, the most
+      uncertain ones, are set to the truth, see ``corrected_dice``; NaN where ``dice`` is.
+    - ``expected_dice``: the Dice that the model itself expects, see ``expected_dice``.
 
     Of the brain, from 0 to 1 unless said otherwise:
 
@@ -132,8 +140,12 @@ def measure(maps: Maps, empty: str = "brats") -> tuple[Metrics, Curves]:
       correct or all are wrong.
     - ``aurc``: area under the risk-coverage curve (Geifman and El-Yaniv 2017), see ``aurc``.
     - ``ece``: expected calibration error of the probability (Naeini et al. 2015), see ``calibration_error``.
+    - ``nll``: negative log-likelihood of the probability, in nats, see ``negative_log_likelihood``.
     - ``error_dice``: Dice of the wrong voxels with the uncertainty as a weight from 0 to 1.
+    - ``flagged_90``, ``precision_90``: share of the voxels that must be looked at, the most uncertain first, to find 90
+      percent of the wrong ones, and the share of wrong ones among them, see ``looked_at``; NaN where all are correct.
     - ``mean_uncertainty``: from 0 to 100.
+    - ``without_variance``: number of voxels whose uncertainty is their entropy, see ``Maps``.
 
     Args:
         maps: of the target.
@@ -150,25 +162,49 @@ def measure(maps: Maps, empty: str = "brats") -> tuple[Metrics, Curves]:
     wrong = (maps.truth ^ maps.segmentation)[maps.brain]
     percent = maps.percent[maps.brain]
     probability, truth = maps.probability[maps.brain], maps.truth[maps.brain]
-    overlap = dice(maps.truth, maps.segmentation)
+    overlap = dice(maps.truth, maps.segmentation, empty)
     metrics = Metrics(
-        dice=dice(maps.truth, maps.segmentation, empty),
+        dice=overlap,
         sensitivity=sensitivity(maps.truth, maps.segmentation, empty),
         specificity=_share((~maps.truth & ~maps.segmentation & maps.brain).sum(), (~maps.truth & maps.brain).sum()),
         accuracy=1 - float(wrong.mean()),
         hd95=hd95(maps, empty),
         score=quality.score,
-        baseline=(overlap + 2) / 3,
+        baseline=(dice(maps.truth, maps.segmentation) + 2) / 3,
         auc_dice=quality.auc_dice,
         auc_ftp=quality.auc_ftp,
         auc_ftn=quality.auc_ftn,
-        **_detection(percent, wrong),
-        aurc=aurc(percent, wrong),
         ece=calibration_error(probability, truth),
-        error_dice=_soft_dice(percent / 100, wrong),
+        nll=negative_log_likelihood(probability, truth),
+        **_detection(percent, wrong),
+        **_correction(maps, overlap),
         mean_uncertainty=float(percent.mean()),
+        expected_dice=expected_dice(maps.probability, maps.segmentation, math.prod(maps.spacing) / 1000),
+        without_variance=float(maps.without_variance),
     )
-    return metrics, Curves(quality, *_bins(probability, truth))
+    return metrics, Curves(quality, *binned(probability, truth))
+
+
+def _detection(percent: Values, wrong: Mask) -> dict[str, float]:
+    """How well the uncertainty of the brain's voxels finds the wrong ones."""
+    area, average = detection(percent, wrong)
+    flagged, precision = looked_at(percent, wrong)
+    return {
+        "auroc": area,
+        "average_precision": average,
+        "aurc": aurc(percent, wrong),
+        "error_dice": soft_dice(percent / 100, wrong),
+        "flagged_90": flagged,
+        "precision_90": precision,
+    }
+
+
+def _correction(maps: Maps, before: float) -> dict[str, float]:
+    """Dice after correction, undefined where it is undefined before."""
+    after = corrected_dice(maps.truth, maps.segmentation, maps.percent, maps.brain)
+    if math.isnan(before):
+        after = [math.nan] * len(after)
+    return {f"corrected_{percent}": value for percent, value in zip(CORRECTED, after, strict=True)}
 
 
 def _share(part: int, whole: int) -> float:
@@ -213,65 +249,6 @@ def hd95(maps: Maps, empty: str = "brats") -> float:
     return float(distance)
 
 
-def _detection(percent: Values, wrong: Mask) -> dict[str, float]:
-    if wrong.all() or not wrong.any():
-        return {"auroc": math.nan, "average_precision": math.nan}
-    # torchmetrics applies a sigmoid to scores outside [0, 1].
-    detector, target = torch.from_numpy(percent / 100), torch.from_numpy(wrong).int()
-    return {
-        "auroc": float(binary_auroc(detector, target)),
-        "average_precision": float(binary_average_precision(detector, target)),
-    }
-
-
-def calibration_error(probability: Values, truth: Mask) -> float:
-    """Expected calibration error (Naeini et al. 2015), from 0 to 1, by torchmetrics.
-
-    The mean over voxels of the gap between mean probability and share of target, in ``BINS`` bins of equal width. A
-    bin holds its lower edge; the last one holds 1 too.
-
-    Args:
-        probability: ``[voxels]``, in [0, 1].
-        truth: ``[voxels]``.
-    """
-    # torchmetrics has a further bin for 1 alone; a number just below 1 is in the last one. Its checks of the inputs
-    # take longer than the error itself.
-    below = torch.from_numpy(np.minimum(probability, np.nextafter(1, 0)))
-    target = torch.from_numpy(truth).int()
-    return float(binary_calibration_error(below, target, n_bins=BINS, norm="l1", validate_args=False))
-
-
-def aurc(uncertainty: Values, wrong: Mask) -> float:
-    """Area under the risk-coverage curve (Geifman and El-Yaniv 2017), from 0 to 1, lower is better.
-
-    The share of wrong voxels among the k most certain ones, averaged over all k. Among voxels of equal uncertainty the
-    wrong ones are spread evenly, so that the area does not depend on their order.
-
-    Args:
-        uncertainty: ``[voxels]``.
-        wrong: ``[voxels]``.
-    """
-    order = np.argsort(uncertainty, kind="stable")
-    ordered = uncertainty[order]
-    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) + 1
-    errors = np.cumsum(wrong[order])[ends - 1]
-    kept = np.arange(1, len(ordered) + 1)
-    return float(np.mean(np.interp(kept, np.append(0, ends), np.append(0, errors)) / kept))
-
-
-def _soft_dice(weight: Values, wrong: Mask) -> float:
-    total = float(weight.sum()) + float(wrong.sum())
-    return 1.0 if total == 0 else 2 * float(weight[wrong].sum()) / total
-
-
-def _bins(probability: Values, truth: Mask) -> tuple[Values, Values, Values]:
-    """Number of voxels, sum of probabilities and number of target voxels in each bin."""
-    index = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
-    sums = (np.bincount(index, weights=weights, minlength=BINS) for weights in (None, probability, truth))
-    voxels, predicted, positive = (values.astype(np.float64) for values in sums)
-    return voxels, predicted, positive
-
-
 def error_uncertainty(
     truth: Mask, segmentation: Mask, uncertainty: NDArray[np.float32], brain: Mask
 ) -> ErrorUncertainty:
@@ -280,7 +257,7 @@ def error_uncertainty(
     Args:
         truth: mask of the target.
         segmentation: mask that was predicted, of the same shape, like all further arrays.
-        uncertainty: of any scale.
+        uncertainty: of any scale; NaN where there is none, which is left out of the means.
         brain: mask of the voxels among which the correct ones are counted.
 
     Raises:
@@ -299,4 +276,5 @@ def error_uncertainty(
 
 
 def _mean(values: NDArray[np.float32]) -> float:
-    return float(values.mean(dtype=np.float64)) if values.size else math.nan
+    known = values[~np.isnan(values)]
+    return float(known.mean(dtype=np.float64)) if known.size else math.nan

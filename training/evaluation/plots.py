@@ -9,12 +9,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from spuproj.training.evaluation.error_detection import CORRECTED
+from spuproj.training.evaluation.metrics import Metrics
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions, methods_of, targets_of
 
 _COLOURS = ("#1f5fa8", "#d9742b", "#3b8f5a", "#8a4fa3", "#8a8a8a")
 _DPI = 140
 _CURVES = {"dice": "Dice of what is left", "ftp": "true positives filtered", "ftn": "true negatives filtered"}
 _BOXED = {"dice": "Dice", "score": "QU-BraTS score"}
+_OVER = {"corrected": "percent of the brain that is corrected", "expected_dice": "expected Dice"}
 
 
 def filtering_curves(rows: Sequence[CaseResult], options: EvaluationOptions) -> bytes:
@@ -32,26 +35,55 @@ def filtering_curves(rows: Sequence[CaseResult], options: EvaluationOptions) -> 
 
 
 def box_plots(rows: Sequence[CaseResult]) -> bytes:
-    """PNG: for each target the patients' Dice and score, by method; the dash is the mean score of a map of zeros."""
+    """PNG: for each target the patients by method.
+
+    Boxes of Dice and score, in which the dash is the mean score of a map of zeros; the mean Dice over the percentage of
+    the brain that is corrected; and each patient's Dice over the Dice that the model expects.
+    """
 
     def draw(axes: Axes, target: str, kind: str) -> None:
         for place, (colour, method) in enumerate(_coloured(rows)):
             own = [row.metrics for row in rows if (row.target, row.method) == (target, method)]
-            values = np.array([getattr(metrics, kind) for metrics in own])
-            values = values[~np.isnan(values)]
-            if values.size == 0:
+            if not own:
                 continue
-            axes.boxplot(values, positions=[place], widths=0.5, showfliers=False, medianprops={"color": colour})
-            spread = np.linspace(-0.12, 0.12, values.size) if values.size > 1 else np.zeros(1)
-            axes.plot(place + spread, values, "o", color=colour, markersize=3, alpha=0.6)
-            if kind == "score":
-                zeros = float(np.mean([metrics.baseline for metrics in own]))
-                axes.plot([place - 0.3, place + 0.3], [zeros, zeros], "--", color="#444444", linewidth=1)
-        methods = methods_of(rows)
-        axes.set_xticks(range(len(methods)), methods)
-        axes.set(ylabel=f"{target}: {_BOXED[kind]}", xlim=(-0.6, len(methods) - 0.4))
+            if kind == "corrected":
+                _draw_correction(axes, own, colour, method)
+            elif kind == "expected_dice":
+                axes.plot([each.expected_dice for each in own], [each.dice for each in own], "o", color=colour,
+                          markersize=3, alpha=0.7, label=method)  # fmt: skip
+            else:
+                _draw_box(axes, own, kind, place, colour)
+        if kind in _BOXED:
+            methods = methods_of(rows)
+            axes.set_xticks(range(len(methods)), methods)
+            axes.set(ylabel=f"{target}: {_BOXED[kind]}", xlim=(-0.6, len(methods) - 0.4))
+        else:
+            axes.set(xlabel=_OVER[kind], ylabel=f"{target}: Dice")
 
-    return _grid(rows, tuple(_BOXED), draw, "Patients; dashed: mean score of a map of zeros", legend=False)
+    return _grid(rows, (*_BOXED, *_OVER), draw, "Patients; dashed: mean score of a map of zeros", legend=len(_BOXED))
+
+
+def _draw_box(axes: Axes, own: Sequence[Metrics], kind: str, place: int, colour: str) -> None:
+    """A box of one method's patients, with a dot for each."""
+    values = np.array([getattr(metrics, kind) for metrics in own])
+    values = values[~np.isnan(values)]
+    if values.size == 0:
+        return
+    axes.boxplot(values, positions=[place], widths=0.5, showfliers=False, medianprops={"color": colour})
+    spread = np.linspace(-0.12, 0.12, values.size) if values.size > 1 else np.zeros(1)
+    axes.plot(place + spread, values, "o", color=colour, markersize=3, alpha=0.6)
+    if kind == "score":
+        zeros = float(np.mean([metrics.baseline for metrics in own]))
+        axes.plot([place - 0.3, place + 0.3], [zeros, zeros], "--", color="#444444", linewidth=1)
+
+
+def _draw_correction(axes: Axes, own: Sequence[Metrics], colour: str, method: str) -> None:
+    """Mean Dice of the patients before and after correction."""
+    names = ["dice", *(f"corrected_{percent}" for percent in CORRECTED)]
+    values = np.array([[getattr(metrics, name) for name in names] for metrics in own])
+    known = values[~np.isnan(values).any(axis=1)]
+    if len(known):
+        axes.plot([0, *CORRECTED], known.mean(axis=0), "o-", color=colour, markersize=3, label=method)
 
 
 def reliability_diagram(rows: Sequence[CaseResult]) -> bytes:
@@ -84,9 +116,9 @@ def _grid(
     kinds: Sequence[str],
     draw: Callable[[Axes, str, str], None],
     title: str,
-    legend: bool = True,
+    legend: int = 0,
 ) -> bytes:
-    """Targets down, kinds across; with one kind, targets across."""
+    """Targets down, kinds across; with one kind, targets across. Panel ``legend`` names the methods."""
     targets = targets_of(rows)
     down, across = (len(targets), len(kinds)) if len(kinds) > 1 else (1, len(targets))
     figure = Figure(figsize=(1 + 3.6 * across, 0.8 + 3.0 * down), layout="constrained")
@@ -95,8 +127,7 @@ def _grid(
     for panel, (target, kind) in zip(panels.flat, places, strict=True):
         draw(panel, target, kind)
         panel.spines[["top", "right"]].set_visible(False)
-    if legend:
-        panels.flat[0].legend(frameon=False, fontsize=8)
+    panels.flat[legend].legend(frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI)

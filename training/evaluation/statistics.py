@@ -1,17 +1,22 @@
-"""Per-patient summaries: mean, median, bootstrap interval, paired tests."""
+"""Statistics over patients: mean, median, bootstrap interval, paired tests, rank correlation."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 RESAMPLES = 9999
+
+FEW = 10
+"""Fewer patients say little about a rank correlation: a bootstrap of so few has no meaningful interval."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,24 @@ class Difference:
     median: float
     p: float
     adjusted: float
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Spearman's rank correlation of two measures over patients.
+
+    Attributes:
+        patients: number of patients with both values.
+        value: from -1 to 1; NaN for fewer than three patients, or where one of the measures is constant.
+        low, high: 95 percent bootstrap interval; NaN where the value is, or with fewer than ``FEW`` patients.
+        doubt: why the value says little, or is missing; "" where there is nothing to say.
+    """
+
+    patients: int
+    value: float
+    low: float
+    high: float
+    doubt: str
 
 
 def summarise(values: Sequence[float], seed: int = 0) -> Summary:
@@ -110,7 +133,56 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
 
     NaN for fewer than three such patients, or where one of the two measures is constant.
     """
-    pairs = np.array([pair for pair in zip(first, second, strict=True) if not any(map(math.isnan, pair))])
-    if len(pairs) < 3 or np.ptp(pairs[:, 0]) == 0 or np.ptp(pairs[:, 1]) == 0:
+    pairs = _pairs(first, second)
+    if len(pairs) < 3 or _constant(pairs):
         return math.nan
     return float(stats.spearmanr(pairs[:, 0], pairs[:, 1]).statistic)
+
+
+def correlate(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Correlation:
+    """The rank correlation of two measures with its interval.
+
+    The bootstrap draws patients ``RESAMPLES`` times (percentile method); draws in which a measure is constant have no
+    correlation and are left out.
+
+    Args:
+        first, second: one value for each patient, in the same order; NaN is left out.
+        seed: of the bootstrap.
+    """
+    pairs, value = _pairs(first, second), rank_correlation(first, second)
+    count = len(pairs)
+    if count < 3:
+        doubt = f"{count} patients have both values, at least 3 are needed"
+        return Correlation(count, value, math.nan, math.nan, doubt)
+    if _constant(pairs):
+        return Correlation(count, value, math.nan, math.nan, "a measure is the same in all patients")
+    if count < FEW:
+        doubt = f"{count} patients are too few for an interval, at least {FEW} are needed"
+        return Correlation(count, value, math.nan, math.nan, doubt)
+    low, high = np.nanpercentile(_resampled(pairs, seed), (2.5, 97.5))
+    return Correlation(count, value, float(low), float(high), "")
+
+
+def _pairs(first: Sequence[float], second: Sequence[float]) -> NDArray[np.float64]:
+    """The values ``[patients, 2]`` of the patients that have both."""
+    both = [pair for pair in zip(first, second, strict=True) if not any(map(math.isnan, pair))]
+    return np.array(both, dtype=np.float64).reshape(-1, 2)
+
+
+def _constant(pairs: NDArray[np.float64]) -> bool:
+    return bool((np.ptp(pairs, axis=0) == 0).any())
+
+
+def _resampled(pairs: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """The rank correlation of each draw of patients, NaN where one of the two measures is constant."""
+
+    def spearman(first: NDArray[np.float64], second: NDArray[np.float64], axis: int) -> Any:
+        return stats.pearsonr(*(stats.rankdata(each, axis=axis) for each in (first, second)), axis=axis).statistic
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", (stats.ConstantInputWarning, stats.DegenerateDataWarning))
+        drawn: NDArray[np.float64] = stats.bootstrap(
+            tuple(pairs.T), spearman, paired=True, n_resamples=RESAMPLES, method="percentile",
+            rng=np.random.default_rng(seed), vectorized=True, batch=1000,
+        ).bootstrap_distribution  # fmt: skip
+    return drawn

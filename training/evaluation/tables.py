@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from itertools import product
 from typing import Any
 
 import pandas as pd
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
 from spuproj.training.evaluation.metrics import Metrics
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions, methods_of, targets_of
-from spuproj.training.evaluation.statistics import Difference, Summary, compare, rank_correlation, summarise
+from spuproj.training.evaluation.statistics import (
+    Correlation,
+    Difference,
+    Summary,
+    compare,
+    correlate,
+    summarise,
+)
 from spuproj.uncertainty import SCALINGS
 
 MEASURES = tuple(field.name for field in fields(Metrics))
 """All measures, in the order of the CSV columns."""
+
+RANKED = {"rank_expected_dice": "expected_dice", "rank_mean_uncertainty": "mean_uncertainty"}
+"""Rank correlations over patients, and the measure of each whose correlation with Dice it is."""
 
 SHOWN = {
     "dice": "Dice",
@@ -29,25 +40,64 @@ SHOWN = {
     "average_precision": "AP",
     "aurc": "AURC",
     "ece": "ECE",
+    "nll": "NLL",
     "error_dice": "Dice with errors",
+    "flagged_90": "90 % of errors in",
+    "precision_90": "precision there",
+    "corrected_1": "Dice, 1 % corrected",
+    "corrected_5": "Dice, 5 % corrected",
+    "corrected_10": "Dice, 10 % corrected",
+    "rank_expected_dice": "rank corr., expected Dice",
+    "rank_mean_uncertainty": "rank corr., uncertainty",
 }
-"""Measures in the console and LaTeX tables, and their headings."""
+"""Measures and rank correlations in the console and LaTeX tables, and their headings."""
+
+CONSOLE = {
+    "segmentation, score and calibration": ("dice", "hd95", "score", "baseline", "ece", "nll"),
+    "wrong voxels found by their uncertainty": (
+        "auroc", "average_precision", "aurc", "error_dice", "flagged_90", "precision_90",
+    ),
+    "Dice after correction, and rank correlation over patients": (
+        "dice", "corrected_1", "corrected_5", "corrected_10", "rank_expected_dice", "rank_mean_uncertainty",
+    ),
+}  # fmt: skip
+"""The tables on the console, each with those of ``SHOWN`` that fit on its lines."""
 
 COMPARED = ("score", "dice")
 """Measures on which methods are compared."""
 
-Summaries = dict[tuple[str, str], dict[str, Summary]]
-"""For each pair of target and method, the summary of each measure."""
+Pair = tuple[str, str]
+"""A target and a method."""
+
+
+@dataclass(frozen=True)
+class Summaries:
+    """What the patients have in common, for each pair of target and method that has any.
+
+    Attributes:
+        measures: the summary of each measure.
+        ranks: the rank correlations in ``RANKED``. Reports rank patients by their expected Dice: its correlation with
+            Dice should be near 1, that of the mean uncertainty near -1.
+    """
+
+    measures: dict[Pair, dict[str, Summary]]
+    ranks: dict[Pair, dict[str, Correlation]]
 
 
 def summaries_of(rows: Sequence[CaseResult]) -> Summaries:
-    """Summarises each measure over the patients, for each pair of target and method that has any.
+    """Summarises the patients. Pairs are ordered by target, then by method, as these first occur in ``rows``."""
+    measures, ranks = {}, {}
+    for pair in _pairs(rows):
+        values = {name: list(_values(rows, *pair, name).values()) for name in MEASURES}
+        measures[pair] = {name: summarise(each) for name, each in values.items()}
+        ranks[pair] = {name: correlate(values[each], values["dice"]) for name, each in RANKED.items()}
+    return Summaries(measures, ranks)
 
-    Pairs are ordered by target, then by method, as these first occur in ``rows``.
-    """
+
+def _pairs(rows: Sequence[CaseResult]) -> list[tuple[str, str]]:
+    """The pairs of target and method that have patients, by target and then by method."""
     found = {(row.target, row.method) for row in rows}
-    pairs = [pair for pair in product(targets_of(rows), methods_of(rows)) if pair in found]
-    return {pair: {name: summarise(list(_values(rows, *pair, name).values())) for name in MEASURES} for pair in pairs}
+    return [pair for pair in product(targets_of(rows), methods_of(rows)) if pair in found]
 
 
 def _values(rows: Sequence[CaseResult], target: str, method: str, measure: str) -> dict[str, float]:
@@ -59,46 +109,60 @@ def _differences(rows: Sequence[CaseResult], target: str, measure: str) -> list[
     return compare({method: _values(rows, target, method, measure) for method in methods_of(rows)})
 
 
-def _correlation(rows: Sequence[CaseResult], target: str, method: str) -> float:
-    """Rank correlation over patients of mean uncertainty and Dice: -1 where worse patients are more uncertain."""
-    uncertainty, dice = (_values(rows, target, method, name) for name in ("mean_uncertainty", "dice"))
-    return rank_correlation(list(uncertainty.values()), list(dice.values()))
-
-
-def console_table(rows: Sequence[CaseResult], summaries: Summaries, options: EvaluationOptions) -> Table:
-    """Mean and interval of each measure in ``SHOWN``; the caption tells how the methods differ."""
-    cases = len({row.case for row in rows})
-    caption = [
-        options.text,
-        *(
-            _sentence(target, measure, each)
-            for target, measure in product(targets_of(rows), COMPARED)
-            for each in _differences(rows, target, measure)
-        ),
-    ]
+def console_table(rows: Sequence[CaseResult], summaries: Summaries, options: EvaluationOptions) -> Group:
+    """Mean and interval of what ``SHOWN`` names, in the tables of ``CONSOLE``, and what is to be said of them."""
+    patients = f"{len({row.case for row in rows})} patients: mean"
     frame = _shown(summaries, _on_two_lines)
-    table = Table(*frame.columns, title=f"{cases} patients: mean", caption=escape("\n".join(caption)))
-    for cells in frame.itertuples(index=False):
-        table.add_row(*map(escape, cells))
-    return table
+    tables = []
+    for title, names in CONSOLE.items():
+        part = frame[["target", "method", *(SHOWN[name] for name in names)]]
+        table = Table(*part.columns, title=f"{patients}; {title}")
+        for cells in part.itertuples(index=False):
+            table.add_row(*map(escape, cells))
+        tables.append(table)
+    return Group(*tables, *map(escape, _remarks(rows, summaries, options)))
 
 
-def _shown(summaries: Summaries, text_of: Callable[[Summary], str]) -> pd.DataFrame:
-    """A row of text for each target and method: their names, then the measures in ``SHOWN``."""
-    return pd.DataFrame(
-        [
-            (target, method, *(text_of(measures[name]) for name in SHOWN))
-            for (target, method), measures in summaries.items()
-        ],
-        columns=["target", "method", *SHOWN.values()],
-    )
+def _remarks(rows: Sequence[CaseResult], summaries: Summaries, options: EvaluationOptions) -> Iterator[str]:
+    """What the numbers depend on, how the methods differ, and what the patients are too few for."""
+    yield options.text
+    yield from _without_variance(rows)
+    for target, measure in product(targets_of(rows), COMPARED):
+        for each in _differences(rows, target, measure):
+            yield _sentence(target, measure, each)
+    doubts: dict[str, list[str]] = {}
+    for pair, found in summaries.ranks.items():
+        for doubt in {each.doubt for each in found.values() if each.doubt}:
+            doubts.setdefault(doubt, []).append(" ".join(pair))
+    for doubt, pairs in doubts.items():
+        yield f"rank correlation: {doubt} ({', '.join(pairs)})"
 
 
-def _on_two_lines(summary: Summary) -> str:
-    if summary.patients == 0:
+def _without_variance(rows: Sequence[CaseResult]) -> Iterator[str]:
+    """A sentence for each target and method with voxels that have no variance."""
+    for target, method in _pairs(rows):
+        counts = [value for value in _values(rows, target, method, "without_variance").values() if value > 0]
+        if counts:
+            yield (
+                f"{target} {method}: {sum(counts):.0f} voxels of the brain of {len(counts)} patients have no variance, "
+                "since fewer than two views saw them; their entropy takes its place"
+            )
+
+
+def _shown(summaries: Summaries, text_of: Callable[[float, float, float], str]) -> pd.DataFrame:
+    """A row of text for each target and method: their names, then what ``SHOWN`` names, by value, low and high."""
+    lines = []
+    for pair, measures in summaries.measures.items():
+        found = {name: (each.mean, each.low, each.high) for name, each in measures.items()}
+        found |= {name: (each.value, each.low, each.high) for name, each in summaries.ranks[pair].items()}
+        lines.append((*pair, *(text_of(*found[name]) for name in SHOWN)))
+    return pd.DataFrame(lines, columns=["target", "method", *SHOWN.values()])
+
+
+def _on_two_lines(value: float, low: float, high: float) -> str:
+    if math.isnan(value):
         return "-"
-    interval = "" if math.isnan(summary.low) else f"\n{_number(summary.low)} to {_number(summary.high)}"
-    return _number(summary.mean) + interval
+    return _number(value) + ("" if math.isnan(low) else f"\n{_number(low)} to {_number(high)}")
 
 
 def _number(value: float) -> str:
@@ -123,7 +187,7 @@ def summary_csv(summaries: Summaries) -> str:
     """CSV: one line for each measure of each target and method."""
     lines = [
         {"target": target, "method": method, "measure": name, **asdict(summary)}
-        for (target, method), measures in summaries.items()
+        for (target, method), measures in summaries.measures.items()
         for name, summary in measures.items()
     ]
     return csv_text(pd.DataFrame(lines))
@@ -136,14 +200,14 @@ def csv_text(frame: pd.DataFrame) -> str:
 
 def summary_values(rows: Sequence[CaseResult], summaries: Summaries, options: EvaluationOptions) -> dict[str, Any]:
     """What ``table.json`` holds: options, patients, summaries, differences between methods, and correlations."""
-    nobody = dict.fromkeys(MEASURES, summarise([]))
+    nobody, unranked = dict.fromkeys(MEASURES, summarise([])), dict.fromkeys(RANKED, correlate([], []))
     return {
         "scaling": {"name": options.scaling, "meaning": SCALINGS[options.scaling]},
         "empty": options.empty,
         "patients": sorted({row.case for row in rows}),
         "summaries": {
             target: {
-                method: {name: asdict(each) for name, each in summaries.get((target, method), nobody).items()}
+                method: {name: asdict(each) for name, each in summaries.measures.get((target, method), nobody).items()}
                 for method in methods_of(rows)
             }
             for target in targets_of(rows)
@@ -152,9 +216,14 @@ def summary_values(rows: Sequence[CaseResult], summaries: Summaries, options: Ev
             target: {name: [asdict(each) for each in _differences(rows, target, name)] for name in COMPARED}
             for target in targets_of(rows)
         },
-        "spearman_of_mean_uncertainty_and_dice": {
-            target: {method: _correlation(rows, target, method) for method in methods_of(rows)}
-            for target in targets_of(rows)
+        **{
+            f"spearman_of_{measure}_and_dice": {
+                target: {
+                    method: asdict(summaries.ranks.get((target, method), unranked)[name]) for method in methods_of(rows)
+                }
+                for target in targets_of(rows)
+            }
+            for name, measure in RANKED.items()
         },
     }
 
@@ -163,12 +232,11 @@ def latex(rows: Sequence[CaseResult], summaries: Summaries, options: EvaluationO
     """The console's table for a paper, with the rules of the LaTeX package booktabs. Names are escaped."""
     patients = len({row.case for row in rows})
     comment = f"% {options.text}; mean and 95 percent bootstrap interval over {patients} patients\n"
-    columns = "ll" + "c" * len(SHOWN)
-    return comment + _shown(summaries, _on_one_line).to_latex(index=False, escape=True, column_format=columns)
+    table = _shown(summaries, _on_one_line).to_latex(index=False, escape=True, column_format="ll" + "c" * len(SHOWN))
+    return comment + table + "".join(f"% {each}\n" for each in _without_variance(rows))
 
 
-def _on_one_line(summary: Summary) -> str:
-    if summary.patients == 0:
+def _on_one_line(value: float, low: float, high: float) -> str:
+    if math.isnan(value):
         return "--"
-    interval = "" if math.isnan(summary.low) else f" ({_number(summary.low)}--{_number(summary.high)})"
-    return _number(summary.mean) + interval
+    return _number(value) + ("" if math.isnan(low) else f" ({_number(low)}--{_number(high)})")

@@ -12,8 +12,8 @@ from spuproj.training.data.case import Case, as_volume
 from spuproj.training.data.labels import LabelScheme
 from spuproj.training.data.volumes.saving import save_nifti
 from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.percent import uncertainty_percent
 from spuproj.training.runtime.files import InputError, inside
-from spuproj.uncertainty import to_percent
 
 MAPS = ("prob", "seg", "var", "entropy", "mi", "members")
 """Kinds of files of each target: probability, segmentation, variance, entropy, mutual information, and each view's
@@ -91,7 +91,10 @@ def write_maps(folder: Path, case: Case, target: str, prediction: Prediction, ki
 def write_merged(
     folder: Path, case: Case, predictions: Mapping[str, Prediction], scheme: LabelScheme, kinds: Sequence[str]
 ) -> None:
-    """Writes the label map, and the files of a QU-BraTS submission, where they are among the kinds."""
+    """Writes the label map, and the files of a QU-BraTS submission, where they are among the kinds.
+
+    The latter have an uncertainty at every voxel, see ``uncertainty_percent``.
+    """
     labels = _voxels(case, merged_labels(predictions, scheme))
     if "labels" in kinds:
         _save(folder, case, f"{case.name}_labels.nii.gz", labels)
@@ -99,7 +102,7 @@ def write_merged(
         return
     _save(folder, case, f"{case.name}.nii.gz", labels)
     for target, prediction in predictions.items():
-        percent = np.rint(to_percent(prediction.variance, "variance-1")).astype(np.uint8)
+        percent = np.rint(uncertainty_percent(prediction)).astype(np.uint8)
         _save(folder, case, f"{case.name}_{SUBMISSION[target]}.nii.gz", _voxels(case, percent))
 
 

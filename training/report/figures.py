@@ -16,6 +16,7 @@ from spuproj import Geometry, Views
 from spuproj.geometry import to_slice
 from spuproj.training.data.case import Case, brain_box
 from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.percent import uncertainty_percent, voxels_without_variance
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.report.colours import colours_of
 from spuproj.training.runtime.files import atomic_write
@@ -71,7 +72,8 @@ def case_figure(
         axis.set(xlim=(x0 - margin, x1 + margin), ylim=(y1 + margin, y0 - margin))
     _uncertainty_bar(maps, axes[:, 2:])
     legend = ", ".join(predictions) + (" (dashed: truth)" if truth else "")
-    maps.suptitle(f"{case.name}: outlines of {legend}; standard deviation over views", color="white", fontsize=11)
+    title = f"{case.name}: outlines of {legend}; {_uncertainty_text(case, predictions)}"
+    maps.suptitle(title, color="white", fontsize=11)
     middle = int(chosen[len(chosen) // 2])
     canvas = canvas_of(config, case)
     views = make_views(config, canvas.size)
@@ -102,12 +104,17 @@ def _sheet_row(
             if truth is not None:
                 _outline(axis, truth[target][index], colours[target], "dashed")
     for axis, (target, prediction) in zip(row[2:], predictions.items(), strict=True):
-        axis.imshow(np.sqrt(prediction.variance[index]), cmap="magma", vmin=0, vmax=0.5)
+        axis.imshow(np.sqrt(uncertainty_percent(prediction, index) / 100) / 2, cmap="magma", vmin=0, vmax=0.5)
         axis.set_title(f"{target} uncertainty", color=colours[target], fontsize=9)
         axis.set_axis_off()
         _outline(axis, case.brain[index], "#666666", "solid")
         if truth is not None:
             _outline(axis, truth[target][index], "#ffffff", "dashed")
+
+
+def _uncertainty_text(case: Case, predictions: dict[str, Prediction]) -> str:
+    substituted = any(voxels_without_variance(prediction, case.brain) for prediction in predictions.values())
+    return "standard deviation over views" + (", entropy where fewer than two saw" if substituted else "")
 
 
 def _uncertainty_bar(figure: SubFigure, axes: NDArray[np.object_]) -> None:

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spuproj.training.data.case import Case
+from spuproj.training.evaluation.expected_dice import expected_dice
 from spuproj.training.evaluation.metrics import Maps, dice, hd95, sensitivity
 from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.percent import uncertainty_percent
 from spuproj.training.report.figures import Truth
-from spuproj.uncertainty import qu_brats, to_percent
+from spuproj.uncertainty import qu_brats
 
 # By name of the number: its heading, and its digits behind the decimal point.
 _FOUND = {
@@ -29,24 +31,18 @@ _MEASURED = {
     "baseline": ("Score of zeros", 3),
 }
 
-POSSIBLE = 0.05
-"""Smaller probabilities count as 0 in the expected Dice: over a whole brain they would add up to a tumour."""
-
-NEGLIGIBLE = 0.05
-"""In ml: where nothing was found, a possible volume below this does not count."""
-
 
 def found_numbers(case: Case, prediction: Prediction) -> dict[str, float]:
     """Volume and uncertainty of one target.
 
     Returns:
-        ``volume`` in ml; ``expected_dice``; and the ``mean`` and ``maximum`` uncertainty over the brain, in percent of
-        the largest possible variance (``variance-1``).
+        ``volume`` in ml; ``expected_dice``; and the ``mean`` and ``maximum`` uncertainty over the brain, see
+        ``uncertainty_percent``.
 
     Raises:
         ValueError: for variances outside [0, 1/4].
     """
-    percent = to_percent(prediction.variance[case.brain], "variance-1")
+    percent = uncertainty_percent(prediction, case.brain)
     volume = float(prediction.segmentation.sum() * case.voxel_volume)
     expected = expected_dice(prediction.probability, prediction.segmentation, case.voxel_volume)
     return {
@@ -55,28 +51,6 @@ def found_numbers(case: Case, prediction: Prediction) -> dict[str, float]:
         "mean": float(percent.mean()),
         "maximum": float(percent.max()),
     }
-
-
-def expected_dice(
-    probability: NDArray[np.float32], segmentation: NDArray[np.bool_], voxel_volume: float = 0.001
-) -> float:
-    """How well the model expects its segmentation to agree with the truth: the Dice of segmentation and probability.
-
-    2 sum(p s) / (sum(p) + sum(s)), where s is 1 in the segmentation and probabilities below ``POSSIBLE`` count as 0.
-    Where nothing was segmented it is 1 if sum(p) is less than ``NEGLIGIBLE`` ml, else 0.
-
-    Args:
-        probability: any shape, in [0, 1].
-        segmentation: of the same shape.
-        voxel_volume: in ml.
-
-    Returns:
-        From 0 to 1.
-    """
-    possible = np.where(probability < POSSIBLE, 0, probability.astype(np.float64))
-    if not segmentation.any():
-        return float(possible.sum() * voxel_volume < NEGLIGIBLE)
-    return float(2 * possible[segmentation].sum() / (possible.sum() + segmentation.sum()))
 
 
 def numbers_table(
@@ -102,7 +76,7 @@ def numbers_table(
 def _measured(case: Case, prediction: Prediction, truth: NDArray[np.bool_]) -> dict[str, float]:
     """The measures of ``evaluation.metrics.measure`` that take little time."""
     x, y, z = case.spacing
-    found, percent = prediction.segmentation, to_percent(prediction.variance, "variance-1")
+    found, percent = prediction.segmentation, uncertainty_percent(prediction)
     overlap = dice(truth, found)
     maps = Maps(truth, found, prediction.probability.astype(float), percent, case.brain, (z, y, x))
     return {

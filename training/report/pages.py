@@ -41,9 +41,9 @@ class CohortEntry:
         name: of the case.
         link: path of its report, relative to the cohort's; None where there is none.
         volumes: by target, in ml.
-        uncertainty: by target, the mean over the brain in percent (``variance-1``).
+        uncertainty: by target, the mean over the brain in percent, see ``uncertainty_percent``.
         dice: by target; None where the case has no labels.
-        expected_dice: by target, see ``spuproj.training.report.numbers.expected_dice``.
+        expected_dice: by target, see ``spuproj.training.evaluation.expected_dice``.
         warnings: as ``case_warnings`` gives them.
         error: why the case could not be predicted; all else but the name is empty then.
     """

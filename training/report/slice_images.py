@@ -14,6 +14,7 @@ from PIL import Image
 
 from spuproj.training.data.case import Case, brain_box
 from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.percent import uncertainty_percent
 from spuproj.training.report.figures import Truth
 
 MODALITIES = ("flair", "t1ce")
@@ -46,7 +47,7 @@ def first_position(case: Case, predictions: Mapping[str, Prediction]) -> int:
     """Position in ``brain_slices`` of the slice with most tumour, or with most uncertainty where nothing was found."""
     areas = np.sum([each.segmentation.sum(axis=(1, 2)) for each in predictions.values()], axis=0)
     if not areas.any():
-        areas = np.sum([each.variance.sum(axis=(1, 2)) for each in predictions.values()], axis=0)
+        areas = np.sum([uncertainty_percent(each).sum(axis=(1, 2)) for each in predictions.values()], axis=0)
     return int(areas[brain_slices(case)].argmax())
 
 
@@ -78,7 +79,7 @@ def slice_contents(
     def images(index: int) -> list[str]:
         brain = case.brain[index, rows, columns]
         grey = [_grey(case.image[index, channel, rows, columns], brain, limits) for channel, limits in windows.items()]
-        return [*grey, *(_heat(each.variance[index, rows, columns]) for each in predictions.values())]
+        return [*grey, *(_heat(uncertainty_percent(each, index)[rows, columns]) for each in predictions.values())]
 
     def outlines(index: int) -> dict[str, str]:
         paths = {name: outline(mask[index, rows, columns]) for name, mask in masks.items()}
@@ -119,8 +120,8 @@ def _grey(plane: NDArray[np.float32], brain: NDArray[np.bool_], limits: tuple[fl
     return _jpeg(np.where(brain, levels, 0).astype(np.uint8))
 
 
-def _heat(variance: NDArray[np.float32]) -> str:
-    return _jpeg(mpl.colormaps["magma"](np.sqrt(variance) / LARGEST_DEVIATION, bytes=True)[..., :3])
+def _heat(percent: NDArray[np.float64]) -> str:
+    return _jpeg(mpl.colormaps["magma"](np.sqrt(percent / 100), bytes=True)[..., :3])
 
 
 def _jpeg(pixels: NDArray[np.uint8]) -> str:
@@ -139,6 +140,6 @@ def areas_by_slice(case: Case, predictions: Mapping[str, Prediction]) -> tuple[d
     shown, pixel = brain_slices(case), x * y / 100
     found = {name: each.segmentation[shown].sum(axis=(1, 2)) * pixel for name, each in predictions.items()}
     weighted = {
-        name: each.variance[shown].sum(axis=(1, 2)) / LARGEST_DEVIATION**2 * pixel for name, each in predictions.items()
+        name: uncertainty_percent(each, shown).sum(axis=(1, 2)) / 100 * pixel for name, each in predictions.items()
     }
     return found, weighted

@@ -11,10 +11,10 @@ from scipy import ndimage
 from spuproj.training.data.case import Case
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.inference.multi_view import Prediction
-from spuproj.uncertainty import to_percent
+from spuproj.training.inference.percent import uncertainty_percent, voxels_without_variance
 
 UNCERTAIN = 25.0
-"""A voxel counts as uncertain above this, in percent of the largest variance (``variance-1``)."""
+"""A voxel counts as uncertain above this, in percent, see ``uncertainty_percent``."""
 
 LISTED = 3
 """Number of uncertain regions that are named for each target; the others are counted."""
@@ -35,7 +35,7 @@ def case_warnings(case: Case, predictions: Mapping[str, Prediction]) -> list[Fin
     Warnings (``Level.WARNING``), in this order: targets of an implausible volume, the case's own warnings (an
     implausible brain, for example), and slices without brain between slices with brain. Notes: targets that were not
     found or reach the end of the image, uncertain regions (connected voxels above ``UNCERTAIN``; the largest ones are
-    named), and the case's own notes. What is the same for several targets is one sentence.
+    named), voxels without a variance, and the case's own notes. What is the same for several targets is one sentence.
 
     Args:
         case: with what was found about its files when they were read.
@@ -47,13 +47,16 @@ def case_warnings(case: Case, predictions: Mapping[str, Prediction]) -> list[Fin
     uncertain = [
         sentence
         for target, prediction in predictions.items()
-        for sentence in _uncertain_regions(case, target, to_percent(prediction.variance, "variance-1") > UNCERTAIN)
+        for sentence in _uncertain_regions(case, target, uncertainty_percent(prediction) > UNCERTAIN)
     ]
     found = [
         *(Finding(Level.WARNING, sentence) for sentence in _implausible(case, predictions)),
         *(finding for finding in case.findings if finding.level <= Level.WARNING),
         *(Finding(Level.WARNING, sentence) for sentence in _gaps(case)),
-        *(Finding(Level.NOTE, sentence) for sentence in (*_ends(case, predictions), *uncertain)),
+        *(
+            Finding(Level.NOTE, sentence)
+            for sentence in (*_ends(case, predictions), *uncertain, *_without_variance(case, predictions))
+        ),
         *(finding for finding in case.findings if finding.level > Level.WARNING),
     ]
     return sorted(dict.fromkeys(found), key=lambda finding: finding.level)
@@ -146,6 +149,24 @@ def _place(region: NDArray[np.bool_], first: int) -> str:
     areas = region.sum(axis=(1, 2))
     last, centre = first + len(areas) - 1, first + round(float(np.average(np.arange(len(areas)), weights=areas)))
     return f"on slice {centre}" if first == last else f"around slice {centre} (slices {first} to {last})"
+
+
+def _without_variance(case: Case, predictions: Mapping[str, Prediction]) -> list[str]:
+    """Sentences on voxels of the brain that fewer than two views saw, which may differ between targets."""
+    targets: dict[int, list[str]] = {}
+    for target, prediction in predictions.items():
+        targets.setdefault(voxels_without_variance(prediction, case.brain), []).append(target)
+    brain = int(case.brain.sum())
+    return [
+        f"{_together(names)}: fewer than two views saw {count} voxels of the brain ({_percent_of(count, brain)}); they "
+        "have no variance, and their entropy takes its place in figures and numbers"
+        for count, names in targets.items()
+        if count
+    ]
+
+
+def _percent_of(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.2g} percent" if part < whole else "all of it"
 
 
 def _ml(volume: float) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from spuproj.training.runtime.execution import rank
 
@@ -23,8 +22,8 @@ MakeProgressBar = Callable[[str, int], AbstractContextManager[Advance]]
 """Like ``progress_bar``: from a description and a total to a context that yields what advances the bar."""
 
 
-def show(table: Table) -> None:
-    """Prints a table on standard output, with all of its digits; on a narrower terminal its lines wrap."""
+def show(table: RenderableType) -> None:
+    """Prints a table, or several, on standard output, with all of its digits; on a narrower terminal its lines wrap."""
     console = Console(quiet=_QUIET)
     console.width = max(console.width, _TABLE_WIDTH)
     console.print(table)

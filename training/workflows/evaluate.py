@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from spuproj.training.data.case import Case, load_case, load_slices
 from spuproj.training.data.labels import unclear
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
@@ -38,7 +41,7 @@ from spuproj.training.runtime.files import (
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar, show
 from spuproj.training.runtime.wording import reason_of
-from spuproj.uncertainty import to_percent
+from spuproj.uncertainty import entropy, to_percent
 
 OUTPUTS = ("table.csv", "table.json", "table.tex", "per_case.csv", "score_curves.png", "boxes.png", "reliability.png")
 
@@ -240,12 +243,25 @@ def _maps(case: Case, target: str, folder: Path, options: EvaluationOptions) -> 
     for path in paths:
         _require_grid(case, path)
     segmentation, probability, uncertainty = (load_slices(path) for path in paths)
+    if not ((probability >= 0) & (probability <= 1)).all():
+        worst = probability[~((probability >= 0) & (probability <= 1))].flat[0]
+        raise InputError(f"{paths[1]} must hold probabilities from 0 to 1, but holds {worst:g}; predict the case again")
+    # A single view has an entropy.
+    instead = None if options.scaling == "entropy-1" else entropy(torch.from_numpy(probability))
     try:
-        percent = to_percent(uncertainty, options.scaling)
+        percent = to_percent(uncertainty, options.scaling, instead)
     except ValueError as error:
         raise InputError(f"{paths[2]} cannot be scaled: {error}") from None
     x, y, z = case.spacing
-    return Maps(case.target(target), segmentation > 0, probability.astype(float), percent, case.brain, (z, y, x))
+    return Maps(
+        truth=case.target(target),
+        segmentation=segmentation > 0,
+        probability=probability.astype(float),
+        percent=percent,
+        brain=case.brain,
+        spacing=(z, y, x),
+        without_variance=int(np.isnan(uncertainty[case.brain]).sum()),
+    )
 
 
 def _require_grid(case: Case, path: Path) -> None:

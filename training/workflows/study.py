@@ -24,6 +24,7 @@ from spuproj.training.evaluation.metrics import Maps, measure
 from spuproj.training.fit.resume import can_resume
 from spuproj.training.fit.train import train
 from spuproj.training.inference.multi_view import Prediction, predict_case
+from spuproj.training.inference.percent import uncertainty_percent, voxels_without_variance
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.run import WEIGHTS, load_run
@@ -33,7 +34,6 @@ from spuproj.training.runtime.progress import print_status, progress_bar, show
 from spuproj.training.runtime.settings import plain_errors
 from spuproj.training.workflows.study_settings import SPHERICAL, Variations, varied
 from spuproj.training.workflows.study_tables import StudyResult, console_table, study_plot, table_csv
-from spuproj.uncertainty import to_percent
 
 SCALING = "variance-1"
 RESULT = "result.json"
@@ -147,11 +147,17 @@ def _case_row(config: ModelConfig, network: nn.Module, case: Case) -> dict[str, 
 
 
 def maps_of(case: Case, target: str, prediction: Prediction) -> Maps:
-    """Input of the metrics for a prediction, with the variance scaled by ``SCALING``."""
+    """Input of the metrics for a prediction, with its uncertainty scaled by ``SCALING``."""
     x, y, z = case.spacing
-    percent = to_percent(prediction.variance, SCALING)
-    probability = prediction.probability.astype(float)
-    return Maps(case.target(target), prediction.segmentation, probability, percent, case.brain, (z, y, x))
+    return Maps(
+        truth=case.target(target),
+        segmentation=prediction.segmentation,
+        probability=prediction.probability.astype(float),
+        percent=uncertainty_percent(prediction),
+        brain=case.brain,
+        spacing=(z, y, x),
+        without_variance=voxels_without_variance(prediction, case.brain),
+    )
 
 
 def seen(views: Views, brain: NDArray[np.bool_]) -> float:

@@ -62,6 +62,14 @@ def test_a_segmentation_beside_the_truth_has_no_correct_voxels():
     assert math.isnan(result.uncertainty_inside)
 
 
+def test_voxels_without_an_uncertainty_are_left_out_of_the_means():
+    truth, segmentation, brain = mask(1, 1, 1, 0, 0), mask(1, 1, 0, 0, 0), mask(1, 1, 1, 1, 1)
+    uncertainty = np.array([0.02, math.nan, math.nan, 0.1, math.nan], np.float32)
+    result = error_uncertainty(truth, segmentation, uncertainty, brain)
+    assert (result.uncertainty_correct, result.uncertainty_inside) == pytest.approx((0.06, 0.02))
+    assert math.isnan(result.uncertainty_wrong)
+
+
 @pytest.mark.parametrize("odd", range(4))
 def test_maps_of_other_shapes_are_an_error_that_tells_them(odd):
     maps = [np.zeros((2, 3), bool), np.zeros((2, 3), bool), np.zeros((2, 3), np.float32), np.ones((2, 3), bool)]

@@ -7,12 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 from scipy import stats
 
-from spuproj.training.evaluation.metrics import BINS, Maps, aurc, calibration_error, measure
+from spuproj.training.evaluation.calibration import BINS
+from spuproj.training.evaluation.expected_dice import expected_dice
+from spuproj.training.evaluation.metrics import Maps, measure
 from spuproj.uncertainty import qu_brats
 
 SHAPE = (12, 10, 8)
@@ -87,24 +86,6 @@ def test_an_uncertainty_that_marks_exactly_the_errors_is_the_best_detector():
     assert metrics.mean_uncertainty == pytest.approx(100 * share)
 
 
-@given(
-    uncertainty=arrays.arrays(np.float64, 9, elements=st.sampled_from([0.0, 1.0, 2.0])),
-    wrong=arrays.arrays(np.bool_, 9),
-)
-def test_the_risk_among_equals_is_the_mean_over_their_orders(uncertainty, wrong):
-    random, areas = np.random.default_rng(0), []
-    for _ in range(4000):
-        shuffled = random.permutation(9)
-        order = shuffled[np.argsort(uncertainty[shuffled], kind="stable")]
-        areas.append(np.mean(np.cumsum(wrong[order]) / np.arange(1, 10)))
-    assert aurc(uncertainty, wrong) == pytest.approx(np.mean(areas), abs=0.02)
-
-
-def test_a_map_that_tells_nothing_has_the_error_rate_as_risk():
-    wrong = np.array([True, False, False, True])
-    assert aurc(np.zeros(4), wrong) == pytest.approx(0.5)
-
-
 def test_calibration_error_is_the_gap_of_each_bin():
     truth = np.zeros(SHAPE, bool)
     truth[:, :, 0] = True
@@ -121,26 +102,6 @@ def test_a_probability_of_one_belongs_to_the_last_bin():
     ones = np.ones(SHAPE, bool)
     _, curves = measure(Maps(ones, ones, np.ones(SHAPE), np.zeros(SHAPE), ones, (1, 1, 1)))
     assert curves.voxels[-1] == ones.size
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_calibration_error_is_the_definition_bin_by_bin(seed):
-    """Naeini et al. 2015: sum over bins of |bin| / n times |mean probability - share of target|, with 0 and 1 in it."""
-    random = np.random.default_rng(seed)
-    probability = random.uniform(-0.2, 1.2, 3000).clip(0, 1).astype(np.float32).astype(float)
-    truth = random.random(3000) < 0.8 * probability**2 + 0.1
-    expected = 0.0
-    for number in range(BINS):
-        last = number == BINS - 1
-        inside = (probability >= number / BINS) & ((probability <= 1) if last else (probability < (number + 1) / BINS))
-        expected += inside.mean() * abs(probability[inside].mean() - truth[inside].mean())
-    assert (probability == 1).sum() > 100
-    assert calibration_error(probability, truth) == pytest.approx(expected, rel=1e-12)
-
-
-def test_calibration_error_pools_probabilities_of_one_with_those_just_below():
-    """In one bin, gaps of opposite signs cancel: here (0.95 + 1) / 2 against a share of 1/2 of target."""
-    assert calibration_error(np.array([0.95, 1.0]), np.array([True, False])) == pytest.approx(0.475)
 
 
 NONE = np.zeros(SHAPE, bool)
@@ -167,11 +128,12 @@ def test_empty_masks_by_convention(truth, found, convention, dice, sensitivity, 
     assert (metrics.dice, metrics.sensitivity, metrics.hd95) == pytest.approx((dice, sensitivity, hd95), nan_ok=True)
 
 
-def test_without_errors_there_is_nothing_to_detect():
+def test_without_errors_there_is_nothing_to_detect_or_to_correct():
     maps = made_up()
     metrics, _ = measure(replace(maps, segmentation=maps.truth))
-    assert math.isnan(metrics.auroc)
-    assert math.isnan(metrics.average_precision)
+    for name in ("auroc", "average_precision", "flagged_90", "precision_90"):
+        assert math.isnan(getattr(metrics, name)), name
+    assert metrics.corrected_1 == metrics.corrected_5 == metrics.corrected_10 == 1
     assert metrics.aurc == 0
 
 
@@ -180,3 +142,37 @@ def test_what_cannot_be_measured_is_refused():
         measure(made_up(), "zero")
     with pytest.raises(ValueError, match="brain must hold at least one voxel, got none"):
         measure(replace(made_up(), brain=NONE))
+
+
+def test_the_likelihood_is_that_of_the_brain():
+    maps = made_up()
+    metrics, _ = measure(maps)
+    right = np.where(maps.truth, maps.probability, 1 - maps.probability)[maps.brain]
+    assert metrics.nll == pytest.approx(-np.log(right).mean())
+
+
+def test_correction_looks_at_the_brain_alone_and_dice_counts_all():
+    maps = made_up()
+    outside = np.zeros(SHAPE, bool)
+    outside[0, 0, 0] = True
+    truth = maps.truth | outside
+    metrics, _ = measure(replace(maps, truth=truth, percent=100.0 * (maps.truth ^ maps.segmentation)))
+    assert metrics.dice < metrics.corrected_1 < metrics.corrected_5
+    assert metrics.corrected_5 == metrics.corrected_10 == pytest.approx(2 * 100 / (101 + 100))
+
+
+@pytest.mark.parametrize(("convention", "after"), [("brats", 1.0), ("nan", math.nan)])
+def test_corrected_dice_of_masks_that_are_empty_follows_that_of_dice(convention, after):
+    metrics, _ = measure(emptied(False, False), convention)
+    assert (metrics.dice, metrics.corrected_1) == pytest.approx((after, after), nan_ok=True)
+    for found, corrected in ((made_up().segmentation, 0), (made_up().segmentation & (np.arange(8) == 3), 1)):
+        metrics, _ = measure(replace(emptied(False, True), segmentation=found, percent=100.0 * found), convention)
+        assert (metrics.dice, metrics.corrected_1, metrics.corrected_10) == (0, 0, corrected)
+
+
+def test_the_expected_dice_is_that_of_a_report():
+    maps = made_up()
+    small = replace(maps, probability=np.where(maps.brain, 0.06, 0.0), segmentation=NONE)
+    large = replace(small, spacing=(0.1, 0.1, 0.1))
+    assert measure(maps)[0].expected_dice == expected_dice(maps.probability, maps.segmentation)
+    assert [measure(each)[0].expected_dice for each in (small, large)] == [0, 1]

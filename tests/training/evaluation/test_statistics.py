@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from spuproj.training.evaluation.statistics import compare, holm, rank_correlation, summarise
+from spuproj.training.evaluation.statistics import FEW, compare, correlate, holm, rank_correlation, summarise
 
 
 def test_a_summary_leaves_out_nan_and_brackets_the_mean():
@@ -84,3 +84,36 @@ def test_rank_correlation_is_that_of_scipy_without_nan():
     assert rank_correlation(first, second) == pytest.approx(stats.spearmanr([1, 2, 4, 3], [2, 1, 9, 4]).statistic)
     assert math.isnan(rank_correlation([1.0, 2.0], [1.0, 2.0]))
     assert math.isnan(rank_correlation([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]))
+
+
+def test_a_correlation_has_the_interval_of_a_bootstrap_over_patients():
+    random = np.random.default_rng(2)
+    first = random.normal(size=40)
+    second = first + random.normal(size=40)
+    found = correlate([*first, math.nan], [*second, 1.0])
+    assert (found.patients, found.doubt) == (40, "")
+    assert found.value == rank_correlation(list(first), list(second))
+    drawn = [random.integers(0, 40, 40) for _ in range(4000)]
+    expected = np.percentile([stats.spearmanr(first[each], second[each]).statistic for each in drawn], (2.5, 97.5))
+    assert (found.low, found.high) == pytest.approx(expected, abs=0.02)
+    assert correlate([*first, math.nan], [*second, 1.0]) == found
+
+
+@pytest.mark.parametrize(
+    ("first", "value", "doubt"),
+    [
+        ([], math.nan, "0 patients have both values, at least 3 are needed"),
+        ([1.0, 2.0, math.nan], math.nan, "2 patients have both values, at least 3 are needed"),
+        ([1.0] * 12, math.nan, "a measure is the same in all patients"),
+        ([3.0, 2.0, 1.0, 0.0], -1.0, f"4 patients are too few for an interval, at least {FEW} are needed"),
+    ],
+)
+def test_too_few_patients_are_said_and_get_no_interval(first, value, doubt):
+    found = correlate(first, [float(place) for place in range(len(first))])
+    assert (found.value, found.low, found.high) == pytest.approx((value, math.nan, math.nan), nan_ok=True)
+    assert found.doubt == doubt
+
+
+def test_a_correlation_of_patients_that_mostly_agree_leaves_out_draws_of_equals():
+    found = correlate([0.0] * 9 + [1.0], [float(place) for place in range(10)])
+    assert -1 <= found.low < found.high <= 1

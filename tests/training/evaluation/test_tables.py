@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import astuple, fields
 from pathlib import Path
 
 import numpy as np
+import pytest
 from rich.console import Console
+from scipy import stats
 
 from spuproj.training.evaluation.metrics import Curves, Metrics
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions
 from spuproj.training.evaluation.tables import (
+    CONSOLE,
     MEASURES,
     SHOWN,
     console_table,
@@ -20,6 +24,7 @@ from spuproj.training.evaluation.tables import (
     per_case_csv,
     summaries_of,
     summary_csv,
+    summary_values,
 )
 from spuproj.training.workflows.study_tables import StudyResult, table_csv
 from spuproj.uncertainty import qu_brats
@@ -97,6 +102,51 @@ def test_a_csv_is_that_of_the_csv_module() -> None:
     assert "0.30000000000000004" in buffer.getvalue()
 
 
+def shown(rows: list[CaseResult]) -> str:
+    """What the console shows, all on one line."""
+    console = Console(width=300)
+    with console.capture() as captured:
+        console.print(console_table(rows, summaries_of(rows), OPTIONS))
+    return " ".join(captured.get().split())
+
+
+def test_every_shown_measure_is_on_the_console() -> None:
+    assert {name for names in CONSOLE.values() for name in names} == set(SHOWN)
+    text = shown([row("SPU", "ET", f"p{number}", dice=0.1 * number) for number in range(12)])
+    assert all(heading in text for heading in SHOWN.values())
+
+
+def test_patients_that_are_too_few_for_a_rank_correlation_are_said() -> None:
+    rows = [row("SPU", "ET", f"p{number}", dice=0.1 * number, expected_dice=0.2 * number) for number in range(4)]
+    text = shown(rows)
+    assert "rank correlation: 4 patients are too few for an interval, at least 10 are needed (ET SPU)" in text
+    ranks = summary_values(rows, summaries_of(rows), OPTIONS)["spearman_of_expected_dice_and_dice"]["ET"]["SPU"]
+    assert (ranks["patients"], ranks["value"]) == (4, 1)
+    assert math.isnan(ranks["low"])
+
+
+def test_the_rank_correlation_is_that_of_each_method_s_patients_with_its_interval() -> None:
+    noise = np.random.default_rng(0).normal(size=(2, 15))
+    rows = [
+        row(method, "ET", f"p{number}", dice=float(values[number]), expected_dice=float(number))
+        for method, values in zip(("SPU", "TTA"), noise, strict=True)
+        for number in range(15)
+    ]
+    found = summary_values(rows, summaries_of(rows), OPTIONS)["spearman_of_expected_dice_and_dice"]["ET"]
+    for method, values in zip(("SPU", "TTA"), noise, strict=True):
+        assert found[method]["value"] == pytest.approx(stats.spearmanr(np.arange(15), values).statistic)
+        assert found[method]["low"] < found[method]["value"] < found[method]["high"]
+
+
+def test_voxels_without_variance_are_said_where_there_are_any() -> None:
+    rows = [row("LSU", "ET", f"p{number}", without_variance=100.0 * number) for number in range(3)]
+    rows += [row("SPU", "ET", f"p{number}", without_variance=0) for number in range(3)]
+    sentence = "ET LSU: 300 voxels of the brain of 2 patients have no variance, since fewer than two views saw them"
+    assert sentence in shown(rows)
+    assert f"% {sentence}" in latex(rows, summaries_of(rows), OPTIONS)
+    assert "SPU: " not in shown(rows)
+
+
 def test_names_are_escaped_in_latex() -> None:
     rows = [row("50%_{x}", r"W_T & #1 \x$~^", "p1")]
     cells = latex(rows, summaries_of(rows), OPTIONS).splitlines()[5].split(" & ")
@@ -107,9 +157,6 @@ def test_names_are_escaped_in_latex() -> None:
 
 def test_names_are_not_markup_on_the_console() -> None:
     rows = [row(method, "[red]ET", "p1") for method in ("SPU [bold]", "TTA")]
-    console = Console(width=300)
-    with console.capture() as captured:
-        console.print(console_table(rows, summaries_of(rows), OPTIONS))
-    shown = captured.get()
-    assert "[red]ET" in shown
-    assert "SPU [bold] less TTA" in shown
+    text = shown(rows)
+    assert "[red]ET" in text
+    assert "SPU [bold] less TTA" in text

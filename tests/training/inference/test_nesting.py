@@ -102,3 +102,12 @@ def test_the_inner_targets_come_first_whatever_the_order(order):
 def test_own_targets_lie_in_others_by_their_labels(target, inside):
     assert directly_inside(target, [*OWN.targets, "unknown"], OWN) == inside
     assert "unknown" in inner_first([*OWN.targets, "unknown"], OWN)
+
+
+def test_a_voxel_takes_a_missing_variance_with_the_entropy_that_replaces_it():
+    outer, inner = drawn(np.random.default_rng(0)), drawn(np.random.default_rng(1))
+    inner.variance[0] = np.nan
+    both, more = including(outer, inner), inner.probability > outer.probability
+    assert more[0].any()
+    np.testing.assert_array_equal(np.isnan(both.variance[0]), more[0])
+    np.testing.assert_array_equal(both.entropy[0][more[0]], inner.entropy[0][more[0]])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import entropy as scipy_entropy
 
-from made_up_case import made_up_case, prediction
+from made_up_case import made_up_case, prediction, seen_once
+from spuproj.training.data.case import load_slices
 from spuproj.training.data.labels import SCHEMES, own_scheme
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.inference.outputs import (
@@ -77,3 +80,20 @@ def test_kinds_are_known_ones_each_once():
     for names, got in ((["seg", "probs"], "'probs'"), ([""], "''"), ([], "'none'"), (["../seg"], r"'\.\./seg'")):
         with pytest.raises(InputError, match=f"maps must be of prob, seg, var, .*, labels, qubrats, got {got}"):
             kinds_named(names)
+
+
+def test_a_submission_has_an_uncertainty_where_only_one_view_saw_a_voxel(tmp_path):
+    case, made = made_up_case(), seen_once(prediction(variance=0.02), np.s_[4])
+    write_merged(tmp_path, case, dict.fromkeys(("ET", "TC", "WT"), made), GLIOMA, ("qubrats",))
+    uncertainty = load_slices(tmp_path / "made_up_unc_core.nii.gz")
+    found = made.probability > 0
+    entropy = 100 * scipy_entropy([0.9, 0.1]) / math.log(2)
+    assert set(uncertainty[4][found[4]]) == {round(entropy)}
+    assert set(uncertainty[5][found[5]]) == {8}
+    assert uncertainty[~found].max() == 0
+
+
+def test_a_variance_that_is_missing_stays_so_in_its_map(tmp_path):
+    case, made = made_up_case(), seen_once(prediction(), np.s_[4])
+    write_maps(tmp_path, case, "WT", made, ("var",))
+    np.testing.assert_array_equal(load_slices(tmp_path / "made_up_WT_var.nii.gz"), made.variance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -114,6 +115,21 @@ def test_the_slices_of_a_sheet_go_through_what_was_found(found, slices):
     made = prediction(empty=True)
     made.segmentation[list(found), 5:9, 5:9] = True
     assert set(figures.sheet_slices({"WT": made}).tolist()) == slices
+
+
+def test_a_sheet_shows_the_entropy_where_only_one_view_saw_a_voxel(case, tmp_path):
+    made = prediction()
+    entropy = np.where(made.probability > 0, np.float32(0.6), np.float32(0))
+    once = replace(made, variance=np.full(SHAPE, np.nan, np.float32), entropy=entropy)
+    twice = replace(made, variance=entropy / np.float32(4 * math.log(2)))
+    first, second = (
+        shown(case_figure(case, {"WT": each}, CONFIG, tmp_path / f"{number}.png"))
+        for number, each in enumerate((once, twice))
+    )
+    # The titles differ.
+    row = first.shape[0] // 12
+    assert not np.array_equal(first[:row], second[:row])
+    np.testing.assert_allclose(first[row:], second[row:], atol=0.02)
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (2, 3)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,9 +18,10 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import entropy as scipy_entropy
 
 from helpers import noise
-from made_up_case import SHAPE, VOXEL, made_up_case, prediction
+from made_up_case import SHAPE, VOXEL, made_up_case, prediction, seen_once
 from spuproj.training.data.case import Case, load_case
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.evaluation.metrics import Maps, dice, measure
@@ -329,6 +331,21 @@ def test_targets_have_colours_of_their_own():
     colours = colours_of(dict.fromkeys(("WT", "liver", "ET", "lesion")))
     assert colours["WT"] == "#35c46a"
     assert len(set(colours.values())) == 4
+
+
+def test_a_page_shows_and_counts_the_entropy_of_voxels_that_one_view_saw(case, tmp_path):
+    made = seen_once(prediction(variance=0.02), np.s_[4])
+    page = case_page(tmp_path, case, {"ET": made}, case_warnings(case, {"ET": made}))
+    share = scipy_entropy([0.9, 0.1]) / math.log(2)
+    rows, columns = shown_box(case)
+    heat = pixels(page.slices()[3]["images"][-1])
+    heat = heat[8 - rows.start : 10 - rows.start, 9 - columns.start : 13 - columns.start]
+    assert np.abs(heat - np.array(mpl.colormaps["magma"](math.sqrt(share), bytes=True)[:3], int)).max() < 12
+    mean = (48 * share + 96 * 0.08) / case.brain.sum()
+    assert cells(page)[2:4] == [f"{100 * mean:.2f}", f"{100 * share:.1f}"]
+    # 48 pixels of 2 x 1 mm.
+    assert f"Area weighted by uncertainty, up to {0.96 * share:.2f} cm² a slice" in page.text
+    assert "fewer than two views saw 224 voxels of the brain" in page.text
 
 
 def test_an_entry_holds_what_was_found(case):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from made_up_case import SHAPE, VOXEL, made_up_case, prediction
+from made_up_case import SHAPE, VOXEL, made_up_case, prediction, seen_once
 from spuproj.training.data.case import Case
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.volumes.grid import Grid
@@ -144,3 +144,23 @@ def test_the_most_serious_come_first(case):
         "the orientation is guessed",
         "the background is -1",
     ]
+
+
+def test_voxels_that_fewer_than_two_views_saw_are_counted_in_the_brain(case):
+    made, other = seen_once(prediction((0, 0)), np.s_[3:5]), seen_once(prediction((0, 0)), np.s_[4])
+    found = case_warnings(case, {"WT": made, "TC": made, "ET": other})
+    assert [each.message for each in found if "views" in each.message] == [
+        "WT and TC: fewer than two views saw 448 voxels of the brain (29 percent); they have no variance, and their "
+        "entropy takes its place in figures and numbers",
+        "ET: fewer than two views saw 224 voxels of the brain (14 percent); they have no variance, and their entropy "
+        "takes its place in figures and numbers",
+    ]
+    assert {each.level for each in found} == {Level.NOTE}
+    whole = seen_once(prediction((0, 0)), np.s_[:])
+    assert any("1568 voxels of the brain (all of it)" in each for each in sentences(case, {"WT": whole}))
+
+
+def test_an_entropy_that_replaces_a_variance_can_be_uncertain(case):
+    made = seen_once(prediction(variance=0.02), np.s_[4, 6:8, 7:9])
+    (uncertain, _) = sentences(case, {"WT": made})
+    assert uncertain.startswith(f"WT is uncertain in {4 * VOXEL:.3g} ml")

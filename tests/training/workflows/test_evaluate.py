@@ -11,6 +11,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy.stats import entropy as scipy_entropy
 
 from spuproj.training.data.case import load_case, load_slices
 from spuproj.training.evaluation.metrics import Maps, measure
@@ -207,6 +208,57 @@ def test_a_case_with_a_broken_map_is_said_and_the_others_are_evaluated(
     content = json.loads((out / "table.json").read_text())
     assert content["patients"] == ["Phantom_001", "Phantom_003"]
     assert content["not_evaluated"] == {"Phantom_002": reason.removeprefix("Phantom_002 failed: ")}
+
+
+def changed_map(path, change):
+    """Writes a map anew, with a change to its voxels [X, Y, Z]."""
+    image = nib.Nifti1Image.from_filename(path)
+    voxels = np.asarray(image.dataobj).copy()
+    change(voxels)
+    nib.save(nib.Nifti1Image(voxels, image.affine, image.header), path.with_name(f"new_{path.name}"))
+    path.with_name(f"new_{path.name}").replace(path)
+
+
+@pytest.mark.parametrize(("scaling", "kind"), [("variance-1", "var"), ("std-1", "var"), ("mutual-1", "mi")])
+def test_voxels_without_a_variance_have_their_entropy_and_are_counted(
+    cohort, of_one_target, tmp_path, no_plots, spuproj, scaling, kind
+):
+    folder = shutil.copytree(of_one_target, tmp_path / "maps")
+    case = load_case(cohort[1], with_labels=True)
+    changed_map(folder / "Phantom_002_TC_prob.nii.gz", lambda voxels: voxels.__imul__(0.9))
+    changed_map(folder / f"Phantom_002_TC_{kind}.nii.gz", lambda voxels: voxels[::2].fill(np.nan))
+    data, out = cohort[0].parent, tmp_path / "out"
+    status, printed = spuproj(
+        "evaluate", "--data", data, "--predictions", f"a={folder}", "--out", out, "--scaling", scaling
+    )
+    assert status in (0, None)
+    segmentation, probability, values = (
+        load_slices(folder / f"Phantom_002_TC_{each}.nii.gz") for each in ("seg", "prob", kind)
+    )
+    unknown = np.isnan(values)
+    own = scipy_entropy(np.stack([probability, 1 - probability]), axis=0) / math.log(2)
+    percent = np.where(unknown, 100 * own, to_percent(np.nan_to_num(values), scaling))
+    maps = Maps(case.target("TC"), segmentation > 0, probability.astype(float), percent, case.brain, (8.0, 8.0, 8.0))
+    expected, _ = measure(maps)
+    (row,) = (row for row in lines(out / "per_case.csv") if row["case"] == "Phantom_002")
+    for name in set(MEASURES) - {"without_variance"}:
+        assert float(row[name]) == pytest.approx(getattr(expected, name), rel=1e-4, nan_ok=True), name
+    count = (unknown & case.brain).sum()
+    assert float(row["without_variance"]) == count > 0
+    assert f"TC a: {count} voxels of the brain of 1 patients have no variance" in printed
+    assert {float(row["without_variance"]) for row in lines(out / "per_case.csv")} == {0, count}
+
+
+@pytest.mark.parametrize(("kind", "scaling"), [("prob", "variance-1"), ("entropy", "entropy-1")])
+@pytest.mark.parametrize("value", [np.nan, 1.5, -0.5])
+def test_a_map_that_is_no_probability_or_entropy_fails_its_case(
+    cohort, of_one_target, tmp_path, no_plots, kind, scaling, value
+):
+    folder = shutil.copytree(of_one_target, tmp_path / "maps")
+    path = folder / f"Phantom_002_TC_{kind}.nii.gz"
+    changed_map(path, lambda voxels: voxels[3].fill(value))
+    with pytest.raises(InputError, match=rf"1 of 3 cases failed: Phantom_002; .*{path.name} .* {value:g}"):
+        evaluate({"a": folder}, cohort[0].parent, tmp_path / "out", scaling=scaling)
 
 
 def test_an_error_of_a_library_in_one_case_is_said_and_the_others_are_evaluated(

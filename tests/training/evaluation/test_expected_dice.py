@@ -1,4 +1,4 @@
-"""Numbers of a report: how well the model expects its segmentation to agree with the truth."""
+"""How well the model expects its segmentation to agree with the truth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from spuproj.training.report.numbers import NEGLIGIBLE, POSSIBLE, expected_dice
+from spuproj.training.evaluation.expected_dice import NEGLIGIBLE, POSSIBLE, expected_dice
 
 PROBABILITIES = arrays(np.float32, (3, 4), elements=st.floats(0, 1, width=32))
 
