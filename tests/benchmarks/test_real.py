@@ -65,7 +65,7 @@ def test_views_that_show_a_part_have_edges_in_the_brain_and_others_none(cohort, 
     zoomed = replace(config, method=Method("zoom", Zoom(), channels=(4, 8)))
     case = [files for files in cases_in(cohort[0].parent) if files.name == "Phantom_002"]
     (row,) = measure_cases([(zoomed, network)], case).rows
-    assert 0 < row.beside_edges < 0.5
+    assert row.beside_edges > 0
     assert row.seam > 0
     assert row.seam != 1
     assert row.smallest_view < 0.5

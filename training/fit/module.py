@@ -10,7 +10,7 @@ from monai.losses import DiceCELoss
 from torch import Tensor
 
 from spuproj.training.data.dataset import Batch
-from spuproj.training.inference.multi_view import reduce_views
+from spuproj.training.inference.multi_view import blending_weights, reduce_views, view_probabilities
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.network import make_network
 from spuproj.training.runtime.execution import Hardware, all_reduce_sum
@@ -54,7 +54,8 @@ class Segmenter(pl.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         image, label, _ = batch
-        mean, _, _ = reduce_views(self.network, self.views, image.float())
+        seen = view_probabilities(self.network, self.views, image.float())
+        mean, _, _ = reduce_views(self.views, seen, blending_weights(self.views))
         found = mean > 0.5
         self.overlap += torch.stack([2.0 * (found & (label > 0)).sum(), found.sum() + label.sum()])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from spuproj.training.runtime.execution import local_device
 from spuproj.uncertainty import entropy, mutual_information
 
 SLICES_PER_BATCH = 4
+FADE = 0.05
+"""Width of the border in which a view fades out, as part of its shorter side."""
 AGGREGATIONS = ("mean", "otsu")
 
 
@@ -30,11 +33,14 @@ class Prediction:
     Attributes:
         probability: float32 in [0, 1], the mean over views.
         segmentation: bool, see ``segment``.
-        variance: float32 in [0, 1/4], the population variance over views.
+        variance: float32 in [0, 1/4], the weighted population variance over views; NaN where fewer than two see a pixel
+            (the sum of their weights is below 2).
         entropy: float32 in nats, from 0 to ln 2.
         mutual_information: float32 in nats, from 0 to ln 2: the part of the entropy that is disagreement between views.
         members: float32 in [0, 1], ``[Z, N, H, W]``, each view's probability, NaN where the view does not show a pixel;
             None where not requested.
+        interpolation: float32 in [0, 1/4], the variance that the views of the segmentation itself have, without any
+            network: the part of the variance that is interpolation. NaN as in ``variance``; None where not computed.
     """
 
     probability: NDArray[np.float32]
@@ -43,6 +49,7 @@ class Prediction:
     entropy: NDArray[np.float32]
     mutual_information: NDArray[np.float32]
     members: NDArray[np.float32] | None = None
+    interpolation: NDArray[np.float32] | None = None
 
 
 def view_logits(network: nn.Module, views: Views, image: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -64,18 +71,20 @@ def view_probabilities(
     return torch.sigmoid(view_logits(network, views, image, noise) / temperature)
 
 
-def reduce_views(
-    network: nn.Module, views: Views, image: Tensor, noise: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance over views of the network's probability for images ``[B, C, H, W]``, and its mean entropy.
+def blending_weights(views: Views) -> Tensor:
+    """The weight of each view at each pixel, ``[N, H, W]``: a view fades out where its raster or the slice ends."""
+    return views.border_weights(FADE * min(views.view_size))
 
-    All three are ``[B, 1, H, W]``, from one pass over the views. ``noise``, ``[N, C, h, w]``, is added to each stack.
+
+def reduce_views(views: Views, probability: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance over views of the probabilities ``[B, N, 1, h, w]``, and the mean of their entropies.
+
+    All three are ``[B, 1, H, W]``, from one pass over the views. The variance is NaN where fewer than two views see a
+    pixel; the others are 0 where none does.
     """
-    return _reduced(views, view_probabilities(network, views, image, noise))
-
-
-def _reduced(views: Views, probability: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    mean, variance, _ = views.reduce(torch.cat([probability, entropy(probability)], dim=2))
+    both = torch.cat([probability, entropy(probability)], dim=2)
+    mean, variance, count = views.reduce(both, weights=weights, min_count=2, fill=math.nan)
+    mean = torch.where(count > 0, mean, 0)
     return mean[:, :1], variance[:, :1], mean[:, 1:]
 
 
@@ -102,7 +111,7 @@ def predict_case(
     members: bool = False,
     device: torch.device | None = None,
 ) -> Prediction:
-    """A model's maps of a case. Slices without brain are skipped and zero.
+    """A model's maps of a case. Slices without brain are skipped; all maps are zero outside the brain.
 
     Slices of another field of view than the model's are padded or cropped around the brain, without resampling.
 
@@ -123,7 +132,8 @@ def predict_case(
     noise = make_noise(config, views, case.missing)
     kept = _no_members(views, canvas, case) if members else None
     views, network, noise = views.to(device), network.to(device), None if noise is None else noise.to(device)
-    mean, variance, expected = np.zeros((3, *case.brain.shape), dtype=np.float32)
+    weights = blending_weights(views)
+    mean, variance, expected, floor = np.zeros((4, *case.brain.shape), dtype=np.float32)
     shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
     with torch.inference_mode():
         for start in range(0, len(shown), SLICES_PER_BATCH):
@@ -131,19 +141,23 @@ def predict_case(
             image = torch.from_numpy(canvas.place(case.image[chosen])).to(device)
             seen = view_probabilities(network, views, image, noise, config.temperature)
             mean[chosen], variance[chosen], expected[chosen] = (
-                canvas.cut(part[:, 0].cpu().numpy(), size) for part in _reduced(views, seen)
+                canvas.cut(part[:, 0].cpu().numpy(), size) for part in reduce_views(views, seen, weights)
             )
             if kept is not None:
                 found = canvas.cut(views.unproject(seen)[:, :, 0].cpu().numpy(), size)
                 kept[chosen] += found * case.brain[chosen, None]
             for index in chosen:
                 on_slice(f"slice {index}")
-    # Everything outside the brain is set to zero.
-    mean, variance, expected = mean * case.brain, variance * case.brain, expected * case.brain
+        mean, variance, expected = (np.where(case.brain, each, np.float32(0)) for each in (mean, variance, expected))
+        found = segment(mean, case.brain, aggregation)
+        for chosen in np.split(shown, range(SLICES_PER_BATCH, len(shown), SLICES_PER_BATCH)):
+            mask = torch.from_numpy(canvas.place(found[chosen])[:, None]).to(device)
+            alone = views.interpolation_variance(mask, weights=weights, min_count=2, fill=math.nan)
+            floor[chosen] = canvas.cut(alone[:, 0].cpu().numpy(), size)
     whole, of_views = torch.from_numpy(mean), torch.from_numpy(expected)
     shared = mutual_information(whole, of_views).numpy()
-    found = segment(mean, case.brain, aggregation)
-    return Prediction(mean, found, variance, entropy(whole).numpy(), shared, kept)
+    floor = np.where(case.brain, floor, np.float32(0))
+    return Prediction(mean, found, variance, entropy(whole).numpy(), shared, kept, floor)
 
 
 def mean_probabilities(
@@ -173,12 +187,13 @@ def mean_probabilities(
     views = make_views(config, canvas.size)
     noise = make_noise(config, views, case.missing)
     views, network, noise = views.to(device), network.to(device), None if noise is None else noise.to(device)
+    weights = blending_weights(views)
     shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
     with torch.inference_mode():
         for start in range(0, len(shown), SLICES_PER_BATCH):
             chosen = shown[start : start + SLICES_PER_BATCH]
             logits = view_logits(network, views, torch.from_numpy(canvas.place(case.image[chosen])).to(device), noise)
-            means = [_reduced(views, torch.sigmoid(logits / each))[0] for each in temperatures]
+            means = [reduce_views(views, torch.sigmoid(logits / each), weights)[0] for each in temperatures]
             yield chosen, canvas.cut(torch.stack(means)[:, :, 0].cpu().numpy(), size)
 
 

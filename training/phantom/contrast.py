@@ -35,8 +35,8 @@ TISSUES = {
     "csf": Relaxation(4200, 1500, 1.00, 0.0, 0.05),
     "oedema": Relaxation(1500, 150, 0.85, 0.02, 0.10),
     "solid": Relaxation(1900, 165, 0.87, 0.03, 0.15),
-    "necrosis": Relaxation(2600, 280, 0.94, 0.02, 0.25),
-    "enhancing": Relaxation(1700, 115, 0.85, 0.2, 0.15),
+    "necrosis": Relaxation(2500, 260, 0.94, 0.02, 0.30),
+    "enhancing": Relaxation(1700, 115, 0.85, 0.2, 0.20),
     "vessel": Relaxation(1932, 40, 0.80, 0.5, 0.15),
     "choroid": Relaxation(1800, 150, 0.90, 0.2, 0.15),
     "gliosis": Relaxation(1450, 120, 0.82, 0.01, 0.10),
@@ -53,6 +53,11 @@ INVERSION_SPREAD = 0.05  # of the inversion time, around the one that nulls CSF
 WHITE_INTENSITY = (150.0, 500.0)  # grey values; scanners have no common scale
 BIAS = ((90.0, 0.15), (40.0, 0.06))  # correlation length in mm, standard deviation of the logarithm
 TEXTURE = ((3.0, 0.03), (9.0, 0.02), (22.0, 0.04))  # the same; tissue is not uniform
+# Water content varies in healthy tissue, and with it all contrasts together: the same two numbers, and how the logarithm
+# of each contrast follows.
+WATER = ((25.0, 0.09), (10.0, 0.05))
+FOLLOWS = {"t1": -0.4, "t1ce": -0.4, "t2": 1.0, "flair": 1.0}
+CORE = 6.0, 0.2  # the same two numbers of the tumour core, in each contrast
 FOSSA = 0.15  # standard deviation of the logarithm of the intensity in the posterior fossa, against the cerebrum
 FOSSA_TOP, FOSSA_FRONT = 54.0, 108.0  # z and y of its borders, in voxels of the atlas
 
@@ -122,11 +127,14 @@ def draw_images(
     ``index [3, X, Y, Z]`` holds the voxels' places in the atlas.
     """
     images, fossa = {}, expit((FOSSA_TOP - index[2]) / 4) * expit((FOSSA_FRONT - index[1]) / 4)
+    water = rng.uniform(0, 1.5) * sum(amplitude * smooth_noise(rng, length).on(grid) for length, amplitude in WATER)
+    core = sum(fractions[list(TISSUES).index(name)] for name in ("solid", "necrosis", "enhancing"))
     for name, signals in zip(CONTRASTS, draw_signals(rng), strict=True):
         signal = signals.astype(np.float32) @ fractions
-        logarithm = rng.normal(0, FOSSA) * fossa
+        logarithm = FOLLOWS[name] * water + rng.normal(0, FOSSA) * fossa
         for length, amplitude in BIAS + TEXTURE:
             logarithm += rng.uniform(0.5, 1.5) * amplitude * smooth_noise(rng, length).on(grid)
-        images[name] = signal * np.exp(logarithm[brain]) * rng.uniform(*WHITE_INTENSITY)
+        uneven = rng.normal(0, CORE[1]) * smooth_noise(rng, CORE[0]).on(grid)[brain] * core
+        images[name] = signal * np.exp(logarithm[brain] + uneven) * rng.uniform(*WHITE_INTENSITY)
     # Noise comes last: everything before it is the same at every spacing.
     return acquire(rng, grid, index, images, brain)

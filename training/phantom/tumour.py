@@ -152,7 +152,7 @@ def draw_compartments(rng: np.random.Generator, grid: Grid, density: Field, tiss
     labels[tissues.soft & (oedema > 0.5)] = 2
     labels[inside] = np.where(enhancing > necrosis + solid, 4, 1)[inside]
     labels[inside & (resected > 0.5)] = 0
-    return Tumour(oedema * rng.uniform(0.6, 1.0) * (1 - core), solid, necrosis, enhancing, cavity, labels)
+    return Tumour(oedema * rng.uniform(0.8, 1.0) * (1 - core), solid, necrosis, enhancing, cavity, labels)
 
 
 def draw_cavity(rng: np.random.Generator, grid: Grid, inner: Field, core: NDArray[np.bool_]) -> Field:

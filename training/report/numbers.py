@@ -22,6 +22,7 @@ _FOUND = {
     "expected_dice": ("Expected Dice", 2),
     "mean": ("Mean uncertainty, %", 2),
     "maximum": ("Maximum uncertainty, %", 1),
+    "interpolation": ("Interpolation, % of variance", 0),
 }
 _MEASURED = {
     "dice": ("Dice", 3),
@@ -36,8 +37,9 @@ def found_numbers(case: Case, prediction: Prediction) -> dict[str, float]:
     """Volume and uncertainty of one target.
 
     Returns:
-        ``volume`` in ml; ``expected_dice``; and the ``mean`` and ``maximum`` uncertainty over the brain, see
-        ``uncertainty_percent``.
+        ``volume`` in ml; ``expected_dice``; the ``mean`` and ``maximum`` uncertainty over the brain, see
+        ``uncertainty_percent``; and ``interpolation``, the part of the variance, in percent, that is no larger than
+        what interpolation alone gives at the border of the segmentation; NaN where that was not computed.
 
     Raises:
         ValueError: for variances outside [0, 1/4].
@@ -49,8 +51,17 @@ def found_numbers(case: Case, prediction: Prediction) -> dict[str, float]:
         "volume": volume,
         "expected_dice": expected,
         "mean": float(percent.mean()),
+        "interpolation": _interpolated(case, prediction),
         "maximum": float(percent.max()),
     }
+
+
+def _interpolated(case: Case, prediction: Prediction) -> float:
+    if prediction.interpolation is None:
+        return math.nan
+    variance, floor = prediction.variance[case.brain], prediction.interpolation[case.brain]
+    total = np.nansum(variance, dtype=np.float64)
+    return 100 * float(np.nansum(np.minimum(variance, floor), dtype=np.float64) / total) if total > 0 else math.nan
 
 
 def numbers_table(

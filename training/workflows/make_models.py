@@ -19,10 +19,10 @@ from spuproj.training.runtime.execution import Hardware
 from spuproj.training.runtime.progress import progress_bar
 
 SEED = 2026
-CASES = 160
-VALIDATION = 6
+CASES = 128
+VALIDATION = 4
 SPACING = 2.0
-EPOCHS = 8
+EPOCHS = 7
 
 
 def make_models(out: Path) -> list[Path]:

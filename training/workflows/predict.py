@@ -18,7 +18,7 @@ from spuproj.training.inference.multi_view import AGGREGATIONS, Prediction, pred
 from spuproj.training.inference.nesting import directly_inside, including, inner_first
 from spuproj.training.inference.outputs import DEFAULT_KINDS, MERGED, kinds_named, mergeable, write_maps, write_merged
 from spuproj.training.models.run import Run, digest, load_runs
-from spuproj.training.models.trained_models import FOLDER, PACKAGED, trained_models
+from spuproj.training.models.trained_models import PACKAGED, trained_models
 from spuproj.training.report.figures import case_figure
 from spuproj.training.report.pages import CohortEntry, entry_of, write_case_report, write_cohort_report
 from spuproj.training.report.warnings import case_warnings
@@ -243,7 +243,7 @@ def _task(models: Sequence[Path] | None, out: Path, aggregation: str, maps: Sequ
     folders = trained_models() if models is None else models
     runs = load_runs(folders)
     if models is None:
-        print_status(f"models: {PACKAGED}; see {FOLDER} (card.md of each)")
+        print_status(f"models: {PACKAGED}; see {folders[0].parent} (card.md of each)")
     digests = {config.target: digest(folder) for (config, _), folder in zip(runs, folders, strict=True)}
     origin = PACKAGED if models is None else ", ".join(map(str, folders))
     return Task(runs, digests, origin, aggregation, kinds, out)

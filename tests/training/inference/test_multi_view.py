@@ -15,12 +15,12 @@ from spuproj import reference
 from spuproj.training.data.canvas import Canvas
 from spuproj.training.data.case import brain_box, load_case
 from spuproj.training.data.volumes.grid import Grid
-from spuproj.training.inference.multi_view import predict_case, reduce_views
+from spuproj.training.inference.multi_view import blending_weights, predict_case, reduce_views, view_probabilities
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network
 from spuproj.training.models.run import load_run
-from spuproj.training.models.view_sets import Spherical
+from spuproj.training.models.view_sets import Spherical, Zoom
 from spuproj.training.runtime.files import InputError
 
 pytest_plugins = ["training_fixtures"]
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_mean_and_variance_are_those_of_a_loop_over_views():
-    method = Method("own", Spherical(grid=(2, 3)), channels=(2, 4))
+    method = Method("own", Spherical(grid=(2, 3), magnification=2.0), channels=(2, 4))
     config = ModelConfig("WT", (12.0, 10.0), (16, 16), (0.2, 0.2, 0.8, 0.8), method, modalities=("t1",))
     network, views, image = make_network(config).eval().double(), make_views(config, (12, 10)), noise(2, 1, 12, 10)
     for parameter in network.parameters():
@@ -43,14 +43,20 @@ def test_mean_and_variance_are_those_of_a_loop_over_views():
         valid = np.isfinite(reference.view_coordinates(row[None], (12, 10), (16, 16))[0])
         shown.append(np.broadcast_to(valid, probabilities[-1].shape))
     values = np.ma.array(probabilities, mask=~np.array(shown))
-    mean, variance, expected_entropy = reduce_views(network.float(), views, image)
-    assert np.ptp(values.mean(axis=0)) > 0.1
-    assert_close(mean.detach(), torch.from_numpy(values.mean(axis=0).filled(0)).float(), rtol=0, atol=1e-5)
-    assert_close(variance.detach(), torch.from_numpy(values.var(axis=0).filled(0)).float(), rtol=0, atol=1e-5)
-    own_means = np.ma.array(entropies, mask=~np.array(shown))
-    assert_close(
-        expected_entropy.detach(), torch.from_numpy(own_means.mean(axis=0).filled(0)).float(), rtol=0, atol=1e-5
-    )
+    weights = blending_weights(views)
+    with torch.inference_mode():
+        found = reduce_views(views, view_probabilities(network.float(), views, image), weights)
+    each = weights.numpy()[:, None, None] * np.array(shown)
+    count = each.sum(axis=0)
+    assert (count < 2).any()
+    assert (count >= 2).mean() > 0.2
+    mean = (each * values.filled(0)).sum(axis=0) / np.maximum(count, 1e-9)
+    variance = (each * (values.filled(0) - mean) ** 2).sum(axis=0) / np.maximum(count, 1e-9)
+    expected = (each * np.array(entropies)).sum(axis=0) / np.maximum(count, 1e-9)
+    assert np.ptp(mean) > 0.1
+    variance = np.where(count >= 2, variance, np.nan)
+    for one, wanted in zip(found, (mean, variance, expected), strict=True):
+        assert_close(one, torch.from_numpy(wanted).float(), rtol=0, atol=1e-5, equal_nan=True)
 
 
 def test_every_slice_with_brain_is_reported_once(cohort, models):
@@ -66,7 +72,7 @@ def test_members_are_those_of_each_view_alone(cohort, models):
     members = predict_case(config, network, case, lambda _: None, members=True).members
     views = make_views(config, (30, 30))
     with torch.inference_mode():
-        alone, _, _ = reduce_views(network, views[3], torch.from_numpy(case.image))
+        alone = views[3].unproject(view_probabilities(network, views[3], torch.from_numpy(case.image)))[:, 0]
     np.testing.assert_allclose(np.nan_to_num(members[:, 3]), alone[:, 0].numpy() * case.brain, atol=1e-6)
 
 
@@ -122,3 +128,50 @@ def test_pixels_so_small_that_the_field_of_view_would_not_fit_memory_are_refused
     tiny = replace(case, grid=Grid(case.grid.shape, case.grid.affine @ np.diag([1e-3, 1e-3, 1e-3, 1])))
     with pytest.raises(InputError, match=r"pixels have 0\.008 x 0\.008 mm; correct the voxel size in the header"):
         predict_case(config, network, tiny, lambda _: None)
+
+
+def zooms(config: ModelConfig) -> ModelConfig:
+    """The model with views that each show a part of the slice."""
+    return replace(config, method=replace(config.method, views=Zoom(grid=(3, 3))))
+
+
+def test_what_fewer_than_two_views_see_has_no_variance_but_a_probability(cohort, models):
+    config, network = load_run(models["WT"])
+    config, case = zooms(config), load_case(cohort[1])
+    found = predict_case(config, network, case, lambda _: None)
+    count = blending_weights(make_views(config, (30, 30))).sum(dim=0).numpy()
+    alone = case.brain & (count < 2)
+    assert 0 < np.count_nonzero(alone) < np.count_nonzero(case.brain)
+    np.testing.assert_array_equal(np.isnan(found.variance), alone)
+    np.testing.assert_array_equal(np.isnan(found.interpolation), alone)
+    for name in ("probability", "entropy", "mutual_information"):
+        assert np.isfinite(getattr(found, name)).all()
+    assert (found.probability[alone] > 0).all()
+    assert not np.any(found.variance[~case.brain])
+
+
+def test_the_interpolation_is_that_of_the_segmentation_in_the_same_views(cohort, models):
+    config, network = load_run(models["WT"])
+    case = load_case(cohort[1])
+    found = predict_case(config, network, case, lambda _: None)
+    views = make_views(config, (30, 30))
+    stack = views.project(torch.from_numpy(found.segmentation[:, None].astype(np.float32)))
+    expected = views.reduce(stack, weights=blending_weights(views))[1][:, 0].numpy() * case.brain
+    np.testing.assert_allclose(
+        np.nan_to_num(found.interpolation), np.where(np.isnan(found.variance), 0, expected), atol=1e-6
+    )
+    assert 0 < np.nanmax(found.interpolation) <= 0.25
+
+
+def test_no_seam_lies_along_the_end_of_a_view():
+    size, method = (96, 96), Method("own", Spherical(grid=(3, 3), magnification=1.6), channels=(2, 4))
+    config = ModelConfig("WT", (96.0, 96.0), size, (0.0, 0.0, 1.0, 1.0), method)
+    views = make_views(config, size)
+    # Each view is of another opinion: a step lies wherever one ends, unless it fades out.
+    opinions = torch.linspace(0.2, 0.8, 9)[:, None, None, None].expand(9, 1, *size)[None]
+    hard, soft = (
+        reduce_views(views, opinions, weights)[0][0, 0].numpy()
+        for weights in ((~torch.isnan(views.view_coordinates()[0])).float(), blending_weights(views))
+    )
+    steps = [max(np.abs(np.diff(each, axis=axis)).max() for axis in (0, 1)) for each in (hard, soft)]
+    assert steps[1] < 0.6 * steps[0]

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from helpers import noise
 from spuproj import Views
-from spuproj.training.inference.multi_view import make_noise, reduce_views
+from spuproj.training.inference.multi_view import make_noise, view_probabilities
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import CONFIGS, Method, load_method, method_names
 from spuproj.training.models.network import make_network
@@ -228,4 +228,4 @@ def test_noise_reaches_what_the_network_sees():
     network, views, image = make_network(config).eval(), make_views(config, SIZE), noise(1, 1, *SIZE)
     added = torch.linspace(-1, 1, 48 * 40).reshape(1, 1, *SIZE)
     expected = torch.sigmoid(network(image + added))
-    assert_close(reduce_views(network, views, image, added)[0], expected)
+    assert_close(view_probabilities(network, views, image, added)[:, 0], expected)

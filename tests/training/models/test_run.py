@@ -150,7 +150,15 @@ def test_configurations_of_earlier_trainings_still_hold_and_are_written_the_same
     for name, entry in json.loads((ROOT / "docs" / "study" / "evaluation" / "models.json").read_text()).items():
         config = ModelConfig(**entry["config"])
         assert config.target == name.split("/")[1]
-        assert json.loads(json.dumps(asdict(config))) == {"clip": [0, 1], **entry["config"]}
+        written = json.loads(json.dumps(asdict(config)))
+        added = {"clip": [0, 1], "augmented": False}
+        assert {key: value for key, value in written.items() if key != "method"} | {"method": None} == {
+            **added,
+            **entry["config"],
+            "method": None,
+        }
+        views = entry["config"]["method"]["views"]
+        assert written["method"]["views"] == views | ({"centered": True} if views["kind"] == "spherical" else {})
     views = load_method(str(ROOT / "docs" / "study" / "evaluation" / "before-the-sweep.json")).views
     assert isinstance(views, Spherical)
     assert views.fit == "box"
@@ -159,9 +167,19 @@ def test_configurations_of_earlier_trainings_still_hold_and_are_written_the_same
 def test_a_configuration_is_written_in_the_order_of_its_settings(run):
     text = (run / "config.json").read_text()
     model = ["target", "field", "view_size", "box", "method"]
-    views = ["kind", "grid", "cover", "radius", "lift", "chart", "pose", "fit", "magnification"]
+    views = ["kind", "grid", "cover", "radius", "lift", "chart", "pose", "fit", "centered", "magnification"]
     rest = ["training_views", "oversampling", "noise", "channels", "epochs", "batch_size", "learning_rate"]
-    assert re.findall(r'"(\w+)":', text) == [*model, "name", "views", *views, *rest, "modalities", "seed", "clip"]
+    assert re.findall(r'"(\w+)":', text) == [
+        *model,
+        "name",
+        "views",
+        *views,
+        *rest,
+        "modalities",
+        "seed",
+        "clip",
+        "augmented",
+    ]
 
 
 def test_a_weights_file_that_is_none_is_an_error_that_names_the_folder(run):
@@ -240,7 +258,7 @@ def test_a_finer_slice_of_the_same_field_is_seen_through_the_same_views(name):
         seen, again = (one + 0.5) / side, (other + 0.5) / finer
         both = ~(seen.isnan() | again.isnan())
         assert both.double().mean() > 0.5
-        assert (seen - again)[both].abs().max() < 0.6 / side
+        assert (seen - again)[both].abs().max() < 0.65 / side
 
 
 def keys(values: object, at: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:

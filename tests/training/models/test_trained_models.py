@@ -53,7 +53,7 @@ def test_the_card_says_what_the_model_is_and_was_trained_on(models):
         "the whole tumour (WT",
         "t1, t1ce, t2, flair: ",
         "All of them are needed.",
-        "6 views (method `own`)",
+        "predicts 6 views of each slice (method `own`)",
         "96 phantoms of seed 7 at 1 mm.",
         "- 2 cases; SHA-256 of their slices 0123abcd",
         "- spuproj 9.8.7, torch 6.5.4",

@@ -15,7 +15,7 @@ from skimage.filters import threshold_otsu
 from training_helpers import changed, read
 
 from spuproj.training.data.case import load_case
-from spuproj.training.inference.multi_view import reduce_views
+from spuproj.training.inference.multi_view import blending_weights, reduce_views, view_probabilities
 from spuproj.training.models.config import make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network
@@ -151,9 +151,10 @@ def test_an_outer_target_is_its_own_model_where_no_inner_one_is_more_probable(pr
 def test_the_maps_are_the_reduction_of_every_slice(predicted, cohort, models):
     config, network = load_run(models["ET"])
     case = load_case(cohort[1], clip=config.clip)
+    views = make_views(config, (30, 30))
     with torch.inference_mode():
-        maps = reduce_views(network, make_views(config, (30, 30)), torch.from_numpy(case.image))
-    mean, variance, of_views = maps
+        seen = view_probabilities(network, views, torch.from_numpy(case.image))
+        mean, variance, of_views = reduce_views(views, seen, blending_weights(views))
     shared = (scipy_entropy(torch.cat([mean, 1 - mean], 1).numpy(), axis=1)[:, None] - of_views.numpy()).clip(0)
     for kind, expected in (("prob", mean), ("var", variance), ("mi", torch.from_numpy(shared))):
         slices = read(predicted[1], f"ET_{kind}").transpose(2, 1, 0)

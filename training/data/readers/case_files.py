@@ -135,8 +135,8 @@ def modalities_of(cases: Sequence[CaseFiles]) -> tuple[str, ...]:
             for missing, each in sorted(lacking.items(), key=lambda item: len(item[1]))
         )
         raise InputError(
-            f"the cases must have the same modalities, but {groups}; add the missing files, or write a manifest of the "
-            "cases and modalities to use ('spuproj manifest') and correct it; a case that lacks modalities can only be "
-            "predicted, by models that were trained with augmentation" + "".join(map(errors_of, cases))
+            f"the cases must have the same modalities, but {groups}; cases that lack some can only be predicted, by "
+            "models that were trained with augmentation; add the missing files, or write a manifest of the cases and "
+            "modalities to use ('spuproj manifest') and correct it" + "".join(map(errors_of, cases))
         )
     return tuple(names)
