@@ -151,7 +151,7 @@ def test_configurations_of_earlier_trainings_still_hold_and_are_written_the_same
         config = ModelConfig(**entry["config"])
         assert config.target == name.split("/")[1]
         written = json.loads(json.dumps(asdict(config)))
-        added = {"clip": [0, 1], "augmented": False}
+        added = {"clip": [0, 1], "augmented": False, "temperature": 1.0}
         assert {key: value for key, value in written.items() if key != "method"} | {"method": None} == {
             **added,
             **entry["config"],
@@ -179,6 +179,7 @@ def test_a_configuration_is_written_in_the_order_of_its_settings(run):
         "seed",
         "clip",
         "augmented",
+        "temperature",
     ]
 
 

@@ -121,7 +121,7 @@ def result(**values: Any) -> StudyResult:
 
 def test_calibration_after_is_that_with_the_temperature_of_the_other_cases(cohort, models):
     config, network = load_run(models["WT"])
-    cases = [load_case(folder, config.modalities, with_labels=True) for folder in cohort[1:]]
+    cases = [load_case(folder, config.modalities, with_labels=True, clip=config.clip) for folder in cohort[1:]]
     watched = cases_in(cohort[0].parent)[1:]
     found = studies.measure_setting("own", config, network, watched)
     curves = [likelihoods(config, network, case) for case in cases]
