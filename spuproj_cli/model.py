@@ -65,6 +65,14 @@ def train(
             help="Flip, deform, blur and change training slices, and leave out modalities, alike for every method.",
         ),
     ] = True,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="After the training, fit a temperature on the validation cases, which corrects probabilities that are "
+            "too sure or too unsure. It is kept with the model. With --resume, a finished model is calibrated.",
+        ),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a stopped training after its last complete epoch.")
     ] = False,
@@ -104,6 +112,7 @@ def train(
             workers=workers,
         ),
         augment=augment,
+        calibrate=calibrate,
     )
     if rank() == 0:
         print(f"model {out}")

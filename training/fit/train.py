@@ -36,6 +36,7 @@ from spuproj.training.fit.resume import (
     remove_previous_run,
     require_same_training,
 )
+from spuproj.training.fit.temperature import calibrate_run, is_calibrated
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, save_run, write_config
@@ -62,6 +63,7 @@ def train(
     cache: Path | None = None,
     hardware: Hardware | None = None,
     augment: bool = True,
+    calibrate: bool = False,
 ) -> Path:
     """Trains one target's model and writes it to ``out``.
 
@@ -81,6 +83,8 @@ def train(
         cache: folder of cached slices, for other trainings to use; where None one in ``out``, removed at the end.
         hardware: execution settings; one device and float32 where None.
         augment: whether training slices are augmented; the configuration is the same for every method.
+        calibrate: whether to fit a temperature for the logits on the validation cases after the training, see
+            ``spuproj.training.fit.temperature``. With ``resume``, a finished run is calibrated too.
 
     Returns:
         ``out``.
@@ -107,7 +111,10 @@ def train(
         "target": target, "method": asdict(method), "seed": seed, "modalities": modalities, "augmented": augment,
     }  # fmt: skip
     if resume and _is_finished(out, asked):
-        print_status(f"{out} has finished: there is nothing to resume")
+        if not calibrate or is_calibrated(out):
+            print_status(f"{out} has finished: there is nothing to resume")
+        elif rank() == 0:
+            calibrate_run(out, cases)
         return out
     pl.seed_everything(seed, workers=True, verbose=False)
     with _cache_folder(out, cache) as folder:
@@ -124,6 +131,8 @@ def train(
         if rank() == 0:
             write_record(out, {**curve_record(curve, method.batch_size), **record})
             save_run(out, config, network, record["data"]["train"]["sha256"])
+    if calibrate and rank() == 0:
+        calibrate_run(out, cases)
     return out
 
 
@@ -170,7 +179,8 @@ def _cache_folder(out: Path, cache: Path | None) -> Iterator[Path]:
 def _prepare_run(out: Path, config: ModelConfig, record: dict[str, Any], resume: bool) -> Path | None:
     """The checkpoint to resume from; or None, after preparing the folder for a new run."""
     if resume and can_resume(out):
-        require_same_training(out / CONFIG, asdict(config))
+        # The temperature is fitted after the training.
+        require_same_training(out / CONFIG, {key: each for key, each in asdict(config).items() if key != "temperature"})
         require_same_training(out / RECORD, {"data": record["data"]})
         return checked_checkpoint(out / CHECKPOINT)
     if resume:

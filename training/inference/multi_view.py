@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,16 +52,23 @@ class Prediction:
     interpolation: NDArray[np.float32] | None = None
 
 
-def view_probabilities(network: nn.Module, views: Views, image: Tensor, noise: Tensor | None = None) -> Tensor:
-    """The network's probability in every view of images ``[B, C, H, W]``: ``[B, N, 1, h, w]``.
+def view_logits(network: nn.Module, views: Views, image: Tensor, noise: Tensor | None = None) -> Tensor:
+    """The network's output in every view of images ``[B, C, H, W]``: ``[B, N, 1, h, w]``.
 
     ``noise``, ``[N, C, h, w]``, is added to the views of every image.
     """
     stack = views.project(image)
     if noise is not None:
         stack = stack + noise
-    probability: Tensor = torch.sigmoid(network(stack.flatten(0, 1))).unflatten(0, stack.shape[:2])
-    return probability
+    logits: Tensor = network(stack.flatten(0, 1)).unflatten(0, stack.shape[:2])
+    return logits
+
+
+def view_probabilities(
+    network: nn.Module, views: Views, image: Tensor, noise: Tensor | None = None, temperature: float = 1.0
+) -> Tensor:
+    """The probability in every view, sigmoid(logit / temperature); see ``view_logits``."""
+    return torch.sigmoid(view_logits(network, views, image, noise) / temperature)
 
 
 def blending_weights(views: Views) -> Tensor:
@@ -131,9 +138,8 @@ def predict_case(
     with torch.inference_mode():
         for start in range(0, len(shown), SLICES_PER_BATCH):
             chosen = shown[start : start + SLICES_PER_BATCH]
-            seen = view_probabilities(
-                network, views, torch.from_numpy(canvas.place(case.image[chosen])).to(device), noise
-            )
+            image = torch.from_numpy(canvas.place(case.image[chosen])).to(device)
+            seen = view_probabilities(network, views, image, noise, config.temperature)
             mean[chosen], variance[chosen], expected[chosen] = (
                 canvas.cut(part[:, 0].cpu().numpy(), size) for part in reduce_views(views, seen, weights)
             )
@@ -152,6 +158,43 @@ def predict_case(
     shared = mutual_information(whole, of_views).numpy()
     floor = np.where(case.brain, floor, np.float32(0))
     return Prediction(mean, found, variance, entropy(whole).numpy(), shared, kept, floor)
+
+
+def mean_probabilities(
+    config: ModelConfig,
+    network: nn.Module,
+    case: Case,
+    temperatures: Sequence[float],
+    device: torch.device | None = None,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """A model's probability at several temperatures, which takes one run of the network.
+
+    Args:
+        config, network: of the model; a temperature that it already has plays no part.
+        case: as ``predict_case`` takes it.
+        temperatures: that the logits are divided by, each above 0.
+        device: to compute on; ``local_device()`` where None.
+
+    Yields:
+        For all slices with brain, a few at a time: their indices, and the mean over views ``[T, slices, H, W]``, which
+        inside the brain is the probability that ``predict_case`` gives at each temperature.
+
+    Raises:
+        InputError: as ``predict_case`` does.
+    """
+    device = local_device() if device is None else device
+    canvas, size = canvas_of(config, case), (case.image.shape[2], case.image.shape[3])
+    views = make_views(config, canvas.size)
+    noise = make_noise(config, views, case.missing)
+    views, network, noise = views.to(device), network.to(device), None if noise is None else noise.to(device)
+    weights = blending_weights(views)
+    shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
+    with torch.inference_mode():
+        for start in range(0, len(shown), SLICES_PER_BATCH):
+            chosen = shown[start : start + SLICES_PER_BATCH]
+            logits = view_logits(network, views, torch.from_numpy(canvas.place(case.image[chosen])).to(device), noise)
+            means = [reduce_views(views, torch.sigmoid(logits / each), weights)[0] for each in temperatures]
+            yield chosen, canvas.cut(torch.stack(means)[:, :, 0].cpu().numpy(), size)
 
 
 def segment(probability: NDArray[np.float32], brain: NDArray[np.bool_], aggregation: str) -> NDArray[np.bool_]:

@@ -53,6 +53,8 @@ class ModelConfig:
     """Quantiles of a modality's intensities in the brain, between which they were clipped; 0 and 1: not clipped."""
     augmented: bool = False
     """Whether training slices were augmented: the model then also knows slices that lack modalities."""
+    temperature: Positive = 1.0
+    """That prediction divides the logits by; 1 where it was not fitted."""
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:

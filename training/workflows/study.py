@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from spuproj.training.data.case import Case, load_case
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.splits import chosen, read_split
-from spuproj.training.evaluation.metrics import Maps, measure
+from spuproj.training.evaluation.metrics import Maps, Metrics, measure
 from spuproj.training.fit.resume import can_resume
+from spuproj.training.fit.temperature import Curve, best_temperature, likelihoods
 from spuproj.training.fit.train import train
 from spuproj.training.inference.multi_view import Prediction, predict_case
 from spuproj.training.inference.percent import uncertainty_percent, voxels_without_variance
@@ -30,13 +31,18 @@ from spuproj.training.models.method import Method
 from spuproj.training.models.run import WEIGHTS, load_run
 from spuproj.training.runtime.files import InputError, atomic_write, inside, read_json, write_json
 from spuproj.training.runtime.names import plain_name
-from spuproj.training.runtime.progress import print_status, progress_bar, show
+from spuproj.training.runtime.progress import Advance, print_status, progress_bar, show
 from spuproj.training.runtime.settings import plain_errors
 from spuproj.training.workflows.study_settings import SPHERICAL, Variations, varied
 from spuproj.training.workflows.study_tables import StudyResult, console_table, study_plot, table_csv
 
 SCALING = "variance-1"
 RESULT = "result.json"
+MEASURED = (
+    "dice", "score", "baseline", "auroc", "error_dice", "aurc", "flagged_90", "corrected_5", "ece", "nll",
+    "without_variance",
+)  # fmt: skip
+"""The measures of ``measure`` in a result."""
 
 
 def study(
@@ -115,35 +121,58 @@ def _result(name: str, target: str, run: Path, method: Method, watched: Sequence
         measured = measure_setting(name, config, network, watched)
         write_json(run / RESULT, asdict(measured))
     known = {key: math.nan if value is None else value for key, value in read_json(run / RESULT).items()}
-    with plain_errors(StudyResult, f"{run / RESULT} must be a result of 'spuproj study', but is not: "):
-        return TypeAdapter(StudyResult).validate_python(known)
+    try:
+        with plain_errors(StudyResult, f"{run / RESULT} must be a result of 'spuproj study', but is not: "):
+            return TypeAdapter(StudyResult).validate_python(known)
+    except InputError as error:
+        raise InputError(f"{error}; remove it, and the run is measured again") from None
 
 
 def measure_setting(name: str, config: ModelConfig, network: nn.Module, watched: Sequence[CaseFiles]) -> StudyResult:
     """Predicts the cases and averages their metrics."""
     rows = []
-    with progress_bar(f"Measuring {config.target}, {name}, seed {config.seed}", len(watched)) as advance:
-        for files in watched:
-            case = load_case(files, config.modalities, with_labels=True, clip=config.clip)
-            rows.append(_case_row(config, network, case))
-            advance(case.name)
+    title = f"{config.target}, {name}, seed {config.seed}"
+    with progress_bar(f"Calibrating {title}", len(watched)) as advance:
+        curves = [likelihoods(config, network, case) for case in _loaded(config, watched, advance)]
+    with progress_bar(f"Measuring {title}", len(watched)) as advance:
+        for index, case in enumerate(_loaded(config, watched, advance)):
+            others = curves[:index] + curves[index + 1 :]
+            rows.append({**_case_row(config, network, case), **_calibrated_row(config, network, case, others)})
     means = {key: _mean([row[key] for row in rows]) for key in rows[0]}
-    views = len(make_views(config, config.view_size))
-    return StudyResult(name, config.target, config.seed, len(rows), views, **means)
+    views, temperature = len(make_views(config, config.view_size)), best_temperature(curves).value
+    return StudyResult(name, config.target, config.seed, len(rows), views, temperature=temperature, **means)
+
+
+def _loaded(config: ModelConfig, watched: Sequence[CaseFiles], advance: Advance) -> Iterator[Case]:
+    """The cases with their labels, one at a time."""
+    for files in watched:
+        yield load_case(files, config.modalities, with_labels=True, clip=config.clip)
+        advance(files.name)
 
 
 def _case_row(config: ModelConfig, network: nn.Module, case: Case) -> dict[str, float]:
-    prediction = predict_case(config, network, case, lambda _: None)
-    metrics, _ = measure(maps_of(case, config.target, prediction))
+    metrics = _measured(config, network, case)
     canvas = canvas_of(config, case)
     views, placed = make_views(config, canvas.size), canvas.place(case.image)
     brain = canvas.place(case.brain)
-    kinds = ("dice", "score", "baseline", "auroc", "error_dice")
     return {
         "seen": seen(views, brain),
         "round_trip": round_trip(views, placed, brain),
-        **{kind: getattr(metrics, kind) for kind in kinds},
+        **{kind: getattr(metrics, kind) for kind in MEASURED},
     }
+
+
+def _calibrated_row(config: ModelConfig, network: nn.Module, case: Case, others: Sequence[Curve]) -> dict[str, float]:
+    """Calibration of a case with the temperature of the other cases, NaN where there are none."""
+    if not others:
+        return {"calibrated_ece": math.nan, "calibrated_nll": math.nan}
+    metrics = _measured(replace(config, temperature=best_temperature(others).value), network, case)
+    return {"calibrated_ece": metrics.ece, "calibrated_nll": metrics.nll}
+
+
+def _measured(config: ModelConfig, network: nn.Module, case: Case) -> Metrics:
+    prediction = predict_case(config, network, case, lambda _: None)
+    return measure(maps_of(case, config.target, prediction))[0]
 
 
 def maps_of(case: Case, target: str, prediction: Prediction) -> Maps:

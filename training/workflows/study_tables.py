@@ -29,7 +29,10 @@ class StudyResult:
         seen: number of views that show a pixel of the brain, mean over pixels.
         round_trip: root mean square over the brain of the difference between the slice and the mean of its views,
             unprojected; 1 is the standard deviation of the brain's values.
-        dice, score, baseline, auroc, error_dice: see ``spuproj.training.evaluation.metrics.measure``.
+        dice, score, baseline, auroc, error_dice, aurc, flagged_90, corrected_5, ece, nll, without_variance: see
+            ``spuproj.training.evaluation.metrics.measure``.
+        temperature: fitted on the validation cases, see ``spuproj.training.fit.temperature``.
+        calibrated_ece, calibrated_nll: with the temperature that the other validation cases give.
     """
 
     setting: str
@@ -44,6 +47,15 @@ class StudyResult:
     baseline: float
     auroc: float
     error_dice: float
+    aurc: float
+    flagged_90: float
+    corrected_5: float
+    ece: float
+    nll: float
+    without_variance: float
+    temperature: float
+    calibrated_ece: float
+    calibrated_nll: float
 
 
 _HEADINGS = {
@@ -54,7 +66,15 @@ _HEADINGS = {
     "score": "score",
     "baseline": "score of zeros",
     "auroc": "AUROC",
+    "aurc": "AURC",
     "error_dice": "Dice with errors",
+    "flagged_90": "90 % of errors in",
+    "corrected_5": "Dice, 5 % corrected",
+    "ece": "ECE",
+    "calibrated_ece": "ECE after",
+    "nll": "NLL",
+    "calibrated_nll": "NLL after",
+    "temperature": "temperature",
 }
 _DRAWN = {"dice": "Dice", "score": "QU-BraTS score", "error_dice": "Dice with errors", "round_trip": "round-trip error"}
 _COLOUR = "#1f5fa8"
@@ -80,7 +100,12 @@ def _values(results: Sequence[StudyResult], target: str, setting: str, name: str
 def _shown(values: Sequence[float]) -> str:
     if isinstance(values[0], int):
         return str(values[0])
-    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(set(values)) > 1 else "")
+    return _number(mean(values)) + (f" ± {_number(stdev(values))}" if len(set(values)) > 1 else "")
+
+
+def _number(value: float) -> str:
+    """Three digits behind the point, or of a number below 0.1 three significant ones."""
+    return f"{value:.3f}" if not abs(value) < 0.1 else f"{value:.3g}"
 
 
 def table_csv(results: Sequence[StudyResult]) -> str:

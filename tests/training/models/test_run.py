@@ -109,6 +109,8 @@ def test_a_broken_configuration_is_an_error_that_names_the_file(run, text, messa
             "modalities must be a plain file name, but it has a separator of paths, got 'a/b'",
         ),
         ({"field": "x"}, "field must be a list, got 'x'"),
+        ({"temperature": 0}, "temperature must be above 0, got 0"),
+        ({"temperature": "hot"}, "temperature must be a number, got 'hot'"),
         ({"field": [240.0]}, "field must be a list of at least 2 values, got [240.0]"),
         ({"field": [0, 240]}, "field must be above 0, got 0"),
         ({"view_size": 30000}, "view_size must be a list, got 30000"),

@@ -121,7 +121,7 @@ def test_a_sheet_shows_the_entropy_where_only_one_view_saw_a_voxel(case, tmp_pat
     made = prediction()
     entropy = np.where(made.probability > 0, np.float32(0.6), np.float32(0))
     once = replace(made, variance=np.full(SHAPE, np.nan, np.float32), entropy=entropy)
-    twice = replace(made, variance=entropy / np.float32(4 * math.log(2)))
+    twice = replace(made, variance=(entropy / (4 * math.log(2))).astype(np.float32))
     first, second = (
         shown(case_figure(case, {"WT": each}, CONFIG, tmp_path / f"{number}.png"))
         for number, each in enumerate((once, twice))

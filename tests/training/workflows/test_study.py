@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ import pytest
 import torch
 
 from spuproj.training.data.case import load_case
+from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.splits import Split, write_splits
-from spuproj.training.evaluation.metrics import dice
+from spuproj.training.evaluation.metrics import dice, measure
+from spuproj.training.fit.temperature import best_temperature, likelihoods
 from spuproj.training.fit.train import train
 from spuproj.training.inference.multi_view import predict_case
 from spuproj.training.models.method import Method, load_method
@@ -34,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 METHOD = replace(load_method("spu"), epochs=1, batch_size=4)
 VIEWS: Any = METHOD.views
-VARY = {"radius": (1.0, 0.8), "grid": ((1, 2),)}
+VARY = {"radius": (VIEWS.radius, 0.8), "grid": ((1, 2),)}
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +113,37 @@ def test_each_seed_is_a_training_of_its_own_and_the_table_has_their_means(studie
     assert load_run(tmp_path / "out" / "runs" / "WT" / "default" / "1")[0].seed == 1
 
 
+def result(**values: Any) -> StudyResult:
+    numbers = {field.name: 0.5 for field in fields(StudyResult)}
+    known = {"setting": "default", "target": "ET", "seed": 0, "cases": 2, "views": 9, "seen": 8.5, "round_trip": 0.1}
+    return StudyResult(**{**numbers, **known, **values})
+
+
+def test_calibration_after_is_that_with_the_temperature_of_the_other_cases(cohort, models):
+    config, network = load_run(models["WT"])
+    cases = [load_case(folder, config.modalities, with_labels=True) for folder in cohort[1:]]
+    watched = cases_in(cohort[0].parent)[1:]
+    found = studies.measure_setting("own", config, network, watched)
+    curves = [likelihoods(config, network, case) for case in cases]
+    after = []
+    for case, other in zip(cases, reversed(curves), strict=True):
+        warmer = replace(config, temperature=best_temperature([other]).value)
+        prediction = predict_case(warmer, network, case, lambda _: None)
+        after.append(measure(studies.maps_of(case, "WT", prediction))[0])
+    assert found.calibrated_nll == pytest.approx(np.mean([each.nll for each in after]))
+    assert found.calibrated_ece == pytest.approx(np.mean([each.ece for each in after]))
+    assert found.temperature == pytest.approx(best_temperature(curves).value)
+    assert found.calibrated_nll < found.nll
+
+
+def test_one_validation_case_alone_has_no_calibration_after(studied):
+    found = results(studied)["default"]
+    assert (found["calibrated_ece"], found["calibrated_nll"]) == (None, None)
+    assert found["ece"] > 0 < found["nll"]
+
+
 def test_the_table_shows_means_and_deviations_over_seeds():
-    rows = [
-        StudyResult("default", "ET", seed, 2, 9, 8.5, 0.1, dice, 0.5, 0.4, 0.9, 0.2)
-        for seed, dice in ((0, 0.6), (1, 0.8))
-    ]
+    rows = [result(seed=seed, dice=dice) for seed, dice in ((0, 0.6), (1, 0.8))]
     table = console_table(rows)
     (cells,) = zip(*(column.cells for column in table.columns), strict=True)
     assert cells[:6] == ("ET", "default", "9", "8.500", "0.100", "0.700 ± 0.141")
@@ -199,7 +227,7 @@ def test_variations_that_views_cannot_take_are_an_error(variations, message):
 
 
 def test_numbers_that_are_not_there_are_left_empty():
-    row = StudyResult("default", "ET", 0, 2, 9, 8.5, 0.1, math.nan, 0.5, 0.4, math.nan, 0.2)
+    row = result(dice=math.nan, auroc=math.nan)
     assert studies.study_values([row], {"default": METHOD})["results"][0]["target"] == "ET"
     assert "nan" in table_csv([row])
     assert len(study_plot([row])) > 1000
@@ -222,6 +250,8 @@ def test_a_broken_result_of_an_earlier_run_is_named(studied, cohort, split, tmp_
     with pytest.raises(InputError) as error:
         study(cohort[0].parent, ["WT"], split, out, method=METHOD, variations=VARY)
     assert str(error.value).startswith(f"{path} {message}")
+    if content != "{":
+        assert str(error.value).endswith("; remove it, and the run is measured again")
 
 
 def test_a_target_that_leads_elsewhere_is_refused_before_any_work(cohort, split, tmp_path):
