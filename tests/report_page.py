@@ -19,7 +19,7 @@ class Page(HTMLParser):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.source = path.read_text(encoding="utf-8")
-        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.tags: list[tuple[str, dict[str, Any]]] = []
         self.words: list[str] = []
         self.scripts: list[str] = []
         self.open: list[str] = []
@@ -28,7 +28,7 @@ class Page(HTMLParser):
         self.close()
         assert self.open == []
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
         if tag == "tr":
             self.rows.append([])
@@ -37,11 +37,11 @@ class Page(HTMLParser):
         if tag not in self.EMPTY:
             self.open.append(tag)
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         if tag not in self.EMPTY:
             assert self.open.pop() == tag
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         (self.scripts if self.open and self.open[-1] in ("script", "style") else self.words).append(data)
         if {"td", "th"} & set(self.open):
             attrs, text = self.rows[-1][-1]
@@ -51,8 +51,9 @@ class Page(HTMLParser):
     def text(self) -> str:
         return " ".join(" ".join(self.words).split())
 
-    def all(self, tag: str, **wanted: str) -> list[dict[str, str]]:
+    def all(self, tag: str, **wanted: str) -> list[dict[str, Any]]:
         return [attrs for name, attrs in self.tags if name == tag and wanted.items() <= attrs.items()]
 
     def slices(self) -> list[dict[str, Any]]:
-        return json.loads(next(text for text in self.scripts if text.startswith("[")))
+        slices: list[dict[str, Any]] = json.loads(next(text for text in self.scripts if text.startswith("[")))
+        return slices

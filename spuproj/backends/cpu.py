@@ -183,7 +183,7 @@ class CpuBackend(Backend):
         grad_mean, grad_variance, mean, count = moments
         sources = [grad_mean, grad_variance, stack, mean, count]
         planes = [dense(tensor) if tensor is stack else tensor.contiguous() for tensor in sources]
-        layouts = [strides_of(tensor) for tensor in planes]
+        layouts: list[Any] = [strides_of(tensor) for tensor in planes]
         each = [] if weights is None else [weight_planes(weights, len(stack), sampling.precision)]
         layouts += [strides_of(each[0]) if each else None, strides_of(grad_stack)]
         kernel = _cpu.reduce_backward(CODES[stack.dtype], stack.shape[:3], taps.native, *layouts)

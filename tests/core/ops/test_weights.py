@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ SIZE, VIEW_SIZE = (9, 70), (8, 60)
 OPS = torch.ops.spuproj
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 # Arithmetic is in float32 for all but float64; halves add one rounding at the end.
-TOLERANCES = {
+TOLERANCES: dict[torch.dtype, dict[str, Any]] = {
     torch.float64: {"rtol": 0, "atol": 1e-7},
     torch.float32: {"rtol": 1e-5, "atol": 1e-5},
     torch.float16: {"rtol": 2**-11, "atol": 1e-5},
