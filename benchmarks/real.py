@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
-from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
@@ -29,6 +28,7 @@ from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.evaluation.metrics import Maps, measure
 from spuproj.training.evaluation.seams import edge_distance, seam, smallest_share
 from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.percent import uncertainty_percent
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.run import Run, digest, load_runs
 from spuproj.training.models.trained_models import trained_models
@@ -37,7 +37,6 @@ from spuproj.training.runtime.progress import nested_progress_bar, print_status,
 from spuproj.training.runtime.wording import reason_of
 from spuproj.training.workflows.predict import case_for, predict_targets
 from spuproj.training.workflows.prediction_files import scheme_of
-from spuproj.uncertainty import to_percent
 
 # Of medians over patients: the goal, and the floor below which it is not done.
 _MEDIANS = {("WT", "dice"): (0.80, 0.70), ("TC", "dice"): (0.70, 0.55), ("WT", "auroc"): (0.95, 0.90)}
@@ -120,7 +119,7 @@ def _row(config: ModelConfig, case: Case, patient: str, prediction: Prediction) 
         case.target(config.target),
         prediction.segmentation,
         prediction.probability.astype(float),
-        _percent(prediction),
+        uncertainty_percent(prediction),
         case.brain,
         (z, y, x),
     )
@@ -140,13 +139,6 @@ def _row(config: ModelConfig, case: Case, patient: str, prediction: Prediction) 
         beside_edges=found.share,
         smallest_view=smallest_share(canvas.cut(shown, size), case.brain),
     )
-
-
-def _percent(prediction: Prediction) -> NDArray[np.float64]:
-    """The variance in percent of the largest one, and the entropy in percent of its largest where there is none."""
-    known = np.isfinite(prediction.variance)
-    variance = to_percent(np.where(known, prediction.variance, 0), "variance-1")
-    return np.where(known, variance, to_percent(prediction.entropy, "entropy-1"))
 
 
 def _say(case: Case, rows: Sequence[Row], seconds: float) -> None:

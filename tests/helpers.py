@@ -131,7 +131,7 @@ def same_bits(first: tuple[torch.Tensor, ...], second: tuple[torch.Tensor, ...])
 def every_result(
     table: torch.Tensor, size: tuple[int, int], view_size: tuple[int, int], batch: int, channels: int
 ) -> dict[str, tuple[torch.Tensor, ...]]:
-    """Results of all six ops on float32 noise."""
+    """Results of all six ops on float32 noise, of those that take weights also with weights."""
     ops, views = torch.ops.spuproj, table.shape[-2]
     results = {}
     for op in READS:
@@ -140,6 +140,11 @@ def every_result(
     mean, variance, count = results["unproject_reduce"]
     stack = noise(batch, views, channels, *view_size)
     results["unproject_reduce_backward"] = (ops.unproject_reduce_backward(mean, variance, stack, table, mean, count),)
+    weights = noise(views, *size, seed=1).abs() - 0.3
+    weights = weights.clamp(min=0)
+    results["weighted_reduce"] = moments = ops.unproject_reduce(stack, table, size, "bilinear", weights)
+    arguments = (mean, variance, stack, table, moments[0], moments[2], "bilinear", weights)
+    results["weighted_reduce_backward"] = (ops.unproject_reduce_backward(*arguments),)
     return results
 
 

@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <optional>
 
 #include "spuproj/planes.hpp"
 #include "spuproj/sampling.hpp"
@@ -12,12 +13,13 @@
 namespace spuproj::bindings {
 
 // What Python passes for a parameter of type P: for a pointer an address, whose memory the caller keeps alive; for a
-// shape (batch, views, channels); for planes (address, batch stride, view stride, channel stride, pixel stride).
+// shape (batch, views, channels); for planes (address, batch stride, view stride, channel stride, pixel stride), or
+// None where the kernel can do without.
 template <class P>
-using Given =
-    std::conditional_t<std::is_pointer_v<P>, uintptr_t,
-                       std::conditional_t<std::is_same_v<P, Shape>, std::array<int64_t, 3>,
-                                          std::conditional_t<std::is_same_v<P, Planes>, std::array<int64_t, 5>, P>>>;
+using Given = std::conditional_t<
+    std::is_pointer_v<P>, uintptr_t,
+    std::conditional_t<std::is_same_v<P, Shape>, std::array<int64_t, 3>,
+                       std::conditional_t<std::is_same_v<P, Planes>, std::optional<std::array<int64_t, 5>>, P>>>;
 
 template <class P>
 P taken(const Given<P>& given) {
@@ -26,7 +28,9 @@ P taken(const Given<P>& given) {
     else if constexpr (std::is_same_v<P, Shape>)
         return {given[0], given[1], given[2]};
     else if constexpr (std::is_same_v<P, Planes>)
-        return {reinterpret_cast<void*>(given[0]), given[1], given[2], given[3], given[4]};  // NOLINT
+        return given ? Planes{reinterpret_cast<void*>((*given)[0]), (*given)[1], (*given)[2], (*given)[3],  // NOLINT
+                              (*given)[4]}
+                     : Planes{};
     else
         return given;
 }

@@ -14,14 +14,15 @@ using namespace spuproj;
 
 namespace {
 
-// What Python gives for a parameter when it makes a kernel: for planes their strides, as `run` adds the addresses.
+// What Python gives for a parameter when it makes a kernel: for planes their strides, as `run` adds the addresses, or
+// None where the kernel can do without.
 template <class P>
-using Bound = std::conditional_t<std::is_same_v<P, Planes>, std::array<int64_t, 4>, bindings::Given<P>>;
+using Bound = std::conditional_t<std::is_same_v<P, Planes>, std::optional<std::array<int64_t, 4>>, bindings::Given<P>>;
 
 template <class P>
 P placed(const Bound<P>& bound, char* const*& addresses) {
     if constexpr (std::is_same_v<P, Planes>)
-        return {*addresses++, bound[0], bound[1], bound[2], bound[3]};
+        return bound ? Planes{*addresses++, (*bound)[0], (*bound)[1], (*bound)[2], (*bound)[3]} : Planes{};
     else
         return bindings::taken<P>(bound);
 }

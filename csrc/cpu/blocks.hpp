@@ -25,6 +25,13 @@ inline int64_t sharing_planes(const Shape& shape, int64_t sample_stride) {
     return sample_stride == 0 ? shape.batch * shape.channels : shape.channels;
 }
 
+// Each view's weights from pixel `first` on, for the planes of one sample; null pointers without weights.
+template <class A>
+const A* weights_of(const Planes& weights, int64_t sample, int64_t n, int64_t first) {
+    if (weights.data == nullptr) return nullptr;
+    return static_cast<const A*>(weights.data) + sample * weights.batch_stride + n * weights.view_stride + first;
+}
+
 // The kernels that leave the fewest lanes unused with this many planes.
 template <class A>
 const LaneKernels<A>& lane_kernels(int64_t planes) {

@@ -73,19 +73,22 @@ void gather_adjoint(int64_t threads, int dtype, bool sum_views, const Shape& sha
 
 void reduce_backward(int64_t threads, int dtype, const Shape& shape, const Taps& taps, const Planes& grad_mean,
                      const Planes& grad_variance, const Planes& source, const Planes& mean, const Planes& count,
-                     const Planes& grad_source) {
+                     const Planes& weights, const Planes& grad_source) {
     with_element(dtype, [&](auto element) {
         using E = decltype(element);
         using A = Arithmetic<E>;
-        const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, taps.sample_stride));
-        const Chunks blocks = chunks_of(shape, taps.sample_stride, kernels.lanes);
+        // Zero if all samples share both taps and weights.
+        const int64_t distance = taps.sample_stride + weights.batch_stride;
+        const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, distance));
+        const Chunks blocks = chunks_of(shape, distance, kernels.lanes);
         const auto begin_view = [&](int64_t block, int64_t n, A* view) {
             Offsets from, slice;
             const int64_t planes = offsets_of(blocks, block, n, source, from.data());
             offsets_of(blocks, block, 0, mean, slice.data());
             load_block<E>(kernels, {static_cast<const E*>(source.data), from.data(), planes}, 0, taps.source_pixels,
                           view);
-            return [=, &kernels](const TapRun<A>& run, int64_t first, A* loaded, const A** rows) {
+            const int64_t sample = blocks.sample(block);
+            return [=, &kernels, &weights](const TapRun<A>& run, int64_t first, A* loaded, const A** rows) {
                 A* values[kMaxLanes];
                 for (int64_t l = 0; l < kMaxLanes; ++l) values[l] = loaded + l * kRun;
                 if (!kernels.gather(run, view, A(0), values)) return false;
@@ -96,9 +99,14 @@ void reduce_backward(int64_t threads, int dtype, const Shape& shape, const Taps&
                     for (int i = 0; i < 3; ++i)
                         load_rows<E>({static_cast<const E*>(tensors[i]), slice.data() + l, 1}, 1, first, run.count,
                                      converted[i], &moments[i]);
-                    arithmetic_kernels(A()).slopes(moments[0], moments[1], moments[2],
-                                                   static_cast<const int32_t*>(count.data) + slice[l] + first,
-                                                   run.count, values[l]);
+                    const auto slopes = [&](auto kernel, const auto* counts) {
+                        kernel(moments[0], moments[1], moments[2], weights_of<A>(weights, sample, n, first),
+                               counts + slice[l] + first, run.count, values[l]);
+                    };
+                    if (weights.data != nullptr)
+                        slopes(arithmetic_kernels(A()).slopes_weighted, static_cast<const A*>(count.data));
+                    else
+                        slopes(arithmetic_kernels(A()).slopes, static_cast<const int32_t*>(count.data));
                 }
                 for (int64_t l = 0; l < kernels.lanes; ++l) rows[l] = values[std::min(l, planes - 1)];
                 return true;

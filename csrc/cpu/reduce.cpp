@@ -1,19 +1,40 @@
+#include <atomic>
+
 #include "cpu/windows.hpp"
 #include "cpu/writer.hpp"
 
 namespace spuproj::cpu {
 namespace {
 
-template <class E>
-void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& source, const Output& mean,
-                     const Output& variance, int32_t* count, int64_t threads) {
+template <class Count, class A>
+Reduce<A, Count> reduce_kernel(const LaneKernels<A>& kernels) {
+    if constexpr (std::is_same_v<Count, int32_t>)
+        return kernels.reduce;
+    else
+        return kernels.reduce_weighted;
+}
+
+// Rows of weights are too short for the hardware prefetcher, as those of windows are.
+template <class A>
+void prefetch(const A* row, int64_t count) {
+    for (int64_t p = 0; p < count; p += 64 / static_cast<int64_t>(sizeof(A))) __builtin_prefetch(row + p);
+}
+
+// Count is int32_t, or with weights the arithmetic type.
+template <class E, class Count>
+void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& source, const Planes& weights,
+                     const Output& mean, const Output& variance, Count* count, int64_t threads) {
     using A = Arithmetic<E>;
-    const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, tiles.sample_stride));
-    const Chunks blocks = chunks_of(shape, tiles.sample_stride, kernels.lanes);
+    // Zero if all samples share both taps and weights.
+    const int64_t distance = tiles.sample_stride + weights.batch_stride;
+    const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, distance));
+    const Chunks blocks = chunks_of(shape, distance, kernels.lanes);
     const int64_t down = tiles_down(tiles), across = tiles_across(tiles), per_view = down * across;
     const int64_t most = most_pixels(tiles, tiles.sample_stride == 0 ? 1 : shape.batch, shape.views);
-    // Counts have four bytes, and are written like floats.
-    const auto write_count = arithmetic_kernels(float()).write[kFloat32];
+    // Counts of whole numbers have four bytes, and are written like floats.
+    using Written = std::conditional_t<std::is_same_v<Count, double>, double, float>;
+    const auto write_count = arithmetic_kernels(Written()).write[sizeof(Count) == 8 ? kFloat64 : kFloat32];
+    std::atomic<bool> valid{true};
     // A unit of work is one row of tiles, for one block of planes.
     parallel_for(blocks.count() * down, threads, [&](int64_t unit, Scratch& scratch) {
         const int64_t top = unit % down, block = unit / down;
@@ -22,7 +43,7 @@ void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& sourc
         offsets_of(blocks, block, 0, mean.planes, to);
         Writer<A> means(kernels, mean, to, planes, A(0)), variances(kernels, variance, to, planes, A(0));
         std::vector<TapRun<A>> runs(static_cast<size_t>(shape.views));
-        std::vector<const A*> windows(runs.size());
+        std::vector<const A*> windows(runs.size()), each(runs.size());
         for (int64_t left = 0; left < across; ++left) {
             const int64_t tile = blocks.sample(block) * tiles.sample_stride + top * across + left;
             A* window = scratch.get<A>(most * kernels.lanes);
@@ -35,29 +56,39 @@ void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& sourc
                 window += pixels_of(read) * kernels.lanes;
             }
             for_each_tile_row(tiles, top, left, [&](int64_t row, int64_t first, int64_t width) {
-                int32_t seen[kRun];
-                for (size_t n = 0; n < runs.size(); ++n)
-                    runs[n] = tile_run<A>(tiles, tile + static_cast<int64_t>(n) * per_view, row, width);
-                kernels.reduce(runs.data(), windows.data(), shape.views, means.begin(first, width),
-                               variances.begin(first, width), seen);
+                Count seen[kRun];
+                for (size_t n = 0; n < runs.size(); ++n) {
+                    const auto view = static_cast<int64_t>(n);
+                    runs[n] = tile_run<A>(tiles, tile + view * per_view, row, width);
+                    each[n] = weights_of<A>(weights, blocks.sample(block), view, first);
+                    if (weights.data != nullptr) prefetch(each[n] + tiles.width, width);
+                }
+                if (!reduce_kernel<Count>(kernels)(runs.data(), windows.data(), each.data(), shape.views,
+                                                   means.begin(first, width), variances.begin(first, width), seen))
+                    valid = false;
                 means.end();
                 variances.end();
                 for (int64_t l = 0; l < planes; ++l)
-                    write_count(reinterpret_cast<const float*>(seen), width, mean.stream, count + to[l] + first);
+                    write_count(reinterpret_cast<const Written*>(seen), width, mean.stream, count + to[l] + first);
             });
         }
     });
+    if (!valid) throw std::invalid_argument("weights must be finite and not negative, got one that is not");
 }
 
 }  // namespace
 
 void reduce(int64_t threads, int dtype, const Shape& shape, const Tiles& tiles, const Planes& source,
-            const Planes& mean, const Planes& variance, const Planes& count) {
+            const Planes& weights, const Planes& mean, const Planes& variance, const Planes& count) {
     const int64_t bytes_per_pixel = 2 * element_size(dtype) + static_cast<int64_t>(sizeof(int32_t));
     const bool stream = exceeds_cache(shape.batch * shape.channels * tiles.height * tiles.width * bytes_per_pixel);
     with_element(dtype, [&](auto element) {
-        reduce_elements<decltype(element)>(shape, tiles, source, {dtype, mean, stream}, {dtype, variance, stream},
-                                           static_cast<int32_t*>(count.data), threads);
+        using E = decltype(element);
+        const auto run = [&](auto* counts) {
+            reduce_elements<E>(shape, tiles, source, weights, {dtype, mean, stream}, {dtype, variance, stream}, counts,
+                               threads);
+        };
+        weights.data != nullptr ? run(static_cast<Arithmetic<E>*>(count.data)) : run(static_cast<int32_t*>(count.data));
     });
 }
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from spuproj.backends.base import Backend, Moments, Result
 from spuproj.backends.memory import AVAILABLE, SMALLEST, in_block
-from spuproj.backends.native import CODES, bits_of, dense, strides_of
+from spuproj.backends.native import CODES, bits_of, dense, strides_of, weight_planes
 from spuproj.backends.taps import Sampling
 
 try:
@@ -164,12 +163,12 @@ class CpuBackend(Backend):
     def reduce(
         self, stack: Tensor, geometry: Tensor, sampling: Sampling, weights: Tensor | None, results: Sequence[Tensor]
     ) -> Launch | None:
-        if weights is not None:
-            return import_module("spuproj.backends.torch").backend.reduce(stack, geometry, sampling, weights, results)
         taps, planes = self.prepared.get(geometry, sampling, tiled_taps), dense(stack)
-        layouts = [strides_of(tensor) for tensor in (planes, *results)]
+        each = [] if weights is None else [weight_planes(weights, len(stack), sampling.precision)]
+        layouts = (strides_of(planes), strides_of(each[0]) if each else None, *map(strides_of, results))
         kernel = _cpu.reduce(CODES[stack.dtype], stack.shape[:3], taps.native, *layouts)
-        return Launch(kernel, _most_threads(stack), taps).run([stack], [planes], results)
+        sources = [stack] if weights is None else [stack, weights]
+        return Launch(kernel, _most_threads(stack), taps).run(sources, [planes, *each], results)
 
     def reduce_backward(
         self,
@@ -180,17 +179,16 @@ class CpuBackend(Backend):
         moments: Moments,
         grad_stack: Tensor,
     ) -> Launch | None:
-        if weights is not None:
-            return import_module("spuproj.backends.torch").backend.reduce_backward(
-                stack, geometry, sampling, weights, moments, grad_stack
-            )
         taps = self.prepared.get(geometry, sampling, flat_taps)
         grad_mean, grad_variance, mean, count = moments
-        sources = (grad_mean, grad_variance, stack, mean, count)
+        sources = [grad_mean, grad_variance, stack, mean, count]
         planes = [dense(tensor) if tensor is stack else tensor.contiguous() for tensor in sources]
-        layouts = [strides_of(tensor) for tensor in (*planes, grad_stack)]
+        layouts: list[Any] = [strides_of(tensor) for tensor in planes]
+        each = [] if weights is None else [weight_planes(weights, len(stack), sampling.precision)]
+        layouts += [strides_of(each[0]) if each else None, strides_of(grad_stack)]
         kernel = _cpu.reduce_backward(CODES[stack.dtype], stack.shape[:3], taps.native, *layouts)
-        return Launch(kernel, _most_threads(stack), taps).run(sources, planes, [grad_stack])
+        sources += [] if weights is None else [weights]
+        return Launch(kernel, _most_threads(stack), taps).run(sources, [*planes, *each], [grad_stack])
 
 
 backend = None if MISSING else CpuBackend()

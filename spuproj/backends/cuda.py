@@ -68,11 +68,11 @@ class CudaKernels:
             self._module.gather(self._queue(source), *types, *given, fill)
 
     def reduce(self, stack: Tensor, taps: Taps, weights: Tensor | None, results: Sequence[Tensor]) -> None:
-        planes = (_planes(tensor) for tensor in (stack, *results))
+        planes = (None if tensor is None else _planes(tensor) for tensor in (stack, weights, *results))
         self._module.reduce(self._queue(stack), CODES[stack.dtype], stack.shape[:3], self._taps(taps), *planes)
 
     def slopes(self, stack: Tensor, taps: Taps, weights: Tensor | None, moments: Moments, slopes: Tensor) -> None:
-        planes = (_planes(tensor) for tensor in (stack, *moments, slopes))
+        planes = (None if tensor is None else _planes(tensor) for tensor in (stack, weights, *moments, slopes))
         self._module.slopes(self._queue(stack), CODES[stack.dtype], stack.shape[:3], self._taps(taps), *planes)
 
     def gather_adjoint(self, source: Tensor, transpose: Transpose, destination: Tensor) -> None:

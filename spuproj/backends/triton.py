@@ -38,16 +38,34 @@ def _launch(kernel: Any, stack: Tensor, pixels: int, views: int, shared: bool, *
 
 
 def _launch_at_taps(
-    kernel: Any, stack: Tensor, taps: Taps, tensors: Sequence[Tensor], strided: int, *numbers: int, **options: Any
+    kernel: Any,
+    stack: Tensor,
+    taps: Taps,
+    tensors: Sequence[Tensor],
+    strided: int,
+    *numbers: int,
+    own: bool = False,
+    **options: Any,
 ) -> None:
-    """Launches a kernel that reads taps, with its tensors, the strides of the first ones and its other arguments."""
+    """Launches a kernel that reads taps, with its tensors, the strides of the first ones and its other arguments.
+
+    ``own``: samples do not share what the kernel reads beside the taps.
+    """
     views, pixels = taps.index.shape[-2:]
     shared = taps.index.dim() == 2
     arguments = (*taps.tensors, *tensors)
     sizes = (pixels, taps.source[1], views, 0 if shared else views * pixels)
     strides = (stride for tensor in tensors[:strided] for stride in strides_of(tensor))
     items = 1 if kernel is kernels.reduce else views
-    _launch(kernel, stack, pixels, items, shared, *arguments, *sizes, *strides, *numbers, **options)
+    _launch(kernel, stack, pixels, items, shared and not own, *arguments, *sizes, *strides, *numbers, **options)
+
+
+def _launch_weighted(kernel: Any, stack: Tensor, taps: Taps, weights: Tensor | None, others: Sequence[Tensor]) -> None:
+    """Launches a kernel that reads the stack and, if there are any, the weights of its views."""
+    # Without weights the pointer is not read.
+    batch, view = (0, 0) if weights is None else strides_of(weights)[:2]
+    tensors = (stack, stack if weights is None else weights, *others)
+    _launch_at_taps(kernel, stack, taps, tensors, 1, batch, view, own=batch > 0, weighted=weights is not None)
 
 
 class TritonKernels:
@@ -70,10 +88,10 @@ class TritonKernels:
         _launch_at_taps(kernels.gather, destination, taps, (source, destination), 2, bits, copies=copy)
 
     def reduce(self, stack: Tensor, taps: Taps, weights: Tensor | None, results: Sequence[Tensor]) -> None:
-        _launch_at_taps(kernels.reduce, stack, taps, (stack, *results), 1)
+        _launch_weighted(kernels.reduce, stack, taps, weights, results)
 
     def slopes(self, stack: Tensor, taps: Taps, weights: Tensor | None, moments: Moments, slopes: Tensor) -> None:
-        _launch_at_taps(kernels.slopes, stack, taps, (stack, *moments, slopes), 1)
+        _launch_weighted(kernels.slopes, stack, taps, weights, (*moments, slopes))
 
     def gather_adjoint(self, source: Tensor, transpose: Transpose, destination: Tensor) -> None:
         views, pixels = transpose.start.shape[-2], transpose.start.shape[-1] - 1

@@ -38,6 +38,15 @@ def _mix(first, second, fraction):
 
 
 @triton.jit
+def _load_weights(weights, at, inside, like, weighted: tl.constexpr):
+    """Weights of pixels, 1 without weights; zero for those that count as zero (``SMALLEST_WEIGHT``)."""
+    if weighted:
+        weight = tl.load(weights + at, mask=inside, other=0)
+        return tl.where(weight >= 1.1754943508222875e-38, weight, 0)
+    return tl.full(like.shape, 1, like.dtype)
+
+
+@triton.jit
 def _divide(dividend, divisor):
     """Division rounded to nearest; Triton's own float32 division is approximate."""
     if divisor.dtype == tl.float32:
@@ -92,25 +101,29 @@ def gather(
 
 @triton.jit
 def reduce(
-    index, fraction_y, fraction_x, source, mean, variance, count, pixels, width, views, sample_stride,
-    source_batch, source_view, source_channel, source_pixel, channels, planes_per_group,
-    chunk_planes: tl.constexpr, block_pixels: tl.constexpr,
+    index, fraction_y, fraction_x, source, weights, mean, variance, count, pixels, width, views, sample_stride,
+    source_batch, source_view, source_channel, source_pixel, weights_batch, weights_view, channels, planes_per_group,
+    weighted: tl.constexpr, chunk_planes: tl.constexpr, block_pixels: tl.constexpr,
 ):  # fmt: skip
     _, pixel, inside, sample, plane, exists = _place(pixels, 1, planes_per_group, chunk_planes, block_pixels)
     base = source + _offsets(sample, plane, channels, source_batch, source_channel)
     # Deviations from the first value: without them the variance cancels where values are far from zero.
     first = tl.zeros([chunk_planes, block_pixels], fraction_y.dtype.element_ty)
-    total, squares, seen = first, first, tl.zeros([block_pixels], tl.int32)
+    total, squares, seen = first, first, tl.zeros([block_pixels], first.dtype)
+    at = sample * weights_batch + pixel
     for n in range(views):
         i, y, x = _load_taps(index, fraction_y, fraction_x, sample * sample_stride + n * pixels + pixel, inside)
-        shows = i >= 0
+        weight = tl.where(i >= 0, _load_weights(weights, at, inside, y, weighted), 0)
+        shows = weight > 0
         value = _blend(base + n * source_view, i, y, x, exists[:, None] & shows[None, :], width, source_pixel)
         first = tl.where((shows & (seen == 0))[None, :], value, first)
         deviation = tl.where(shows[None, :], value - first, 0)
-        total += deviation
-        squares += deviation * deviation
-        seen += shows.to(tl.int32)
-    number = tl.maximum(seen, 1).to(first.dtype)[None, :]
+        scaled = weight[None, :] * deviation
+        total += scaled
+        squares += scaled * deviation
+        seen += weight
+        at += weights_view
+    number = tl.where(seen > 0, seen, 1)[None, :]
     share = _divide(tl.full(number.shape, 1, first.dtype), number)
     shift = total * share
     spread = squares * share - shift * shift
@@ -118,24 +131,26 @@ def reduce(
     stored = exists[:, None] & inside[None, :]
     tl.store(mean + to, (first + shift).to(mean.dtype.element_ty), stored)
     tl.store(variance + to, tl.where(spread < 0, 0, spread).to(variance.dtype.element_ty), stored)
-    tl.store(count + to, seen[None, :] + tl.zeros([chunk_planes, block_pixels], tl.int32), stored)
+    tl.store(count + to, (seen[None, :] + tl.zeros_like(first)).to(count.dtype.element_ty), stored)
 
 
 @triton.jit
 def slopes(
-    index, fraction_y, fraction_x, source, grad_mean, grad_variance, mean, count, slopes, pixels, width,
-    views, sample_stride, source_batch, source_view, source_channel, source_pixel, channels, planes_per_group,
-    chunk_planes: tl.constexpr, block_pixels: tl.constexpr,
+    index, fraction_y, fraction_x, source, weights, grad_mean, grad_variance, mean, count, slopes, pixels, width,
+    views, sample_stride, source_batch, source_view, source_channel, source_pixel, weights_batch, weights_view,
+    channels, planes_per_group, weighted: tl.constexpr, chunk_planes: tl.constexpr, block_pixels: tl.constexpr,
 ):  # fmt: skip
     n, pixel, inside, sample, plane, exists = _place(pixels, views, planes_per_group, chunk_planes, block_pixels)
     i, y, x = _load_taps(index, fraction_y, fraction_x, sample * sample_stride + n * pixels + pixel, inside)
-    valid = exists[:, None] & (i >= 0)[None, :]
+    weight = _load_weights(weights, sample * weights_batch + n * weights_view + pixel, inside, y, weighted)
+    valid = exists[:, None] & ((i >= 0) & (weight > 0))[None, :]
     base = source + n * source_view + _offsets(sample, plane, channels, source_batch, source_channel)
     at = _contiguous(sample, plane, channels, pixels) + pixel
     deviation = _blend(base, i, y, x, valid, width, source_pixel) - tl.load(mean + at, mask=valid, other=0).to(y.dtype)
     on_variance = tl.load(grad_variance + at, mask=valid, other=0).to(y.dtype)
     gradient = tl.load(grad_mean + at, mask=valid, other=0).to(y.dtype) + 2 * on_variance * deviation
-    slope = _divide(gradient, tl.maximum(tl.load(count + at, mask=valid, other=1), 1).to(y.dtype))
+    seen = tl.load(count + at, mask=valid, other=1).to(y.dtype)
+    slope = _divide(weight[None, :] * gradient, tl.where(seen > 0, seen, 1))
     to = _contiguous((sample + plane // channels) * views + n, plane % channels, channels, pixels) + pixel
     tl.store(slopes + to, tl.where(valid, slope, 0), exists[:, None] & inside[None, :])
 

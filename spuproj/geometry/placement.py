@@ -182,9 +182,9 @@ def on_sphere(
         raise ValueError("box must be given where fit='box', got None")
     sphere = positive(placed.half_side if radius is None else radius, "radius")
     factor = 1.0 if magnification is None else positive(magnification, "magnification")
-    profiles = [profile_code(name, argument) for name, argument in zip(names, ("lift", "chart"), strict=True)]
+    lift, chart = profile_code(names[0], "lift"), profile_code(names[1], "chart")
     points = checked_centers(centers if grid is None else grid_centers(placed.size, grid, box), placed.size)
-    views = looking_at(points, placed, sphere, *profiles, factor)
+    views = looking_at(points, placed, sphere, lift, chart, factor)
     if points.is_meta:
         return views
     views = turned(views, placed.middle) if pose == "turned" else views

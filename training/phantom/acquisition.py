@@ -66,19 +66,17 @@ def acquire(
     return acquired
 
 
-def _near_air(index: Field) -> Field:
+def _near_air(index: Field) -> NDArray[np.float64]:
     """How near each voxel is to each place of ``AIR``, ``[places, X, Y, Z]``, 0 to 1."""
     x = np.abs(index[0] - MIDLINE)
     squares = [((x - at[0]) ** 2 + (index[1] - at[1]) ** 2 + (index[2] - at[2]) ** 2) / AIR_REACH**2 for at in AIR]
-    near: Field = np.exp(-np.stack(squares) / 2)
-    return near
+    return np.exp(-np.stack(squares).astype(np.float64) / 2)
 
 
 def _blurred(volume: Field, brain: NDArray[np.bool_], deviation: NDArray[np.float64]) -> Field:
     """The volume blurred within the brain; nothing leaks in from outside of it."""
     weight = gaussian_filter(brain.astype(np.float32), deviation, truncate=3)
-    blurred: Field = gaussian_filter(volume, deviation, truncate=3) / np.maximum(weight, 1e-3)
-    return blurred
+    return np.asarray(gaussian_filter(volume, deviation, truncate=3) / np.maximum(weight, 1e-3), np.float32)
 
 
 def rician(rng: np.random.Generator, volume: Field, brain: NDArray[np.bool_], how: Acquisition) -> Field:

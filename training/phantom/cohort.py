@@ -67,11 +67,11 @@ def make_phantom(seed: int, index: int, spacing: float = 1.0) -> Phantom:
     grid = whole.cropped(box)
     points = grid.points()
     origins = points - np.stack([COARSE.sample(part, points) for part in displacement])
-    index = patient.index_at(origins)
-    tissues = patient.tissues(index, COARSE.sample(patient.margin, points))
+    places = patient.index_at(origins)
+    tissues = patient.tissues(places, COARSE.sample(patient.margin, points))
     tumour = draw_compartments(rng, grid, COARSE.sample(density, origins), tissues)
-    fractions = tissue_fractions(tissues, tumour, draw_lookalikes(rng, grid, index, tissues, coarse))
-    images = draw_images(rng, grid, index, fractions, tissues.brain)
+    fractions = tissue_fractions(tissues, tumour, draw_lookalikes(rng, grid, places, tissues, coarse))
+    images = draw_images(rng, grid, places, fractions, tissues.brain)
     stored = {name: np.clip(np.rint(image), 1, 32767).astype(np.int16) for name, image in images.items()}
     return Phantom(
         {name: in_whole(image, tissues.brain, whole, box) for name, image in stored.items()},

@@ -53,8 +53,8 @@ INVERSION_SPREAD = 0.05  # of the inversion time, around the one that nulls CSF
 WHITE_INTENSITY = (150.0, 500.0)  # grey values; scanners have no common scale
 BIAS = ((90.0, 0.15), (40.0, 0.06))  # correlation length in mm, standard deviation of the logarithm
 TEXTURE = ((3.0, 0.03), (9.0, 0.02), (22.0, 0.04))  # the same; tissue is not uniform
-# Water content varies in healthy tissue, and with it all contrasts together: the same two numbers, and how the logarithm
-# of each contrast follows.
+# Water content varies in healthy tissue, and with it all contrasts together: the same two numbers, and how much the
+# logarithm of each contrast follows.
 WATER = ((25.0, 0.09), (10.0, 0.05))
 FOLLOWS = {"t1": -0.4, "t1ce": -0.4, "t2": 1.0, "flair": 1.0}
 CORE = 6.0, 0.2  # the same two numbers of the tumour core, in each contrast

@@ -12,8 +12,14 @@ namespace {
 
 template <class A, int L>
 constexpr LaneKernels<A> lane_kernels() {
-    LaneKernels<A> kernels = {
-        L, interleave<A, L>, deinterleave<A, L>, gather<A, L>, gather_block<A, L>, reduce<A, L>, gather_adjoint<A, L>};
+    LaneKernels<A> kernels = {L,
+                              interleave<A, L>,
+                              deinterleave<A, L>,
+                              gather<A, L>,
+                              gather_block<A, L>,
+                              reduce<A, L, int32_t>,
+                              reduce<A, L, A>,
+                              gather_adjoint<A, L>};
 #if defined(__AVX__)
     if constexpr (std::is_same_v<A, float> && L == 4) {
         kernels.gather = gather_four_rows;
@@ -25,13 +31,14 @@ constexpr LaneKernels<A> lane_kernels() {
 
 template <class A>
 constexpr ArithmeticKernels<A> arithmetic_kernels() {
-    return {
-        {1, interleave<A, 1>, deinterleave<A, 1>, gather_single<A>, nullptr, reduce_single<A>, gather_adjoint<A, 1>},
-        lane_kernels<A, 4>(),
-        lane_kernels<A, kMaxLanes>(),
-        slopes<A>,
-        {write<A, float>, write<A, double>, write<A, Float16>, write<A, BFloat16>},
-        {write_pixels<A, float>, write_pixels<A, double>, write_pixels<A, Float16>, write_pixels<A, BFloat16>}};
+    return {{1, interleave<A, 1>, deinterleave<A, 1>, gather_single<A>, nullptr, reduce_single<A, int32_t>,
+             reduce_single<A, A>, gather_adjoint<A, 1>},
+            lane_kernels<A, 4>(),
+            lane_kernels<A, kMaxLanes>(),
+            slopes<A, int32_t>,
+            slopes<A, A>,
+            {write<A, float>, write<A, double>, write<A, Float16>, write<A, BFloat16>},
+            {write_pixels<A, float>, write_pixels<A, double>, write_pixels<A, Float16>, write_pixels<A, BFloat16>}};
 }
 
 constexpr KernelTable kTable = {arithmetic_kernels<float>(),

@@ -20,15 +20,16 @@ struct RunMoments {
     }
     // Adds one value of each of `Views` views.
     template <int Views>
-    void add_values(int64_t p, const Lanes<A, L> (&values)[Views]) {
+    void add_values(int64_t p, const Lanes<A, L> (&values)[Views], const A (&weights)[Views]) {
         for (int v = 0; v < kVectors; ++v) {
             Moments<Part> moments = at(p, v);
-            for (int n = 0; n < Views; ++n) add(moments, values[n].part[v]);
+            for (int n = 0; n < Views; ++n) add(moments, values[n].part[v], weights[n]);
             put_sums(p, v, moments);
         }
     }
     // Overwrites `first` with the means and `squares` with the variances.
-    void finish_all(const int32_t* count, int64_t pixels) {
+    template <class Count>
+    void finish_all(const Count* count, int64_t pixels) {
         for (int64_t p = 0; p < pixels; ++p) {
             for (int v = 0; v < kVectors; ++v) {
                 Part mean = {}, variance = {};
@@ -50,62 +51,94 @@ struct RunMoments {
     }
 };
 
-// Ordinary taps blend four pixels.
+// What a run of weights has in common.
+struct WeightKinds {
+    bool positive;  // none counts as zero
+    bool valid;     // all are finite and not negative
+};
+
+template <class Count, class A>
+inline WeightKinds kinds_of(const A* weights, int64_t count) {
+    Integer<A> zero = 0, invalid = 0;
+    for (int64_t p = 0; p < count; ++p) {
+        const A weight = weight_at<Count>(weights, p);
+        zero |= !(weight >= kSmallestWeight<A>);
+        invalid |= !(weight >= A(0)) | !(weight <= kLargest<A>);
+    }
+    return {zero == 0, invalid == 0};
+}
+
+// Ordinary taps blend four pixels, and their weight does not count as zero.
 template <class A, int L>
 inline Lanes<A, L> blend_ordinary(const TapRun<A>& taps, int64_t p, const A* block) {
     return blend_four<A, L>(block + int64_t(taps.index[p]) * L, taps.width, taps.fraction_y[p], taps.fraction_x[p]);
 }
 
 // Adds `Views` views with ordinary taps only.
-template <class A, int L, int Views>
-inline void accumulate_ordinary(const TapRun<A>* given, const A* const* blocks, RunMoments<A, L>& run) {
+template <class Count, int Views, class A, int L>
+inline void accumulate_ordinary(const TapRun<A>* given, const A* const* blocks, const A* const* weights,
+                                RunMoments<A, L>& run) {
     TapRun<A> taps[Views];
     std::memcpy(taps, given, sizeof(taps));
     for (int64_t p = 0; p < taps[0].count; ++p) {
         Lanes<A, L> values[Views];
-        for (int n = 0; n < Views; ++n) values[n] = blend_ordinary<A, L>(taps[n], p, blocks[n]);
-        run.add_values(p, values);
+        A weight[Views];
+        for (int n = 0; n < Views; ++n) {
+            values[n] = blend_ordinary<A, L>(taps[n], p, blocks[n]);
+            weight[n] = weight_at<Count>(weights[n], p);
+        }
+        run.add_values(p, values, weight);
     }
 }
 
-// Adds the first views, up to one with other than ordinary taps; returns how many.
-template <class A, int L>
-inline int64_t begin_ordinary(const TapRun<A>* taps, const A* const* blocks, int64_t views, RunMoments<A, L>& run) {
-    int64_t count = 0;
-    while (count < views && all_blend(taps[count])) ++count;
-    if (count == 0) return 0;
+// Adds the first `count` views, which have ordinary taps only.
+template <class Count, class A, int L>
+inline void begin_ordinary(const TapRun<A>* taps, const A* const* blocks, const A* const* weights, int64_t count,
+                           RunMoments<A, L>& run) {
+    if (count == 0) return;
     const TapRun<A> first = taps[0];
     for (int64_t p = 0; p < first.count; ++p) run.begin(p, blend_ordinary<A, L>(first, p, blocks[0]));
     int64_t n = 1;
-    for (; n + 2 <= count; n += 2) accumulate_ordinary<A, L, 2>(taps + n, blocks + n, run);
-    for (; n < count; ++n) accumulate_ordinary<A, L, 1>(taps + n, blocks + n, run);
-    return count;
+    for (; n + 2 <= count; n += 2) accumulate_ordinary<Count, 2>(taps + n, blocks + n, weights + n, run);
+    for (; n < count; ++n) accumulate_ordinary<Count, 1>(taps + n, blocks + n, weights + n, run);
 }
 
-// Adds one view; `count` says how many views have shown each pixel.
-template <class A, int L>
-inline void accumulate(TapRun<A> taps, const A* block, RunMoments<A, L>& run, int32_t* count) {
+// Adds one view; `count` is the sum of the weights of the views that have shown each pixel.
+template <class Count, class A, int L>
+inline void accumulate(TapRun<A> taps, const A* block, const A* weights, RunMoments<A, L>& run, Count* count) {
     for (int64_t p = 0; p < taps.count; ++p) {
-        if (taps.index[p] == -1) continue;
+        const A weight[1] = {weight_at<Count>(weights, p)};
+        if (taps.index[p] == -1 || !(weight[0] >= kSmallestWeight<A>)) continue;
         const Lanes<A, L> value[1] = {blend_at<A, L>(taps, p, block, A(0))};
-        if (count[p]++ == 0)
+        if (count[p] == 0)
             run.begin(p, value[0]);
         else
-            run.add_values(p, value);
+            run.add_values(p, value, weight);
+        count[p] += static_cast<Count>(weight[0]);
     }
 }
 
-template <class A, int L>
-void reduce(const TapRun<A>* taps, const A* const* blocks, int64_t views, A* const* mean, A* const* variance,
-            int32_t* count) {
+template <class A, int L, class Count>
+bool reduce(const TapRun<A>* taps, const A* const* blocks, const A* const* weights, int64_t views, A* const* mean,
+            A* const* variance, Count* count) {
     const int64_t pixels = taps[0].count;
     RunMoments<A, L> run;
-    int64_t n = begin_ordinary<A, L>(taps, blocks, views, run);
-    for (int64_t p = 0; p < pixels; ++p) count[p] = static_cast<int32_t>(n);
-    for (; n < views; ++n) accumulate<A, L>(taps[n], blocks[n], run, count);
+    int64_t ordinary = 0;
+    bool valid = true;
+    for (int64_t n = 0; n < views; ++n) {
+        const WeightKinds kinds = kinds_of<Count>(weights[n], pixels);
+        valid &= kinds.valid;
+        if (n == ordinary && kinds.positive && all_blend(taps[n])) ++ordinary;
+    }
+    begin_ordinary<Count>(taps, blocks, weights, ordinary, run);
+    for (int64_t p = 0; p < pixels; ++p) count[p] = 0;
+    for (int64_t n = 0; n < ordinary; ++n)
+        for (int64_t p = 0; p < pixels; ++p) count[p] += static_cast<Count>(weight_at<Count>(weights[n], p));
+    for (int64_t n = ordinary; n < views; ++n) accumulate(taps[n], blocks[n], weights[n], run, count);
     run.finish_all(count, pixels);
     deinterleave<A, L>(run.first, pixels, mean);
     deinterleave<A, L>(run.squares, pixels, variance);
+    return valid;
 }
 
 // Mask of the taps of a group that have a source; taps beyond the run's end have none.
@@ -117,35 +150,51 @@ inline Vector<Integer<A>> validity_at(const TapRun<A>& taps, int64_t start) {
     return validity<A, kWidth<A>>(index);
 }
 
+// The weights of a vector of pixels, zero beyond the last one; `left` pixels remain in the run.
+template <class Count, class A>
+inline Vector<A> weights_at(const A* weights, int64_t start, int64_t left) {
+    if constexpr (std::is_same_v<Count, int32_t>) return repeated<A, kWidth<A>>(A(1));
+    if (left >= kWidth<A>) return load_vector(weights + start);
+    Vector<A> values = {};
+    for (int p = 0; p < left; ++p) values[p] = weights[start + p];
+    return values;
+}
+
 // For a single plane: a vector of pixels at a time, over all views.
-template <class A>
-void reduce_single(const TapRun<A>* taps, const A* const* planes, int64_t views, A* const* mean, A* const* variance,
-                   int32_t* count) {
+template <class A, class Count>
+bool reduce_single(const TapRun<A>* taps, const A* const* planes, const A* const* weights, int64_t views,
+                   A* const* mean, A* const* variance, Count* count) {
     using V = Vector<A>;
+    bool valid_weights = true;
     for (int64_t start = 0; start < taps[0].count; start += kWidth<A>) {
+        const int64_t left = taps[0].count - start;
         Moments<V> moments = {};
-        Vector<Integer<A>> seen = {};
+        V seen = {};
         for (int64_t n = 0; n < views; ++n) {
-            const auto valid = validity_at(taps[n], start);
+            const V weight = weights_at<Count>(weights[n], start, left);
+            const auto valid = validity_at(taps[n], start) & (weight >= kSmallestWeight<A>);
             const V value = blend_group_at(taps[n], start, planes[n], A(0));
             moments.first = valid & (seen == 0) ? value : moments.first;
             const V deviation = valid ? value - moments.first : V{};
-            add_deviation(moments, deviation);
-            seen -= valid;
+            add_deviation(moments, deviation, weight);
+            seen += valid ? weight : V{};
         }
-        const V share = A(1) / __builtin_convertvector(seen > 0 ? seen : seen + 1, V);
+        const V share = A(1) / (seen > 0 ? seen : repeated<A, kWidth<A>>(A(1)));
         V average, spread;
         finish(moments, share, average, spread);
-        const int64_t left = taps[0].count - start;
         store_values(mean[0] + start, average, left);
         store_values(variance[0] + start, spread, left);
-        for (int p = 0; p < kWidth<A> && p < left; ++p) count[start + p] = static_cast<int32_t>(seen[p]);
+        for (int p = 0; p < kWidth<A> && p < left; ++p) count[start + p] = static_cast<Count>(seen[p]);
     }
+    for (int64_t n = 0; n < views; ++n) valid_weights &= kinds_of<Count>(weights[n], taps[0].count).valid;
+    return valid_weights;
 }
 
-template <class A>
-void slopes(const A* grad_mean, const A* grad_variance, const A* mean, const int32_t* count, int64_t pixels, A* value) {
-    for (int64_t p = 0; p < pixels; ++p) value[p] = slope(grad_mean[p], grad_variance[p], mean[p], count[p], value[p]);
+template <class A, class Count>
+void slopes(const A* grad_mean, const A* grad_variance, const A* mean, const A* weights, const Count* count,
+            int64_t pixels, A* value) {
+    for (int64_t p = 0; p < pixels; ++p)
+        value[p] = slope(grad_mean[p], grad_variance[p], mean[p], weight_at<Count>(weights, p), count[p], value[p]);
 }
 
 }  // namespace

@@ -26,6 +26,16 @@ struct Band {
     int64_t first, last;
 };
 
+// Returns false if a weight is negative or not finite.
+template <class A, class Count>
+using Reduce = bool (*)(const TapRun<A>* taps, const A* const* blocks, const A* const* weights, int64_t views,
+                        A* const* mean, A* const* variance, Count* count);
+
+// Replaces a view's values by the gradients of mean and variance with respect to them.
+template <class A, class Count>
+using Slopes = void (*)(const A* grad_mean, const A* grad_variance, const A* mean, const A* weights, const Count* count,
+                        int64_t pixels, A* value);
+
 template <class A>
 struct LaneKernels {
     int64_t lanes;
@@ -39,8 +49,9 @@ struct LaneKernels {
     // the same to a block; null for a single plane, whose block is a row
     bool (*gather_block)(const TapRun<A>& taps, const A* block, A fill, A* blends);
     // mean and population variance, as rows, and count over the views; taps[n] read blocks[n]
-    void (*reduce)(const TapRun<A>* taps, const A* const* blocks, int64_t views, A* const* mean, A* const* variance,
-                   int32_t* count);
+    Reduce<A, int32_t> reduce;
+    // the same with the weights of each view as a row; count is their sum
+    Reduce<A, A> reduce_weighted;
     // the adjoint of gather: adds rows[l][p], weighted, to the pixels of the band that tap p reads
     void (*gather_adjoint)(const TapRun<A>& taps, const A* const* rows, const Band& band, A* accumulator);
 };
@@ -48,9 +59,8 @@ struct LaneKernels {
 template <class A>
 struct ArithmeticKernels {
     LaneKernels<A> single, narrow, wide;
-    // replaces a view's values by the gradients of mean and variance with respect to them
-    void (*slopes)(const A* grad_mean, const A* grad_variance, const A* mean, const int32_t* count, int64_t pixels,
-                   A* value);
+    Slopes<A, int32_t> slopes;
+    Slopes<A, A> slopes_weighted;
     // converts a row to contiguous elements, with streaming stores if `stream`
     void (*write[kDTypes])(const A* row, int64_t count, bool stream, void* to);
     // converts rows, kRun apart, to pixels whose planes are adjacent

@@ -55,13 +55,15 @@ void gather_adjoint(int64_t threads, int dtype, bool sum_views, const Shape& sha
                     const Planes& source, const Planes& destination);
 
 // Mean, variance and count (int32) of T[b, n] source[b, n, c] over the views n that show a pixel; zero if none does.
-// The results are contiguous [B, C] planes.
+// The results are contiguous [B, C] planes. With weights, [B, N] contiguous planes of the arithmetic type, moments are
+// weighted, and count is the sum of the weights, of that type; throws std::invalid_argument for a weight that is
+// negative or not finite.
 void reduce(int64_t threads, int dtype, const Shape& shape, const Tiles& tiles, const Planes& source,
-            const Planes& mean, const Planes& variance, const Planes& count);
+            const Planes& weights, const Planes& mean, const Planes& variance, const Planes& count);
 
 // Gradient of reduce with respect to its source; all tensors but source are contiguous.
 void reduce_backward(int64_t threads, int dtype, const Shape& shape, const Taps& taps, const Planes& grad_mean,
                      const Planes& grad_variance, const Planes& source, const Planes& mean, const Planes& count,
-                     const Planes& grad_source);
+                     const Planes& weights, const Planes& grad_source);
 
 }  // namespace spuproj::cpu

@@ -40,15 +40,15 @@ void gather(const Queue& queue, int dtype, int destination_dtype, const Shape& s
 void copy(const Queue& queue, int64_t element_size, const Shape& shape, const Taps& taps, const Planes& source,
           const Planes& destination, uint64_t fill_bits);
 
-// As spuproj::cpu::reduce; all results are contiguous.
+// As spuproj::cpu::reduce, but weights are not checked; all results are contiguous.
 void reduce(const Queue& queue, int dtype, const Shape& shape, const Taps& taps, const Planes& source,
-            const Planes& mean, const Planes& variance, const Planes& count);
+            const Planes& weights, const Planes& mean, const Planes& variance, const Planes& count);
 
 // The gradient of reduce with respect to T[b, n] source[b, n, c]: contiguous [B, N, C] planes of the arithmetic type.
 // grad_mean, grad_variance, mean and count are contiguous [B, C] planes.
 void slopes(const Queue& queue, int dtype, const Shape& shape, const Taps& taps, const Planes& source,
-            const Planes& grad_mean, const Planes& grad_variance, const Planes& mean, const Planes& count,
-            const Planes& slopes);
+            const Planes& weights, const Planes& grad_mean, const Planes& grad_variance, const Planes& mean,
+            const Planes& count, const Planes& slopes);
 
 // destination[b, n, c] = T[b, n]^T source[b, n, c]; with sum_views, destination[b, c] is their sum over n.
 void gather_adjoint(const Queue& queue, int dtype, const Shape& shape, const Transpose& transpose, const Planes& source,

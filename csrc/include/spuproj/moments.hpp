@@ -1,9 +1,28 @@
 // Running mean and variance, and their gradient: one formula for scalars and vectors, CPU and GPU, with equal bits.
 #pragma once
 
+#include <type_traits>
+
 #include "spuproj/platform.hpp"
 
 namespace spuproj {
+
+// Moments are unweighted, and Count is int32_t, or weighted, and Count is the arithmetic type A: the sum of the
+// weights.
+template <class Count, class A>
+SPUPROJ_HD static inline A weight_at(const A* weights, int64_t p) {
+    if constexpr (std::is_same_v<Count, int32_t>)
+        return A(1);
+    else
+        return weights[p];
+}
+
+// Smaller weights count as zero: the reciprocal of their sum could overflow. SMALLEST_WEIGHT in Python.
+template <class A>
+constexpr A kSmallestWeight = A(1.17549435e-38f);
+
+template <class A>
+constexpr A kLargest = std::is_same_v<A, double> ? A(1.7976931348623157e308) : A(3.40282347e38f);
 
 // Sums of deviations from the first value, so that an offset common to all values costs no precision.
 template <class V>
@@ -11,15 +30,16 @@ struct Moments {
     V first, sum, squares;
 };
 
-template <class V>
-SPUPROJ_HD static inline void add_deviation(Moments<V>& moments, V deviation) {
-    moments.sum += deviation;
-    moments.squares += deviation * deviation;
+template <class V, class S>
+SPUPROJ_HD static inline void add_deviation(Moments<V>& moments, V deviation, S weight) {
+    const V weighted = weight * deviation;
+    moments.sum += weighted;
+    moments.squares += weighted * deviation;
 }
 
-template <class V>
-SPUPROJ_HD static inline void add(Moments<V>& moments, V value) {
-    add_deviation(moments, value - moments.first);
+template <class V, class S>
+SPUPROJ_HD static inline void add(Moments<V>& moments, V value, S weight) {
+    add_deviation(moments, value - moments.first, weight);
 }
 
 // value - value is zero, or NaN if the value is not finite, so that mean and variance become NaN.
@@ -28,7 +48,7 @@ SPUPROJ_HD static inline Moments<V> moments_of(V value) {
     return {value, value - value, value - value};
 }
 
-// Mean and population variance; share is 1 / count.
+// Mean and population variance; share is 1 / count, where count is the sum of the weights.
 template <class V, class S>
 SPUPROJ_HD static inline void finish(const Moments<V>& moments, S share, V& mean, V& variance) {
     const V shift = moments.sum * share;
@@ -37,11 +57,11 @@ SPUPROJ_HD static inline void finish(const Moments<V>& moments, S share, V& mean
     variance = spread < V{} ? V{} : spread;
 }
 
-// The gradient of mean and variance with respect to one of `count` values.
-template <class A>
-SPUPROJ_HD static inline A slope(A grad_mean, A grad_variance, A mean, int32_t count, A value) {
+// The gradient of mean and variance with respect to a value of this weight.
+template <class A, class Count>
+SPUPROJ_HD static inline A slope(A grad_mean, A grad_variance, A mean, A weight, Count count, A value) {
     const A gradient = grad_mean + A(2) * grad_variance * (value - mean);
-    return count > 0 ? gradient / static_cast<A>(count) : A(0);
+    return count > 0 && weight >= kSmallestWeight<A> ? weight * gradient / static_cast<A>(count) : A(0);
 }
 
 }  // namespace spuproj

@@ -9,7 +9,7 @@ struct Shape {
     int64_t batch, views, channels;
 };
 
-// B x N x C planes of pixels. Strides count elements.
+// B x N x C planes of pixels. Strides count elements. All members are zero for planes that a kernel does without.
 struct Planes {
     void* data;
     int64_t batch_stride, view_stride, channel_stride, pixel_stride;

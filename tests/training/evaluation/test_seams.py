@@ -63,7 +63,7 @@ def test_the_seam_is_the_ratio_of_the_means_of_band_and_flanks():
     arrays(bool, (3, 8, 9)),
 )
 def test_the_seam_agrees_with_a_loop_over_voxels(variance, brain, shown):
-    distance, band, flanks = plain_distance(shown), [], []
+    distance, band, flanks = plain_distance(shown), list[float](), list[float]()
     for z, y, x in np.argwhere(brain):
         if not math.isnan(variance[z, y, x]):
             (band if distance[y, x] <= BAND else flanks if distance[y, x] <= FLANKS else []).append(variance[z, y, x])

@@ -18,7 +18,7 @@ from torch import nn
 
 from helpers import noise
 from spuproj import __version__
-from spuproj.training.data.case import load_case
+from spuproj.training.data.case import brain_box, load_case
 from spuproj.training.data.dataset import SliceDataset
 from spuproj.training.fit import train as trainer
 from spuproj.training.fit.callbacks import TrainingProgressBar
@@ -52,8 +52,8 @@ def recorded(monkeypatch) -> list[SliceDataset]:
     made: list[SliceDataset] = []
 
     class Recorded(SliceDataset):
-        def __init__(self, entries, target):
-            super().__init__(entries, target)
+        def __init__(self, entries, target, augment=None):
+            super().__init__(entries, target, augment)
             made.append(self)
 
     monkeypatch.setattr("spuproj.training.data.dataset.SliceDataset", Recorded)
@@ -99,12 +99,16 @@ def test_a_run_holds_its_files_and_the_last_checkpoint_and_no_cache(trained):
     assert list((trained / "logs").glob("events.out.tfevents.*"))
 
 
-def test_the_configuration_tells_what_was_trained(trained):
+def test_the_configuration_tells_what_was_trained(trained, cohort):
     config, _ = load_run(trained)
     assert (config.target, config.method, config.seed) == ("WT", METHOD, 0)
-    assert config.field == (240.0, 240.0)
-    # 30 pixels times the oversampling of 1.5, rounded up to what the network divides.
-    assert config.view_size == (48, 48)
+    # The largest brain, and a margin of 6 percent on each side.
+    sides = [np.array(brain_box(load_case(folder).brain)).reshape(2, 2) for folder in cohort]
+    height, width = np.ceil(1.12 * (1 + np.ptp(sides, axis=1).max(axis=0)))
+    assert config.field == (8 * height, 8 * width)
+    # Times the oversampling of 1.5, rounded up to what the network divides.
+    multiple = 2 ** (len(METHOD.channels) - 1)
+    assert config.view_size == tuple(np.ceil(np.round(1.5 * np.array([height, width])) / multiple) * multiple)
 
 
 @pytest.mark.parametrize(("oversampling", "side"), [(1.0, 32), (1.5, 48), (0.5, 16)])
@@ -143,9 +147,11 @@ def test_the_views_cover_the_mean_box_of_the_brains_trained_on(cohort, tmp_path,
     config, _ = load_run(train(cohort[0].parent, "WT", tmp_path / "run", **QUICK))
     boxes = []
     for name in cases_of(recorded[0]):
-        rows, columns = np.nonzero(load_case(cohort[0].parent / name).brain.any(axis=0))
+        canvas = next(entry.canvas for entry in recorded[0].entries if entry.case.name == name)
+        rows, columns = np.nonzero(canvas.place(load_case(cohort[0].parent / name).brain).any(axis=0))
         boxes.append([rows.min(), columns.min(), rows.max(), columns.max()])
-    assert config.box == pytest.approx(tuple(np.mean(boxes, axis=0) / 29))
+    height, width = canvas.size
+    assert config.box == pytest.approx(tuple(np.mean(boxes, axis=0) / np.array([height - 1, width - 1] * 2)))
 
 
 def test_the_same_seed_gives_the_same_weights(trained, cohort, tmp_path):

@@ -222,6 +222,15 @@ def test_noise_is_the_methods_own_and_the_same_each_time():
     assert make_noise(replace(config, method=replace(method, noise=0.0)), views) is None
 
 
+def test_a_missing_modality_gets_no_noise_and_the_others_keep_theirs():
+    method = Method("own", Augmented(), noise=0.05, channels=(2, 4))
+    config = ModelConfig("WT", (48.0, 40.0), SIZE, (0.1, 0.1, 0.9, 0.9), method, modalities=("t1", "t2"))
+    views = make_views(config, SIZE)
+    made, whole = make_noise(config, views, ("t1",)), make_noise(config, views)
+    assert not made[:, 0].any()
+    assert torch.equal(made[:, 1], whole[:, 1])
+
+
 def test_noise_reaches_what_the_network_sees():
     method = Method("own", Augmented(), channels=(2, 4))
     config = ModelConfig("WT", (48.0, 40.0), SIZE, (0.1, 0.1, 0.9, 0.9), method, modalities=("t1",))

@@ -69,7 +69,8 @@ def test_fractions_of_tissues_sum_to_one_and_the_healthy_has_no_label(patients):
     rng = np.random.default_rng(0)
     for _, tissues, each in patients:
         share = rng.dirichlet(np.ones(6), COARSE.shape).astype(np.float32)
-        tumour = Tumour(*(share[..., part] for part in range(5)), np.zeros(COARSE.shape, np.uint8))
+        labels = np.zeros(COARSE.shape, np.uint8)
+        tumour = Tumour(share[..., 0], share[..., 1], share[..., 2], share[..., 3], share[..., 4], labels)
         fractions = tissue_fractions(tissues, tumour, each)
         assert fractions.shape == (len(TISSUES), np.count_nonzero(tissues.brain))
         np.testing.assert_allclose(fractions.sum(axis=0), 1, atol=1e-4)

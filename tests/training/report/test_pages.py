@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
+from report_page import Page
 from scipy.stats import entropy as scipy_entropy
 
 from helpers import noise
@@ -38,56 +36,6 @@ pytest_plugins = ["training_fixtures"]
 @pytest.fixture
 def case() -> Case:
     return made_up_case()
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, the visible text, and table rows of cells ``(attributes, text)``.
-
-    Fails where tags do not close in order.
-    """
-
-    EMPTY = frozenset({"meta", "img", "input", "path", "line", "polyline"})
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.source = path.read_text(encoding="utf-8")
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.words: list[str] = []
-        self.scripts: list[str] = []
-        self.open: list[str] = []
-        self.rows: list[Any] = []
-        self.feed(self.source)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append((dict(attrs), ""))
-        if tag not in self.EMPTY:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag not in self.EMPTY:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        (self.scripts if self.open and self.open[-1] in ("script", "style") else self.words).append(data)
-        if {"td", "th"} & set(self.open):
-            attrs, text = self.rows[-1][-1]
-            self.rows[-1][-1] = (attrs, " ".join(f"{text}{data}".split()))
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def all(self, tag: str, **wanted: str) -> list[dict[str, str]]:
-        return [attrs for name, attrs in self.tags if name == tag and wanted.items() <= attrs.items()]
-
-    def slices(self) -> list[dict[str, Any]]:
-        return json.loads(next(text for text in self.scripts if text.startswith("[")))
 
 
 DOUBT = Finding(Level.NOTE, "doubt")

@@ -70,12 +70,12 @@ def test_nnunet_and_manifests_are_predicted_too(data, models, tmp_path):
     (raw / "imagesTr").mkdir(parents=True)
     channels = ("t1", "t1ce", "t2", "flair")
     for number, name in enumerate(channels):
-        source = data / "Phantom_001" / f"Phantom_001_{name}.nii.gz"
+        source = data / "Phantom_002" / f"Phantom_002_{name}.nii.gz"
         shutil.copy(source, raw / "imagesTr" / f"p1_{number:04d}.nii.gz")
     labels = {"background": 0, "edema": 1, "necrosis": 2, "enhancing": 3}
     content = {"channel_names": dict(enumerate(channels)), "labels": labels}
     (raw / "dataset.json").write_text(json.dumps(content))
-    rows = ",".join(f"data/Phantom_001/Phantom_001_{name}.nii.gz" for name in channels)
+    rows = ",".join(f"data/Phantom_002/Phantom_002_{name}.nii.gz" for name in channels)
     (tmp_path / "set.csv").write_text(f"name,{','.join(channels)}\np2,{rows}\n")
     for source in (raw, tmp_path / "set.csv"):
         predict_cohort(list(models.values()), source, tmp_path / "out")

@@ -12,6 +12,7 @@ SHARED = random_geometry(0, SIZE, VIEW_SIZE, "gnomonic", "equidistant", views=3)
 PER_SAMPLE = torch.stack(
     [random_geometry(seed, SIZE, VIEW_SIZE, "equal_area", "gnomonic", views=3).table() for seed in range(3)]
 )
+WEIGHTS = (noise(3, 3, *SIZE, seed=2).abs() - 0.3).clamp(min=0)
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 NAMES = [name for name in BACKENDS if name.startswith(("cuda", "triton"))]
 
@@ -23,6 +24,7 @@ def test_every_kernel_of_a_dtype(name, dtype, table):
     def results(backend):
         image, stack = noise(3, 5, *SIZE, dtype=dtype), noise(3, 3, 5, *VIEW_SIZE, dtype=dtype)
         mean, variance, count = backend.unproject_reduce(stack, table, SIZE, "bilinear")
+        weighted = backend.unproject_reduce(stack, table, SIZE, "bilinear", WEIGHTS)
         return (
             *(
                 backend.project(image, table, VIEW_SIZE, "bilinear", "constant", 0, to, memory_format)
@@ -37,6 +39,8 @@ def test_every_kernel_of_a_dtype(name, dtype, table):
             variance,
             count,
             backend.unproject_reduce_backward(mean, variance, stack, table, mean, count, "bilinear"),
+            *weighted,
+            backend.unproject_reduce_backward(mean, variance, stack, table, *weighted[::2], "bilinear", WEIGHTS),
         )
 
     tolerance = {torch.float64: 1e-9, torch.float32: 1e-5}.get(dtype, 2e-2)
@@ -55,10 +59,12 @@ def test_project_unproject_and_reduce_have_the_bits_of_the_cpu_kernels(dtype, ch
             backend.project(image, table, VIEW_SIZE, "bilinear", "border"),
             backend.unproject(stack, table, SIZE, "bilinear"),
             *backend.unproject_reduce(stack, table, SIZE, "bilinear"),
+            *backend.unproject_reduce(stack, table, SIZE, "bilinear", WEIGHTS[0]),
+            *backend.unproject_reduce(stack, table, SIZE, "bilinear", WEIGHTS),
         )
         for backend in (BACKENDS["cpu"], BACKENDS["cuda-on-cpu"])
     )
-    assert [torch.equal(a, b) for a, b in zip(cpu, cuda, strict=True)] == [True] * 6
+    assert [torch.equal(a, b) for a, b in zip(cpu, cuda, strict=True)] == [True] * 12
 
 
 @pytest.mark.parametrize("name", NAMES)

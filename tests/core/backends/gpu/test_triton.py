@@ -93,6 +93,35 @@ def test_backward_of_reduce(dtype, table):
     assert_close(backend.unproject_reduce_backward(*arguments), expected, **TOLERANCES[dtype])
 
 
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("table", [SHARED, PER_SAMPLE], ids=["shared", "per_sample"])
+@pytest.mark.parametrize("weights_per_sample", [False, True])
+def test_weighted_reduce_and_its_backward(dtype, table, weights_per_sample):
+    views = noise(2, table.shape[-2], 3, *VIEW_SIZE, dtype=dtype)
+    weights = (noise(2, table.shape[-2], *SIZE, seed=2).abs() - 0.3).clamp(min=0)
+    weights = weights if weights_per_sample else weights[0]
+    expected = BACKENDS["torch"].unproject_reduce(views, table, SIZE, "bilinear", weights)
+    found = backend.unproject_reduce(views, table, SIZE, "bilinear", weights)
+    assert [part.dtype for part in found] == [part.dtype for part in expected]
+    assert_close(found, expected, **TOLERANCES[dtype])
+    mean, variance, count = expected
+    arguments = (noise(*mean.shape, seed=1, dtype=dtype), variance, views, table, mean, count, "bilinear", weights)
+    wanted = BACKENDS["torch"].unproject_reduce_backward(*arguments)
+    assert_close(backend.unproject_reduce_backward(*arguments), wanted, **TOLERANCES[dtype])
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_what_a_view_of_weight_zero_holds_is_not_used():
+    table = Views.rigid(SIZE, degrees=[0, 180]).geometry
+    stack, weights = noise(1, 2, 5, *SIZE), torch.ones(2, *SIZE)
+    weights[0, 2:5] = 0
+    clean = backend.unproject_reduce(stack, table, SIZE, "bilinear", weights)
+    stack[:, 0, :, 2:5] = math.nan
+    assert same_bits(backend.unproject_reduce(stack, table, SIZE, "bilinear", weights), clean)
+    arguments = (clean[0], clean[1], stack, table, *clean[::2], "bilinear", weights)
+    assert torch.isfinite(backend.unproject_reduce_backward(*arguments)).all()
+
+
 @pytest.mark.parametrize("op", ["project", "unproject"])
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)
 def test_label_maps_keep_their_dtype_and_values(dtype, op):

@@ -37,8 +37,10 @@ def each(element, fraction):
     gradients = {{**moments, "grad_mean": element, "grad_variance": element, "slopes": fraction}}
     entries = {{"start": "*i32", "entry_pixel": "*i32", "entry_weight": fraction}}
     yield kernels.gather, {{**taps, **planes}}, {{"copies": False}}
-    yield kernels.reduce, {{**taps, **planes, **moments}}, {{}}
-    yield kernels.slopes, {{**taps, **planes, **gradients}}, {{}}
+    for count, weighted in (("*i32", False), (fraction, True)):
+        weights = {{"weights": fraction if weighted else element, "count": count}}
+        yield kernels.reduce, {{**taps, **planes, **moments, **weights}}, {{"weighted": weighted}}
+        yield kernels.slopes, {{**taps, **planes, **gradients, **weights}}, {{"weighted": weighted}}
     yield kernels.gather_adjoint, {{**entries, **planes}}, {{}}
     yield kernels.gather_adjoint_atomic, {{**taps, "source": element, "destination": fraction}}, {{}}
 
@@ -60,4 +62,4 @@ print(len(made))
 def test_every_kernel_compiles(architecture, tmp_path):
     environment = {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
     run = run_python(COMPILE.format(architecture=architecture), **environment)
-    assert run.stdout == "34\n", run.stderr
+    assert run.stdout == "46\n", run.stderr
