@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from spuproj.training.data.labels import TARGETS
 from spuproj.training.fit.train import train
+from spuproj.training.models.card import CARD, model_card
 from spuproj.training.models.method import load_method
-from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS
+from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, load_run
 from spuproj.training.models.trained_models import FOLDER
 from spuproj.training.phantom.cohort import case_folders, make_phantom, write_case
 from spuproj.training.runtime.execution import Hardware
+from spuproj.training.runtime.files import read_json
 from spuproj.training.runtime.progress import progress_bar
 
 SEED = 2026
@@ -23,6 +27,10 @@ CASES = 128
 VALIDATION = 4
 SPACING = 2.0
 EPOCHS = 7
+DATA = (
+    f"{CASES} phantoms (made-up patients on a deformed atlas; no real patient), seed {SEED}, voxels of {SPACING:g} mm; "
+    f"{VALIDATION} of them for validation. `make models` makes phantoms and model anew."
+)
 
 
 def make_models(out: Path) -> list[Path]:
@@ -54,16 +62,40 @@ def make_models(out: Path) -> list[Path]:
     ]
 
 
-def install(runs: list[Path], package: Path = FOLDER) -> None:
-    """Copies what prediction needs of each run into the package."""
+def install(runs: Sequence[Path], real: Path | None, package: Path = FOLDER) -> None:
+    """Copies what prediction needs of each run into the package, and writes the models' cards.
+
+    Args:
+        runs: folders of the runs.
+        real: file of ``python -m spuproj.benchmarks.real --out``, whose medians the cards then tell.
+        package: folder of the package's models.
+    """
+    measured = None if real is None else read_json(real)
     for run in runs:
+        config, _ = load_run(run)
         target = package / run.name
         target.mkdir(parents=True, exist_ok=True)
-        for name in (CONFIG, WEIGHTS, RECORD):
+        for name in (CONFIG, WEIGHTS):
             shutil.copyfile(run / name, target / name)
+        record = read_json(run / RECORD)
+        card = model_card(config, record, DATA, _numbers(config.target, record, measured))
+        (target / CARD).write_text(card, encoding="utf-8")
+
+
+def _numbers(target: str, record: Mapping[str, Any], real: Mapping[str, Any] | None) -> str:
+    """How good a model is on the phantoms that it was validated on, and on real patients if they were measured."""
+    lines = ["| patients | Dice | AUROC of wrong voxels |", "|---|---|---|"]
+    lines.append(f"| {VALIDATION} phantoms, their slices that show the target | {record['metrics']['dice']:.3f} | |")
+    if real is not None:
+        found = real["medians"][target]
+        patients = f"{real['patients']} real patients (medians), none of them seen in training"
+        lines.append(f"| {patients} | {found['dice']:.3f} | {found['auroc']:.3f} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/models"), help="folder of phantoms and runs")
-    install(make_models(parser.parse_args().out))
+    parser.add_argument("--real", type=Path, help="what 'python -m spuproj.benchmarks.real --out' wrote, for the cards")
+    given = parser.parse_args()
+    install(make_models(given.out), given.real)
