@@ -88,7 +88,7 @@ def _numbers(target: str, record: Mapping[str, Any], real: Mapping[str, Any] | N
     lines.append(f"| {VALIDATION} phantoms, their slices that show the target | {record['metrics']['dice']:.3f} | |")
     if real is not None:
         found = real["medians"][target]
-        patients = f"{real['patients']} real patients (medians), none of them seen in training"
+        patients = f"{real['patients']} real patients (medians), not trained on, but looked at in development"
         lines.append(f"| {patients} | {found['dice']:.3f} | {found['auroc']:.3f} |")
     return "\n".join(lines)
 
