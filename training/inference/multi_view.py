@@ -36,7 +36,8 @@ class Prediction:
         variance: float32 in [0, 1/4], the weighted population variance over views; NaN where fewer than two see a pixel
             (the sum of their weights is below 2).
         entropy: float32 in nats, from 0 to ln 2.
-        mutual_information: float32 in nats, from 0 to ln 2: the part of the entropy that is disagreement between views.
+        mutual_information: float32 in nats, from 0 to ln 2: the part of the entropy that is disagreement between views;
+            NaN where the variance is.
         members: float32 in [0, 1], ``[Z, N, H, W]``, each view's probability, NaN where the view does not show a pixel;
             None where not requested.
         interpolation: float32 in [0, 1/4], the variance that the views of the segmentation itself have, without any
@@ -155,7 +156,7 @@ def predict_case(
             alone = views.interpolation_variance(mask, weights=weights, min_count=2, fill=math.nan)
             floor[chosen] = canvas.cut(alone[:, 0].cpu().numpy(), size)
     whole, of_views = torch.from_numpy(mean), torch.from_numpy(expected)
-    shared = mutual_information(whole, of_views).numpy()
+    shared = np.where(np.isnan(variance), np.float32(np.nan), mutual_information(whole, of_views).numpy())
     floor = np.where(case.brain, floor, np.float32(0))
     return Prediction(mean, found, variance, entropy(whole).numpy(), shared, kept, floor)
 

@@ -144,7 +144,8 @@ def test_what_fewer_than_two_views_see_has_no_variance_but_a_probability(cohort,
     assert 0 < np.count_nonzero(alone) < np.count_nonzero(case.brain)
     np.testing.assert_array_equal(np.isnan(found.variance), alone)
     np.testing.assert_array_equal(np.isnan(found.interpolation), alone)
-    for name in ("probability", "entropy", "mutual_information"):
+    np.testing.assert_array_equal(np.isnan(found.mutual_information), alone)
+    for name in ("probability", "entropy"):
         assert np.isfinite(getattr(found, name)).all()
     assert (found.probability[alone] > 0).all()
     assert not np.any(found.variance[~case.brain])

@@ -15,8 +15,8 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
-from report_page import Page
 from scipy.stats import entropy as scipy_entropy
+from training_helpers import Page
 
 from helpers import noise
 from made_up_case import SHAPE, VOXEL, made_up_case, prediction, seen_once

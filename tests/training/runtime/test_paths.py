@@ -36,7 +36,7 @@ ALLOWED = {
     },
     "training/data/readers/registry.py": {"root / path": READ},
     "training/workflows/make_models.py": dict.fromkeys(
-        ("out / target", "package / run.name", "run / name", "target / name", "target / CARD"), OWN
+        ("out / target", "package / run.name", "run / name", "target / name"), OWN
     ),
     "training/models/method.py": {
         "CONFIGS / f'{name}.json'": "is read, and only where it is there",
