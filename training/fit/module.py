@@ -19,6 +19,8 @@ from spuproj.training.runtime.execution import Hardware, all_reduce_sum
 class Segmenter(pl.LightningModule):
     """A U-Net trained on one view of each slice per step, and validated on all views."""
 
+    weights: Tensor
+
     def __init__(self, config: ModelConfig, size: tuple[int, int], total_steps: int, hardware: Hardware) -> None:
         super().__init__()
         self.config, self.total_steps, self.hardware = config, total_steps, hardware
@@ -28,6 +30,7 @@ class Segmenter(pl.LightningModule):
         if hardware.compile:
             self.network.compile()
         self.views = make_views(config, size)
+        self.register_buffer("weights", blending_weights(self.views), persistent=False)
         self.loss = DiceCELoss(sigmoid=True, batch=True)
         self.overlap = torch.zeros(2)
 
@@ -55,7 +58,7 @@ class Segmenter(pl.LightningModule):
     def validation_step(self, batch: Batch, index: int) -> None:
         image, label, _ = batch
         seen = view_probabilities(self.network, self.views, image.float())
-        mean, _, _ = reduce_views(self.views, seen, blending_weights(self.views))
+        mean, _, _ = reduce_views(self.views, seen, self.weights)
         found = mean > 0.5
         self.overlap += torch.stack([2.0 * (found & (label > 0)).sum(), found.sum() + label.sum()])
 

@@ -128,17 +128,12 @@ def predict_case(
         InputError: where the brain is larger than the model's field of view.
     """
     device = local_device() if device is None else device
-    canvas, size = canvas_of(config, case), (case.image.shape[2], case.image.shape[3])
-    views = make_views(config, canvas.size)
-    noise = make_noise(config, views, case.missing)
+    canvas, views, noise, weights = _looking_at(config, case, device)
+    network, size = network.to(device), (case.image.shape[2], case.image.shape[3])
     kept = _no_members(views, canvas, case) if members else None
-    views, network, noise = views.to(device), network.to(device), None if noise is None else noise.to(device)
-    weights = blending_weights(views)
     mean, variance, expected, floor = np.zeros((4, *case.brain.shape), dtype=np.float32)
-    shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
     with torch.inference_mode():
-        for start in range(0, len(shown), SLICES_PER_BATCH):
-            chosen = shown[start : start + SLICES_PER_BATCH]
+        for chosen in _slices(case):
             image = torch.from_numpy(canvas.place(case.image[chosen])).to(device)
             seen = view_probabilities(network, views, image, noise, config.temperature)
             mean[chosen], variance[chosen], expected[chosen] = (
@@ -151,7 +146,7 @@ def predict_case(
                 on_slice(f"slice {index}")
         mean, variance, expected = (np.where(case.brain, each, np.float32(0)) for each in (mean, variance, expected))
         found = segment(mean, case.brain, aggregation)
-        for chosen in np.split(shown, range(SLICES_PER_BATCH, len(shown), SLICES_PER_BATCH)):
+        for chosen in _slices(case):
             mask = torch.from_numpy(canvas.place(found[chosen])[:, None]).to(device)
             alone = views.interpolation_variance(mask, weights=weights, min_count=2, fill=math.nan)
             floor[chosen] = canvas.cut(alone[:, 0].cpu().numpy(), size)
@@ -184,18 +179,28 @@ def mean_probabilities(
         InputError: as ``predict_case`` does.
     """
     device = local_device() if device is None else device
-    canvas, size = canvas_of(config, case), (case.image.shape[2], case.image.shape[3])
-    views = make_views(config, canvas.size)
-    noise = make_noise(config, views, case.missing)
-    views, network, noise = views.to(device), network.to(device), None if noise is None else noise.to(device)
-    weights = blending_weights(views)
-    shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
+    canvas, views, noise, weights = _looking_at(config, case, device)
+    network, size = network.to(device), (case.image.shape[2], case.image.shape[3])
     with torch.inference_mode():
-        for start in range(0, len(shown), SLICES_PER_BATCH):
-            chosen = shown[start : start + SLICES_PER_BATCH]
+        for chosen in _slices(case):
             logits = view_logits(network, views, torch.from_numpy(canvas.place(case.image[chosen])).to(device), noise)
             means = [reduce_views(views, torch.sigmoid(logits / each), weights)[0] for each in temperatures]
             yield chosen, canvas.cut(torch.stack(means)[:, :, 0].cpu().numpy(), size)
+
+
+def _looking_at(config: ModelConfig, case: Case, device: torch.device) -> tuple[Canvas, Views, Tensor | None, Tensor]:
+    """How the model looks at a case: the canvas, and on the device its views, their noise and their weights."""
+    canvas = canvas_of(config, case)
+    views = make_views(config, canvas.size)
+    noise = make_noise(config, views, case.missing)
+    views = views.to(device)
+    return canvas, views, None if noise is None else noise.to(device), blending_weights(views)
+
+
+def _slices(case: Case) -> list[NDArray[np.int64]]:
+    """Indices of the slices with brain, a few at a time."""
+    shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
+    return [shown[start : start + SLICES_PER_BATCH] for start in range(0, len(shown), SLICES_PER_BATCH)]
 
 
 def segment(probability: NDArray[np.float32], brain: NDArray[np.bool_], aggregation: str) -> NDArray[np.bool_]:
@@ -221,6 +226,6 @@ def segment(probability: NDArray[np.float32], brain: NDArray[np.bool_], aggregat
 
 def _no_members(views: Views, canvas: Canvas, case: Case) -> NDArray[np.float32]:
     """Initial members ``[Z, N, H, W]``: 0, and NaN where a view does not show a pixel."""
-    unseen = torch.isnan(views.view_coordinates()[0]).numpy()
+    unseen = torch.isnan(views.view_coordinates()[0]).cpu().numpy()
     members = canvas.cut(np.where(unseen, np.float32(np.nan), np.float32(0)), case.brain.shape[1:], np.nan)
     return np.repeat(members[None], len(case.brain), axis=0)

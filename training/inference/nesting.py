@@ -39,10 +39,9 @@ def including(outer: Prediction, inner: Prediction) -> Prediction:
     models with different numbers of views, the missing ones are NaN.
     """
     more = inner.probability > outer.probability
-    parts = None
+    members = interpolation = None
     if outer.interpolation is not None and inner.interpolation is not None:
-        parts = outer.interpolation, inner.interpolation
-    members = None
+        interpolation = np.where(more, inner.interpolation, outer.interpolation)
     if outer.members is not None and inner.members is not None:
         count = max(outer.members.shape[1], inner.members.shape[1])
         members = np.where(more[:, None], _of_views(inner.members, count), _of_views(outer.members, count))
@@ -53,7 +52,7 @@ def including(outer: Prediction, inner: Prediction) -> Prediction:
         entropy=np.where(more, inner.entropy, outer.entropy),
         mutual_information=np.where(more, inner.mutual_information, outer.mutual_information),
         members=members,
-        interpolation=None if parts is None else np.where(more, parts[1], parts[0]),
+        interpolation=interpolation,
     )
 
 
