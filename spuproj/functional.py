@@ -177,7 +177,8 @@ def unproject_reduce(
             zero (below 1.2e-38) does not show the pixel, and its value there is not used, even if it is NaN. Weights
             have no gradient.
         min_count: where ``count`` is smaller, the variance is ``fill``; positive. With 2, a pixel that one view alone
-            shows has no variance, since one value cannot disagree with itself.
+            shows has no variance, since one value cannot disagree with itself. Up to 1 it asks for any view at all,
+            however small its weight.
         fill: the variance where there is none, and the mean where no view shows the pixel; any number or NaN.
         interpolation: ``"bilinear"`` or ``"nearest"``.
 
@@ -194,18 +195,19 @@ def unproject_reduce(
     weights = None if weights is None else plain_tensor(weights, "weights")
     least, fill = positive(min_count, "min_count"), plain_number(fill, "fill")
     moments = _UNPROJECT_REDUCE(stack, geometry, pixel_size(size, "size"), interpolation, weights)
-    if least <= 1 and fill == 0 and weights is None:
+    if least <= 1 and fill == 0:
         return moments
     # Nothing distinguishes the channels, nor the samples if they share geometry and weights.
     shared = geometry.dim() == 2 and (weights is None or weights.dim() == 3)
     count = moments[2][:1, :1] if shared else moments[2][:, :1]
-    return _filled(*moments, count, least, fill)
+    return _filled(*moments, count, fill, least)
 
 
 def _filled(
-    mean: Tensor, variance: Tensor, count: Tensor, seen: Tensor, min_count: float, fill: float
+    mean: Tensor, variance: Tensor, count: Tensor, seen: Tensor, fill: float, min_count: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The moments with ``fill`` where there are none; ``seen`` broadcasts to ``count``."""
+    unseen = seen == 0
     if fill != 0:
-        mean = mean.masked_fill(seen == 0, fill)
-    return mean, variance.masked_fill_(seen < min_count, fill), count
+        mean = mean.masked_fill(unseen, fill)
+    return mean, variance.masked_fill_(unseen if min_count <= 1 else seen < min_count, fill), count

@@ -243,7 +243,8 @@ class Views(nn.Module):
             stack: ``[B, N, C, h, w]``, ``[N, C, h, w]`` or ``[N, h, w]``; results lack the same axes.
             weights: ``[N, H, W]`` or ``[B, N, H, W]``: the weight of each view at each slice pixel, a tensor or an
                 array, such as ``border_weights(8)``; mean and variance are then weighted, and count is their sum.
-            min_count: where count is smaller, the variance is ``fill``: 2 for pixels that one view alone shows.
+            min_count: where count is smaller, the variance is ``fill``: 2 for pixels that one view alone shows; 1 for
+                those that no view shows, however small the weights.
             fill: for pixels without a variance, or without a view; may be NaN.
             interpolation: see ``spuproj.functional.unproject_reduce``, also for all others and for errors.
 

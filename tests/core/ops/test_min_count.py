@@ -44,6 +44,18 @@ def test_weights_that_sum_to_less_than_min_count_give_no_variance(per_sample):
     assert 0 < (count < 1.5).float().mean() < 1
 
 
+@pytest.mark.parametrize("fill", [0.0, math.nan])
+def test_views_of_small_weights_are_views(fill):
+    weights = 0.01 * VIEWS.border_weights(3)
+    mean, variance, count = VIEWS.reduce(STACK, weights=weights, fill=fill)
+    assert 0 < count.max() < 1
+    other_mean, other_variance, other_count = VIEWS.reduce(STACK, weights=100 * weights, fill=fill)
+    assert_close(mean, other_mean, equal_nan=True)
+    assert_close(variance, other_variance, equal_nan=True)
+    assert (variance[count > 0] > 0).any()
+    assert torch.equal(count > 0, other_count > 0)
+
+
 def test_geometry_per_sample_is_filled_sample_by_sample():
     views = Views.zoom(SIZE, centers=[[(4, 4), (4, 8), (7, 9)], [(8, 2), (8, 12), (2, 9)]], factor=1.6)
     _, variance, count = views.reduce(STACK, min_count=2, fill=math.nan)
@@ -60,7 +72,7 @@ def test_no_gradient_comes_from_filled_pixels(weighted):
     (mean * mean + variance * variance).sum().backward()
     assert torch.isfinite(leaf.grad).all()
     other = STACK.clone().requires_grad_()
-    mean, variance, count = VIEWS.reduce(other, weights=weights, min_count=1e-6)
+    mean, variance, count = VIEWS.reduce(other, weights=weights)
     ((mean * mean)[count > 0].sum() + (variance * variance)[count >= 2].sum()).backward()
     assert_close(leaf.grad, other.grad)
 
