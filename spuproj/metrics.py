@@ -86,8 +86,8 @@ class _MeanOverCases(Metric, ABC):
 
     def compute(self) -> Tensor:
         """The mean over the cases that have a score, a scalar; NaN where none has."""
-        total, cases = getattr(self, self._state)
-        return total / cases
+        state: Tensor = getattr(self, self._state)
+        return state[0] / state[1]
 
     def _of_case(self, preds: Tensor, target: Tensor, uncertainty: Tensor, brain: Tensor) -> float:
         truth, inside = _mask(target, "target"), _mask(brain, "brain")
@@ -101,8 +101,9 @@ class _MeanOverCases(Metric, ABC):
         values = uncertainty.detach().cpu().double()
         if self.scaling is None:
             return values.numpy()
-        stands_in = probability is not None and self.scaling != "entropy-1"
-        return to_percent(values, self.scaling, entropy(probability.detach().cpu().double()) if stands_in else None)
+        if probability is None or self.scaling == "entropy-1":
+            return to_percent(values, self.scaling)
+        return to_percent(values, self.scaling, entropy(probability.detach().cpu().double()))
 
     @abstractmethod
     def _score(self, truth: Mask, segmentation: Mask, percent: Values, brain: Mask) -> float: ...
