@@ -14,7 +14,7 @@ from torch import Tensor
 from spuproj import functional
 from spuproj import geometry as geo
 from spuproj.checks import choice, pixel_size, positive
-from spuproj.factory import Factory
+from spuproj.geometry.by_size import Factory
 from spuproj.geometry.module import GeometryModule
 from spuproj.geometry.placement import frame, home_of, looking_at, on_cpu, on_sphere, plane_rotations, points_of
 from spuproj.geometry.selection import joined, picked, selected

@@ -23,14 +23,14 @@ PACKAGES = {
 """Folders of the repository, with the names of the packages that they are installed as."""
 
 LAYERS = (
-    ("spuproj.checks", "spuproj.recent"),
-    ("spuproj.inputs", "spuproj.factory"),
+    ("spuproj.checks",),
+    ("spuproj.inputs",),
     ("spuproj.geometry",),
     ("spuproj.backends",),
     ("spuproj.ops",),
     ("spuproj.functional", "spuproj.reference", "spuproj.uncertainty", "spuproj.info"),
     ("spuproj.views",),
-    ("spuproj.multi_view",),
+    ("spuproj.wrapping",),
     ("spuproj",),
     ("spuproj.training.runtime",),
     ("spuproj.training.data", "spuproj.training.phantom"),

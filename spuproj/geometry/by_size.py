@@ -1,13 +1,31 @@
-"""A constructor that waits for the size of the slice; see ``Views.factory``."""
+"""Views for slices of any size: a constructor that waits for the size, and what was made for the last few sizes."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
 from spuproj.checks import pixel_size
-from spuproj.recent import Recent
 
 Made = TypeVar("Made")
+
+KEPT = 8
+"""How many results are kept."""
+
+
+class Recent(Generic[Made]):
+    """The last results by key; unlike ``functools.lru_cache`` it can be pickled."""
+
+    def __init__(self) -> None:
+        self._results: dict[Hashable, Made] = {}
+
+    def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """The result of this key, made if it is not there; it may push out the oldest one."""
+        if key not in self._results:
+            result = make()
+            while len(self._results) >= KEPT:
+                self._results.pop(next(iter(self._results)))
+            self._results[key] = result
+        return self._results[key]
 
 
 class Factory(Generic[Made]):
