@@ -14,7 +14,7 @@ from PIL import Image
 
 from helpers import ROOT
 
-PLAIN = ("any_network", "training_through_views", "views_as_augmentation")
+PLAIN = ("any_network", "training_through_views", "views_as_augmentation", "wrap_a_network")
 
 
 @cache
@@ -29,7 +29,11 @@ def output(name: str, *arguments: str) -> str:
 
 
 def test_every_example_is_run() -> None:
-    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {*PLAIN, "uncertainty_of_a_slice"}
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {
+        *PLAIN,
+        "export_to_onnx",
+        "uncertainty_of_a_slice",
+    }
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -42,6 +46,13 @@ def test_an_example_needs_torch_alone_and_says_something(name: str) -> None:
 def test_training_through_views_lowers_the_loss() -> None:
     losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", output("training_through_views"))]
     assert losses[-1] < losses[0] / 5
+
+
+def test_onnxruntime_computes_what_spuproj_computes(tmp_path: Path) -> None:
+    printed = output("export_to_onnx", str(tmp_path / "maps.onnx"))
+    difference = re.search(r"largest difference .*: ([\d.e+-]+)", printed)
+    assert difference is not None
+    assert float(difference[1]) < 1e-5
 
 
 def test_the_uncertainty_of_a_slice_is_drawn(tmp_path: Path) -> None:

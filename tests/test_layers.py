@@ -28,7 +28,7 @@ LAYERS = (
     ("spuproj.geometry",),
     ("spuproj.backends",),
     ("spuproj.ops",),
-    ("spuproj.functional", "spuproj.reference", "spuproj.uncertainty", "spuproj.info"),
+    ("spuproj.functional", "spuproj.portable", "spuproj.reference", "spuproj.uncertainty", "spuproj.info"),
     ("spuproj.views",),
     ("spuproj.wrapping",),
     ("spuproj",),
