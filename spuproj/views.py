@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,11 +13,15 @@ from torch import Tensor, nn
 from spuproj import functional
 from spuproj import geometry as geo
 from spuproj.checks import pixel_size, positive
-from spuproj.geometry.placement import checked_centers, frame, home_of, looking_at, on_cpu, on_sphere, plane_rotations
-from spuproj.geometry.saved import completed_table, saved_sizes
+from spuproj.geometry.placement import frame, home_of, on_cpu, on_sphere, turned_flat, zoomed
+from spuproj.geometry.saved import complete_state, saved_sizes
 from spuproj.geometry.selection import joined, picked, selected
 from spuproj.geometry.table import COLUMNS, Geometry, checked_table
 from spuproj.inputs import array_tensor, opened, opened_out, plain_tensor
+from spuproj.plotting.notebook import html_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Centers = Tensor | Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
 Image = Tensor | NDArray[Any]
@@ -49,7 +52,7 @@ class Views(nn.Module):
         self.size = pixel_size(size, "size")
         self.view_size = self.size if view_size is None else pixel_size(view_size, "view_size")
         self.register_buffer("geometry", checked_table(geometry))
-        self.register_load_state_dict_pre_hook(_complete_state)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(complete_state)  # type: ignore[no-untyped-call]
 
     @classmethod
     def spherical(
@@ -131,9 +134,7 @@ class Views(nn.Module):
         placed = frame(size, view_size, spacing)
         home = home_of(centers)
         with on_cpu():
-            points = checked_centers(centers, placed.size)
-            views = looking_at(points, placed, placed.half_side, magnification=positive(factor, "factor"))
-            return cls(views, placed.size, placed.view_size).to(home)
+            return cls(zoomed(placed, centers, factor), placed.size, placed.view_size).to(home)
 
     @classmethod
     def rigid(
@@ -162,10 +163,7 @@ class Views(nn.Module):
         placed = frame(size, view_size, spacing)
         home = home_of(None)
         with on_cpu():
-            rotations = torch.stack(plane_rotations(angles, degrees, flips))
-            points = torch.tensor(placed.middle, dtype=torch.float64).expand(len(rotations), 2)
-            views = replace(looking_at(points, placed, placed.half_side), rotation=rotations)
-            return cls(views, placed.size, placed.view_size).to(home)
+            return cls(turned_flat(placed, angles, degrees, flips), placed.size, placed.view_size).to(home)
 
     @classmethod
     def from_table(cls, table: Tensor, size: Sequence[int], view_size: Sequence[int] | None = None) -> Views:
@@ -325,6 +323,18 @@ class Views(nn.Module):
         """
         return geo.border_weights(self.geometry, self.size, self.view_size, positive(width, "width"))
 
+    def plot(self, image: Image | None = None, *, sample: int = 0, channel: int = 0) -> Figure:
+        """A matplotlib figure: the slice with the views' numbers at their centres, and the views with its grid lines.
+
+        Arguments and errors as in ``spuproj.plotting.figure.plot_views``, which needs matplotlib.
+        """
+        from spuproj.plotting.figure import plot_views
+
+        return plot_views(self.geometry, self.size, self.view_size, image, sample=sample, channel=channel)
+
+    def _repr_html_(self) -> str:
+        return html_of(self.geometry, self.size, self.view_size, repr(self))
+
     def pick(self, index: Tensor | Sequence[int]) -> Views:
         """Selects one of the views for each sample of a batch; the result has a ``[B, 1]`` geometry.
 
@@ -377,7 +387,7 @@ class Views(nn.Module):
         nn.Module.__init__(views)
         views.size, views.view_size = self.size, self.view_size
         views.register_buffer("geometry", table)
-        views.register_load_state_dict_pre_hook(_complete_state)  # type: ignore[no-untyped-call]
+        views.register_load_state_dict_pre_hook(complete_state)  # type: ignore[no-untyped-call]
         return views
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Views:
@@ -387,11 +397,3 @@ class Views(nn.Module):
             # ``half()`` and the like are meant for activations: the geometry moves with the module but stays float64.
             self.geometry = exact.to(self.geometry.device)
         return self
-
-
-def _complete_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Adds the sizes and the spacing columns, which state dicts of older versions lack."""
-    if isinstance(module, Views):
-        state.setdefault(f"{prefix}_extra_state", module.get_extra_state())
-    if isinstance(table := state.get(f"{prefix}geometry"), Tensor):
-        state[f"{prefix}geometry"] = completed_table(table)

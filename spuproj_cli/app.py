@@ -29,6 +29,7 @@ for command in (
     evaluation.study,
     tools.bench,
     tools.project,
+    tools.explore,
 ):
     app.command()(command)
 

@@ -1,9 +1,10 @@
 """What a state dict holds of ``Views``, also one of an older version."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spuproj.checks import pixel_size
 from spuproj.geometry.table import COLUMNS, Geometry, check_numbers
@@ -24,3 +25,10 @@ def completed_table(table: Tensor) -> Tensor:
     if table.is_cpu and table.shape[-1] == COLUMNS:
         check_numbers(Geometry.from_table(table))
     return table
+
+
+def complete_state(views: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Adds what state dicts of older versions lack, before ``Views`` load one: the sizes and the spacing columns."""
+    state.setdefault(f"{prefix}_extra_state", views.get_extra_state())
+    if isinstance(table := state.get(f"{prefix}geometry"), Tensor):
+        state[f"{prefix}geometry"] = completed_table(table)
