@@ -21,7 +21,7 @@ from spuproj.inputs import array_tensor, opened, opened_out, plain_tensor
 from spuproj.plotting.notebook import html_of
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from spuproj.plotting.figure import ViewsFigure
 
 Centers = Tensor | Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
 Image = Tensor | NDArray[Any]
@@ -323,7 +323,7 @@ class Views(nn.Module):
         """
         return geo.border_weights(self.geometry, self.size, self.view_size, positive(width, "width"))
 
-    def plot(self, image: Image | None = None, *, sample: int = 0, channel: int = 0) -> Figure:
+    def plot(self, image: Image | None = None, *, sample: int = 0, channel: int = 0) -> ViewsFigure:
         """A matplotlib figure: the slice with the views' numbers at their centres, and the views with its grid lines.
 
         Arguments and errors as in ``spuproj.plotting.figure.plot_views``, which needs matplotlib.

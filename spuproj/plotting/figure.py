@@ -52,7 +52,7 @@ def plot_views(
     sample: int = 0,
     channel: int = 0,
     columns: int | None = None,
-) -> Figure:
+) -> ViewsFigure:
     """Draws the slice with the number of each view at its centre, and the views with the grid lines of the slice.
 
     Args:
@@ -171,10 +171,10 @@ def _grid_lines(size: Size) -> list[NDArray[np.float64]]:
 
 def _chequered(size: Size) -> NDArray[np.float32]:
     """A pattern ``[H, W]`` of squares between the grid lines, brighter to the right and below, so that flips show."""
-    rows, columns = (np.linspace(0, _GRID_LINES - 1, side, dtype=np.float32) for side in size)
-    squares = (np.floor(rows)[:, None] + np.floor(columns)) % 2
-    pattern: NDArray[np.float32] = (0.25 + 0.4 * squares) * (0.4 + 0.02 * rows[:, None] + 0.05 * columns)
-    return pattern.astype(np.float32)
+    rows, columns = (np.floor(np.linspace(0, _GRID_LINES - 1, side, dtype=np.float32)) for side in size)
+    squares = (rows[:, None] + columns) % 2
+    pattern = (0.25 + 0.4 * squares) * (0.4 + 0.02 * rows[:, None] + 0.05 * columns)
+    return np.asarray(pattern, np.float32)
 
 
 def _plane_of(image: Tensor | NDArray[Any], size: Size, sample: int, channel: int) -> NDArray[np.float32]:

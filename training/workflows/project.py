@@ -76,7 +76,7 @@ def explore_slice(volume: Path, index: int | None, out: Path, *, force: bool = F
     shown = _axial_slice(volume, index)
     y0, x0, y1, x1 = shown.foreground
     middle = ((y0 + y1) / 2, (x0 + x1) / 2)
-    return write_explorer(out, shown.plane, shown.spacing, middle, f"Views of {volume.name}, slice {shown.index}")
+    return write_explorer(out, shown.plane, shown.spacing, middle, f"Views of {volume.name}, slice {shown.number}")
 
 
 class _Slice(NamedTuple):
@@ -84,13 +84,13 @@ class _Slice(NamedTuple):
 
     Attributes:
         plane: ``[H, W]``.
-        index: counted from the feet.
+        number: counted from the feet.
         spacing: (height, width) of a pixel in mm.
         foreground: bounding box (y0, x0, y1, x1) of what differs from the background, or the whole slice.
     """
 
     plane: NDArray[np.float32]
-    index: int
+    number: int
     spacing: tuple[float, float]
     foreground: tuple[float, float, float, float]
 

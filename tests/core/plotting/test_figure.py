@@ -33,7 +33,7 @@ def numbers(figure: Figure) -> dict[str, tuple[float, float]]:
 def lines(figure: Figure, number: int) -> list[np.ndarray]:
     """Points ``[n, (u, v)]`` of the rows of the slice that are drawn over a view."""
     rows = next(item for item in figure.axes[number].collections if isinstance(item, QuadContourSet))
-    return [path.vertices for path in rows.get_paths() if len(path.vertices)]
+    return [points for path in rows.get_paths() if len(points := np.asarray(path.vertices))]
 
 
 def test_every_view_is_drawn_under_its_number_as_project_gives_it():
@@ -117,7 +117,12 @@ def test_a_sample_has_its_own_views():
     ("sample", ValueError, "sample must lie in [0, 1], got -1", lambda: VIEWS.plot(noise(2, 1, *SIZE), sample=-1)),
     ("complex", TypeError, "image must hold real numbers, got torch.c", lambda: VIEWS.plot(noise(*SIZE) * 1j)),
     ("size", ValueError, "image must end in the pixel size of these views", lambda: VIEWS.plot(noise(7, 7))),
-    ("list", TypeError, "image must be a torch tensor or a NumPy array", lambda: VIEWS.plot([[1.0]])),
+    (
+        "list",
+        TypeError,
+        "image must be a torch tensor or a NumPy array",
+        lambda: VIEWS.plot([[1.0]]),  # type: ignore[arg-type]
+    ),
 )
 def test_what_cannot_be_drawn_is_refused(error, message, call):
     refused(error, message, call)

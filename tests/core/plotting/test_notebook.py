@@ -33,15 +33,15 @@ class Shown(HTMLParser):
 
 
 def test_a_notebook_shows_a_small_picture_with_a_text():
-    views = Views.spherical((20, 24), grid=(2, 2))
+    views = Views.spherical((240, 240), grid=(3, 3), radius=60)
     shown = Shown(views._repr_html_())
     assert shown.tags == ["figure", "img", "figcaption"]
     assert shown.image["alt"] == shown.text == repr(views)
     kind, data = shown.image["src"].split(",")
     assert kind == "data:image/png;base64"
     with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
-        assert 300 < picture.width < 1000
-    assert len(data) < 200_000
+        assert 500 < picture.width < 1000
+    assert len(data) < 100_000
 
 
 def test_of_many_views_the_first_are_drawn():
