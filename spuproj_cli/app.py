@@ -32,6 +32,7 @@ for command in (
     export.push,
     tools.bench,
     tools.project,
+    tools.explore,
 ):
     app.command()(command)
 

@@ -29,6 +29,7 @@ LAYERS = (
     ("spuproj.backends",),
     ("spuproj.ops",),
     ("spuproj.functional", "spuproj.portable", "spuproj.reference", "spuproj.uncertainty", "spuproj.info"),
+    ("spuproj.plotting",),
     ("spuproj.views",),
     ("spuproj.wrapping",),
     ("spuproj",),
@@ -135,7 +136,9 @@ def test_every_package_of_the_training_layer_has_a_place() -> None:
 
 
 def test_imports_go_downwards(graph: Imports) -> None:
-    assert {"spuproj", "spuproj.geometry", "spuproj.training.runtime.files"} <= graph["spuproj.training.report.figures"]
+    figures, view_sets = graph["spuproj.training.report.figures"], graph["spuproj.training.models.view_sets"]
+    assert {"spuproj.plotting.figure", "spuproj.training.runtime.files"} <= figures
+    assert {"spuproj", "spuproj.geometry.placement"} <= view_sets
     assert upward_imports(graph) == []
 
 
