@@ -174,7 +174,7 @@ class MultiView(nn.Module):
 
 def _checked_probability(values: Tensor) -> Tensor:
     """The values without rounding beyond [0, 1]. Raises ValueError for values that are no probabilities."""
-    traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     if not (traced or values.numel() == 0 or values.is_meta):
         low, high = values.detach().aminmax()
         if low < -_TOLERANCE or high > 1 + _TOLERANCE:
