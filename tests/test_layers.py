@@ -38,6 +38,7 @@ LAYERS = (
     ("spuproj.training.fit", "spuproj.training.report"),
     ("spuproj.training.workflows",),
     ("spuproj.training",),
+    ("spuproj.nnunet",),
     ("spuproj.benchmarks",),
     ("spuproj_cli",),
     ("spuproj.__main__",),

@@ -25,6 +25,7 @@ COMMANDS = (
     "split",
     "train",
     "predict",
+    "nnunet-predict",
     "evaluate",
     "study",
     "bench",
