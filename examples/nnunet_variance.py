@@ -13,7 +13,7 @@ from spuproj.nnunet import load_predictor, predict_folder
 images, out, dataset = sys.argv[1:]
 predictor = load_predictor(dataset, "2d")  # of nnUNetTrainer, all folds
 for path in predict_folder(predictor, Path(images), Path(out)):
-    variance = nib.load(path).get_fdata()
-    found = nib.load(Path(out, path.name.replace("_var", ""))).get_fdata() > 0
+    variance = nib.Nifti1Image.from_filename(path).get_fdata()
+    found = nib.Nifti1Image.from_filename(Path(out, path.name.replace("_var", ""))).get_fdata() > 0
     mean = variance[found].sum() / max(found.sum(), 1)
     print(f"{path}: {found.sum()} voxels are segmented, with a mean variance of {mean:.5f}")

@@ -75,7 +75,7 @@ def _through(writer: BaseReaderWriter, values: NDArray[np.float32], properties: 
         for number, part in enumerate(np.moveaxis(values[..., None].view(np.uint8), -1, 0)):
             file = Path(folder, f"{number}.nii")
             writer.write_seg(part, str(file), properties)
-            saved = nib.load(file, mmap=False)
+            saved = nib.Nifti1Image.from_filename(file, mmap=False)
             parts.append(np.asarray(saved.dataobj).astype(np.uint8))
     restored = np.stack(parts, axis=-1).view(np.float32)[..., 0]
     image = nib.Nifti1Image(restored, saved.affine, saved.header)

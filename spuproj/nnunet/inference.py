@@ -13,10 +13,9 @@ from torch import Tensor
 
 from spuproj import Views
 from spuproj.nnunet.views import make_views
+from spuproj.wrapping import blending_weights
 
 SLICES_PER_BATCH = 8
-FADE = 0.05
-"""Width of the border in which a view fades out, as part of its shorter side."""
 LEAST = float(torch.finfo(torch.float32).eps)
 """Probabilities this close to 0 or 1 are moved here, so that their logits are finite."""
 
@@ -29,7 +28,7 @@ class ViewsPredictor(nnUNetPredictor):  # type: ignore[misc]
     ``predict_moments`` also gives the variance, and ``spuproj.nnunet.predict_folder`` writes it.
 
     Args:
-        views: makes the views of slices of a size (H, W), in pixels.
+        views: makes the views of slices of a size (H, W), in pixels, such as ``Views.factory``.
         options: those of ``nnUNetPredictor``.
     """
 
@@ -48,12 +47,12 @@ class ViewsPredictor(nnUNetPredictor):  # type: ignore[misc]
             data: ``[C, Z, H, W]``, preprocessed by nnU-Net.
 
         Returns:
-            mean and population variance, float32 ``[K, Z, H, W]`` on the CPU, in [0, 1] and [0, 1/4]. Where no view
-            shows a pixel, the mean is background, and the variance NaN.
+            mean and population variance, float32 ``[K, Z, H, W]`` on the CPU, in [0, 1] and [0, 1/4], weighted by
+            ``blending_weights``. Where no view shows a pixel, the mean is background, and the variance NaN.
         """
         padded, inside = pad_nd_image(data, self.configuration_manager.patch_size, return_slicer=True)
         views = self.views((padded.shape[-2], padded.shape[-1])).to(self.device)
-        weights = views.border_weights(FADE * min(views.view_size))
+        weights = blending_weights(views)
         parts = [self._moments(slices, views, weights) for slices in padded.split(SLICES_PER_BATCH, dim=1)]
         mean, variance = (torch.cat(part, dim=1)[(slice(None), *inside[1:])] for part in zip(*parts, strict=True))
         return mean, variance
