@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spuproj_cli import data, evaluation, model, nnunet, tools
+from spuproj_cli import data, evaluation, export, model, nnunet, tools
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +28,9 @@ for command in (
     nnunet.nnunet_predict,
     evaluation.evaluate,
     evaluation.study,
+    export.dicom,
+    export.bids,
+    export.push,
     tools.bench,
     tools.project,
 ):

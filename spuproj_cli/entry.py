@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-_EXTRAS = {"bench": "bench", "nnunet-predict": "nnunet"}
-"""Commands that need another extra than ``training``."""
+_EXTRAS = {"bench": "bench", "dicom": "dicom", "nnunet-predict": "nnunet", "push": "hub"}
+"""Commands that need more than the training extra."""
 
 
 def main() -> None:

@@ -31,8 +31,9 @@ def output(name: str, *arguments: str) -> str:
 def test_every_example_is_run() -> None:
     assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {
         *PLAIN,
-        "uncertainty_of_a_slice",
         "nnunet_variance",  # in tests/nnunet, which has a model for it
+        "torchmetrics_uncertainty",
+        "uncertainty_of_a_slice",
     }
 
 
@@ -46,6 +47,12 @@ def test_an_example_needs_torch_alone_and_says_something(name: str) -> None:
 def test_training_through_views_lowers_the_loss() -> None:
     losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", output("training_through_views"))]
     assert losses[-1] < losses[0] / 5
+
+
+def test_the_variance_of_views_finds_their_errors() -> None:
+    scores = dict(re.findall(r"(\w+): ([\d.]+)", output("torchmetrics_uncertainty")))
+    assert set(scores) == {"QUBraTS", "ErrorAUROC", "RiskCoverage"}
+    assert float(scores["ErrorAUROC"]) > 0.8
 
 
 def test_the_uncertainty_of_a_slice_is_drawn(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ COMMANDS = (
     "nnunet-predict",
     "evaluate",
     "study",
+    "dicom",
+    "bids",
+    "push",
     "bench",
     "project",
 )
