@@ -40,6 +40,7 @@ def test_every_example_is_run() -> None:
     assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {
         *PLAIN,
         "plot_views",
+        "nnunet_variance",  # in tests/nnunet, which has a model for it
         "torchmetrics_uncertainty",
         "export_to_onnx",
         "uncertainty_of_a_slice",

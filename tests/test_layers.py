@@ -41,7 +41,7 @@ LAYERS = (
     ("spuproj.training.workflows",),
     ("spuproj.training.export",),
     ("spuproj.training",),
-    ("spuproj.metrics",),
+    ("spuproj.metrics", "spuproj.nnunet"),
     ("spuproj.benchmarks",),
     ("spuproj_cli",),
     ("spuproj.__main__",),

@@ -26,6 +26,7 @@ COMMANDS = (
     "split",
     "train",
     "predict",
+    "nnunet-predict",
     "evaluate",
     "study",
     "dicom",
