@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import _register_namedtuple
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from spuproj.checks import choice
 from spuproj.geometry.by_size import Recent
@@ -72,10 +72,6 @@ def _weigh_again(look: nn.Module, _: object) -> None:
     look.weights = blending_weights(look.views)
 
 
-# So that torch.export.save works.
-_register_namedtuple(Prediction, serialized_type_name="spuproj.Prediction")
-
-
 def _own_look(views_of_size: ViewsOfSize, size: tuple[int, int], device: torch.device) -> _Look:
     """A look at slices of this size; its views are a copy, since a factory keeps its own for other devices too."""
     return _Look(copy.deepcopy(views_of_size(size)).to(device))
@@ -109,9 +105,16 @@ class MultiView(nn.Module):
         x = plain_tensor(x, "x")
         if x.dim() not in (3, 4):
             raise ValueError(f"x must have the axes [B, C, H, W] or [C, H, W], got the shape {tuple(x.shape)}")
+        maps = self._predict(x if x.dim() == 4 else x.unsqueeze(0))
         if x.dim() == 3:
-            maps: Prediction = self(x.unsqueeze(0))
-            return Prediction._make(None if part is None else part.squeeze(0) for part in maps)
+            maps = Prediction._make(None if part is None else part.squeeze(0) for part in maps)
+        if torch.compiler.is_exporting() or is_tracing():
+            # A file that holds a class of this package could not be loaded without it.
+            return tuple(part for part in maps if part is not None)  # type: ignore[return-value]
+        return maps
+
+    def _predict(self, x: Tensor) -> Prediction:
+        """The maps of slices ``[B, C, H, W]``."""
         look = self._look_at(x)
         stack = look.views.project(x)
         probability = self._predicted(stack.flatten(0, 1)).unflatten(0, stack.shape[:2])
@@ -174,7 +177,7 @@ class MultiView(nn.Module):
 
 def _checked_probability(values: Tensor) -> Tensor:
     """The values without rounding beyond [0, 1]. Raises ValueError for values that are no probabilities."""
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    traced = torch.compiler.is_compiling() or is_tracing()
     if not (traced or values.numel() == 0 or values.is_meta):
         low, high = values.detach().aminmax()
         if low < -_TOLERANCE or high > 1 + _TOLERANCE:
@@ -198,6 +201,8 @@ def wrap(
     For slices ``[B, C, H, W]`` (or ``[C, H, W]``) it returns a ``Prediction``. Every view of every slice is passed to
     the model, and what it finds is brought back by the view's exact inverse. Mean and variance weigh each view by
     ``blending_weights``, so that the maps have no lines where a view ends. View pixels outside the slice are 0.
+
+    What ``torch.export``, ``torch.onnx.export`` and ``torch.jit.trace`` make of it returns the maps as a plain tuple.
 
     Gradients reach the model and the input. The model stays in the mode that it is in: call ``eval()`` for predictions
     (batch normalisation in training mode would mix the views, and depend on ``chunk``), or leave dropout on for more
