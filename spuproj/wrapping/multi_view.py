@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import _register_namedtuple
 
 from spuproj.checks import choice
 from spuproj.geometry.by_size import Recent
@@ -70,10 +69,6 @@ def _weigh_again(look: nn.Module, _: object) -> None:
     """Computes the weights of the views that a state dict has just brought."""
     assert isinstance(look, _Look)
     look.weights = blending_weights(look.views)
-
-
-# So that torch.export.save works.
-_register_namedtuple(Prediction, serialized_type_name="spuproj.Prediction")
 
 
 def _own_look(views_of_size: ViewsOfSize, size: tuple[int, int], device: torch.device) -> _Look:

@@ -103,10 +103,8 @@ torch.testing.assert_close(found[0], mean)
 
 @pytest.mark.parametrize("views", [VIEWS, VIEWS.portable()], ids=["kernels", "portable"])
 def test_an_exported_program_takes_batches_of_any_size_and_can_be_saved(views, tmp_path):
-    model = wrapped(views, activation="softmax")
+    model = Maps(wrapped(views, activation="softmax"))
     exported = torch.export.export(model, (X,), dynamic_shapes={"x": {0: torch.export.Dim("batch", min=1, max=64)}})
     torch.export.save(exported, tmp_path / "maps.pt2")
     x = noise(5, 2, *SIZE)
-    found = torch.export.load(tmp_path / "maps.pt2").module()(x)
-    assert isinstance(found, Prediction)
-    assert_agree(found, model(x), atol=1e-6)
+    assert_agree(torch.export.load(tmp_path / "maps.pt2").module()(x), model(x), atol=1e-6)
