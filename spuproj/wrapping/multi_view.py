@@ -105,20 +105,16 @@ class MultiView(nn.Module):
         x = plain_tensor(x, "x")
         if x.dim() not in (3, 4):
             raise ValueError(f"x must have the axes [B, C, H, W] or [C, H, W], got the shape {tuple(x.shape)}")
-        maps = self._predict(x if x.dim() == 4 else x.unsqueeze(0))
+        batch = x if x.dim() == 4 else x.unsqueeze(0)
+        look = self._look_at(batch)
+        stack = look.views.project(batch)
+        maps = self._maps(look, self._predicted(stack.flatten(0, 1)).unflatten(0, stack.shape[:2]))
         if x.dim() == 3:
             maps = Prediction._make(None if part is None else part.squeeze(0) for part in maps)
         if torch.compiler.is_exporting() or is_tracing():
             # A file that holds a class of this package could not be loaded without it.
             return tuple(part for part in maps if part is not None)  # type: ignore[return-value]
         return maps
-
-    def _predict(self, x: Tensor) -> Prediction:
-        """The maps of slices ``[B, C, H, W]``."""
-        look = self._look_at(x)
-        stack = look.views.project(x)
-        probability = self._predicted(stack.flatten(0, 1)).unflatten(0, stack.shape[:2])
-        return self._maps(look, probability)
 
     def _look_at(self, x: Tensor) -> _Look:
         """Views and weights for the size and on the device of ``x``."""

@@ -346,7 +346,7 @@ def test_an_empty_batch_gives_empty_maps():
 def test_it_exports(strict, activation):
     wrapped = wrap(network(), ZOOM, activation, chunk=3, members=True)
     exported = torch.export.export(wrapped, (X,), strict=strict).module()
-    assert_same_maps(exported(2 * X), wrapped(2 * X))
+    assert_same_maps(Prediction(*exported(2 * X)), wrapped(2 * X))
 
 
 def test_a_factory_exports_once_its_views_exist():
@@ -354,7 +354,7 @@ def test_a_factory_exports_once_its_views_exist():
     refused(RuntimeError, "call the module once with a slice of this size",
             lambda: torch.export.export(wrapped, (X,), strict=False))  # fmt: skip
     wanted = wrapped(X)
-    assert_same_maps(torch.export.export(wrapped, (X,), strict=False).module()(X), wanted)
+    assert_same_maps(Prediction(*torch.export.export(wrapped, (X,), strict=False).module()(X)), wanted)
 
 
 @pytest.mark.parametrize("views", [ZOOM, Views.factory("spherical", grid=(2, 2))], ids=["views", "factory"])
