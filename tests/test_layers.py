@@ -31,6 +31,7 @@ LAYERS = (
     ("spuproj.functional", "spuproj.reference", "spuproj.uncertainty", "spuproj.info"),
     ("spuproj.views",),
     ("spuproj",),
+    ("spuproj.monai",),
     ("spuproj.training.runtime",),
     ("spuproj.training.data", "spuproj.training.phantom"),
     ("spuproj.training.models",),

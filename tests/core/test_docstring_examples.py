@@ -12,6 +12,7 @@ WITH_EXAMPLES = {
     "spuproj.views": {"Views.spherical", "Views.project", "Views.reduce"},
     "spuproj.functional": {"project"},
     "spuproj.uncertainty": {"entropy", "qu_brats"},
+    "spuproj.monai.rand_view": {"RandViewd"},
 }
 """The functions that users call first, by module: each has an example."""
 
