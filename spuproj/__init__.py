@@ -6,6 +6,7 @@ from spuproj import functional, ops, reference, uncertainty
 from spuproj.backends.memory import empty_cache, set_cache_limit
 from spuproj.geometry import PROFILES, Geometry
 from spuproj.views import Views
+from spuproj.wrapping import MultiView, Prediction, wrap
 
 try:
     __version__ = version("spuproj")
@@ -15,6 +16,8 @@ except PackageNotFoundError:
 __all__ = [
     "PROFILES",
     "Geometry",
+    "MultiView",
+    "Prediction",
     "Views",
     "empty_cache",
     "functional",
@@ -22,4 +25,5 @@ __all__ = [
     "reference",
     "set_cache_limit",
     "uncertainty",
+    "wrap",
 ]

@@ -30,6 +30,7 @@ LAYERS = (
     ("spuproj.ops",),
     ("spuproj.functional", "spuproj.reference", "spuproj.uncertainty", "spuproj.info"),
     ("spuproj.views",),
+    ("spuproj.wrapping",),
     ("spuproj",),
     ("spuproj.monai",),
     ("spuproj.training.runtime",),
