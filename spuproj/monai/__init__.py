@@ -6,5 +6,6 @@ except ImportError as error:
     raise ImportError("spuproj.monai needs MONAI: pip install 'spuproj[monai]'") from error
 
 from spuproj.monai.rand_view import RandViewd
+from spuproj.monai.views_inferer import ViewsInferer
 
-__all__ = ["RandViewd"]
+__all__ = ["RandViewd", "ViewsInferer"]

@@ -14,10 +14,9 @@ from torch import Tensor
 
 from spuproj import Views
 from spuproj.checks import choice
+from spuproj.wrapping.multi_view import ViewsOfSize
 
 MODES = ("bilinear", "nearest")
-
-ViewsOfSize = Callable[[tuple[int, int]], Views]
 
 
 class RandViewd(RandomizableTransform, MapTransform, InvertibleTransform):
@@ -35,8 +34,8 @@ class RandViewd(RandomizableTransform, MapTransform, InvertibleTransform):
 
     Args:
         keys: of the data, channel first: slices ``[C, H, W]``, or volumes, see ``spatial_dim``.
-        views: of which one is drawn, all equally probable; or a function that makes them for the (height, width) of a
-            slice. It must not be a lambda where worker processes are started by "spawn".
+        views: of which one is drawn, all equally probable; or ``Views.factory``, or another function of the (height,
+            width) of a slice; not a lambda where worker processes are started by "spawn".
         prob: probability that a sample is shown through a view. Samples that are not keep their size: below 1,
             ``view_size`` should be the slice's.
         mode: ``"bilinear"`` for images, ``"nearest"`` for labels, which keeps integers; one for all keys, or one each.

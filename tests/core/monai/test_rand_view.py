@@ -3,6 +3,7 @@
 import pickle
 import warnings
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,8 +181,9 @@ def test_labels_are_not_interpolated_by_mistake():
         RandViewd(KEYS, VIEWS, 1.0)(sample(*SIZE))
 
 
-def test_views_are_made_for_the_size_that_comes():
-    pipeline = Compose([RandViewd("image", partial(Views.spherical, grid=(1, 2)), 1.0)])
+@pytest.mark.parametrize("make", [Views.factory("spherical", grid=(1, 2)), partial(Views.spherical, grid=(1, 2))])
+def test_views_are_made_for_the_size_that_comes(make):
+    pipeline = Compose([RandViewd("image", pickle.loads(pickle.dumps(make)), 1.0)])
     for size in ((12, 16), (9, 7)):
         data = {"image": sample(*size)["image"]}
         shown = pipeline(data)
@@ -212,7 +214,7 @@ def test_arrays_and_untracked_tensors_are_taken():
     assert torch.equal(untracked, wanted)
 
 
-def inverted_batches(loader, pipeline: Compose) -> list[dict[str, MetaTensor]]:
+def inverted_batches(loader, pipeline: Compose) -> list[dict[Any, Any]]:
     """What comes out of a loader, with a prediction that is the image seen, mapped back."""
     back = Invertd("pred", pipeline, orig_keys="image", nearest_interp=False)
     batches = [{**batch, "pred": batch["image"] * 1} for batch in loader]
@@ -244,6 +246,13 @@ def test_it_is_pickled_with_its_state():
     other = pickle.loads(pickle.dumps(transform))
     for key in KEYS:
         assert torch.equal(plain(transform(sample(*SIZE))[key]), plain(other(sample(*SIZE))[key]))
+
+
+def test_pending_transforms_of_a_lazy_pipeline_are_applied_before_the_view():
+    pipeline = Compose([RandFlipd("image", prob=1.0, spatial_axis=1), RandViewd("image", VIEWS, 1.0)], lazy=True)
+    data = {"image": sample(*SIZE)["image"]}
+    shown = pipeline(data)
+    assert_close(plain(shown["image"]), VIEWS[view_drawn(shown)].project(plain(data["image"]).flip(-1))[0])
 
 
 def test_an_affine_transform_before_it_is_kept_at_inversion():
