@@ -109,6 +109,5 @@ def _without_axis_of_views(prediction: Prediction) -> dict[str, Tensor]:
 
 def _with_metadata(prediction: Prediction, source: MetaTensor) -> Prediction:
     """The maps with the metadata of what they were predicted from."""
-    maps = {name: MetaTensor(part).copy_meta_from(source) for name, part in prediction._asdict().items()
-            if name != "members"}  # fmt: skip
-    return prediction._replace(**maps)
+    *maps, members = prediction
+    return Prediction(*(MetaTensor(part).copy_meta_from(source) for part in maps), members)

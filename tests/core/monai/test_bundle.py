@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from monai.bundle import run, verify_net_in_out
 from monai.bundle.utils import DEFAULT_METADATA
+from training_helpers import changed
 
 import spuproj
 from helpers import ROOT
@@ -28,16 +29,20 @@ pytestmark = [
 ]
 
 
-def test_its_maps_are_those_of_the_package(cohort: list[Path], models: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("field", [[240.0, 240.0], [200.0, 260.0]])
+def test_its_maps_are_those_of_the_package(
+    cohort: list[Path], models: dict[str, Path], tmp_path: Path, field: list[float]
+) -> None:
+    """With slices of the model's field of view, and with slices that are cropped and padded to it."""
+    model = changed(models["WT"], tmp_path / "model", field=field)
     run(
         config_file=INFERENCE,
         case=str(cohort[0]),
-        model=str(models["WT"]),
+        model=str(model),
         output_dir=str(tmp_path),
-        pixel=[8.0, 8.0],
         device="$torch.device('cpu')",
     )
-    config, network = load_run(models["WT"])
+    config, network = load_run(model)
     case = load_case(cohort[0], config.modalities, clip=config.clip)
     prediction = predict_case(config, network, case, lambda _: None)
     for name, wanted in (
