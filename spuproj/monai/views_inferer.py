@@ -110,4 +110,4 @@ def _without_axis_of_views(prediction: Prediction) -> dict[str, Tensor]:
 def _with_metadata(prediction: Prediction, source: MetaTensor) -> Prediction:
     """The maps with the metadata of what they were predicted from."""
     *maps, members = prediction
-    return Prediction(*(MetaTensor(part).copy_meta_from(source) for part in maps), members)
+    return Prediction._make([*(MetaTensor(part).copy_meta_from(source) for part in maps), members])
