@@ -40,7 +40,7 @@ lint: $(INSTALLED)
 
 # The documentation as a site, in build/site; a warning is an error.
 docs: $(INSTALLED)
-	$(BIN)/mkdocs build
+	$(BIN)/mkdocs build --config-file docs/site/mkdocs.yml
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

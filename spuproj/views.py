@@ -20,6 +20,7 @@ from spuproj.geometry.placement import frame, home_of, looking_at, on_cpu, on_sp
 from spuproj.geometry.selection import joined, picked, selected
 from spuproj.geometry.table import COLUMNS, Geometry, checked_table
 from spuproj.inputs import array_tensor, opened, opened_out, plain_tensor
+from spuproj.portable import PortableViews
 
 Centers = Tensor | Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
 Image = Tensor | NDArray[Any]
@@ -345,6 +346,10 @@ class Views(GeometryModule):
             torch.Size([2, 64, 48])
         """
         return geo.border_weights(self.geometry, self.size, self.view_size, positive(width, "width"))
+
+    def portable(self) -> PortableViews:
+        """These views as a module of plain torch operations, for ONNX, TorchScript, mobile and C++; see there."""
+        return PortableViews(self.geometry.detach().clone(), self.size, self.view_size)
 
     def pick(self, index: Tensor | Sequence[int]) -> Views:
         """Selects one of the views for each sample of a batch; the result has a ``[B, 1]`` geometry.

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.main import get_command
+from typer.main import get_group
 
 from helpers import ROOT
 from spuproj_cli.app import app
@@ -81,7 +81,7 @@ def test_every_command_in_a_document_exists_with_its_options(document: str) -> N
 @cache
 def options(command: str) -> set[str]:
     """The long options of a command of spuproj."""
-    found = get_command(app).commands[command]
+    found = get_group(app).commands[command]
     return {"--help", *(word for each in found.params for word in each.opts if word.startswith("--"))}
 
 

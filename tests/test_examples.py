@@ -14,7 +14,7 @@ from PIL import Image
 
 from helpers import ROOT
 
-PLAIN = ("any_network", "training_through_views", "views_as_augmentation")
+PLAIN = ("any_network", "training_through_views", "views_as_augmentation", "wrap_a_network")
 
 
 @cache
@@ -31,8 +31,10 @@ def output(name: str, *arguments: str) -> str:
 def test_every_example_is_run() -> None:
     assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {
         *PLAIN,
-        "uncertainty_of_a_slice",
         "monai_inferer",
+        "torchmetrics_uncertainty",
+        "export_to_onnx",
+        "uncertainty_of_a_slice",
     }
 
 
@@ -50,6 +52,19 @@ def test_training_through_views_lowers_the_loss() -> None:
 
 def test_the_maps_of_a_monai_inferer_keep_the_spacing_of_the_volume() -> None:
     assert "(1, 1, 64, 48, 6), voxels of [1.0, 1.0, 5.0] mm" in output("monai_inferer")
+
+
+def test_the_variance_of_views_finds_their_errors() -> None:
+    scores = dict(re.findall(r"(\w+): ([\d.]+)", output("torchmetrics_uncertainty")))
+    assert set(scores) == {"QUBraTS", "ErrorAUROC", "RiskCoverage"}
+    assert float(scores["ErrorAUROC"]) > 0.8
+
+
+def test_onnxruntime_computes_what_spuproj_computes(tmp_path: Path) -> None:
+    printed = output("export_to_onnx", str(tmp_path / "maps.onnx"))
+    difference = re.search(r"largest difference .*: ([\d.e+-]+)", printed)
+    assert difference is not None
+    assert float(difference[1]) < 1e-5
 
 
 def test_the_uncertainty_of_a_slice_is_drawn(tmp_path: Path) -> None:

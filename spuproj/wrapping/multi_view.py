@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import _register_namedtuple
 
 from spuproj.checks import choice
 from spuproj.geometry.by_size import Recent
 from spuproj.inputs import plain_tensor
 from spuproj.uncertainty import entropy, mutual_information
-from spuproj.views import Views
 from spuproj.wrapping.outputs import Key, selected_output
 from spuproj.wrapping.passes import Chunk, checked_chunk, images_per_pass
-from spuproj.wrapping.reduction import blending_weights, reduce_views
+from spuproj.wrapping.reduction import AnyViews, blending_weights, reduce_views
 
 ACTIVATIONS = ("sigmoid", "softmax")
 
@@ -25,7 +25,7 @@ ACTIVATIONS = ("sigmoid", "softmax")
 _TOLERANCE = 1e-3
 
 Activation = str | Callable[[Tensor], Tensor] | None
-ViewsOfSize = Callable[[tuple[int, int]], Views]
+ViewsOfSize = Callable[[tuple[int, int]], AnyViews]
 
 
 class Prediction(NamedTuple):
@@ -59,7 +59,7 @@ class _Look(nn.Module):
 
     weights: Tensor
 
-    def __init__(self, views: Views) -> None:
+    def __init__(self, views: AnyViews) -> None:
         super().__init__()
         self.views = views
         self.register_buffer("weights", blending_weights(views), persistent=False)
@@ -70,6 +70,10 @@ def _weigh_again(look: nn.Module, _: object) -> None:
     """Computes the weights of the views that a state dict has just brought."""
     assert isinstance(look, _Look)
     look.weights = blending_weights(look.views)
+
+
+# So that torch.export.save works.
+_register_namedtuple(Prediction, serialized_type_name="spuproj.Prediction")
 
 
 def _own_look(views_of_size: ViewsOfSize, size: tuple[int, int], device: torch.device) -> _Look:
@@ -83,7 +87,7 @@ class MultiView(nn.Module):
     def __init__(
         self,
         model: nn.Module,
-        views: Views | ViewsOfSize,
+        views: AnyViews | ViewsOfSize,
         activation: Activation = "sigmoid",
         output: Key | None = None,
         chunk: Chunk | None = None,
@@ -96,8 +100,8 @@ class MultiView(nn.Module):
             raise TypeError(f"views must be Views, or a function of the size such as Views.factory(...), got {views!r}")
         self.model, self.activation, self.output, self.members = model, activation, output, members
         self.chunk = checked_chunk(chunk)
-        self.look = _Look(views) if isinstance(views, Views) else None
-        self._views_of_size = None if isinstance(views, Views) else views
+        self.look = _Look(views) if isinstance(views, AnyViews) else None
+        self._views_of_size = None if isinstance(views, AnyViews) else views
         self._recent = Recent[_Look]()
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Prediction:
@@ -137,9 +141,9 @@ class MultiView(nn.Module):
 
     def _one_pass(self, inputs: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         found = plain_tensor(selected_output(self.model(inputs, *args, **kwargs), self.output), "the model's output")
-        if found.dim() != 4 or len(found) != len(inputs) or found.shape[-2:] != inputs.shape[-2:]:
+        if found.dim() != 4 or found.shape[0] != inputs.shape[0] or found.shape[-2:] != inputs.shape[-2:]:
             raise ValueError(
-                f"the model must return [M, K, h, w] of the size of the views, here {len(inputs)} views of "
+                f"the model must return [M, K, h, w] of the size of the views, here {inputs.shape[0]} views of "
                 f"{tuple(inputs.shape[-2:])}, got the shape {tuple(found.shape)}; bring its output to that size within "
                 "the model, for example by torch.nn.functional.interpolate"
             )
@@ -170,7 +174,7 @@ class MultiView(nn.Module):
 
 def _checked_probability(values: Tensor) -> Tensor:
     """The values without rounding beyond [0, 1]. Raises ValueError for values that are no probabilities."""
-    traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     if not (traced or values.numel() == 0 or values.is_meta):
         low, high = values.detach().aminmax()
         if low < -_TOLERANCE or high > 1 + _TOLERANCE:
@@ -183,7 +187,7 @@ def _checked_probability(values: Tensor) -> Tensor:
 
 def wrap(
     model: nn.Module,
-    views: Views | ViewsOfSize,
+    views: AnyViews | ViewsOfSize,
     activation: Activation = "sigmoid",
     output: Key | None = None,
     chunk: Chunk | None = None,
@@ -202,8 +206,9 @@ def wrap(
 
     Args:
         model: takes ``[M, C, h, w]``, and returns ``[M, K, h, w]`` of the same (h, w), with K channels or classes.
-        views: for slices of one size; or a function of the size (H, W), such as ``Views.factory``, whose views are
-            kept for the last few sizes. They follow the device of the input.
+        views: for slices of one size (``views.portable()`` if the whole is exported to ONNX), or a function of the
+            size (H, W), such as ``Views.factory``, whose views are kept for the last few sizes. They follow the device
+            of the input.
         activation: what turns the model's output into probabilities: ``"sigmoid"``; ``"softmax"`` over the K classes;
             a function of ``[M, K, h, w]``; or None if they are probabilities already. Only with ``"softmax"``
             entropies are over the classes.

@@ -6,8 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from spuproj.portable import PortableViews
 from spuproj.uncertainty import entropy
 from spuproj.views import Views
+
+AnyViews = Views | PortableViews
 
 FADE = 0.05
 """Width of the border in which a view fades out, as part of its shorter side."""
@@ -22,7 +25,7 @@ class Moments(NamedTuple):
     count: Tensor  # type: ignore[assignment]
 
 
-def blending_weights(views: Views) -> Tensor:
+def blending_weights(views: AnyViews) -> Tensor:
     """The weight of each view at each pixel, ``[..., N, H, W]``: a view fades out where its raster or the slice ends.
 
     These are border weights; the border is 5 % of the view's shorter side.
@@ -30,11 +33,11 @@ def blending_weights(views: Views) -> Tensor:
     return views.border_weights(FADE * min(views.view_size))
 
 
-def reduce_views(views: Views, probability: Tensor, weights: Tensor, *, classes: bool = False) -> Moments:
+def reduce_views(views: AnyViews, probability: Tensor, weights: Tensor, *, classes: bool = False) -> Moments:
     """Mean and variance over views of the probabilities, and the mean of their entropies, from one pass over the views.
 
     Args:
-        views: N views.
+        views: N views, portable or not.
         probability: ``[B, N, K, h, w]`` in [0, 1].
         weights: ``[N, H, W]`` or ``[B, N, H, W]``, see ``Views.reduce``.
         classes: whether the K channels are classes, whose probabilities sum to 1; else each channel has its own
