@@ -14,7 +14,6 @@ from torch import Tensor
 
 from spuproj import Views
 from spuproj.checks import choice
-from spuproj.wrapping.multi_view import ViewsOfSize
 
 MODES = ("bilinear", "nearest")
 
@@ -61,7 +60,7 @@ class RandViewd(RandomizableTransform, MapTransform, InvertibleTransform):
     def __init__(
         self,
         keys: KeysCollection,
-        views: Views | ViewsOfSize,
+        views: Views | Callable[[tuple[int, int]], Views],
         prob: float = 0.1,
         mode: str | Sequence[str] = "bilinear",
         fill: float | Sequence[float] = 0.0,
