@@ -15,6 +15,7 @@ from backends_under_test import BACKENDS, OpsOn
 
 # The training layer needs more packages, which a machine for GPU tests may lack.
 _NEEDS = {
+    "core/monai": ("monai", "nibabel", "nilearn"),
     "cli": ("monai", "nibabel", "nilearn"),
     "training": ("monai", "nibabel", "nilearn"),
     "benchmarks/test_training.py": ("monai", "nibabel", "nilearn"),

@@ -41,6 +41,7 @@ def test_every_example_is_run() -> None:
         *PLAIN,
         "plot_views",
         "nnunet_variance",  # in tests/nnunet, which has a model for it
+        "monai_inferer",
         "torchmetrics_uncertainty",
         "export_to_onnx",
         "uncertainty_of_a_slice",
@@ -57,6 +58,10 @@ def test_an_example_needs_torch_alone_and_says_something(name: str) -> None:
 def test_training_through_views_lowers_the_loss() -> None:
     losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", output("training_through_views"))]
     assert losses[-1] < losses[0] / 5
+
+
+def test_the_maps_of_a_monai_inferer_keep_the_spacing_of_the_volume() -> None:
+    assert "(1, 1, 64, 48, 6), voxels of [1.0, 1.0, 5.0] mm" in output("monai_inferer")
 
 
 def test_the_variance_of_views_finds_their_errors() -> None:

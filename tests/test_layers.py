@@ -33,6 +33,7 @@ LAYERS = (
     ("spuproj.views",),
     ("spuproj.wrapping",),
     ("spuproj",),
+    ("spuproj.monai",),
     ("spuproj.training.runtime",),
     ("spuproj.training.data", "spuproj.training.phantom"),
     ("spuproj.training.models",),

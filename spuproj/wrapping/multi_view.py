@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -100,7 +100,7 @@ class MultiView(nn.Module):
         self._views_of_size = None if isinstance(views, AnyViews) else views
         self._recent = Recent[_Look]()
 
-    def forward(self, x: Tensor) -> Prediction:
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Prediction:
         """The maps of slices ``[B, C, H, W]`` or ``[C, H, W]``; see ``wrap``."""
         x = plain_tensor(x, "x")
         if x.dim() not in (3, 4):
@@ -108,7 +108,7 @@ class MultiView(nn.Module):
         batch = x if x.dim() == 4 else x.unsqueeze(0)
         look = self._look_at(batch)
         stack = look.views.project(batch)
-        maps = self._maps(look, self._predicted(stack.flatten(0, 1)).unflatten(0, stack.shape[:2]))
+        maps = self._maps(look, self._predicted(stack.flatten(0, 1), args, kwargs).unflatten(0, stack.shape[:2]))
         if x.dim() == 3:
             maps = Prediction._make(None if part is None else part.squeeze(0) for part in maps)
         if torch.compiler.is_exporting() or is_tracing():
@@ -131,15 +131,15 @@ class MultiView(nn.Module):
         make = torch.compiler.disable(_own_look) if torch.compiler.is_compiling() else _own_look
         return make(self._views_of_size, size, device)
 
-    def _predicted(self, inputs: Tensor) -> Tensor:
+    def _predicted(self, inputs: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """Probabilities ``[M, K, h, w]`` of views ``[M, C, h, w]``, in one pass or several."""
         if self.chunk is None:
-            return self._one_pass(inputs)
+            return self._one_pass(inputs, args, kwargs)
         parts = inputs.split(images_per_pass(self.chunk, inputs))
-        return torch.cat([self._one_pass(part) for part in parts])
+        return torch.cat([self._one_pass(part, args, kwargs) for part in parts])
 
-    def _one_pass(self, inputs: Tensor) -> Tensor:
-        found = plain_tensor(selected_output(self.model(inputs), self.output), "the model's output")
+    def _one_pass(self, inputs: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        found = plain_tensor(selected_output(self.model(inputs, *args, **kwargs), self.output), "the model's output")
         if found.dim() != 4 or found.shape[0] != inputs.shape[0] or found.shape[-2:] != inputs.shape[-2:]:
             raise ValueError(
                 f"the model must return [M, K, h, w] of the size of the views, here {inputs.shape[0]} views of "
@@ -196,7 +196,8 @@ def wrap(
 
     For slices ``[B, C, H, W]`` (or ``[C, H, W]``) it returns a ``Prediction``. Every view of every slice is passed to
     the model, and what it finds is brought back by the view's exact inverse. Mean and variance weigh each view by
-    ``blending_weights``, so that the maps have no lines where a view ends. View pixels outside the slice are 0.
+    ``blending_weights``, so that the maps have no lines where a view ends. View pixels outside the slice are 0. Further
+    arguments of a call are passed to the model.
 
     What ``torch.export``, ``torch.onnx.export`` and ``torch.jit.trace`` make of it returns the maps as a plain tuple.
 

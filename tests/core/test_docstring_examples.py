@@ -12,6 +12,8 @@ WITH_EXAMPLES = {
     "spuproj.views": {"Views.spherical", "Views.project", "Views.reduce"},
     "spuproj.functional": {"project"},
     "spuproj.uncertainty": {"entropy", "qu_brats"},
+    "spuproj.monai.rand_view": {"RandViewd"},
+    "spuproj.monai.views_inferer": {"ViewsInferer"},
 }
 """The functions that users call first, by module: each has an example."""
 

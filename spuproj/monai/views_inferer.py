@@ -1,0 +1,113 @@
+"""Mean and uncertainty over views as an inferer of MONAI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from monai.data import MetaTensor
+from monai.inferers import Inferer, SimpleInferer, SliceInferer
+from torch import Tensor, nn
+
+from spuproj import Views
+from spuproj.wrapping import Prediction, wrap
+from spuproj.wrapping.multi_view import Activation, ViewsOfSize
+from spuproj.wrapping.outputs import Key
+from spuproj.wrapping.passes import Chunk
+
+
+class ViewsInferer(Inferer):
+    """Predicts every view of a slice, brings the predictions back and reduces them to mean and uncertainty.
+
+    Calling it with inputs and a network gives a ``Prediction``. Inputs are slices ``[B, C, H, W]``, or with a
+    ``slice_inferer`` also volumes ``[B, C, X, Y, Z]``; the maps have the same spatial axes. If the input is a
+    ``MetaTensor``, the maps are too, with its affine and its applied operations, so that ``Invertd`` and ``SaveImaged``
+    take them. What the network sees are views, for which the affine does not hold: plain tensors. The members have an
+    axis that MONAI does not know, and are plain tensors too.
+
+    Args:
+        views: for slices of one size, or ``Views.factory``, or another function of the size (H, W).
+        inferer: runs the network on the views ``[M, C, h, w]``; ``SimpleInferer`` if None. With a
+            ``SlidingWindowInferer``, windows slide over each view.
+        activation, output, chunk, members: see ``spuproj.wrap``.
+        slice_inferer: how a volume is cut into slices, for example
+            ``SliceInferer(roi_size=(-1, -1), spatial_dim=2, sw_batch_size=4)`` for four slices along z at a time. A
+            slice along z is ``[C, X, Y]``, so that H is x and W is y. The maps have the dtype of the volume.
+
+    Raises:
+        ValueError: as ``spuproj.wrap`` does; when called, for a volume without a ``slice_inferer``.
+
+    Example:
+        >>> from monai.inferers import SlidingWindowInferer
+        >>> windows = SlidingWindowInferer(roi_size=(32, 32), overlap=0.5)
+        >>> inferer = ViewsInferer(Views.factory("spherical", grid=(2, 2)), windows)
+        >>> inferer(torch.rand(1, 4, 64, 48), network=torch.nn.Conv2d(4, 1, 3, padding=1)).variance.shape
+        torch.Size([1, 1, 64, 48])
+    """
+
+    def __init__(
+        self,
+        views: Views | ViewsOfSize,
+        inferer: Inferer | None = None,
+        activation: Activation = "sigmoid",
+        output: Key | None = None,
+        chunk: Chunk | None = None,
+        members: bool = False,
+        slice_inferer: SliceInferer | None = None,
+    ) -> None:
+        super().__init__()
+        inner = _Inferred(SimpleInferer() if inferer is None else inferer)
+        self.multi_view = wrap(inner, views, activation, output, chunk, members)
+        self.slice_inferer = slice_inferer
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Prediction:
+        """The maps of slices or volumes; see the class.
+
+        Args:
+            inputs: ``[B, C, H, W]`` or ``[B, C, X, Y, Z]``, floating.
+            network: takes ``[M, C, h, w]``.
+            args, kwargs: passed to the network.
+        """
+
+        def look(slices: Tensor) -> Prediction:
+            found: Prediction = self.multi_view(slices, network, *args, **kwargs)
+            return found
+
+        plain = inputs.as_subclass(Tensor)
+        prediction = look(plain) if plain.dim() < 5 else self._of_volume(plain, look)
+        return _with_metadata(prediction, inputs) if isinstance(inputs, MetaTensor) else prediction
+
+    def _of_volume(self, volume: Tensor, look: Callable[[Tensor], Prediction]) -> Prediction:
+        if self.slice_inferer is None:
+            raise ValueError(
+                f"inputs must be slices [B, C, H, W], got the shape {tuple(volume.shape)}; for volumes pass "
+                "slice_inferer=SliceInferer(roi_size=(-1, -1), spatial_dim=2), which takes slices along the last axis"
+            )
+        maps = self.slice_inferer(volume, lambda slices: _without_axis_of_views(look(slices)))
+        assert isinstance(maps, dict)  # like what its network returns
+        members = maps.pop("members", None)
+        kept = None if members is None else members.unflatten(1, (-1, maps["mean"].shape[1]))
+        return Prediction(**maps, members=kept)
+
+
+class _Inferred(nn.Module):
+    """A network that is given with its input, run by an inferer."""
+
+    def __init__(self, inferer: Inferer) -> None:
+        super().__init__()
+        self.inferer = inferer
+
+    def forward(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return self.inferer(inputs, network, *args, **kwargs)
+
+
+def _without_axis_of_views(prediction: Prediction) -> dict[str, Tensor]:
+    """The maps of a prediction by name, ``[B, K, H, W]`` each: what ``SliceInferer`` can stack."""
+    maps = {name: part for name, part in prediction._asdict().items() if part is not None}
+    return {name: part.flatten(1, 2) if name == "members" else part for name, part in maps.items()}
+
+
+def _with_metadata(prediction: Prediction, source: MetaTensor) -> Prediction:
+    """The maps with the metadata of what they were predicted from."""
+    *maps, members = prediction
+    return Prediction._make([*(MetaTensor(part).copy_meta_from(source) for part in maps), members])
