@@ -29,7 +29,8 @@ class Views(nn.Module):
 
     Build one with ``Views.spherical`` (SPU-Net), ``Views.zoom`` (LSU-Net) or ``Views.rigid`` (test-time augmentation),
     or from your own geometry. The geometry is a buffer: it moves with ``to(device)``, is part of
-    ``state_dict()``, and stays float64 under ``half()`` or ``to(dtype)``. It has no gradient.
+    ``state_dict()``, and stays float64 under ``half()`` or ``to(dtype)``. It has no
+    gradient (``LearnableViews`` have).
 
     Args:
         geometry: ``[N]`` or ``[B, N]`` views.
@@ -302,7 +303,7 @@ class Views(nn.Module):
 
     def magnification(self) -> Tensor:
         """The local area factor, view area per slice area, ``[..., N, H, W]`` float64; NaN where invalid."""
-        return geo.magnification(self.geometry, self.size, self.view_size)
+        return geo.magnification(self.geometry.detach(), self.size, self.view_size)
 
     def border_weights(self, width: float) -> Tensor:
         """Weights for ``reduce`` that fall smoothly to zero where a view's raster or the slice ends.
@@ -323,7 +324,7 @@ class Views(nn.Module):
             >>> views.border_weights(width=8).shape
             torch.Size([2, 64, 48])
         """
-        return geo.border_weights(self.geometry, self.size, self.view_size, positive(width, "width"))
+        return geo.border_weights(self.geometry.detach(), self.size, self.view_size, positive(width, "width"))
 
     def pick(self, index: Tensor | Sequence[int]) -> Views:
         """Selects one of the views for each sample of a batch; the result has a ``[B, 1]`` geometry.
@@ -335,7 +336,7 @@ class Views(nn.Module):
         Raises:
             ValueError: for another shape or number of samples, or an index that is out of range.
         """
-        return self._like(picked(self.geometry, index))
+        return self.like(picked(self.geometry, index))
 
     def __len__(self) -> int:
         """N, the number of views (of each sample)."""
@@ -346,7 +347,7 @@ class Views(nn.Module):
 
         Raises IndexError for an index out of range and ValueError if no view is selected.
         """
-        return self._like(selected(self.geometry, index))
+        return self.like(selected(self.geometry, index))
 
     def __add__(self, other: Views) -> Views:
         """Concatenates the views of both. Raises ValueError if sizes or batch sizes differ."""
@@ -357,7 +358,7 @@ class Views(nn.Module):
                 f"views must have the same size and view_size to be added, got {self.size}, {self.view_size} "
                 f"and {other.size}, {other.view_size}"
             )
-        return self._like(joined(self.geometry, other.geometry))
+        return self.like(joined(self.geometry, other.geometry))
 
     def extra_repr(self) -> str:
         return f"{len(self)} views, size={self.size}, view_size={self.view_size}"
@@ -371,8 +372,8 @@ class Views(nn.Module):
         if not (isinstance(state, Tensor) and state.is_meta):
             self.size, self.view_size = saved_sizes(state)
 
-    def _like(self, table: Tensor) -> Views:
-        """Views of the same sizes with a table that is known to be valid."""
+    def like(self, table: Tensor) -> Views:
+        """Views of the same sizes with a table that is known to be valid; it may have a gradient."""
         views = Views.__new__(Views)
         nn.Module.__init__(views)
         views.size, views.view_size = self.size, self.view_size

@@ -30,6 +30,7 @@ LAYERS = (
     ("spuproj.ops",),
     ("spuproj.functional", "spuproj.reference", "spuproj.uncertainty", "spuproj.info"),
     ("spuproj.views",),
+    ("spuproj.learnable",),
     ("spuproj",),
     ("spuproj.training.runtime",),
     ("spuproj.training.data", "spuproj.training.phantom"),
