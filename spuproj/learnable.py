@@ -134,7 +134,8 @@ class LearnableViews(nn.Module):
 
     def _last(self) -> Tensor:
         """The last row and column of the slice."""
-        return self.start.geometry.new_tensor([n - 1 for n in self.size])
+        last: Tensor = self.start.geometry.new_tensor([n - 1 for n in self.size])
+        return last
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LearnableViews:
         exact = [parameter.data for parameter in self.parameters(recurse=False)]
@@ -149,5 +150,5 @@ class LearnableViews(nn.Module):
 def _about_the_pole(angle: Tensor) -> Tensor:
     """Rotations ``[..., 3, 3]`` by angles ``[...]`` in the view, as those of ``Views.rigid``."""
     sine, cosine, zero = angle.sin(), angle.cos(), torch.zeros_like(angle)
-    rows = [cosine, -sine, zero, sine, cosine, zero, zero, zero, zero + 1]
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+    rows = torch.stack([cosine, -sine, zero, sine, cosine, zero, zero, zero, zero + 1], dim=-1)
+    return rows.reshape(*angle.shape, 3, 3)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from helpers import ROOT
 
-PLAIN = ("any_network", "training_through_views", "views_as_augmentation")
+PLAIN = ("any_network", "learn_where_to_look", "training_through_views", "views_as_augmentation")
 
 
 @cache
@@ -42,6 +42,11 @@ def test_an_example_needs_torch_alone_and_says_something(name: str) -> None:
 def test_training_through_views_lowers_the_loss() -> None:
     losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", output("training_through_views"))]
     assert losses[-1] < losses[0] / 5
+
+
+def test_learned_views_show_lesions_better_than_fixed_views() -> None:
+    fixed, learned = map(float, re.findall(r"views ([\d.]+)", output("learn_where_to_look")))
+    assert learned < 0.6 * fixed
 
 
 def test_the_uncertainty_of_a_slice_is_drawn(tmp_path: Path) -> None:

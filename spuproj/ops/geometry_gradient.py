@@ -23,7 +23,8 @@ def geometry_gradient(read: Tensor, pulls: Tensor, geometry: Tensor, sampling: S
     """
     if sampling.nearest:
         return None
-    (y, x), to_table = torch.func.vjp(lambda table: coordinates_of(table, sampling), geometry)
+    coordinates, to_table, *_ = torch.func.vjp(lambda table: coordinates_of(table, sampling), geometry)
+    y, x = coordinates
     planes, pulls = (each.to(sampling.precision).flatten(-2) for each in (read, pulls))
     planes = planes.unsqueeze(1) if read.dim() == 4 else planes
     # View by view: the corners of all views at once would take several times the memory of the views.
@@ -34,7 +35,7 @@ def geometry_gradient(read: Tensor, pulls: Tensor, geometry: Tensor, sampling: S
     along_y, along_x = (torch.stack(each, dim=-2) for each in zip(*parts, strict=True))
     if geometry.dim() == 2:
         along_y, along_x = along_y.sum(0), along_x.sum(0)
-    (grad,) = to_table((along_y.reshape(y.shape), along_x.reshape(x.shape)))
+    grad: Tensor = to_table((along_y.reshape(y.shape), along_x.reshape(x.shape)))[0]
     return grad
 
 

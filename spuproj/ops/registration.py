@@ -51,7 +51,8 @@ def _transposed(op: Op, partner: str) -> tuple[Callable[..., None], Callable[...
 
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         geometry, source = ctx.saved_tensors
-        grad, found = grad.to(ctx.dtype), [None] * len(op.arguments)
+        grad = grad.to(ctx.dtype)
+        found: list[Tensor | None] = [None] * len(op.arguments)
         if ctx.needs_input_grad[0]:
             found[0] = getattr(torch.ops.spuproj, partner)(grad, geometry, ctx.size, *ctx.options)
         if ctx.needs_input_grad[op.geometry_at]:

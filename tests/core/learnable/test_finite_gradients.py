@@ -21,8 +21,9 @@ SIZE, VIEW_SIZE = (6, 7), (7, 5)
 
 def moved(g: Geometry, tangent, radius, scale, pole, turn) -> Geometry:
     """Other views: also rotated by small angles ``turn`` about the three axes."""
-    z, y, x = (torch.zeros_like(turn[0]), *turn[:2])
-    skew = torch.stack([z, -turn[2], y, turn[2], z, x, -y, -x, z]).unflatten(0, (3, 3))
+    x, y, z = turn.unbind()
+    zero = torch.zeros_like(x)
+    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).unflatten(0, (3, 3))
     return replace(
         g, tangent=tangent, radius=radius, scale=scale, pole=pole, rotation=torch.matrix_exp(skew) @ g.rotation
     )
