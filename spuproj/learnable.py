@@ -24,8 +24,7 @@ _MARGIN = 1e-4
 class LearnableViews(nn.Module):
     """Views as ``Views.spherical`` places them, of which some parameters are learned, for each view its own.
 
-    The parameters are float64, and all of them are changed by about their own size by a step of one, so that one
-    learning rate (0.01 to 0.05 with Adam) serves them all:
+    The parameters are float64 and have no unit, so that one learning rate (0.01 to 0.1 with Adam) serves them all:
 
     - ``center_logits`` ``[N, 2]``: the logit of each centre's position between the first and the last row and column,
       so that a centre cannot leave the slice;

@@ -30,7 +30,7 @@ class Views(nn.Module):
     Build one with ``Views.spherical`` (SPU-Net), ``Views.zoom`` (LSU-Net) or ``Views.rigid`` (test-time augmentation),
     or from your own geometry. The geometry is a buffer: it moves with ``to(device)``, is part of
     ``state_dict()``, and stays float64 under ``half()`` or ``to(dtype)``. It has no
-    gradient (``LearnableViews`` have).
+    gradient; that of ``LearnableViews`` has one.
 
     Args:
         geometry: ``[N]`` or ``[B, N]`` views.
