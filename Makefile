@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 SOURCES := CMakeLists.txt pyproject.toml $(wildcard cmake/* csrc/*/*.* csrc/*/*/*.*)
 DEFINE := --config-settings=cmake.define
 
-.PHONY: setup demo models test test-slow coverage bench bench-check lint format wheel lock clean
+.PHONY: setup demo models docs test test-slow coverage bench bench-check lint format wheel lock clean
 
 # For developers: the checks of `make lint` before every commit.
 setup: $(INSTALLED)
@@ -37,6 +37,10 @@ bench-check: $(INSTALLED)
 
 lint: $(INSTALLED)
 	$(BIN)/pre-commit run --all-files
+
+# The documentation as a site, in build/site; a warning is an error.
+docs: $(INSTALLED)
+	$(BIN)/mkdocs build --config-file docs/site/mkdocs.yml
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -19,7 +19,7 @@ def slices(count: int) -> torch.Tensor:  # [B, 1, H, W]
 
 
 def error(now: Views, image: torch.Tensor) -> torch.Tensor:  # of the mean over the views, relative to the lesions
-    return (now.reduce(now.project(image))[0] - image).square().sum() / image.square().sum()
+    return torch.nn.functional.mse_loss(now.reduce(now.project(image))[0], image) / image.square().mean()
 
 
 test, fixed = slices(32), views.views()

@@ -7,6 +7,7 @@ from spuproj.backends.memory import empty_cache, set_cache_limit
 from spuproj.geometry import PROFILES, Geometry
 from spuproj.learnable import LearnableViews
 from spuproj.views import Views
+from spuproj.wrapping import MultiView, Prediction, wrap
 
 try:
     __version__ = version("spuproj")
@@ -17,6 +18,8 @@ __all__ = [
     "PROFILES",
     "Geometry",
     "LearnableViews",
+    "MultiView",
+    "Prediction",
     "Views",
     "empty_cache",
     "functional",
@@ -24,4 +27,5 @@ __all__ = [
     "reference",
     "set_cache_limit",
     "uncertainty",
+    "wrap",
 ]

@@ -35,15 +35,19 @@ SCALINGS = {name: meaning for name, (meaning, _) in _SCALINGS.items()}
 _ROUNDING = 1e-4
 
 
-def entropy(probability: Tensor) -> Tensor:
-    """Predictive entropy of a binary segmentation, -p ln p - (1 - p) ln(1 - p) (Shannon 1948).
+def entropy(probability: Tensor, dim: int | None = None) -> Tensor:
+    """Predictive entropy (Shannon 1948): -p ln p - (1 - p) ln(1 - p) of a binary segmentation, -sum p ln p of classes.
+
+    Its gradient is finite, with 0 ln 0 a constant.
 
     Args:
         probability: any shape, floating, values in [0, 1]: the mean over views.
+        dim: the axis of the classes, over which probabilities sum to 1; if None, each value is one of a binary
+            segmentation.
 
     Returns:
-        The same shape and dtype, in nats, from 0 (certain) to ln 2 (p = 1/2); NaN where the probability lies outside
-        [0, 1].
+        The same shape (with ``dim``, of length one there) and dtype, in nats, from 0 (certain) to ln 2 (p = 1/2), or
+        to ln K for K classes; NaN where a probability lies outside [0, 1] (with ``dim``, below 0).
 
     Raises:
         TypeError: for a dtype that is not floating point.
@@ -51,31 +55,45 @@ def entropy(probability: Tensor) -> Tensor:
     Example:
         >>> entropy(torch.tensor([0.5, 0.9]))
         tensor([0.6931, 0.3251])
+        >>> entropy(torch.tensor([[0.1, 0.9], [0.5, 0.5]]), dim=1)
+        tensor([[0.3251],
+                [0.6931]])
     """
     if not probability.dtype.is_floating_point:
         raise TypeError(f"probability must be of a floating-point dtype, got {probability.dtype}")
-    other = 1 - probability
-    return -(torch.xlogy(probability, probability) + torch.xlogy(other, other))
+    if dim is None:
+        return _surprise(probability) + _surprise(1 - probability)
+    return _surprise(probability).sum(dim, keepdim=True)
 
 
-def mutual_information(mean: Tensor, expected_entropy: Tensor) -> Tensor:
+def _surprise(probability: Tensor) -> Tensor:
+    """-p ln p, where 0 ln 0 is 0 and has the gradient 0."""
+    return -probability * torch.where(probability == 0, 1, probability).log()
+
+
+def mutual_information(mean: Tensor, expected_entropy: Tensor, dim: int | None = None) -> Tensor:
     """Disagreement of the views: entropy of the mean minus mean of the entropies (Houlsby et al. 2011).
 
     Args:
         mean: any shape, floating, values in [0, 1]: the mean probability over views.
-        expected_entropy: the same shape: the mean over views of their entropies, in nats.
+        expected_entropy: the shape of ``entropy(mean, dim)``: the mean over views of their entropies, in nats.
+        dim: see ``entropy``.
 
     Returns:
-        The same shape and dtype, in nats, from 0 to ln 2; negative values from rounding are set to 0.
+        The shape of ``expected_entropy``, in nats, from 0 to ln 2, or to ln K for K classes; negative values from
+        rounding are set to 0.
 
     Raises:
-        ValueError: where the shapes differ.
+        ValueError: where the shapes do not fit.
         TypeError: for a dtype that is not floating point.
     """
-    if mean.shape != expected_entropy.shape:
-        raise ValueError(f"expected_entropy must have the shape of mean, {tuple(mean.shape)}, "
-                         f"got {tuple(expected_entropy.shape)}")  # fmt: skip
-    return (entropy(mean) - expected_entropy).clamp(min=0)
+    total = entropy(mean, dim)
+    if total.shape != expected_entropy.shape:
+        raise ValueError(
+            f"expected_entropy must have the shape of the mean's entropy, {tuple(total.shape)}, "
+            f"got {tuple(expected_entropy.shape)}"
+        )
+    return (total - expected_entropy).clamp(min=0)
 
 
 def to_percent(values: Any, scaling: str, entropies: Any = None) -> Array:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from spuproj import functional
 from spuproj import geometry as geo
-from spuproj.checks import pixel_size, positive
-from spuproj.geometry.placement import checked_centers, frame, home_of, looking_at, on_cpu, on_sphere, plane_rotations
-from spuproj.geometry.saved import completed_table, saved_sizes
+from spuproj.checks import choice, pixel_size, positive
+from spuproj.geometry.by_size import Factory
+from spuproj.geometry.module import GeometryModule
+from spuproj.geometry.placement import frame, home_of, looking_at, on_cpu, on_sphere, plane_rotations, points_of
 from spuproj.geometry.selection import joined, picked, selected
 from spuproj.geometry.table import COLUMNS, Geometry, checked_table
 from spuproj.inputs import array_tensor, opened, opened_out, plain_tensor
+from spuproj.portable import PortableViews
 
 Centers = Tensor | Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
 Image = Tensor | NDArray[Any]
 
 
-class Views(nn.Module):
+class Views(GeometryModule):
     """N projections of a slice onto views, shared by the batch (``[N]``) or different for each sample (``[B, N]``).
 
     Build one with ``Views.spherical`` (SPU-Net), ``Views.zoom`` (LSU-Net) or ``Views.rigid`` (test-time augmentation),
@@ -43,14 +45,10 @@ class Views(nn.Module):
             code, a rotation that is not orthogonal, or a geometry that requires a gradient.
     """
 
-    geometry: Tensor
-
     def __init__(self, geometry: Geometry, size: Sequence[int], view_size: Sequence[int] | None = None) -> None:
-        super().__init__()
-        self.size = pixel_size(size, "size")
-        self.view_size = self.size if view_size is None else pixel_size(view_size, "view_size")
-        self.register_buffer("geometry", checked_table(geometry))
-        self.register_load_state_dict_pre_hook(_complete_state)  # type: ignore[no-untyped-call]
+        height_width = pixel_size(size, "size")
+        shown = height_width if view_size is None else pixel_size(view_size, "view_size")
+        super().__init__(checked_table(geometry), height_width, shown)
 
     @classmethod
     def spherical(
@@ -111,8 +109,10 @@ class Views(nn.Module):
     def zoom(
         cls,
         size: Sequence[int],
-        centers: Centers,
+        centers: Centers | None = None,
         *,
+        grid: Sequence[int] | None = None,
+        box: Sequence[float] | None = None,
         factor: float = 2.0,
         view_size: Sequence[int] | None = None,
         spacing: Sequence[float] | None = None,
@@ -122,6 +122,7 @@ class Views(nn.Module):
         Args:
             size: (H, W) of the slice.
             centers: ``[N, 2]`` or ``[B, N, 2]`` points (y, x), in pixels, each mapped to the centre of its view.
+            grid, box: instead of ``centers``, see ``Views.spherical``.
             factor: number of view pixels along the smaller side of a slice pixel, positive.
             view_size, spacing: see ``Views.spherical``.
 
@@ -132,7 +133,7 @@ class Views(nn.Module):
         placed = frame(size, view_size, spacing)
         home = home_of(centers)
         with on_cpu():
-            points = checked_centers(centers, placed.size)
+            points = points_of(placed.size, centers, grid, box)
             views = looking_at(points, placed, placed.half_side, magnification=positive(factor, "factor"))
             return cls(views, placed.size, placed.view_size).to(home)
 
@@ -167,6 +168,27 @@ class Views(nn.Module):
             points = torch.tensor(placed.middle, dtype=torch.float64).expand(len(rotations), 2)
             views = replace(looking_at(points, placed, placed.half_side), rotation=rotations)
             return cls(views, placed.size, placed.view_size).to(home)
+
+    @staticmethod
+    def factory(kind: str, **settings: Any) -> Factory[Views]:
+        """Views for slices of any size: a function of the size, which keeps the views of the last few sizes.
+
+        Args:
+            kind: ``"spherical"``, ``"zoom"`` or ``"rigid"``, the constructor.
+            settings: its arguments, except ``size``; a ``grid`` suits every size.
+
+        Raises:
+            ValueError: for another kind; when called, as the constructor does.
+            TypeError: for settings that the constructor does not have.
+
+        Example:
+            >>> make = Views.factory("spherical", grid=(3, 3))
+            >>> make((64, 48))
+            Views(9 views, size=(64, 48), view_size=(64, 48))
+            >>> make((64, 48)) is make((64, 48))
+            True
+        """
+        return Factory(getattr(Views, choice(kind, ("spherical", "zoom", "rigid"), "kind")), settings)
 
     @classmethod
     def from_table(cls, table: Tensor, size: Sequence[int], view_size: Sequence[int] | None = None) -> Views:
@@ -326,6 +348,10 @@ class Views(nn.Module):
         """
         return geo.border_weights(self.geometry.detach(), self.size, self.view_size, positive(width, "width"))
 
+    def portable(self) -> PortableViews:
+        """These views as a module of plain torch operations, for ONNX, TorchScript, mobile and C++; see there."""
+        return PortableViews(self.geometry.detach().clone(), self.size, self.view_size)
+
     def pick(self, index: Tensor | Sequence[int]) -> Views:
         """Selects one of the views for each sample of a batch; the result has a ``[B, 1]`` geometry.
 
@@ -337,10 +363,6 @@ class Views(nn.Module):
             ValueError: for another shape or number of samples, or an index that is out of range.
         """
         return self.like(picked(self.geometry, index))
-
-    def __len__(self) -> int:
-        """N, the number of views (of each sample)."""
-        return self.geometry.shape[-2]
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Views:
         """Selects views by an integer (one view), slice, list or tensor of integers, or a mask ``[N]``.
@@ -360,39 +382,8 @@ class Views(nn.Module):
             )
         return self.like(joined(self.geometry, other.geometry))
 
-    def extra_repr(self) -> str:
-        return f"{len(self)} views, size={self.size}, view_size={self.view_size}"
-
-    def get_extra_state(self) -> Tensor:
-        """The sizes (H, W, h, w), which the state dict contains in addition to the geometry."""
-        return torch.tensor([*self.size, *self.view_size], device="cpu")
-
-    def set_extra_state(self, state: Tensor | dict[str, Sequence[int]]) -> None:
-        """Restores the sizes from a state dict; those on the meta device are left alone, since it has no numbers."""
-        if not (isinstance(state, Tensor) and state.is_meta):
-            self.size, self.view_size = saved_sizes(state)
-
     def like(self, table: Tensor) -> Views:
         """Views of the same sizes with a table that is known to be valid; it may have a gradient."""
         views = Views.__new__(Views)
-        nn.Module.__init__(views)
-        views.size, views.view_size = self.size, self.view_size
-        views.register_buffer("geometry", table)
-        views.register_load_state_dict_pre_hook(_complete_state)  # type: ignore[no-untyped-call]
+        GeometryModule.__init__(views, table, self.size, self.view_size)
         return views
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Views:
-        exact = self.geometry
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if self.geometry.dtype != torch.float64:
-            # ``half()`` and the like are meant for activations: the geometry moves with the module but stays float64.
-            self.geometry = exact.to(self.geometry.device)
-        return self
-
-
-def _complete_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Adds the sizes and the spacing columns, which state dicts of older versions lack."""
-    if isinstance(module, Views):
-        state.setdefault(f"{prefix}_extra_state", module.get_extra_state())
-    if isinstance(table := state.get(f"{prefix}geometry"), Tensor):
-        state[f"{prefix}geometry"] = completed_table(table)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spuproj_cli import data, evaluation, model, tools
+from spuproj_cli import data, evaluation, export, model, tools
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +27,9 @@ for command in (
     model.predict,
     evaluation.evaluate,
     evaluation.study,
+    export.dicom,
+    export.bids,
+    export.push,
     tools.bench,
     tools.project,
 ):

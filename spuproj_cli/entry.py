@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 
+_EXTRAS = {"bench": "bench", "dicom": "dicom", "push": "hub"}
+"""Commands that need more than the training extra."""
+
 
 def main() -> None:
     """Runs the command line. If packages of an extra are missing, the error names the extra; ``info`` needs none."""
@@ -17,5 +20,5 @@ def main() -> None:
 
             print(info.text())
             return
-        extra = "bench" if sys.argv[1:2] == ["bench"] else "training"
+        extra = _EXTRAS.get("".join(sys.argv[1:2]), "training")
         sys.exit(f"error: this needs the {extra} extra ({error}): pip install 'spuproj[{extra}]'")

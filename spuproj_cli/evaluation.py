@@ -71,8 +71,8 @@ def study(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE,...",
-            help="A property of the method's views and its values, such as radius=0.3,0.7 or grid=2x2. Repeat for "
-            "several. [default: all properties of spherical views]",
+            help="A property of the method's views, or oversampling, and its values, such as radius=0.3,0.7 or "
+            "grid=2x2. Repeat for several. [default: all properties of spherical views]",
             show_default=False,
         ),
     ] = None,

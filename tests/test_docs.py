@@ -1,15 +1,25 @@
-"""Targets of links in the documents exist, and so does every path named in the developer guides."""
+"""Documents: links, paths, commands and options exist, blocks of Python run, figures are current."""
 
+import os
 import re
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from typer.main import get_group
 
 from helpers import ROOT
+from spuproj_cli.app import app
 
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
 GUIDES = ("CONTRIBUTING.md", "docs/architecture.md", "docs/backends.md")
 ENDING = re.compile(r"\w\.(cff|cpp|cu|hpp|json|lock|md|pyi?|sh|toml|ya?ml)$")
+PICTURES = ROOT / "docs/pictures"
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
 IN_DIAGRAM = re.compile(r"(?<=\s)(?:csrc|spuproj|training|benchmarks|tests|docs|examples)/[\w./]*")
 
 
@@ -48,3 +58,38 @@ def test_every_link_has_its_target(document: str) -> None:
         there = folder / path if path else ROOT / document
         assert there.exists(), target
         assert not anchor or anchor in headings(there), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_block_of_python_runs(document: str, tmp_path: Path) -> None:
+    """The blocks of a document run one after another, as a reader would type them."""
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
+    if not blocks:
+        return
+    subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, env=ONE_THREAD, check=True)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_in_a_document_exists_with_its_options(document: str) -> None:
+    text = (ROOT / document).read_text().replace("\\\n", " ")
+    for line in re.findall(r"^ +(?:\$ )?(spuproj [a-z].*)$", text, re.MULTILINE):
+        command, known = line.split()[1], options(line.split()[1])
+        unknown = [word for word in re.findall(r"(?<=\s)--[a-z][a-z-]*", line) if word not in known]
+        assert not unknown, f"{command}: {unknown}"
+
+
+@cache
+def options(command: str) -> set[str]:
+    """The long options of a command of spuproj."""
+    found = get_group(app).commands[command]
+    return {"--help", *(word for each in found.params for word in each.opts if word.startswith("--"))}
+
+
+def test_the_figures_are_those_that_the_code_draws(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, ROOT / "docs/site/figures.py", tmp_path], env=ONE_THREAD, check=True)
+    drawn = sorted(tmp_path.iterdir())
+    assert len(drawn) >= 4
+    for path in drawn:
+        new, kept = (np.asarray(Image.open(each).convert("RGB"), float) for each in (path, PICTURES / path.name))
+        assert new.shape == kept.shape
+        assert np.abs(new - kept).mean() < 2, f"{path.name} must be drawn again: python docs/site/figures.py"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from helpers import ROOT
 
-PLAIN = ("any_network", "learn_where_to_look", "training_through_views", "views_as_augmentation")
+PLAIN = ("any_network", "learn_where_to_look", "training_through_views", "views_as_augmentation", "wrap_a_network")
 
 
 @cache
@@ -29,7 +29,12 @@ def output(name: str, *arguments: str) -> str:
 
 
 def test_every_example_is_run() -> None:
-    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {*PLAIN, "uncertainty_of_a_slice"}
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {
+        *PLAIN,
+        "torchmetrics_uncertainty",
+        "export_to_onnx",
+        "uncertainty_of_a_slice",
+    }
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -47,6 +52,19 @@ def test_training_through_views_lowers_the_loss() -> None:
 def test_learned_views_show_lesions_better_than_fixed_views() -> None:
     fixed, learned = map(float, re.findall(r"views ([\d.]+)", output("learn_where_to_look")))
     assert learned < 0.6 * fixed
+
+
+def test_the_variance_of_views_finds_their_errors() -> None:
+    scores = dict(re.findall(r"(\w+): ([\d.]+)", output("torchmetrics_uncertainty")))
+    assert set(scores) == {"QUBraTS", "ErrorAUROC", "RiskCoverage"}
+    assert float(scores["ErrorAUROC"]) > 0.8
+
+
+def test_onnxruntime_computes_what_spuproj_computes(tmp_path: Path) -> None:
+    printed = output("export_to_onnx", str(tmp_path / "maps.onnx"))
+    difference = re.search(r"largest difference .*: ([\d.e+-]+)", printed)
+    assert difference is not None
+    assert float(difference[1]) < 1e-5
 
 
 def test_the_uncertainty_of_a_slice_is_drawn(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
-"""What several tests of the training layer share: written maps, changed models, pages, and input that seems another."""
+"""What several tests of the training layer share: maps, read and made up; changed models, pages, other input."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,8 +14,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from spuproj.training.report.pages import CohortEntry
 from spuproj.training.runtime.files import InputError
+from spuproj.training.workflows.prediction_files import Summary, write_summary
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -45,6 +48,19 @@ def changed(model: Path, folder: Path, **values: object) -> Path:
     shutil.copytree(model, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | values))
+    return folder
+
+
+def write_prediction(
+    folder: Path, case: str, maps: Mapping[tuple[str, str], NDArray[np.generic]], affine: NDArray[np.float64]
+) -> Path:
+    """Writes maps of a case, by target and kind, and the summary that marks it as finished."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for (target, kind), voxels in maps.items():
+        nib.save(nib.Nifti1Image(voxels, affine), folder / f"{case}_{target}_{kind}.nii.gz")
+    targets = list(dict.fromkeys(target for target, _ in maps))
+    recipe = {"aggregation": "mean", "models": {target: f"sha-of-{target}" for target in targets}, "labels": {}}
+    write_summary(folder, Summary(recipe, CohortEntry(case, None, dict.fromkeys(targets, 1.0))))
     return folder
 
 

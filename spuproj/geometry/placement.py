@@ -158,6 +158,19 @@ def looking_at(
     )
 
 
+def points_of(size: Size, centers: Any, grid: Sequence[int] | None, box: Sequence[float] | None) -> Tensor:
+    """The checked points that either ``centers`` or ``grid`` with ``box`` stand for; see ``Views.spherical``.
+
+    Raises ValueError if neither or both are given, or a box without a grid.
+    """
+    if (centers is None) == (grid is None):
+        given = "neither" if grid is None else "both"
+        raise ValueError(f"centers or grid must be given, one of the two, got {given}")
+    if grid is None and box is not None:
+        raise ValueError(f"box must come with grid, got {box} with centers")
+    return checked_centers(centers if grid is None else grid_centers(size, grid, box), size)
+
+
 def on_sphere(
     placed: Frame,
     centers: Any,
@@ -173,17 +186,12 @@ def on_sphere(
     """The checked geometry of ``Views.spherical``, whose arguments these are; ``names``: of the lift and the chart."""
     choice(pose, POSES, "pose")
     choice(fit, FITS, "fit")
-    if (centers is None) == (grid is None):
-        given = "neither" if grid is None else "both"
-        raise ValueError(f"centers or grid must be given, one of the two, got {given}")
-    if grid is None and box is not None:
-        raise ValueError(f"box must come with grid, got {box} with centers")
+    points = points_of(placed.size, centers, grid, box)
     if fit == "box" and box is None:
         raise ValueError("box must be given where fit='box', got None")
     sphere = positive(placed.half_side if radius is None else radius, "radius")
     factor = 1.0 if magnification is None else positive(magnification, "magnification")
     lift, chart = profile_code(names[0], "lift"), profile_code(names[1], "chart")
-    points = checked_centers(centers if grid is None else grid_centers(placed.size, grid, box), placed.size)
     views = looking_at(points, placed, sphere, lift, chart, factor)
     if points.is_meta:
         return views

@@ -27,6 +27,9 @@ COMMANDS = (
     "predict",
     "evaluate",
     "study",
+    "dicom",
+    "bids",
+    "push",
     "bench",
     "project",
 )

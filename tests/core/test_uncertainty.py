@@ -64,5 +64,5 @@ def test_mutual_information_is_entropy_of_the_mean_less_mean_entropy(members):
 
 
 def test_mutual_information_refuses_shapes_that_differ():
-    with pytest.raises(ValueError, match=r"expected_entropy must have the shape of mean, \(3,\), got \(2,\)"):
+    with pytest.raises(ValueError, match=r"must have the shape of the mean's entropy, \(3,\), got \(2,\)"):
         uncertainty.mutual_information(torch.ones(3), torch.ones(2))

@@ -10,10 +10,11 @@ from monai.losses import DiceCELoss
 from torch import Tensor
 
 from spuproj.training.data.dataset import Batch
-from spuproj.training.inference.multi_view import blending_weights, reduce_views, view_probabilities
+from spuproj.training.inference.multi_view import view_probabilities
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.network import make_network
 from spuproj.training.runtime.execution import Hardware, all_reduce_sum
+from spuproj.wrapping import blending_weights, reduce_views
 
 
 class Segmenter(pl.LightningModule):
@@ -58,8 +59,7 @@ class Segmenter(pl.LightningModule):
     def validation_step(self, batch: Batch, index: int) -> None:
         image, label, _ = batch
         seen = view_probabilities(self.network, self.views, image.float())
-        mean, _, _ = reduce_views(self.views, seen, self.weights)
-        found = mean > 0.5
+        found = reduce_views(self.views, seen, self.weights).mean > 0.5
         self.overlap += torch.stack([2.0 * (found & (label > 0)).sum(), found.sum() + label.sum()])
 
     def on_validation_epoch_end(self) -> None:

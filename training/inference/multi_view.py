@@ -19,10 +19,9 @@ from spuproj.training.data.case import Case
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.runtime.execution import local_device
 from spuproj.uncertainty import entropy, mutual_information
+from spuproj.wrapping import blending_weights, reduce_views
 
 SLICES_PER_BATCH = 4
-FADE = 0.05
-"""Width of the border in which a view fades out, as part of its shorter side."""
 AGGREGATIONS = ("mean", "otsu")
 
 
@@ -70,23 +69,6 @@ def view_probabilities(
 ) -> Tensor:
     """The probability in every view, sigmoid(logit / temperature); see ``view_logits``."""
     return torch.sigmoid(view_logits(network, views, image, noise) / temperature)
-
-
-def blending_weights(views: Views) -> Tensor:
-    """The weight of each view at each pixel, ``[N, H, W]``: a view fades out where its raster or the slice ends."""
-    return views.border_weights(FADE * min(views.view_size))
-
-
-def reduce_views(views: Views, probability: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance over views of the probabilities ``[B, N, 1, h, w]``, and the mean of their entropies.
-
-    All three are ``[B, 1, H, W]``, from one pass over the views. The variance is NaN where fewer than two views see a
-    pixel; the others are 0 where none does.
-    """
-    both = torch.cat([probability, entropy(probability)], dim=2)
-    mean, variance, count = views.reduce(both, weights=weights, min_count=2, fill=math.nan)
-    mean = torch.where(count > 0, mean, 0)
-    return mean[:, :1], variance[:, :1], mean[:, 1:]
 
 
 def make_noise(config: ModelConfig, views: Views, missing: Collection[str] = ()) -> Tensor | None:
@@ -137,7 +119,7 @@ def predict_case(
             image = torch.from_numpy(canvas.place(case.image[chosen])).to(device)
             seen = view_probabilities(network, views, image, noise, config.temperature)
             mean[chosen], variance[chosen], expected[chosen] = (
-                canvas.cut(part[:, 0].cpu().numpy(), size) for part in reduce_views(views, seen, weights)
+                canvas.cut(part[:, 0].cpu().numpy(), size) for part in reduce_views(views, seen, weights)[:3]
             )
             if kept is not None:
                 found = canvas.cut(views.unproject(seen)[:, :, 0].cpu().numpy(), size)
@@ -184,7 +166,7 @@ def mean_probabilities(
     with torch.inference_mode():
         for chosen in _slices(case):
             logits = view_logits(network, views, torch.from_numpy(canvas.place(case.image[chosen])).to(device), noise)
-            means = [reduce_views(views, torch.sigmoid(logits / each), weights)[0] for each in temperatures]
+            means = [reduce_views(views, torch.sigmoid(logits / each), weights).mean for each in temperatures]
             yield chosen, canvas.cut(torch.stack(means)[:, :, 0].cpu().numpy(), size)
 
 

@@ -1,4 +1,4 @@
-"""Variations of a method: one property of its views at a time, all else as it is."""
+"""Variations of a method: one property of its views, or their oversampling, at a time, all else as it is."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ SPHERICAL: Variations = {
     "cover": ("brain", "slice"),
     "pose": ("tangent", "turned"),
     "magnification": (None, 1.5, 2.0),
+    "oversampling": (1.0, 1.5, 2.0),
 }
 """What is varied of spherical views where nothing else is asked for. A lift that is the chart too makes them flat: the
 sphere cancels. With an equidistant chart a stereographic lift on a sphere of radius R is a gnomonic one on 2 R."""
@@ -29,20 +30,32 @@ sphere cancels. With an equidistant chart a stereographic lift on a sphere of ra
 def varied(method: Method, variations: Variations) -> dict[str, Method]:
     """The method itself, as ``default``, and one for each value, as ``radius=0.25``; the method's own value only once.
 
+    Args:
+        method: the default.
+        variations: values by name: a property of the method's views, or ``oversampling``.
+
     Raises:
         InputError: for a property that the method's views do not have, or a value that it cannot take.
     """
-    known = [field.name for field in fields(method.views) if field.name != "kind"]
+    known = [*(field.name for field in fields(method.views) if field.name != "kind"), "oversampling"]
     found = {"default": method}
     for name, values in variations.items():
         if name not in known:
             raise InputError(f"vary must name one of {', '.join(known)}, got {name!r}")
         for value in values:
-            with plain_errors(type(method.views), f"vary cannot set {name} to {text(value)}: "):
-                views = replace(method.views, **{name: value})
-            if views != method.views:
-                found[f"{name}={text(value)}"] = replace(method, views=views)
+            changed = _changed(method, name, value)
+            if changed != method:
+                found[f"{name}={text(value)}"] = changed
     return found
+
+
+def _changed(method: Method, name: str, value: Any) -> Method:
+    """The method with another value of one property."""
+    whole = name == "oversampling"
+    with plain_errors(Method if whole else type(method.views), f"vary cannot set {name} to {text(value)}: "):
+        if whole:
+            return replace(method, oversampling=value)
+        return replace(method, views=replace(method.views, **{name: value}))
 
 
 def variations_named(entries: Sequence[str]) -> Variations:

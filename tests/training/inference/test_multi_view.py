@@ -15,13 +15,14 @@ from spuproj import reference
 from spuproj.training.data.canvas import Canvas
 from spuproj.training.data.case import brain_box, load_case
 from spuproj.training.data.volumes.grid import Grid
-from spuproj.training.inference.multi_view import blending_weights, predict_case, reduce_views, view_probabilities
+from spuproj.training.inference.multi_view import predict_case, view_probabilities
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network
 from spuproj.training.models.run import load_run
 from spuproj.training.models.view_sets import Spherical, Zoom
 from spuproj.training.runtime.files import InputError
+from spuproj.wrapping import blending_weights, reduce_views
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -55,7 +56,7 @@ def test_mean_and_variance_are_those_of_a_loop_over_views():
     expected = (each * np.array(entropies)).sum(axis=0) / np.maximum(count, 1e-9)
     assert np.ptp(mean) > 0.1
     variance = np.where(count >= 2, variance, np.nan)
-    for one, wanted in zip(found, (mean, variance, expected), strict=True):
+    for one, wanted in zip(found[:3], (mean, variance, expected), strict=True):
         assert_close(one, torch.from_numpy(wanted).float(), rtol=0, atol=1e-5, equal_nan=True)
 
 

@@ -15,7 +15,7 @@ from skimage.filters import threshold_otsu
 from training_helpers import changed, read
 
 from spuproj.training.data.case import load_case
-from spuproj.training.inference.multi_view import blending_weights, reduce_views, view_probabilities
+from spuproj.training.inference.multi_view import view_probabilities
 from spuproj.training.models.config import make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network
@@ -23,6 +23,7 @@ from spuproj.training.models.run import load_run, save_run
 from spuproj.training.models.view_sets import Spherical
 from spuproj.training.runtime.files import InputError
 from spuproj.training.workflows.predict import predict
+from spuproj.wrapping import blending_weights, reduce_views
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -154,7 +155,7 @@ def test_the_maps_are_the_reduction_of_every_slice(predicted, cohort, models):
     views = make_views(config, (30, 30))
     with torch.inference_mode():
         seen = view_probabilities(network, views, torch.from_numpy(case.image))
-        mean, variance, of_views = reduce_views(views, seen, blending_weights(views))
+        mean, variance, of_views, _ = reduce_views(views, seen, blending_weights(views))
     shared = (scipy_entropy(torch.cat([mean, 1 - mean], 1).numpy(), axis=1)[:, None] - of_views.numpy()).clip(0)
     for kind, expected in (("prob", mean), ("var", variance), ("mi", torch.from_numpy(shared))):
         slices = read(predicted[1], f"ET_{kind}").transpose(2, 1, 0)

@@ -199,6 +199,12 @@ def test_variations_are_read_from_words():
     assert found == {"radius": (0.3, 1, 2), "grid": ((2, 2), (3, 4)), "lift": ("gnomonic",), "magnification": (None,)}
 
 
+def test_the_raster_of_the_views_can_be_varied_of_every_method():
+    for method in (METHOD, load_method("unet_tta")):
+        found = varied(method, {"oversampling": (method.oversampling, 2.0)})
+        assert found == {"default": method, "oversampling=2.0": replace(method, oversampling=2.0)}
+
+
 @pytest.mark.parametrize("value", [None, 0.5, 2, "gnomonic", (3, 4)])
 def test_a_variation_s_name_reads_back(value):
     assert variations_named([f"radius={text(value)}"]) == {"radius": (value,)}
@@ -215,8 +221,10 @@ def test_words_of_another_form_are_an_error(entry):
     [
         (
             {"factor": (2,)},
-            "vary must name one of grid, cover, radius, lift, chart, pose, fit, centered, magnification, got 'factor'",
+            "vary must name one of grid, cover, radius, lift, chart, pose, fit, centered, magnification, oversampling, "
+            "got 'factor'",
         ),
+        ({"oversampling": (9,)}, "vary cannot set oversampling to 9: oversampling must be"),
         ({"radius": (-1,)}, "vary cannot set radius to -1: radius must be above 0, got -1"),
         ({"grid": (3,)}, "vary cannot set grid to 3: grid must be a list, got 3"),
     ],

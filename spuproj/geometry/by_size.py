@@ -1,0 +1,49 @@
+"""Views for slices of any size: a constructor that waits for the size, and what was made for the last few sizes."""
+
+import inspect
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Generic, TypeVar
+
+from spuproj.checks import pixel_size
+
+Made = TypeVar("Made")
+
+KEPT = 8
+"""How many results are kept."""
+
+
+class Recent(Generic[Made]):
+    """The last results by key; unlike ``functools.lru_cache`` it can be pickled."""
+
+    def __init__(self) -> None:
+        self._results: dict[Hashable, Made] = {}
+
+    def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """The result of this key, made if it is not there; it may push out the oldest one."""
+        if key not in self._results:
+            result = make()
+            while len(self._results) >= KEPT:
+                self._results.pop(next(iter(self._results)))
+            self._results[key] = result
+        return self._results[key]
+
+
+class Factory(Generic[Made]):
+    """Calls a constructor with each new size and settings that stay the same.
+
+    Args:
+        make: takes ``size``, (H, W) in pixels, and the settings.
+        settings: its other arguments.
+
+    Raises:
+        TypeError: for settings that ``make`` does not have.
+    """
+
+    def __init__(self, make: Callable[..., Made], settings: dict[str, Any]) -> None:
+        inspect.signature(make).bind((1, 1), **settings)
+        self._make, self._settings, self._recent = make, settings, Recent[Made]()
+
+    def __call__(self, size: Sequence[int]) -> Made:
+        """What was made for this size, (H, W) in pixels: the same object while it is kept."""
+        height_width = pixel_size(size, "size")
+        return self._recent.get(height_width, lambda: self._make(height_width, **self._settings))

@@ -1,0 +1,63 @@
+"""A torch module that holds a geometry table and the sizes that belong to it: its state, and how it moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spuproj.geometry.saved import completed_table, saved_sizes
+
+
+class GeometryModule(nn.Module):
+    """A geometry table ``[N, 19]`` or ``[B, N, 19]`` as a buffer that stays float64, with the sizes in its state.
+
+    Args:
+        table: known to be valid.
+        size: (H, W) of the slice, in pixels.
+        view_size: (h, w) of a view, in pixels.
+    """
+
+    geometry: Tensor
+
+    def __init__(self, table: Tensor, size: tuple[int, int], view_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size, self.view_size = size, view_size
+        self.register_buffer("geometry", table)
+        self.register_load_state_dict_pre_hook(_complete_state)  # type: ignore[no-untyped-call]
+
+    def __len__(self) -> int:
+        """N, the number of views (of each sample)."""
+        return self.geometry.shape[-2]
+
+    def extra_repr(self) -> str:
+        return f"{len(self)} views, size={self.size}, view_size={self.view_size}"
+
+    def get_extra_state(self) -> Tensor:
+        """The sizes (H, W, h, w), which the state dict contains in addition to the geometry."""
+        return torch.tensor([*self.size, *self.view_size], device="cpu")
+
+    def set_extra_state(self, state: Tensor | dict[str, Sequence[int]]) -> None:
+        """Restores the sizes from a state dict; those on the meta device are left alone, since it has no numbers."""
+        if not (isinstance(state, Tensor) and state.is_meta):
+            self.size, self.view_size = saved_sizes(state)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> GeometryModule:
+        exact = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, buffer in exact.items():
+            moved = self.get_buffer(name)
+            if moved.dtype != buffer.dtype:
+                # ``half()`` and the like are meant for activations: a geometry moves with the module but stays exact.
+                setattr(self, name, buffer.to(moved.device))
+        return self
+
+
+def _complete_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Adds the sizes and the spacing columns, which state dicts of older versions lack."""
+    if isinstance(module, GeometryModule):
+        state.setdefault(f"{prefix}_extra_state", module.get_extra_state())
+    if isinstance(table := state.get(f"{prefix}geometry"), Tensor):
+        state[f"{prefix}geometry"] = completed_table(table)

@@ -1,0 +1,127 @@
+"""``PortableViews``: project, unproject and reduce by torch's ``grid_sample`` on grids that are computed once."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from spuproj import geometry as geo
+from spuproj.checks import positive
+from spuproj.geometry.module import GeometryModule
+
+
+class PortableViews(GeometryModule):
+    """Views whose coordinates are frozen, made by ``Views.portable``: for ONNX, TorchScript, mobile and C++.
+
+    The methods are those of ``Views`` for tensors with all axes, with bilinear interpolation and constant padding.
+    They consist of plain torch operations, so exporters know them, and they are slower than the kernels. Results
+    differ from those of ``Views`` by rounding of the coordinates to float32: by up to 2e-5 of the difference between
+    neighbouring pixels at 240 x 240. NaN or Inf in a pixel spreads to points next to it.
+
+    Args:
+        table: ``[N, 19]`` or ``[B, N, 19]`` geometry table, known to be valid.
+        size: (H, W) of the slice, in pixels.
+        view_size: (h, w) of a view, in pixels.
+    """
+
+    slice_grid: Tensor
+    slice_shown: Tensor
+    view_grid: Tensor
+    view_shown: Tensor
+
+    def __init__(self, table: Tensor, size: tuple[int, int], view_size: tuple[int, int]) -> None:
+        super().__init__(table, size, view_size)
+        # Where each view pixel reads the slice, and where each slice pixel reads the views.
+        for name, points, source in (
+            ("slice", geo.slice_coordinates(table, size, view_size), size),
+            ("view", geo.view_coordinates(table, size, view_size), view_size),
+        ):
+            grid, shown = _frozen(*points, source)
+            self.register_buffer(f"{name}_grid", grid)
+            self.register_buffer(f"{name}_shown", shown)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``project`` with its default arguments."""
+        # TorchScript knows no defaults here.
+        return self.project(image, 0.0)
+
+    @torch.jit.export
+    def project(self, image: Tensor, fill: float = 0.0) -> Tensor:
+        """Projects slices ``[B, C, H, W]`` onto every view: ``[B, N, C, h, w]``, ``fill`` outside the slice.
+
+        Raises ValueError for another number of axes or another size.
+        """
+        _check(image, 4, self.size)
+        views = self.slice_grid.shape[-4]
+        copies = image.unsqueeze(1).expand(-1, views, -1, -1, -1)
+        return torch.where(self.slice_shown, _sampled(copies, self.slice_grid), fill).to(image.dtype)
+
+    @torch.jit.export
+    def unproject(self, stack: Tensor) -> Tensor:
+        """Maps every view ``[B, N, C, h, w]`` back onto the slice: ``[B, N, C, H, W]``, 0 where it is not shown.
+
+        Raises ValueError for another number of axes or another size.
+        """
+        _check(stack, 5, self.view_size)
+        return torch.where(self.view_shown, _sampled(stack, self.view_grid), 0.0).to(stack.dtype)
+
+    @torch.jit.export
+    def reduce(
+        self, stack: Tensor, weights: Tensor | None = None, min_count: float = 1.0, fill: float = 0.0
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(mean, variance, count) over the views that show each slice pixel, ``[B, C, H, W]`` each.
+
+        Args:
+            stack: ``[B, N, C, h, w]``.
+            weights: ``[N, H, W]`` or ``[B, N, H, W]``, not negative: the weight of each view; 1 if None.
+            min_count, fill: see ``Views.reduce``.
+
+        Raises:
+            ValueError: for another number of axes or another size.
+        """
+        _check(stack, 5, self.view_size)
+        values = _sampled(stack, self.view_grid)
+        used = self.view_shown.to(values.dtype)
+        if weights is not None:
+            used = used * weights.to(values.dtype).unsqueeze(-3)
+        values = torch.where(used > 0, values, 0.0)
+        count = used.sum(-4)
+        total = torch.where(count > 0, count, 1.0)
+        mean = (used * values).sum(1) / total
+        variance = (used * (values - mean.unsqueeze(1)) ** 2).sum(1) / total
+        unseen = count == 0
+        few = unseen if min_count <= 1 else count < min_count
+        mean, variance = mean.masked_fill(unseen, fill), variance.masked_fill(few, fill)
+        count = count.expand_as(mean) if weights is not None else count.expand_as(mean).to(torch.int32)
+        return mean.to(stack.dtype), variance.to(stack.dtype), count.clone()
+
+    @torch.jit.unused
+    def border_weights(self, width: float) -> Tensor:
+        """See ``Views.border_weights``; not part of what is exported."""
+        return geo.border_weights(self.geometry, self.size, self.view_size, positive(width, "width"))
+
+
+def _frozen(y: Tensor, x: Tensor, source: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Coordinates in the unit of ``grid_sample``, ``[..., h, w, 2]`` float32, and ``[..., 1, h, w]``, which exist."""
+    shown = ~torch.isnan(y)
+    grid = torch.stack([(2 * x + 1) / source[1] - 1, (2 * y + 1) / source[0] - 1], dim=-1)
+    return torch.where(shown.unsqueeze(-1), grid, 0).float(), shown.unsqueeze(-3)
+
+
+def _sampled(source: Tensor, grid: Tensor) -> Tensor:
+    """Planes ``[B, N, C, p, q]`` at the points of a grid: ``[B, N, C, h, w]``, float32, or float64 if they are."""
+    batch, views = source.shape[0], source.shape[1]
+    precise = source if source.dtype == torch.float64 else source.float()
+    points = grid.to(precise.dtype).expand(batch, views, -1, -1, -1)
+    planes, flat = precise.flatten(0, 1), points.flatten(0, 1)
+    # Points outside are masked; at the border, rounding must not read beyond it.
+    found: Tensor = grid_sample(planes, flat, mode="bilinear", padding_mode="border", align_corners=False)
+    by_view: Tensor = found.unflatten(0, (batch, views))
+    return by_view
+
+
+def _check(tensor: Tensor, rank: int, size: tuple[int, int]) -> None:
+    """Raises ValueError for another number of axes, or another size of the last two."""
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return
+    if tensor.dim() != rank or tensor.shape[-2] != size[0] or tensor.shape[-1] != size[1]:
+        raise ValueError(f"expected {rank} axes, the last two of size {size}, got {tensor.shape}")

@@ -1,0 +1,234 @@
+"""Mean and uncertainty from any network: predict every view, bring the predictions back, reduce them to maps."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import _register_namedtuple
+
+from spuproj.checks import choice
+from spuproj.geometry.by_size import Recent
+from spuproj.inputs import plain_tensor
+from spuproj.uncertainty import entropy, mutual_information
+from spuproj.wrapping.outputs import Key, selected_output
+from spuproj.wrapping.passes import Chunk, checked_chunk, images_per_pass
+from spuproj.wrapping.reduction import AnyViews, blending_weights, reduce_views
+
+ACTIVATIONS = ("sigmoid", "softmax")
+
+# Values beyond [0, 1] by no more than this are rounding.
+_TOLERANCE = 1e-3
+
+Activation = str | Callable[[Tensor], Tensor] | None
+ViewsOfSize = Callable[[tuple[int, int]], AnyViews]
+
+
+class Prediction(NamedTuple):
+    """Maps of a batch for K channels or classes: float32, or float64 where the model computes in it.
+
+    Without a batch axis where the input had none.
+
+    Attributes:
+        mean: ``[B, K, H, W]`` in [0, 1], the weighted mean probability over views; 0 where no view shows the pixel.
+        variance: ``[B, K, H, W]`` in [0, 1/4], the weighted population variance over views; NaN where fewer than two
+            views show the pixel (the sum of their weights, ``count``, is below 2).
+        entropy: of the mean, in nats. ``[B, K, H, W]`` from 0 to ln 2, each channel against its complement; for
+            softmax ``[B, 1, H, W]`` from 0 to ln K, over the classes.
+        mutual_information: of the shape of ``entropy``, in nats: the entropy of the mean minus the mean entropy of the
+            views, which is the part that is disagreement between views; NaN where the variance is.
+        count: ``[B, K, H, W]``, the sum of the weights of the views that show the pixel, at most N.
+        members: ``[B, N, K, H, W]``, each view's probability on the slice, NaN where the view does not show the pixel;
+            None unless requested.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    entropy: Tensor
+    mutual_information: Tensor
+    count: Tensor  # type: ignore[assignment]
+    members: Tensor | None = None
+
+
+class _Look(nn.Module):
+    """Views with their blending weights, which are computed once."""
+
+    weights: Tensor
+
+    def __init__(self, views: AnyViews) -> None:
+        super().__init__()
+        self.views = views
+        self.register_buffer("weights", blending_weights(views), persistent=False)
+        self.register_load_state_dict_post_hook(_weigh_again)  # type: ignore[no-untyped-call]
+
+
+def _weigh_again(look: nn.Module, _: object) -> None:
+    """Computes the weights of the views that a state dict has just brought."""
+    assert isinstance(look, _Look)
+    look.weights = blending_weights(look.views)
+
+
+# So that torch.export.save works.
+_register_namedtuple(Prediction, serialized_type_name="spuproj.Prediction")
+
+
+def _own_look(views_of_size: ViewsOfSize, size: tuple[int, int], device: torch.device) -> _Look:
+    """A look at slices of this size; its views are a copy, since a factory keeps its own for other devices too."""
+    return _Look(copy.deepcopy(views_of_size(size)).to(device))
+
+
+class MultiView(nn.Module):
+    """A network that looks at every slice through all views; made by ``wrap``, which describes the arguments."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        views: AnyViews | ViewsOfSize,
+        activation: Activation = "sigmoid",
+        output: Key | None = None,
+        chunk: Chunk | None = None,
+        members: bool = False,
+    ) -> None:
+        super().__init__()
+        if isinstance(activation, str):
+            choice(activation, ACTIVATIONS, "activation")
+        if not callable(views):
+            raise TypeError(f"views must be Views, or a function of the size such as Views.factory(...), got {views!r}")
+        self.model, self.activation, self.output, self.members = model, activation, output, members
+        self.chunk = checked_chunk(chunk)
+        self.look = _Look(views) if isinstance(views, AnyViews) else None
+        self._views_of_size = None if isinstance(views, AnyViews) else views
+        self._recent = Recent[_Look]()
+
+    def forward(self, x: Tensor) -> Prediction:
+        """The maps of slices ``[B, C, H, W]`` or ``[C, H, W]``; see ``wrap``."""
+        x = plain_tensor(x, "x")
+        if x.dim() not in (3, 4):
+            raise ValueError(f"x must have the axes [B, C, H, W] or [C, H, W], got the shape {tuple(x.shape)}")
+        if x.dim() == 3:
+            maps: Prediction = self(x.unsqueeze(0))
+            return Prediction._make(None if part is None else part.squeeze(0) for part in maps)
+        look = self._look_at(x)
+        stack = look.views.project(x)
+        probability = self._predicted(stack.flatten(0, 1)).unflatten(0, stack.shape[:2])
+        return self._maps(look, probability)
+
+    def _look_at(self, x: Tensor) -> _Look:
+        """Views and weights for the size and on the device of ``x``."""
+        if self.look is None:
+            size, device = (x.shape[-2], x.shape[-1]), x.device
+            return self._recent.get((size, device), lambda: self._new_look(size, device))
+        return self.look if self.look.weights.device == x.device else self.look.to(x.device)
+
+    def _new_look(self, size: tuple[int, int], device: torch.device) -> _Look:
+        if torch.compiler.is_exporting():
+            raise RuntimeError("views must exist before an export: call the module once with a slice of this size")
+        assert self._views_of_size is not None
+        # Views are made outside compiled code.
+        make = torch.compiler.disable(_own_look) if torch.compiler.is_compiling() else _own_look
+        return make(self._views_of_size, size, device)
+
+    def _predicted(self, inputs: Tensor) -> Tensor:
+        """Probabilities ``[M, K, h, w]`` of views ``[M, C, h, w]``, in one pass or several."""
+        if self.chunk is None:
+            return self._one_pass(inputs)
+        parts = inputs.split(images_per_pass(self.chunk, inputs))
+        return torch.cat([self._one_pass(part) for part in parts])
+
+    def _one_pass(self, inputs: Tensor) -> Tensor:
+        found = plain_tensor(selected_output(self.model(inputs), self.output), "the model's output")
+        if found.dim() != 4 or found.shape[0] != inputs.shape[0] or found.shape[-2:] != inputs.shape[-2:]:
+            raise ValueError(
+                f"the model must return [M, K, h, w] of the size of the views, here {inputs.shape[0]} views of "
+                f"{tuple(inputs.shape[-2:])}, got the shape {tuple(found.shape)}; bring its output to that size within "
+                "the model, for example by torch.nn.functional.interpolate"
+            )
+        # Probabilities near 0 and 1 need more digits than half precision has.
+        return self._probability(found if found.dtype == torch.float64 else found.float())
+
+    def _probability(self, found: Tensor) -> Tensor:
+        if self.activation == "sigmoid":
+            return torch.sigmoid(found)
+        if self.activation == "softmax":
+            return torch.softmax(found, dim=1)
+        return _checked_probability(self.activation(found) if callable(self.activation) else found)
+
+    def _maps(self, look: _Look, probability: Tensor) -> Prediction:
+        """The maps from the probabilities in every view, ``[B, N, K, h, w]``."""
+        classes = self.activation == "softmax"
+        mean, variance, expected, count = reduce_views(look.views, probability, look.weights, classes=classes)
+        # Rounding of the mean must not leave the entropy's domain.
+        whole, dim = mean.clamp(0, 1), 1 if classes else None
+        shared = mutual_information(whole, expected, dim)
+        shared = torch.where(count[:, : shared.shape[1]] < 2, math.nan, shared)
+        kept = None
+        if self.members:
+            unseen = (look.weights == 0).unsqueeze(-3)
+            kept = torch.where(unseen, math.nan, look.views.unproject(probability))
+        return Prediction(mean, variance, entropy(whole, dim), shared, count, kept)
+
+
+def _checked_probability(values: Tensor) -> Tensor:
+    """The values without rounding beyond [0, 1]. Raises ValueError for values that are no probabilities."""
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if not (traced or values.numel() == 0 or values.is_meta):
+        low, high = values.detach().aminmax()
+        if low < -_TOLERANCE or high > 1 + _TOLERANCE:
+            raise ValueError(
+                f"probabilities must lie in [0, 1], got values from {float(low):g} to {float(high):g}; if the model "
+                "returns logits, pass activation='sigmoid', or 'softmax' for classes"
+            )
+    return values.clamp(0, 1)
+
+
+def wrap(
+    model: nn.Module,
+    views: AnyViews | ViewsOfSize,
+    activation: Activation = "sigmoid",
+    output: Key | None = None,
+    chunk: Chunk | None = None,
+    members: bool = False,
+) -> MultiView:
+    """A module that gives the mean and the uncertainty of a 2-D segmentation network over views of its input.
+
+    For slices ``[B, C, H, W]`` (or ``[C, H, W]``) it returns a ``Prediction``. Every view of every slice is passed to
+    the model, and what it finds is brought back by the view's exact inverse. Mean and variance weigh each view by
+    ``blending_weights``, so that the maps have no lines where a view ends. View pixels outside the slice are 0.
+
+    Gradients reach the model and the input. The model stays in the mode that it is in: call ``eval()`` for predictions
+    (batch normalisation in training mode would mix the views, and depend on ``chunk``), or leave dropout on for more
+    variance. It may run in half precision or under autocast; probabilities and maps are float32.
+
+    Args:
+        model: takes ``[M, C, h, w]``, and returns ``[M, K, h, w]`` of the same (h, w), with K channels or classes.
+        views: for slices of one size (``views.portable()`` if the whole is exported to ONNX), or a function of the
+            size (H, W), such as ``Views.factory``, whose views are kept for the last few sizes. They follow the device
+            of the input.
+        activation: what turns the model's output into probabilities: ``"sigmoid"``; ``"softmax"`` over the K classes;
+            a function of ``[M, K, h, w]``; or None if they are probabilities already. Only with ``"softmax"``
+            entropies are over the classes.
+        output: where the prediction is in what the model returns: a key of a dictionary, an index of a tuple or list,
+            or the name of an attribute; None if the model returns a tensor.
+        chunk: how many views the model takes in one pass, counted over the batch; or the memory of these views, such
+            as ``"64 MiB"`` (the model's own memory is a multiple of it). All at once if None. In evaluation mode the
+            result does not depend on it, except for rounding.
+        members: whether to return each view's probability too, which takes N times the memory of a map.
+
+    Raises:
+        ValueError: for an unknown activation or a chunk that is no positive number or amount of memory. When called:
+            for slices of another size than the views, a model whose output has another size than its input, or
+            probabilities outside [0, 1] (not checked in compiled code).
+        TypeError: when called, for a model that returns no tensor and no ``output``, or one that it does not have.
+
+    Example:
+        >>> network = torch.nn.Conv2d(4, 1, 3, padding=1)
+        >>> wrapped = wrap(network, Views.factory("spherical", grid=(3, 3)))
+        >>> prediction = wrapped(torch.rand(2, 4, 64, 48))
+        >>> prediction.mean.shape, prediction.variance.shape
+        (torch.Size([2, 1, 64, 48]), torch.Size([2, 1, 64, 48]))
+    """
+    return MultiView(model, views, activation, output, chunk, members)

@@ -1,0 +1,228 @@
+"""The torchmetrics classes: equal to the evaluation, whatever the batches, and at home in torchmetrics."""
+
+from __future__ import annotations
+
+import doctest
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.classification import BinaryF1Score
+
+import spuproj.metrics
+from helpers import run_python
+from spuproj.metrics import ErrorAUROC, QUBraTS, RiskCoverage
+from spuproj.training.evaluation.metrics import Maps, measure
+from spuproj.uncertainty import entropy, to_percent
+
+NAMES = {QUBraTS: "score", ErrorAUROC: "auroc", RiskCoverage: "aurc"}
+each_metric = pytest.mark.parametrize("metric", NAMES)
+
+
+def cases(seed: int = 0, count: int = 3) -> dict[str, Tensor]:
+    """Cases of 5 x 6 x 7 voxels with wrong voxels and, in the brain, some without a variance."""
+    draw = torch.Generator().manual_seed(seed)
+    truth = torch.rand(count, 5, 6, 7, generator=draw) > 0.6
+    probability = truth * 0.3 + torch.rand(truth.shape, generator=draw) * 0.7
+    variance = torch.rand(truth.shape, generator=draw) / 4
+    variance[:, 1, :3] = math.nan
+    brain = torch.ones_like(truth)
+    brain[:, 0] = False
+    return {"preds": probability, "target": truth, "uncertainty": variance, "brain": brain}
+
+
+def evaluated(name: str, batch: dict[str, Tensor], scaling: str = "variance-1") -> list[float]:
+    """The value of each case by ``spuproj evaluate``'s function."""
+    found = []
+    for preds, target, uncertainty, brain in zip(*batch.values(), strict=True):
+        percent = to_percent(uncertainty, scaling, None if scaling == "entropy-1" else entropy(preds))
+        maps = Maps(
+            target.numpy(), (preds > 0.5).numpy(), preds.double().numpy(), percent, brain.numpy(), (1.0, 1.0, 1.0)
+        )
+        found.append(getattr(measure(maps)[0], name))
+    return found
+
+
+@each_metric
+@settings(max_examples=10)
+@given(seed=st.integers(0, 10**6), scaling=st.sampled_from(["variance-1", "std-1", "maximum-1"]))
+def test_the_mean_over_cases_is_that_of_the_evaluation(metric, seed, scaling):
+    batch = cases(seed)
+    found = metric(scaling)
+    found.update(**batch)
+    assert float(found.compute()) == pytest.approx(np.mean(evaluated(NAMES[metric], batch, scaling)), abs=1e-6)
+
+
+@each_metric
+def test_an_update_may_hold_one_case_or_several(metric):
+    batch, together, apart = cases(count=4), metric(), metric()
+    together.update(**batch)
+    for number in range(4):
+        apart.update(**{name: values[number : number + 1] for name, values in batch.items()})
+    torch.testing.assert_close(together.compute(), apart.compute())
+
+
+@each_metric
+def test_forward_gives_the_batch_and_compute_all_batches(metric):
+    found = metric()
+    first, second = (float(found(**cases(seed, 2))) for seed in (1, 2))
+    assert first == pytest.approx(np.mean(evaluated(NAMES[metric], cases(1, 2))), abs=1e-6)
+    assert float(found.compute()) == pytest.approx((first + second) / 2, abs=1e-6)
+
+
+def test_a_case_without_errors_is_left_out_of_the_auroc():
+    batch = cases()
+    batch["preds"][1] = batch["target"][1].float()
+    assert math.isnan(evaluated("auroc", batch)[1])
+    found = ErrorAUROC()
+    found.update(**batch)
+    assert float(found.compute()) == pytest.approx(np.nanmean(evaluated("auroc", batch)), abs=1e-6)
+    found.reset()
+    found.update(**{name: values[1:2] for name, values in batch.items()})
+    assert found.compute().isnan()
+
+
+@each_metric
+def test_a_reset_metric_is_new(metric):
+    found = metric()
+    found.update(**cases(1))
+    found.reset()
+    found.update(**cases(2))
+    assert float(found.compute()) == pytest.approx(np.mean(evaluated(NAMES[metric], cases(2))), abs=1e-6)
+
+
+@each_metric
+def test_a_metric_survives_pickling_and_a_state_dict(metric):
+    found = metric()
+    found.persistent(True)
+    found.update(**cases(1))
+    again, loaded = pickle.loads(pickle.dumps(found)), metric()
+    loaded.load_state_dict(found.state_dict())
+    torch.testing.assert_close(again.compute(), found.compute())
+    again.update(**cases(2))
+    assert not torch.equal(again.compute(), found.compute())
+    loaded.update(**cases(2))
+    torch.testing.assert_close(loaded.compute(), again.compute())
+
+
+@each_metric
+def test_the_state_stays_two_numbers(metric):
+    found = metric()
+    for seed in range(3):
+        found.update(**cases(seed))
+    assert sum(state.numel() for state in found.metric_state.values()) == 2
+
+
+def test_a_collection_keeps_metrics_apart_whose_first_values_agree():
+    """MetricCollection updates only one of several metrics that seem to have one state."""
+    collection = MetricCollection(
+        {"all": QUBraTS(), "std": QUBraTS("std-1"), "auroc": ErrorAUROC(), "aurc": RiskCoverage()}
+    )
+    sure = {"preds": torch.zeros(1, 4), "target": torch.ones(1, 4).int(), "uncertainty": torch.zeros(1, 4)}
+    for batch in (sure, cases()):
+        collection.update(**batch)
+    alone = {"all": QUBraTS(), "std": QUBraTS("std-1"), "auroc": ErrorAUROC(), "aurc": RiskCoverage()}
+    for metric in alone.values():
+        metric.update(**sure)
+        metric.update(**cases())
+    torch.testing.assert_close(collection.compute(), {name: metric.compute() for name, metric in alone.items()})
+
+
+def test_a_collection_may_hold_torchmetrics_of_its_own():
+    collection = MetricCollection([QUBraTS(), BinaryF1Score()])
+    assert set(collection(**cases())) == {"QUBraTS", "BinaryF1Score"}
+
+
+@each_metric
+def test_segmentations_and_percent_are_taken_as_they_are(metric):
+    batch = cases()
+    plain, scaled = metric(), metric(scaling=None)
+    batch["uncertainty"] = batch["uncertainty"].nan_to_num()
+    plain.update(**batch)
+    segmentation = (batch["preds"] > 0.5).int()
+    scaled.update(segmentation, batch["target"].long(), 400 * batch["uncertainty"], batch["brain"])
+    torch.testing.assert_close(plain.compute(), scaled.compute())
+
+
+def test_without_a_brain_all_voxels_count():
+    batch = cases()
+    batch["brain"][:] = True
+    one, other = RiskCoverage(), RiskCoverage()
+    one.update(**batch)
+    del batch["brain"]
+    other.update(**batch)
+    assert torch.equal(one.compute(), other.compute())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"preds": torch.full((1, 4), 3.0)}, r"preds must be probabilities in \[0, 1\], got values from 3 to 3; apply"),
+        ({"preds": torch.full((1, 4), 2)}, "preds must hold nothing but 0 and 1"),
+        ({"target": torch.full((1, 4), 4)}, "target must hold nothing but 0 and 1"),
+        ({"brain": torch.zeros(1, 4)}, "brain must hold at least one voxel of each case, got none"),
+        ({"uncertainty": torch.ones(1, 4)}, "values must be at most what variance-1"),
+        ({"uncertainty": torch.zeros(4)}, r"must have one shape, \[B, ...\], got \(1, 4\), \(1, 4\), \(4,\), \(1, 4\)"),
+        ({"preds": torch.ones(1, 4).int(), "uncertainty": torch.full((1, 4), math.nan)}, "values must be finite"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_and_leaves_the_state(changed, message):
+    found = QUBraTS()
+    good = {"preds": torch.rand(1, 4), "target": torch.ones(1, 4).int(), "uncertainty": torch.zeros(1, 4)}
+    found.update(**good)
+    with pytest.raises(ValueError, match=message):
+        found.update(**{**good, **changed})
+    assert float(found.metric_state[next(iter(found.metric_state))][1]) == 1
+
+
+def test_an_unknown_scaling_is_refused():
+    with pytest.raises(ValueError, match="scaling must be one of"):
+        QUBraTS("variance")
+
+
+TWO_PROCESSES = """
+import sys, torch
+from torch import distributed, multiprocessing
+sys.path += ["training/metrics", "."]
+
+def work(rank, store):
+    from test_metrics import cases
+    from spuproj.metrics import ErrorAUROC
+    distributed.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
+    metric = ErrorAUROC()
+    # The first process has one case more than the second.
+    metric.update(**cases(rank, 2 - rank))
+    print(float(metric.compute()))
+
+if __name__ == "__main__":
+    import test_metrics
+    multiprocessing.start_processes(work, (sys.argv[1],), nprocs=2, start_method="fork")
+"""
+
+
+def test_processes_share_their_cases(tmp_path):
+    code = TWO_PROCESSES.replace("sys.argv[1]", repr(str(tmp_path / "store")))
+    run = run_python(code, OMP_NUM_THREADS="1")
+    assert run.returncode == 0, run.stderr
+    wanted = np.mean([*evaluated("auroc", cases(0, 2)), *evaluated("auroc", cases(1, 1))])
+    assert [float(line) for line in run.stdout.split()] == pytest.approx([wanted] * 2, abs=1e-6)
+
+
+def test_the_example_in_the_docstring_gives_what_it_shows():
+    examples = [test for test in doctest.DocTestFinder().find(spuproj.metrics) if test.examples]
+    assert [example.name for example in examples] == ["spuproj.metrics.QUBraTS"]
+    for example in examples:
+        example.globs["torch"] = torch
+        assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_without_torchmetrics_the_error_says_what_to_install():
+    run = run_python("import sys; sys.modules['torchmetrics'] = None; import spuproj.metrics")
+    assert run.stderr.splitlines()[-1].startswith("ImportError: spuproj.metrics needs torchmetrics")
+    assert "pip install 'spuproj[training]'" in run.stderr

@@ -1,0 +1,180 @@
+"""Maps of predictions as a derivative data set in the Brain Imaging Data Structure (BIDS)."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spuproj import __version__
+from spuproj.training.data.patients import patient_of
+from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.export.predictions import predicted_cases, targets_of
+from spuproj.training.inference.outputs import map_name
+from spuproj.training.runtime.files import (
+    InputError,
+    atomic_write_folder,
+    inside,
+    read_json,
+    refuse_overwrite,
+    require_folder,
+    write_json,
+)
+from spuproj.training.workflows.prediction_files import Summary
+
+VERSION = "1.10.0"
+DESCRIPTION = "dataset_description.json"
+_URL = "https://github.com/spuproj/spuproj"
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How a kind of map is named and described."""
+
+    ending: str
+    description: str
+    extra: Mapping[str, Any]
+
+
+_KINDS = {
+    "prob": _Kind("probseg", "Probability of {target}, the mean over the views", {"Units": "1", "Manual": False}),
+    "seg": _Kind("mask", "Segmentation of {target}: 1 inside, 0 outside", {"Type": "Lesion", "Manual": False}),
+    "var": _Kind(
+        "desc-variance_probseg",
+        "Variance over the views of the probability of {target}, from 0 to 0.25; NaN where fewer than two views show a "
+        "voxel",
+        {"Units": "1"},
+    ),
+    "entropy": _Kind(
+        "desc-entropy_probseg", "Entropy of the probability of {target}, in nats, from 0 to ln 2", {"Units": "nat"}
+    ),
+    "mi": _Kind(
+        "desc-mutualinformation_probseg",
+        "Mutual information of {target} and the views, in nats; NaN where fewer than two views show a voxel",
+        {"Units": "nat"},
+    ),
+}
+_README = f"""\
+Probabilities, segmentations and uncertainties of tumours, by spuproj ({_URL}).
+
+The sidecar of each map says what it holds, the case that it was made of, and the SHA-256 of the model. All maps are on
+the grid of the images that were predicted (space-orig). BIDS has no suffix for the uncertainty of a segmentation: such
+maps are probseg with desc-variance, desc-entropy or desc-mutualinformation.
+"""
+
+
+def write_bids(predictions: Path, out: Path, *, force: bool = False) -> dict[str, Path]:
+    """Copies the maps of all finished cases to a BIDS derivative data set; all of it or nothing.
+
+    Names follow from the cases' names: a BIDS name keeps its subject and session; of others, what names the visit (see
+    ``patient_of``) becomes the session, and characters that BIDS forbids are left out, so that ``BraTS-GLI-00008-103``
+    is ``sub-BraTSGLI00008_ses-103``.
+
+    Args:
+        predictions: the folder that ``spuproj predict`` wrote.
+        out: folder of the data set, such as ``derivatives/spuproj``.
+        force: replace an older data set of spuproj.
+
+    Returns:
+        The folder of each case.
+
+    Raises:
+        InputError: where the folder exists, a case has no maps, or a name has no character that BIDS allows; and where
+            two maps would have one name.
+    """
+    require_folder(out.parent)
+    refuse_overwrite([out], force)
+    _require_own(out)
+    cases = predicted_cases(predictions)
+    copies = _planned(predictions, cases)
+    with atomic_write_folder(out) as folder:
+        for name, (source, sidecar) in copies.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, folder / f"{name}.nii.gz")
+            write_json(folder / f"{name}.json", sidecar)
+        (folder / "README").write_text(_README, encoding="utf-8")
+        write_json(folder / DESCRIPTION, _description())
+    return {summary.entry.name: out / _subject(summary.entry.name)[0] for summary in cases}
+
+
+def _planned(predictions: Path, cases: Sequence[Summary]) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """The file and the sidecar of each new name, without its ending.
+
+    Raises:
+        InputError: where two maps would have one name; some file systems take upper and lower case for one.
+    """
+    copies: dict[str, tuple[Path, dict[str, Any]]] = {}
+    sources: dict[str, str] = {}
+    for summary in cases:
+        where, start = _subject(summary.entry.name)
+        for source, ending, sidecar in _maps(predictions, summary):
+            name = f"{where}/{start}_space-orig_{ending}"
+            other = sources.setdefault(name.casefold(), source.name)
+            if other != source.name:
+                raise InputError(
+                    f"{name}.nii.gz must be one map, but would be {other} and {source.name}; rename one of the cases "
+                    "and predict it again"
+                )
+            copies[name] = source, sidecar
+    return copies
+
+
+def _require_own(out: Path) -> None:
+    """Raises InputError where a folder that is to be replaced is not a data set of spuproj."""
+    if not out.exists():
+        return
+    makers = read_json(out / DESCRIPTION).get("GeneratedBy") if (out / DESCRIPTION).is_file() else None
+    if not isinstance(makers, Sequence) or [each.get("Name") for each in makers if isinstance(each, dict)] != [
+        "spuproj"
+    ]:
+        raise InputError(f"{out} must be a data set of spuproj to be replaced, but is something else; choose another")
+
+
+def _subject(case: str) -> tuple[str, str]:
+    """The folder of a case's maps, and how their names begin."""
+    patient = patient_of(CaseFiles(case, {}))
+    words = [f"sub-{_label(patient.removeprefix('sub-'), case)}"]
+    visit = case.removeprefix(patient)
+    if re.search(r"[A-Za-z0-9]", visit):
+        words.append(f"ses-{_label(re.sub(r'^[ ._-]*ses-', '', visit), case)}")
+    return "/".join([*words, "anat"]), "_".join(words)
+
+
+def _label(text: str, name: str) -> str:
+    """The letters and digits of a text, the only characters that BIDS allows."""
+    label = re.sub(r"[^A-Za-z0-9]", "", text)
+    if not label:
+        raise InputError(f"{name!r} must have a letter from A to Z or a digit, to have a name in BIDS; rename it")
+    return label
+
+
+def _maps(predictions: Path, summary: Summary) -> list[tuple[Path, str, dict[str, Any]]]:
+    """The file, the end of the new name, and the sidecar of each map of a case."""
+    case, found = summary.entry.name, []
+    for target in targets_of(summary):
+        for name, kind in _KINDS.items():
+            source = inside(predictions, map_name(case, target, name))
+            sidecar = {
+                "Description": kind.description.format(target=target),
+                "SpatialReference": "orig",
+                **kind.extra,
+                "Case": case,
+                "ModelSHA256": summary.recipe.get("models", {}).get(target),
+            }
+            if source.is_file():
+                found.append((source, f"label-{_label(target, target)}_{kind.ending}", sidecar))
+    if not found:
+        raise InputError(f"{predictions} must hold maps of {case}, but holds none; predict with {', '.join(_KINDS)}")
+    return found
+
+
+def _description() -> dict[str, Any]:
+    return {
+        "Name": "spuproj: probabilities and uncertainties of segmentations",
+        "BIDSVersion": VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "spuproj", "Version": __version__, "CodeURL": _URL}],
+    }

@@ -1,0 +1,138 @@
+"""Trained models on the Hugging Face Hub: configuration, weights and card, and nothing else of a run."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+from spuproj import __version__
+from spuproj.training.models.card import CARD, model_card
+from spuproj.training.models.config import ModelConfig
+from spuproj.training.models.run import RECORD, load_run, save_run
+from spuproj.training.runtime.files import InputError, read_json
+from spuproj.training.runtime.wording import reason_of
+
+README = "README.md"
+"""What the Hub calls a model's card."""
+
+_PATH = re.compile(r"(?<![\w.:/<])(?:/[\w.~-]+){2,}|\b[A-Za-z]:\\[\w.\\-]+")
+_LOG_IN = "log in with 'hf auth login', or set HF_TOKEN to a token that may write"
+
+
+def push(run: Path, repository: str, *, private: bool = False, force: bool = False) -> str:
+    """Uploads a model to the Hub, in one commit.
+
+    Args:
+        run: folder of a finished ``spuproj train``.
+        repository: where to, as ``user/name``. The repository is made.
+        private: whether only its owner sees it; otherwise as the owner's settings say, usually all.
+        force: write into a repository that exists.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        InputError: as ``prepare`` does; for a name of another form, a repository that exists, one that is public where
+            ``private`` is asked for, and where the Hub refuses (no token, no right to write) or does not answer.
+    """
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise InputError(f"the repository must be named user/name, got {repository!r}")
+    with tempfile.TemporaryDirectory() as folder:
+        config = prepare(run, Path(folder))
+        api = HfApi(library_name="spuproj", library_version=__version__)
+        with _plain_errors(repository, api.endpoint):
+            address = str(api.create_repo(repository, private=private or None, exist_ok=force))
+            if private and force and not api.repo_info(repository).private:
+                raise InputError(f"{address} must be private, but is public; change its settings, or name another")
+        with _plain_errors(repository, api.endpoint, f"; {address} is there but incomplete: push again with --force"):
+            message = f"{config.target} by {config.method.name}, spuproj {__version__}"
+            api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message)
+    return address
+
+
+def prepare(run: Path, folder: Path) -> ModelConfig:
+    """Writes what is uploaded of a run: configuration and weights, made anew, and the card as ``README.md``.
+
+    The card is ``card.md`` of the run, if there is one, and is else made from the configuration and the record.
+
+    Raises:
+        InputError: for a run that is not finished, and where the name of a case or a path would be made public.
+    """
+    config, network = load_run(run)
+    record = read_json(run / RECORD) if (run / RECORD).is_file() else {}
+    card = (run / CARD).read_text(encoding="utf-8") if (run / CARD).is_file() else ""
+    _refuse_leaks(run, config, record, card)
+    train = _part(record, "data", "train")
+    save_run(folder, config, network, str(train.get("sha256", "")))
+    (folder / README).write_text(card or _card(config, record), encoding="utf-8")
+    return config
+
+
+def _card(config: ModelConfig, record: Mapping[str, Any]) -> str:
+    """The card from what is known, without the names of cases."""
+    cases = {role: len(_part(record, "data", role).get("cases", ())) for role in ("train", "validation")}
+    data = "The data that the model was trained on are not described here."
+    dice = _part(record, "metrics").get("dice")
+    numbers = (
+        "Its quality is not described here."
+        if dice is None
+        else f"Dice {dice:.3f} on the slices that show the target of {cases['validation']} patients, who were not "
+        "trained on, but watched during the training."
+    )
+    return model_card(config, record, data, numbers)
+
+
+def _refuse_leaks(run: Path, config: ModelConfig, record: Mapping[str, Any], card: str) -> None:
+    """Raises InputError where what people wrote holds the name of a case, or the card a path."""
+    data = [_part(record, "data", role) for role in ("train", "validation")]
+    names = {name for part in (*data, _part(record, "calibration")) for name in part.get("cases", ())}
+    written = {
+        str(run / CARD): card,
+        "the name of the method": config.method.name,
+        "the target": config.target,
+        "the modalities": " ".join(config.modalities),
+    }
+    for place, text in written.items():
+        found = [name for name in sorted(names) if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE)]
+        if found:
+            raise InputError(f"{place} must not name cases, since it would be public, but names {found[0]}; change it")
+    path = _PATH.search(card)
+    if path:
+        raise InputError(f"{run / CARD} must hold no path of this machine, since it would be public, got {path[0]}")
+
+
+def _part(record: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """A part of the record; empty where there is none."""
+    found: Any = record
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+@contextmanager
+def _plain_errors(repository: str, endpoint: str, after: str = "") -> Iterator[None]:
+    """Raises InputError that says what to do, in place of the errors of the Hub."""
+    try:
+        yield
+    except LocalTokenNotFoundError:
+        raise InputError(f"{endpoint} must know you, but there is no token; {_LOG_IN}{after}") from None
+    except HfHubHTTPError as error:
+        reasons = {
+            401: f"{endpoint} must know you, but there is no valid token; {_LOG_IN}",
+            403: f"the token must be allowed to write to {repository}, but is not; {_LOG_IN} there",
+            409: f"{repository} exists already on {endpoint}; pass --force to write into it, or name another",
+        }
+        known = reasons.get(error.response.status_code)
+        raise InputError((known or f"{endpoint} refuses {repository}: {error}") + after) from None
+    except InputError:
+        raise
+    # Which library speaks HTTP, and so what a broken connection raises, depends on the version.
+    except Exception as error:
+        raise InputError(f"{endpoint} must answer, but does not: {reason_of(error)}{after}") from None

@@ -1,0 +1,58 @@
+"""The folder that ``spuproj predict`` wrote: which cases it holds, and their maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spuproj.training.data.readers.case_files import ImageFile
+from spuproj.training.data.volumes.image_file import Volume, open_volume
+from spuproj.training.inference.outputs import map_name
+from spuproj.training.runtime.files import InputError, inside
+from spuproj.training.runtime.wording import some_of
+from spuproj.training.workflows.prediction_files import Summary, read_summary, summary_name
+
+
+def predicted_cases(folder: Path) -> list[Summary]:
+    """The summaries of all finished cases of a folder, by name.
+
+    Raises:
+        InputError: where there is no such folder or no finished case in it, or a summary is broken.
+    """
+    ending = summary_name("")
+    if not folder.is_dir():
+        raise InputError(f"{folder} must be a folder that 'spuproj predict' wrote, but there is no such folder")
+    names = sorted(path.name.removesuffix(ending) for path in folder.glob(f"?*{ending}"))
+    if not names:
+        raise InputError(f"{folder} must be a folder that 'spuproj predict' wrote, but holds no finished case")
+    return [summary for name in names if (summary := read_summary(folder, name)) is not None]
+
+
+def predicted_case(folder: Path, name: str | None) -> Summary:
+    """The summary of a case, by its name; the only one of the folder where the name is None.
+
+    Raises:
+        InputError: as ``predicted_cases`` does; for a name that is not there, and for none where there are several.
+    """
+    found = {summary.entry.name: summary for summary in predicted_cases(folder)}
+    if name is None and len(found) > 1:
+        raise InputError(f"{folder} holds {len(found)} cases: name one of them (--case): {some_of(list(found))}")
+    if name is not None and name not in found:
+        raise InputError(f"{folder} must hold the case {name}, but holds {some_of(list(found))}")
+    return found[name] if name is not None else next(iter(found.values()))
+
+
+def targets_of(summary: Summary) -> list[str]:
+    """The targets that were predicted, in the order of the models."""
+    return list(summary.entry.volumes)
+
+
+def open_map(folder: Path, case: str, target: str, kind: str) -> Volume:
+    """A map of a case, opened.
+
+    Raises:
+        InputError: where it is missing or no image; the message says how to predict it.
+    """
+    path = inside(folder, map_name(case, target, kind))
+    if not path.is_file():
+        raise InputError(f"{path} must be there, but is missing; predict with {kind} among --maps")
+    return open_volume(ImageFile(path))
