@@ -5,7 +5,10 @@ import zipfile
 from pathlib import Path
 
 MODEL = ("config.json", "model.safetensors", "card.md")
-TEMPLATES = ("page.html", "case.html", "cohort.html", "style.css", "case.js", "cohort.js")
+TEMPLATES = (
+    *("page.html", "case.html", "cohort.html", "explore.html", "style.css", "explore.css"),
+    *("case.js", "cohort.js", "explore.js", "geometry.js"),
+)
 
 
 def main(path: Path) -> None:

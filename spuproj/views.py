@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,11 +15,15 @@ from spuproj import geometry as geo
 from spuproj.checks import choice, pixel_size, positive
 from spuproj.geometry.by_size import Factory
 from spuproj.geometry.module import GeometryModule
-from spuproj.geometry.placement import frame, home_of, looking_at, on_cpu, on_sphere, plane_rotations, points_of
+from spuproj.geometry.placement import frame, home_of, on_cpu, on_sphere, turned_flat, zoomed
 from spuproj.geometry.selection import joined, picked, selected
 from spuproj.geometry.table import COLUMNS, Geometry, checked_table
 from spuproj.inputs import array_tensor, opened, opened_out, plain_tensor
+from spuproj.plotting.notebook import html_of
 from spuproj.portable import PortableViews
+
+if TYPE_CHECKING:
+    from spuproj.plotting.figure import ViewsFigure
 
 Centers = Tensor | Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
 Image = Tensor | NDArray[Any]
@@ -133,9 +136,7 @@ class Views(GeometryModule):
         placed = frame(size, view_size, spacing)
         home = home_of(centers)
         with on_cpu():
-            points = points_of(placed.size, centers, grid, box)
-            views = looking_at(points, placed, placed.half_side, magnification=positive(factor, "factor"))
-            return cls(views, placed.size, placed.view_size).to(home)
+            return cls(zoomed(placed, centers, grid, box, factor), placed.size, placed.view_size).to(home)
 
     @classmethod
     def rigid(
@@ -164,10 +165,7 @@ class Views(GeometryModule):
         placed = frame(size, view_size, spacing)
         home = home_of(None)
         with on_cpu():
-            rotations = torch.stack(plane_rotations(angles, degrees, flips))
-            points = torch.tensor(placed.middle, dtype=torch.float64).expand(len(rotations), 2)
-            views = replace(looking_at(points, placed, placed.half_side), rotation=rotations)
-            return cls(views, placed.size, placed.view_size).to(home)
+            return cls(turned_flat(placed, angles, degrees, flips), placed.size, placed.view_size).to(home)
 
     @staticmethod
     def factory(kind: str, **settings: Any) -> Factory[Views]:
@@ -351,6 +349,18 @@ class Views(GeometryModule):
     def portable(self) -> PortableViews:
         """These views as a module of plain torch operations, for ONNX, TorchScript, mobile and C++; see there."""
         return PortableViews(self.geometry.detach().clone(), self.size, self.view_size)
+
+    def plot(self, image: Image | None = None, *, sample: int = 0, channel: int = 0) -> ViewsFigure:
+        """A matplotlib figure: the slice with the views' numbers at their centres, and the views with its grid lines.
+
+        Arguments and errors as in ``spuproj.plotting.figure.plot_views``, which needs matplotlib.
+        """
+        from spuproj.plotting.figure import plot_views
+
+        return plot_views(self.geometry, self.size, self.view_size, image, sample=sample, channel=channel)
+
+    def _repr_html_(self) -> str:
+        return html_of(self.geometry, self.size, self.view_size, repr(self))
 
     def pick(self, index: Tensor | Sequence[int]) -> Views:
         """Selects one of the views for each sample of a batch; the result has a ``[B, 1]`` geometry.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spuproj_cli import data, evaluation, export, model, tools
+from spuproj_cli import data, evaluation, export, model, nnunet, tools
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +25,7 @@ for command in (
     data.split,
     model.train,
     model.predict,
+    nnunet.nnunet_predict,
     evaluation.evaluate,
     evaluation.study,
     export.dicom,
@@ -32,6 +33,7 @@ for command in (
     export.push,
     tools.bench,
     tools.project,
+    tools.explore,
 ):
     app.command()(command)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-_EXTRAS = {"bench": "bench", "dicom": "dicom", "push": "hub"}
+_EXTRAS = {"bench": "bench", "dicom": "dicom", "nnunet-predict": "nnunet", "push": "hub"}
 """Commands that need more than the training extra."""
 
 

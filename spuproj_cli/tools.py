@@ -85,3 +85,28 @@ def project(
     from spuproj.training.workflows.project import project_slice
 
     print(project_slice(input, slice, out, grid=grid, radius=radius, lift=lift, chart=chart, force=force))
+
+
+def explore(
+    input: Annotated[Path, typer.Option("--input", help="NIfTI volume (.nii or .nii.gz) of three axes.")],
+    out: Annotated[Path, typer.Option(help="HTML file to write.")],
+    slice: Annotated[
+        int | None,
+        typer.Option(
+            "--slice",
+            help="Number of the axial slice, from 0 at the feet. [default: the one with the largest foreground]",
+            show_default=False,
+        ),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Make a page on which the views of a slice can be tried out.
+
+    The page shows a view and its magnification while you drag its centre and change radius, lift and chart. It is one
+    file that needs a browser and no network, and contains the slice.
+
+    Prints the path of the page.
+    """
+    from spuproj.training.workflows.project import explore_slice
+
+    print(explore_slice(input, slice, out, force=force))

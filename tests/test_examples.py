@@ -17,6 +17,14 @@ from helpers import ROOT
 PLAIN = ("any_network", "learn_where_to_look", "training_through_views", "views_as_augmentation", "wrap_a_network")
 
 
+def colours_in(path: Path) -> int:
+    """How many colours a picture has."""
+    with Image.open(path) as picture:
+        colours = picture.convert("RGB").getcolors(maxcolors=picture.width * picture.height)
+    assert colours is not None
+    return len(colours)
+
+
 @cache
 def output(name: str, *arguments: str) -> str:
     return subprocess.run(
@@ -31,6 +39,8 @@ def output(name: str, *arguments: str) -> str:
 def test_every_example_is_run() -> None:
     assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {
         *PLAIN,
+        "plot_views",
+        "nnunet_variance",  # in tests/nnunet, which has a model for it
         "torchmetrics_uncertainty",
         "export_to_onnx",
         "uncertainty_of_a_slice",
@@ -72,7 +82,9 @@ def test_the_uncertainty_of_a_slice_is_drawn(tmp_path: Path) -> None:
     voxels[6:18, 8:22, 1] = 100
     nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "volume.nii.gz")
     output("uncertainty_of_a_slice", str(tmp_path / "volume.nii.gz"), "1", str(tmp_path / "picture.png"))
-    with Image.open(tmp_path / "picture.png") as picture:
-        colours = picture.convert("RGB").getcolors(maxcolors=picture.width * picture.height)
-    assert colours is not None
-    assert len(colours) > 100
+    assert colours_in(tmp_path / "picture.png") > 100
+
+
+def test_the_views_are_drawn(tmp_path: Path) -> None:
+    assert "6 views" in output("plot_views", str(tmp_path / "picture.png"))
+    assert colours_in(tmp_path / "picture.png") > 100

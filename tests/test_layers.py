@@ -29,6 +29,7 @@ LAYERS = (
     ("spuproj.backends",),
     ("spuproj.ops",),
     ("spuproj.functional", "spuproj.portable", "spuproj.reference", "spuproj.uncertainty", "spuproj.info"),
+    ("spuproj.plotting",),
     ("spuproj.views",),
     ("spuproj.learnable", "spuproj.wrapping"),
     ("spuproj",),
@@ -40,7 +41,7 @@ LAYERS = (
     ("spuproj.training.workflows",),
     ("spuproj.training.export",),
     ("spuproj.training",),
-    ("spuproj.metrics",),
+    ("spuproj.metrics", "spuproj.nnunet"),
     ("spuproj.benchmarks",),
     ("spuproj_cli",),
     ("spuproj.__main__",),
@@ -135,7 +136,9 @@ def test_every_package_of_the_training_layer_has_a_place() -> None:
 
 
 def test_imports_go_downwards(graph: Imports) -> None:
-    assert {"spuproj", "spuproj.geometry", "spuproj.training.runtime.files"} <= graph["spuproj.training.report.figures"]
+    figures, view_sets = graph["spuproj.training.report.figures"], graph["spuproj.training.models.view_sets"]
+    assert {"spuproj.plotting.figure", "spuproj.training.runtime.files"} <= figures
+    assert {"spuproj", "spuproj.geometry.placement"} <= view_sets
     assert upward_imports(graph) == []
 
 

@@ -202,6 +202,23 @@ def on_sphere(
     return contained(views, shown, placed.view_size, centered=centered)
 
 
+def zoomed(
+    placed: Frame, centers: Any, grid: Sequence[int] | None, box: Sequence[float] | None, factor: float
+) -> Geometry:
+    """The checked geometry of ``Views.zoom``, whose arguments these are."""
+    points = points_of(placed.size, centers, grid, box)
+    return looking_at(points, placed, placed.half_side, magnification=positive(factor, "factor"))
+
+
+def turned_flat(
+    placed: Frame, angles: Sequence[float] | None, degrees: Sequence[float] | None, flips: Sequence[str]
+) -> Geometry:
+    """The checked geometry of ``Views.rigid``, whose arguments these are."""
+    rotations = torch.stack(plane_rotations(angles, degrees, flips))
+    points = torch.tensor(placed.middle, dtype=torch.float64).expand(len(rotations), 2)
+    return replace(looking_at(points, placed, placed.half_side), rotation=rotations)
+
+
 def turned(views: Geometry, middle: tuple[float, float]) -> Geometry:
     """Moves the sphere to the slice's centre and rotates it by the shortest arc from each tangent point to the pole.
 

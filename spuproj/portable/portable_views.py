@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 from torch.nn.functional import grid_sample
 
 from spuproj import geometry as geo
@@ -121,7 +122,7 @@ def _sampled(source: Tensor, grid: Tensor) -> Tensor:
 
 def _check(tensor: Tensor, rank: int, size: tuple[int, int]) -> None:
     """Raises ValueError for another number of axes, or another size of the last two."""
-    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+    if is_tracing():
         return
     if tensor.dim() != rank or tensor.shape[-2] != size[0] or tensor.shape[-1] != size[1]:
         raise ValueError(f"expected {rank} axes, the last two of size {size}, got {tensor.shape}")

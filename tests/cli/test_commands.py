@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from helpers import run_python
 from spuproj.training.workflows import demo
@@ -25,6 +26,7 @@ COMMANDS = (
     "split",
     "train",
     "predict",
+    "nnunet-predict",
     "evaluate",
     "study",
     "dicom",
@@ -32,6 +34,7 @@ COMMANDS = (
     "push",
     "bench",
     "project",
+    "explore",
 )
 
 
@@ -144,17 +147,61 @@ def test_project_shows_a_slice_without_foreground(spuproj, tmp_path, fill):
 def test_the_grid_covers_the_foreground(volume, spuproj, tmp_path, monkeypatch):
     seen = []
 
-    def keep(plane, views, columns, title, out):
-        seen.append((plane, views, columns))
-        return out
+    def keep(table, size, view_size, plane, columns):
+        seen.append((table, plane, columns))
+        return Figure()
 
-    monkeypatch.setattr("spuproj.training.workflows.project.views_figure", keep)
+    monkeypatch.setattr("spuproj.training.workflows.project.plot_views", keep)
     spuproj("project", "--input", volume, "--slice", 3, "--out", tmp_path / "views.png", "--grid", 1, 2)
-    ((plane, views, columns),) = seen
+    ((table, plane, columns),) = seen
     np.testing.assert_array_equal(plane, np.asarray(nib.Nifti1Image.from_filename(volume).dataobj)[:, :, 3].T)
     # Foreground: rows 4 to 19, columns 4 to 15; two cells side by side.
-    np.testing.assert_allclose(views.geometry[:, :2], [[11.5, 4 + 11 / 4], [11.5, 4 + 33 / 4]])
+    np.testing.assert_allclose(table[:, :2], [[11.5, 4 + 11 / 4], [11.5, 4 + 33 / 4]])
     assert columns == 2
+
+
+def test_explore_writes_a_page_of_the_slice_and_prints_its_path(spuproj, volume, tmp_path):
+    out = tmp_path / "new" / "page.html"
+    status, printed = spuproj("explore", "--input", volume, "--slice", 2, "--out", out)
+    assert status == 0
+    assert printed.replace("\n", "") == str(out)
+    assert "volume.nii.gz, slice 2" in out.read_text()
+
+
+def test_explore_takes_the_slice_with_the_largest_foreground(spuproj, tmp_path):
+    voxels = np.zeros((20, 24, 6), np.float32)
+    voxels[4:16, 4:20, 3] = 1
+    voxels[6:10, 6:10, 2:5] = 2
+    nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1.0, 1.0, 1.0])), tmp_path / "volume.nii")
+    assert spuproj("explore", "--input", tmp_path / "volume.nii", "--out", tmp_path / "page.html")[0] == 0
+    assert "volume.nii, slice 3" in (tmp_path / "page.html").read_text()
+
+
+def test_explore_does_not_overwrite_unless_forced(spuproj, volume, tmp_path):
+    out = tmp_path / "page.html"
+    out.write_text("mine")
+    arguments = ("explore", "--input", volume, "--out", out)
+    assert spuproj(*arguments)[0] == f"error: {out} exists already; pass --force to write over it"
+    assert out.read_text() == "mine"
+    assert spuproj(*arguments, "--force")[0] == 0
+    assert out.read_text().startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize("number", [-1, 6])
+def test_explore_tells_which_slices_there_are(spuproj, volume, tmp_path, number):
+    status, _ = spuproj("explore", "--input", volume, "--slice", number, "--out", tmp_path / "page.html")
+    assert status == f"error: slice must lie in [0, 5], got {number}"
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_explore_refuses_several_volumes_and_missing_files(spuproj, tmp_path):
+    series, out = tmp_path / "series.nii", tmp_path / "page.html"
+    nib.save(nib.Nifti1Image(np.zeros((6, 6, 6, 2), np.float32), np.eye(4)), series)
+    status, _ = spuproj("explore", "--input", series, "--out", out)
+    assert status.startswith(f"error: {series} must hold one volume of three axes, got the shape (6, 6, 6, 2)")
+    status, _ = spuproj("explore", "--input", tmp_path / "none.nii", "--out", out)
+    assert status == f"error: {tmp_path} must hold none.nii, but it is missing; there are: series.nii"
+    assert not out.exists()
 
 
 def test_phantom_refuses_what_it_cannot_make(spuproj, tmp_path):

@@ -1,4 +1,4 @@
-"""Figures (PNG): the views of a slice, and the overview of a predicted case."""
+"""The overview of a predicted case, as a figure (PNG)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
-from spuproj import Geometry, Views
-from spuproj.geometry import to_slice
+from spuproj.plotting.figure import draw_views, show_plane
 from spuproj.training.data.case import Case, brain_box
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.inference.percent import uncertainty_percent, voxels_without_variance
@@ -22,9 +20,6 @@ from spuproj.training.report.colours import colours_of
 from spuproj.training.runtime.files import atomic_write
 
 SHEET_ROWS = 3
-_GRID_LINES = 12
-# Points outside the slice are blue-black, unlike any grey of the image.
-_GREY = mpl.colormaps["gray"].with_extremes(bad="#0b1a2a")
 _DPI = 130
 
 Truth = dict[str, NDArray[np.bool_]]
@@ -35,24 +30,6 @@ def save_figure(figure: Figure, path: Path) -> Path:
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=_DPI, facecolor="black", format="png")
     return path
-
-
-def views_figure(plane: NDArray[np.float32], views: Views, columns: int, title: str, path: Path) -> Path:
-    """The slice ``[H, W]`` with the views' centres, and every view with the grid lines of the slice."""
-    rows = math.ceil(len(views) / columns)
-    figure = Figure(figsize=(6.0 + 2.4 * columns, max(2.6 * rows, 5.6) + 0.4), layout="constrained", facecolor="black")
-    figure.suptitle(title, color="white", fontsize=11)
-    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(6.0, 2.4 * columns))[0]
-    limits = _window(plane)
-    whole = left.subplots()
-    _show(whole, plane, "slice", limits)
-    for number, (y, x) in enumerate(pole_points(views), start=1):
-        whole.text(x, y, str(number), color="#ffb000", ha="center", va="center", fontsize=11, fontweight="bold")
-    axes = list(right.subplots(rows, columns, squeeze=False).flat)
-    _show_views(axes, plane, views, limits)
-    for axis in axes[len(views) :]:
-        axis.set_axis_off()
-    return save_figure(figure, path)
 
 
 def case_figure(
@@ -81,9 +58,7 @@ def case_figure(
     columns = math.ceil(math.sqrt(len(views)))
     grid = shown.subplots(math.ceil(len(views) / columns), columns, squeeze=False)
     shown.suptitle(f"what the network sees: the {len(views)} views of slice {middle}", color="white", fontsize=11)
-    _show_views(list(grid.flat), canvas.place(plane, limits[0]), views, limits)
-    for axis in list(grid.flat)[len(views) :]:
-        axis.set_axis_off()
+    draw_views(grid.flat, canvas.place(plane, limits[0]), views.geometry, views.view_size, limits)
     return save_figure(figure, path)
 
 
@@ -98,7 +73,7 @@ def _sheet_row(
     colours = colours_of(predictions)
     for axis, channel in zip(row[:2], (_channel(config, case, "flair"), _channel(config, case, "t1ce")), strict=True):
         plane, limits = _brain_plane(case, index, channel)
-        _show(axis, plane, f"{config.modalities[channel]}, slice {index}", limits)
+        show_plane(axis, plane, f"{config.modalities[channel]}, slice {index}", limits)
         for target, prediction in predictions.items():
             _outline(axis, prediction.segmentation[index], colours[target], "solid")
             if truth is not None:
@@ -123,37 +98,9 @@ def _uncertainty_bar(figure: SubFigure, axes: NDArray[np.object_]) -> None:
     bar.ax.tick_params(colors="white", labelsize=8)
 
 
-def _show_views(axes: list[Axes], plane: NDArray[np.float32], views: Views, limits: tuple[float, float]) -> None:
-    stack = views.project(torch.from_numpy(np.ascontiguousarray(plane))[None, None])[0, :, 0].numpy()
-    y, x = (coordinate.numpy() for coordinate in views.slice_coordinates())
-    stack[np.isnan(y)] = np.nan
-    levels = [np.linspace(0, side - 1, _GRID_LINES) for side in views.size]
-    for number, axis in zip(range(len(views)), axes, strict=False):
-        _show(axis, stack[number], f"view {number + 1}", limits)
-        for coordinate, level in zip((y, x), levels, strict=True):
-            if np.isfinite(coordinate[number]).any():
-                axis.contour(coordinate[number], level, colors="#4aa3ff", linewidths=0.4, alpha=0.6)
-
-
-def _show(axis: Axes, plane: NDArray[np.float32], title: str, limits: tuple[float, float]) -> None:
-    axis.imshow(plane, cmap=_GREY, vmin=limits[0], vmax=limits[1])
-    axis.set_title(title, color="white", fontsize=9)
-    axis.set_axis_off()
-
-
 def _outline(axis: Axes, mask: NDArray[np.bool_], colour: str, style: str) -> None:
     if mask.any() and not mask.all():
         axis.contour(mask, [0.5], colors=colour, linewidths=0.9, linestyles=style)
-
-
-def _window(plane: NDArray[np.float32]) -> tuple[float, float]:
-    """Grey value range of a slice; the corner's value counts as background."""
-    background = plane.flat[0]
-    inside = plane[np.isfinite(plane) & (plane != background)]
-    if inside.size == 0:
-        return 0.0, 1.0
-    low, high = np.percentile(inside, (1, 99.5))
-    return float(np.fmin(low, background)), float(high)
 
 
 def _brain_plane(case: Case, index: int, channel: int) -> tuple[NDArray[np.float32], tuple[float, float]]:
@@ -176,10 +123,3 @@ def sheet_slices(predictions: dict[str, Prediction]) -> NDArray[np.int64]:
         area = np.ones_like(area)
     cumulated = np.cumsum(area) / area.sum()
     return np.array([np.searchsorted(cumulated, part) for part in (0.2, 0.5, 0.8)])
-
-
-def pole_points(views: Views) -> list[tuple[float, float]]:
-    """The point ``(y, x)`` of the slice, in pixels, that each view shows at its pole."""
-    geometry = Geometry.from_table(views.geometry)
-    y, x = to_slice(geometry, geometry.pole[..., :1, None], geometry.pole[..., 1:, None])
-    return list(zip(y.flatten().tolist(), x.flatten().tolist(), strict=True))

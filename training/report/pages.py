@@ -9,7 +9,6 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from spuproj.training.data.case import Case
 from spuproj.training.data.findings import Finding, Level
@@ -17,20 +16,10 @@ from spuproj.training.evaluation.metrics import dice
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.report.colours import colours_of
 from spuproj.training.report.figures import Truth
-from spuproj.training.report.numbers import as_text, found_numbers, numbers_table
+from spuproj.training.report.html import write_page
+from spuproj.training.report.numbers import found_numbers, numbers_table
 from spuproj.training.report.slice_images import LARGEST_DEVIATION, brain_slices, first_position, slice_contents
 from spuproj.training.report.viewer import frame_of, lanes, panels
-from spuproj.training.runtime.files import atomic_write
-
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).with_name("templates")),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_TEMPLATES.filters["number"] = as_text
-_TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
 
 
 @dataclass(frozen=True)
@@ -114,7 +103,7 @@ def write_case_report(
     headings, numbers = numbers_table(case, predictions, truth)
     slices = slice_contents(case, predictions, truth)
     positions = {int(index): position for position, index in enumerate(brain_slices(case))}
-    return _write_page(
+    return write_page(
         path,
         "case.html",
         title=case.name,
@@ -148,7 +137,7 @@ def write_cohort_report(path: Path, entries: Sequence[CohortEntry]) -> Path:
         The path.
     """
     ordered = sorted(entries, key=lambda entry: (entry.error is None, entry.serious == 0, entry.trust))
-    return _write_page(
+    return write_page(
         path,
         "cohort.html",
         title="Predicted cases",
@@ -158,14 +147,6 @@ def write_cohort_report(path: Path, entries: Sequence[CohortEntry]) -> Path:
         warned=sum(entry.serious > 0 for entry in entries),
         failed=sum(entry.error is not None for entry in entries),
     )
-
-
-def _write_page(path: Path, template: str, **values: object) -> Path:
-    """Writes a page of ``templates/``. Values are escaped in the templates."""
-    text = _TEMPLATES.get_template(template).render(values)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
 
 
 def _truth(case: Case, targets: Iterable[str]) -> Truth | None:

@@ -15,7 +15,6 @@ import pytest
 from matplotlib.figure import Figure
 
 from helpers import noise
-from spuproj import Views
 from spuproj.training.data.case import Case
 from spuproj.training.data.volumes.grid import Grid
 from spuproj.training.inference.multi_view import Prediction
@@ -24,7 +23,7 @@ from spuproj.training.models.method import Method
 from spuproj.training.models.view_sets import Spherical
 from spuproj.training.report import figures
 from spuproj.training.report.colours import COLOURS
-from spuproj.training.report.figures import case_figure, save_figure, views_figure
+from spuproj.training.report.figures import case_figure, save_figure
 
 SHAPE = (9, 20, 24)
 ONE, THREE = ("WT",), ("WT", "TC", "ET")
@@ -130,44 +129,6 @@ def test_a_sheet_shows_the_entropy_where_only_one_view_saw_a_voxel(case, tmp_pat
     row = first.shape[0] // 12
     assert not np.array_equal(first[:row], second[:row])
     np.testing.assert_allclose(first[row:], second[row:], atol=0.02)
-
-
-@pytest.mark.parametrize("grid", [(1, 1), (2, 3)])
-def test_a_views_sheet_shows_the_slice_and_every_view(tmp_path, grid):
-    views = Views.spherical((20, 24), grid=grid, view_size=(24, 24))
-    plane = noise(20, 24).numpy()
-    path = views_figure(plane, views, grid[1], "made up", tmp_path / "views.png")
-    pixels = shown(path)
-    assert path == tmp_path / "views.png"
-    # The numbers of the centres on the slice, and the slice's grid lines on the views.
-    assert share_of(pixels[:, : pixels.shape[1] // 2], "#ffb000") > 0
-    assert len(views) == grid[0] * grid[1]
-
-
-def test_a_last_row_that_is_not_full_is_filled_up(tmp_path):
-    views = Views.spherical((20, 24), centers=[[5, 5], [10, 10], [15, 20]], view_size=(24, 24))
-    shown(views_figure(noise(20, 24).numpy(), views, 2, "three views", tmp_path / "views.png"))
-
-
-@pytest.mark.parametrize("value", [0.0, 7.0, -3.0])
-def test_a_constant_slice_gives_a_sheet_too(tmp_path, value):
-    views = Views.spherical((20, 24), grid=(1, 2))
-    shown(views_figure(np.full((20, 24), value, np.float32), views, 2, "constant", tmp_path / "views.png"))
-
-
-def test_a_slice_with_values_that_are_not_finite_keeps_its_contrast(tmp_path):
-    plane = noise(20, 24).numpy()
-    views = Views.spherical((20, 24), grid=(1, 1))
-    whole = shown(views_figure(plane, views, 1, "", tmp_path / "whole.png"))
-    plane[10, 12] = np.nan
-    holed = shown(views_figure(plane, views, 1, "", tmp_path / "holed.png"))
-    assert np.abs(whole - holed).mean() < 0.05
-
-
-def test_the_numbers_stand_where_the_views_look(tmp_path):
-    centers = [[5.0, 6.0], [12.0, 20.0]]
-    views = Views.spherical((20, 24), centers)
-    np.testing.assert_allclose(figures.pole_points(views), centers, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["picture.png", "picture"])

@@ -1,0 +1,1 @@
+"""Pictures of views. Importing this package does not import matplotlib; drawing does."""
