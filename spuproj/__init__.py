@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from spuproj import functional, ops, reference, uncertainty
 from spuproj.backends.memory import empty_cache, set_cache_limit
 from spuproj.geometry import PROFILES, Geometry
+from spuproj.learnable import LearnableViews
 from spuproj.views import Views
 from spuproj.wrapping import MultiView, Prediction, wrap
 
@@ -16,6 +17,7 @@ except PackageNotFoundError:
 __all__ = [
     "PROFILES",
     "Geometry",
+    "LearnableViews",
     "MultiView",
     "Prediction",
     "Views",

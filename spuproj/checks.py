@@ -22,9 +22,9 @@ def pixel_size(value: Sequence[int], argument: str, meaning: str = "height, widt
 
 
 def refuse_gradient(value: object, argument: str) -> None:
-    """Raises ValueError for a tensor that requires a gradient, since the ops would compute none."""
+    """Raises ValueError for a tensor that requires a gradient where it would get none."""
     if getattr(value, "requires_grad", False):
-        raise ValueError(f"{argument} must not require a gradient: the ops have none with respect to it")
+        raise ValueError(f"{argument} must not require a gradient, since it gets none here; see spuproj.LearnableViews")
 
 
 def number_of(value: float, argument: str) -> float:

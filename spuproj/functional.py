@@ -4,7 +4,7 @@
 or ``spuproj.geometry.Geometry(...).table()``. Images and stacks are tensors of dtype float32, float64, float16 or
 bfloat16 and of any strides; arithmetic is in float32 (float64 for float64). Metadata of Tensor subclasses is dropped.
 ``project`` and ``unproject`` with ``interpolation="nearest"`` also take label maps of integer dtypes. All functions
-support reverse-mode differentiation with respect to images and stacks, but not with respect to the geometry.
+support reverse-mode differentiation with respect to images, stacks and the geometry.
 
 Every function raises ValueError for a wrong rank, a size that does not fit the views, tensors on different devices, or
 an unknown name, and TypeError for an unsupported dtype. Equations: ``docs/geometry.md``.
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from spuproj.checks import pixel_size, positive, refuse_gradient
+from spuproj.checks import pixel_size, positive
 from spuproj.inputs import plain_number, plain_tensor
 from spuproj.ops.checks import check_apart
 
@@ -82,10 +82,8 @@ def project(
     out = plain_tensor(out, "out")
     if view_size is not None and pixel_size(view_size, "view_size") != tuple(out.shape[-2:]):
         raise ValueError(f"out must end in view_size, {tuple(view_size)}, got {tuple(out.shape[-2:])}")
-    if torch.is_grad_enabled():
-        refuse_gradient(geometry, "geometry")
-        if image.requires_grad or out.requires_grad:
-            raise ValueError("out must be None where gradients are recorded: writing into it cannot be differentiated")
+    if torch.is_grad_enabled() and (image.requires_grad or geometry.requires_grad or out.requires_grad):
+        raise ValueError("out must be None where gradients are recorded: writing into it cannot be differentiated")
     eager = not torch.compiler.is_compiling()
     if eager:
         check_apart(image, out)

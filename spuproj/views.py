@@ -34,7 +34,8 @@ class Views(GeometryModule):
 
     Build one with ``Views.spherical`` (SPU-Net), ``Views.zoom`` (LSU-Net) or ``Views.rigid`` (test-time augmentation),
     or from your own geometry. The geometry is a buffer: it moves with ``to(device)``, is part of
-    ``state_dict()``, and stays float64 under ``half()`` or ``to(dtype)``. It has no gradient.
+    ``state_dict()``, and stays float64 under ``half()`` or ``to(dtype)``. It has no
+    gradient; that of ``LearnableViews`` has one.
 
     Args:
         geometry: ``[N]`` or ``[B, N]`` views.
@@ -322,7 +323,7 @@ class Views(GeometryModule):
 
     def magnification(self) -> Tensor:
         """The local area factor, view area per slice area, ``[..., N, H, W]`` float64; NaN where invalid."""
-        return geo.magnification(self.geometry, self.size, self.view_size)
+        return geo.magnification(self.geometry.detach(), self.size, self.view_size)
 
     def border_weights(self, width: float) -> Tensor:
         """Weights for ``reduce`` that fall smoothly to zero where a view's raster or the slice ends.
@@ -343,7 +344,7 @@ class Views(GeometryModule):
             >>> views.border_weights(width=8).shape
             torch.Size([2, 64, 48])
         """
-        return geo.border_weights(self.geometry, self.size, self.view_size, positive(width, "width"))
+        return geo.border_weights(self.geometry.detach(), self.size, self.view_size, positive(width, "width"))
 
     def portable(self) -> PortableViews:
         """These views as a module of plain torch operations, for ONNX, TorchScript, mobile and C++; see there."""
@@ -371,14 +372,14 @@ class Views(GeometryModule):
         Raises:
             ValueError: for another shape or number of samples, or an index that is out of range.
         """
-        return self._like(picked(self.geometry, index))
+        return self.like(picked(self.geometry, index))
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Views:
         """Selects views by an integer (one view), slice, list or tensor of integers, or a mask ``[N]``.
 
         Raises IndexError for an index out of range and ValueError if no view is selected.
         """
-        return self._like(selected(self.geometry, index))
+        return self.like(selected(self.geometry, index))
 
     def __add__(self, other: Views) -> Views:
         """Concatenates the views of both. Raises ValueError if sizes or batch sizes differ."""
@@ -389,10 +390,10 @@ class Views(GeometryModule):
                 f"views must have the same size and view_size to be added, got {self.size}, {self.view_size} "
                 f"and {other.size}, {other.view_size}"
             )
-        return self._like(joined(self.geometry, other.geometry))
+        return self.like(joined(self.geometry, other.geometry))
 
-    def _like(self, table: Tensor) -> Views:
-        """Views of the same sizes with a table that is known to be valid."""
+    def like(self, table: Tensor) -> Views:
+        """Views of the same sizes with a table that is known to be valid; it may have a gradient."""
         views = Views.__new__(Views)
         GeometryModule.__init__(views, table, self.size, self.view_size)
         return views

@@ -14,7 +14,7 @@ from PIL import Image
 
 from helpers import ROOT
 
-PLAIN = ("any_network", "training_through_views", "views_as_augmentation", "wrap_a_network")
+PLAIN = ("any_network", "learn_where_to_look", "training_through_views", "views_as_augmentation", "wrap_a_network")
 
 
 def colours_in(path: Path) -> int:
@@ -62,6 +62,11 @@ def test_training_through_views_lowers_the_loss() -> None:
 
 def test_the_maps_of_a_monai_inferer_keep_the_spacing_of_the_volume() -> None:
     assert "(1, 1, 64, 48, 6), voxels of [1.0, 1.0, 5.0] mm" in output("monai_inferer")
+
+
+def test_learned_views_show_lesions_better_than_fixed_views() -> None:
+    fixed, learned = map(float, re.findall(r"views ([\d.]+)", output("learn_where_to_look")))
+    assert learned < 0.6 * fixed
 
 
 def test_the_variance_of_views_finds_their_errors() -> None:

@@ -31,7 +31,7 @@ LAYERS = (
     ("spuproj.functional", "spuproj.portable", "spuproj.reference", "spuproj.uncertainty", "spuproj.info"),
     ("spuproj.plotting",),
     ("spuproj.views",),
-    ("spuproj.wrapping",),
+    ("spuproj.learnable", "spuproj.wrapping"),
     ("spuproj",),
     ("spuproj.monai",),
     ("spuproj.training.runtime",),

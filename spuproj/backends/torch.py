@@ -12,24 +12,27 @@ from spuproj.geometry.coordinates import pixel_grid, slice_coordinates, to_slice
 from spuproj.geometry.table import Geometry, check_table
 
 
+def coordinates_of(geometry: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """The source coordinates (y, x) that every pixel reads, ``[..., N, h, w]`` each; NaN where it reads none."""
+    if sampling.border:
+        y, x = to_slice(Geometry.from_table(geometry), *pixel_grid(sampling.size, geometry.device))
+        return y.clamp(0, sampling.source[0] - 1), x.clamp(0, sampling.source[1] - 1)
+    if sampling.inverse:
+        return view_coordinates(geometry, sampling.size, sampling.source)
+    return slice_coordinates(geometry, sampling.source, sampling.size)
+
+
 def taps_of(geometry: Tensor, sampling: Sampling) -> Taps:
     """The taps of ``[N, 19]`` or ``[B, N, 19]`` views."""
     if geometry.device.type == "cpu" and not torch.compiler.is_compiling():
         check_table(geometry)
-    height, width = sampling.source
-    if sampling.border:
-        y, x = to_slice(Geometry.from_table(geometry), *pixel_grid(sampling.size, geometry.device))
-        y, x = y.clamp(0, height - 1), x.clamp(0, width - 1)
-    elif sampling.inverse:
-        y, x = view_coordinates(geometry, sampling.size, sampling.source)
-    else:
-        y, x = slice_coordinates(geometry, sampling.source, sampling.size)
+    y, x = coordinates_of(geometry, sampling)
     valid = ~(torch.isnan(y) | torch.isnan(x))
     y, x = torch.where(valid, y, 0.0).flatten(-2), torch.where(valid, x, 0.0).flatten(-2)
     if sampling.nearest:
         y, x = torch.floor(y + 0.5), torch.floor(x + 0.5)
     row, column = torch.floor(y), torch.floor(x)
-    pixel = torch.where(valid.flatten(-2), row.long() * width + column.long(), -1)
+    pixel = torch.where(valid.flatten(-2), row.long() * sampling.source[1] + column.long(), -1)
     fraction_y, fraction_x = (y - row).to(sampling.precision), (x - column).to(sampling.precision)
     return Taps(encoded(pixel, fraction_y, fraction_x), fraction_y, fraction_x, sampling.source)
 

@@ -5,6 +5,7 @@ on the sphere in the unit of the spacing. ``docs/geometry.md`` lists the equatio
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,41 +16,75 @@ from spuproj.geometry.table import Geometry
 BORDER_TOLERANCE = 1e-6
 """A point this close to a border counts as on it, in pixels."""
 
-Plane = tuple[Tensor, Tensor]
-"""A plane that touches the sphere: code and scale of its profile."""
+_APART = 1e-30
+"""Points closer than this count as one: the direction from one to the other, and its gradient, are not defined."""
+
+
+class Plane(NamedTuple):
+    """A plane that touches the sphere: where, in its pixels; the code and scale of its profile; its pixels' spacing."""
+
+    origin: Tensor
+    code: Tensor
+    scale: Tensor
+    spacing: Tensor
+
+
+def _planes(g: Geometry) -> tuple[Plane, Plane]:
+    """The plane of the slice and that of the view."""
+    return Plane(g.tangent, g.lift, g.radius, g.spacing), Plane(g.pole, g.chart, g.scale, torch.ones_like(g.spacing))
+
+
+def _length(y: Tensor, x: Tensor) -> Tensor:
+    """Length of (y, x); exactly 0, without a gradient, where it is tiny: there the gradient of a length is NaN."""
+    apart = y.abs() + x.abs() > _APART
+    return torch.where(apart, torch.hypot(torch.where(apart, y, 1.0), x), 0.0)
+
+
+def _offsets(plane: Plane, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Offsets of points from where the plane touches the sphere, and whether they are in the profile's domain.
+
+    Points outside get the offset 0, so that no NaN enters the gradient of what follows.
+    """
+    dy, dx = ((at - plane.origin[..., axis]) * plane.spacing[..., axis] for axis, at in enumerate((y, x)))
+    s = torch.hypot(dy, dx) / plane.scale
+    inside = (s <= radius_limit(plane.code) + BORDER_TOLERANCE / plane.scale) & torch.isfinite(s)
+    return torch.where(inside, dy, 0.0), torch.where(inside, dx, 0.0), inside
 
 
 def _plane_to_sphere(code: Tensor, scale: Tensor, dy: Tensor, dx: Tensor) -> Tensor:
-    """Unit vectors (y, x, pole) of plane offsets; NaN outside the profile's domain."""
-    distance = torch.hypot(dy, dx)
+    """Unit vectors (y, x, pole) of plane offsets in the profile's domain."""
+    distance = _length(dy, dx)
     theta = polar_angle(code, distance / scale, BORDER_TOLERANCE / scale)
-    per_distance = torch.where(distance > 0, torch.sin(theta) / distance, 0.0)
-    return torch.stack([per_distance * dy, per_distance * dx, torch.cos(theta)], dim=-1)
+    apart = distance > 0
+    per_distance = torch.sin(theta) / torch.where(apart, distance, 1.0)
+    # At the pole L(theta) = theta to first order, so the offset in units of the scale is the vector.
+    y, x = (torch.where(apart, per_distance * offset, offset / scale) for offset in (dy, dx))
+    return torch.stack([y, x, torch.cos(theta)], dim=-1)
 
 
 def polar_angle_of(s: Tensor) -> Tensor:
     """Polar angles ``[...]`` in [0, pi] of unit vectors ``[..., 3]``."""
-    return torch.atan2(torch.hypot(s[..., 0], s[..., 1]), s[..., 2])
+    return torch.atan2(_length(s[..., 0], s[..., 1]), s[..., 2])
 
 
-def _sphere_to_plane(code: Tensor, scale: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-    """Plane offsets of unit vectors, NaN beyond the profile's domain; at a pole the azimuth is 0, along +x."""
-    sine = torch.hypot(s[..., 0], s[..., 1])
-    length = scale * profile_radius(code, polar_angle_of(s))
-    unit_y = torch.where(sine > 0, s[..., 0] / sine, 0.0)
-    unit_x = torch.where(sine > 0, s[..., 1] / sine, 1.0)
-    return length * unit_y, length * unit_x
+def _sphere_to_plane(code: Tensor, scale: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Plane offsets of unit vectors, and whether they are in the profile's domain (else the offset is finite).
+
+    At a pole the azimuth is 0, along +x.
+    """
+    sine, radius = _length(s[..., 0], s[..., 1]), profile_radius(code, polar_angle_of(s))
+    inside = ~torch.isnan(radius)
+    length, apart = scale * torch.where(inside, radius, 0.0), sine > 0
+    per_sine = length / torch.where(apart, sine, 1.0)
+    y = torch.where(apart, per_sine * s[..., 0], scale * s[..., 0])
+    x = torch.where(apart, per_sine * s[..., 1], scale * s[..., 1] + length)
+    return y, x, inside
 
 
 def _over_pixels(geometry: Geometry) -> Geometry:
     """The same geometry with two axes of length one for the pixels, after the leading axes."""
     at = geometry.radius.dim()
     return Geometry(**{name: values.unsqueeze(at).unsqueeze(at) for name, values in vars(geometry).items()})
-
-
-def _from_tangent(g: Geometry, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Offsets of slice points from the tangent point, in the unit of the spacing."""
-    return (y - g.tangent[..., 0]) * g.spacing[..., 0], (x - g.tangent[..., 1]) * g.spacing[..., 1]
 
 
 def _rotated(s: Tensor, rotation: Tensor) -> Tensor:
@@ -59,14 +94,17 @@ def _rotated(s: Tensor, rotation: Tensor) -> Tensor:
 def lift_points(geometry: Geometry, y: Tensor, x: Tensor) -> Tensor:
     """Lifts slice points ``[..., P, Q]`` to unit vectors ``[..., P, Q, 3]``, rotated; NaN outside the lift's domain."""
     g = _over_pixels(geometry)
-    return _rotated(_plane_to_sphere(g.lift, g.radius, *_from_tangent(g, y, x)), g.rotation)
+    dy, dx, inside = _offsets(_planes(g)[0], y, x)
+    s = _rotated(_plane_to_sphere(g.lift, g.radius, dy, dx), g.rotation)
+    return torch.where(inside[..., None], s, math.nan)
 
 
 def chart_points(geometry: Geometry, s: Tensor) -> tuple[Tensor, Tensor]:
     """Maps rotated unit vectors ``[..., P, Q, 3]`` to view points (v, u); NaN outside the chart's domain."""
     g = _over_pixels(geometry)
-    dv, du = _sphere_to_plane(g.chart, g.scale, s)
-    return g.pole[..., 0] + dv, g.pole[..., 1] + du
+    dv, du, inside = _sphere_to_plane(g.chart, g.scale, s)
+    v, u = (torch.where(inside, offset, math.nan) for offset in (dv, du))
+    return g.pole[..., 0] + v, g.pole[..., 1] + u
 
 
 def _is_similarity(lift: Tensor, chart: Tensor, rotation: Tensor) -> Tensor:
@@ -74,16 +112,20 @@ def _is_similarity(lift: Tensor, chart: Tensor, rotation: Tensor) -> Tensor:
     return (lift == chart) & (rotation[..., 2, 2] == 1)
 
 
-def _plane_to_plane(dy: Tensor, dx: Tensor, start: Plane, end: Plane, rotation: Tensor) -> tuple[Tensor, Tensor]:
-    """Maps offsets in one plane to the sphere, rotates them, and maps them to the other; NaN outside the domains."""
-    (code, scale), (end_code, end_scale) = start, end
-    y, x = _sphere_to_plane(end_code, end_scale, _rotated(_plane_to_sphere(code, scale, dy, dx), rotation))
-    distance, ratio = torch.hypot(dy, dx), end_scale / scale
-    inside = (distance / scale <= radius_limit(code) + BORDER_TOLERANCE / scale) & torch.isfinite(distance)
-    flat_y = torch.where(inside, ratio * (rotation[..., 0, 0] * dy + rotation[..., 0, 1] * dx), math.nan)
-    flat_x = torch.where(inside, ratio * (rotation[..., 1, 0] * dy + rotation[..., 1, 1] * dx), math.nan)
-    flat = _is_similarity(code, end_code, rotation)
-    return torch.where(flat, flat_y, y), torch.where(flat, flat_x, x)
+def _plane_to_plane(start: Plane, end: Plane, rotation: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps points of one plane to the sphere, rotates them, and maps them to the other; NaN outside the domains."""
+    dy, dx, lifted = _offsets(start, y, x)
+    s = _rotated(_plane_to_sphere(start.code, start.scale, dy, dx), rotation)
+    *curved, shown = _sphere_to_plane(end.code, end.scale, s)
+    flat, ratio = _is_similarity(start.code, end.code, rotation), end.scale / start.scale
+    ends = []
+    for axis, offset in enumerate(curved):
+        straight = ratio * (rotation[..., axis, 0] * dy + rotation[..., axis, 1] * dx)
+        # Without rounding both are equal, but only one knows what a rotation away from the pole would change.
+        offset = torch.where(flat, straight.detach() + (offset - offset.detach()), offset)
+        at = end.origin[..., axis] + offset / end.spacing[..., axis]
+        ends.append(torch.where(lifted & (shown | flat), at, math.nan))
+    return ends[0], ends[1]
 
 
 def to_view(geometry: Geometry, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,16 +139,15 @@ def to_view(geometry: Geometry, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         (v, u) float64 view coordinates, in pixels; NaN outside the domain of the lift or the chart.
     """
     g = _over_pixels(geometry)
-    dv, du = _plane_to_plane(*_from_tangent(g, y, x), (g.lift, g.radius), (g.chart, g.scale), g.rotation)
-    return g.pole[..., 0] + dv, g.pole[..., 1] + du
+    plane, view = _planes(g)
+    return _plane_to_plane(plane, view, g.rotation, y, x)
 
 
 def to_slice(geometry: Geometry, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """Slice coordinates of view points, also outside the slice's border; the inverse of ``to_view``."""
     g = _over_pixels(geometry)
-    dv, du, back = v - g.pole[..., 0], u - g.pole[..., 1], g.rotation.transpose(-1, -2)
-    dy, dx = _plane_to_plane(dv, du, (g.chart, g.scale), (g.lift, g.radius), back)
-    return g.tangent[..., 0] + dy / g.spacing[..., 0], g.tangent[..., 1] + dx / g.spacing[..., 1]
+    plane, view = _planes(g)
+    return _plane_to_plane(view, plane, g.rotation.transpose(-1, -2), v, u)
 
 
 def pixel_grid(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -161,7 +202,8 @@ def magnification(table: Tensor, size: tuple[int, int], view_size: tuple[int, in
     geometry = Geometry.from_table(table)
     g = _over_pixels(geometry)
     y, x = pixel_grid(size, table.device)
-    theta = polar_angle(g.lift, torch.hypot(*_from_tangent(g, y, x)) / g.radius, BORDER_TOLERANCE / g.radius)
+    dy, dx, _ = _offsets(_planes(g)[0], y, x)
+    theta = polar_angle(g.lift, torch.hypot(dy, dx) / g.radius, BORDER_TOLERANCE / g.radius)
     factor = area_factor(g.chart, polar_angle_of(lift_points(geometry, y, x))) / area_factor(g.lift, theta)
     factor = torch.where(_is_similarity(g.lift, g.chart, g.rotation), 1.0, factor)
     factor = factor * (g.scale / g.radius) ** 2 * g.spacing.prod(dim=-1)

@@ -21,7 +21,7 @@ def contained(geometry: Geometry, box: Sequence[float], view_size: tuple[int, in
 
     Points outside the lift's domain are ignored. A view coordinate takes its extremes on the boundary of the region
     that is shown (the map is open inside it) or at the chart's antipode. So the boundary is sampled, and sampled more
-    densely around the best samples.
+    densely around the best samples. Scale and pole have gradients.
 
     Args:
         geometry: views of any leading axes ``...``; ``scale`` and ``pole`` are ignored.
@@ -33,7 +33,9 @@ def contained(geometry: Geometry, box: Sequence[float], view_size: tuple[int, in
         ValueError: where the chart cannot show the whole box, or the view is a single pixel across.
     """
     unit, sides = _in_units_of_the_sphere(Geometry.from_table(geometry.table().flatten(0, -2)), box)
-    reach = torch.maximum(_reach_of_border(unit, sides), _reach_of_antipode(unit, sides)[:, None])
+    with torch.no_grad():
+        antipode = _reach_of_antipode(unit, sides)
+    reach = torch.maximum(_reach_of_border(unit, sides), antipode[:, None])
     before, after = reach.unflatten(1, (2, 2)).unbind(1)
     width = 2 * torch.maximum(before, after) if centered else before + after
     room = torch.tensor([n - 1.0 for n in view_size], dtype=torch.float64, device=reach.device)
@@ -41,7 +43,7 @@ def contained(geometry: Geometry, box: Sequence[float], view_size: tuple[int, in
         raise ValueError(
             f"view_size must be at least 2 pixels on each side for a fit, got {view_size}; or set magnification="
         )
-    scale = torch.where(width > 0, room / width, math.inf).amin(dim=1)
+    scale = torch.where(width > 0, room / torch.where(width > 0, width, 1.0), math.inf).amin(dim=1)
     scale = torch.where(torch.isinf(scale), unit.radius, scale)
     pole = room / 2 if centered else room / 2 + scale[:, None] * (before - after) / 2
     return replace(
@@ -66,19 +68,32 @@ def _in_units_of_the_sphere(geometry: Geometry, box: Sequence[float]) -> tuple[G
 
 
 def _reach_of_border(geometry: Geometry, sides: Tensor) -> Tensor:
-    """Largest -v, -u, v and u of every view along the boundary of the region that its lift reaches, ``[M, 4]``."""
+    """Largest -v, -u, v and u of every view along the boundary of the region that its lift reaches, ``[M, 4]``.
+
+    The gradient is that of the best points at fixed positions on their curves: a largest value does not change, to
+    first order, with the position at which it is taken.
+    """
+    with torch.no_grad():
+        farthest = _farthest(geometry, sides)
+    along = _reach_at(geometry, sides, farthest)[..., 0]
+    crossings = _reach(geometry, *_rim_crossings(geometry, sides))
+    return torch.cat([along, crossings], dim=1).amax(dim=1).clamp(min=0)
+
+
+def _farthest(geometry: Geometry, sides: Tensor) -> Tensor:
+    """Boundary positions ``[M, 5, 4, 1]`` of the largest -v, -u, v and u of every view along every curve."""
     at = torch.linspace(0, 1, _SAMPLES, dtype=torch.float64, device=sides.device).expand(len(sides), 5, 1, -1)
     width = 1 / (_SAMPLES - 1)
     steps = torch.linspace(-1, 1, _REFINED_SAMPLES, dtype=torch.float64, device=sides.device)
-    largest = _reach(geometry, *_rim_crossings(geometry, sides)).amax(dim=1)
-    for _ in range(_REFINEMENTS + 1):
-        reach = _reach_at(geometry, sides, at)
-        best = reach.argmax(dim=-1, keepdim=True)
-        largest = torch.maximum(largest, reach.gather(-1, best)[..., 0].amax(dim=1))
-        middle = at.expand_as(reach).gather(-1, best)
-        at = (middle + width * steps).clamp(0, 1)
+    for _ in range(_REFINEMENTS):
+        at = (_best(geometry, sides, at) + width * steps).clamp(0, 1)
         width *= 2 / (_REFINED_SAMPLES - 1)
-    return largest.clamp(min=0)
+    return _best(geometry, sides, at)
+
+
+def _best(geometry: Geometry, sides: Tensor, at: Tensor) -> Tensor:
+    reach = _reach_at(geometry, sides, at)
+    return at.expand_as(reach).gather(-1, reach.argmax(dim=-1, keepdim=True))
 
 
 def _reach_at(geometry: Geometry, sides: Tensor, at: Tensor) -> Tensor:
@@ -91,7 +106,7 @@ def _reach_at(geometry: Geometry, sides: Tensor, at: Tensor) -> Tensor:
 def _border(geometry: Geometry, sides: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
     """Points at positions ``[M, 5, S]`` in [0, 1] along the four edges and along the rim of the lift's domain.
 
-    NaN where the rim is outside the box, or if the domain is the whole plane.
+    NaN where the rim is outside the box.
     """
     last_y, last_x = sides[:, :1], sides[:, 1:]
     rim = _rim(geometry)[:, None]
@@ -111,15 +126,23 @@ def _rim_crossings(geometry: Geometry, sides: Tensor) -> tuple[Tensor, Tensor]:
     ty, tx = geometry.tangent.unbind(-1)
     y, x = [], []
     for last_y, last_x in (torch.zeros_like(sides).unbind(-1), sides.unbind(-1)):
-        across, down = torch.sqrt(rim**2 - (last_y - ty) ** 2), torch.sqrt(rim**2 - (last_x - tx) ** 2)
+        across, down = _leg(rim, last_y - ty), _leg(rim, last_x - tx)
         y += [last_y, last_y, ty - down, ty + down]
         x += [tx - across, tx + across, last_x, last_x]
     return _inside(torch.stack(y, dim=1), torch.stack(x, dim=1), sides)
 
 
+def _leg(hypotenuse: Tensor, other: Tensor) -> Tensor:
+    """The third side of a right triangle; NaN where there is none."""
+    square = hypotenuse**2 - other**2
+    root = torch.sqrt(torch.where(square > 0, square, 1.0))
+    return torch.where(square > 0, root, torch.where(square == 0, 0.0, math.nan))
+
+
 def _rim(geometry: Geometry) -> Tensor:
-    """Distance of the rim of the lift's domain from the tangent point, ``[M]``."""
-    return geometry.radius * radius_limit(geometry.lift)
+    """Distance of the rim of the lift's domain from the tangent point, ``[M]``; 0 if the domain is the whole plane."""
+    limit = radius_limit(geometry.lift)
+    return geometry.radius * torch.where(torch.isinf(limit), 0.0, limit)
 
 
 def _inside(y: Tensor, x: Tensor, sides: Tensor) -> tuple[Tensor, Tensor]:

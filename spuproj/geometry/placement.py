@@ -224,7 +224,7 @@ def turned(views: Geometry, middle: tuple[float, float]) -> Geometry:
 
     Raises ValueError for points outside the lift's domain.
     """
-    flat = replace(views, tangent=torch.tensor(middle, dtype=torch.float64).expand_as(views.tangent))
+    flat = replace(views, tangent=views.tangent.new_tensor(middle).expand_as(views.tangent))
     y, x = views.tangent[..., None, None, :].unbind(-1)
     s = lift_points(flat, y, x)[..., 0, 0, :]
     y, x, pole = s.unbind(-1)
@@ -235,7 +235,7 @@ def turned(views: Geometry, middle: tuple[float, float]) -> Geometry:
     zero = torch.zeros_like(pole)
     # Rodrigues' formula: rotation about s x pole, which is (x, -y, 0), by the angle between s and the pole.
     skew = torch.stack([zero, zero, -y, zero, zero, -x, y, x, zero], dim=-1).unflatten(-1, (3, 3))
-    identity = torch.eye(3, dtype=torch.float64)
+    identity = torch.eye(3, dtype=torch.float64, device=skew.device)
     return replace(flat, rotation=identity + skew + skew @ skew / (1 + pole[..., None, None]))
 
 

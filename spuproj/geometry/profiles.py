@@ -90,7 +90,10 @@ def polar_angle(code: Tensor, s: Tensor, tolerance: Tensor) -> Tensor:
 
     def within(profile: Profile) -> Tensor:
         inside = (s <= profile.radius_limit + tolerance) & torch.isfinite(s)
-        return torch.where(inside, profile.angle(s.clamp(max=profile.radius_limit)), math.nan)
+        # On the rim the slope of an inverse may be infinite; the angle is constant there.
+        before = s < profile.radius_limit
+        angle = torch.where(before, profile.angle(torch.where(before, s, 0.0)), profile.angle_limit)
+        return torch.where(inside, angle, math.nan)
 
     return _by_profile(code, within)
 

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from spuproj.backends.base import SMALLEST_WEIGHT
+from spuproj.backends.taps import sampling_of
 from spuproj.checks import refuse_gradient
+from spuproj.ops.geometry_gradient import geometry_gradient
 
 
 def reduce_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     stack, geometry, _, interpolation, weights = inputs
     mean, _, count = output
-    refuse_gradient(geometry, "geometry")
     refuse_gradient(weights, "weights")
     ctx.mark_non_differentiable(count)
     ctx.save_for_backward(stack, geometry, mean, count, weights)
@@ -27,8 +28,33 @@ def reduce_backward(ctx: Any, grad_mean: Tensor, grad_variance: Tensor, _: Tenso
         stack, grad_mean, grad_variance = stack.float(), grad_mean.float(), grad_variance.float()
         mean, _, _ = ops.unproject_reduce(stack, geometry, mean.shape[-2:], how, weights)
     # The mean only enters through deviations, which sum to zero, so it contributes no gradient of its own.
-    grad = ops.unproject_reduce_backward(grad_mean, grad_variance, stack, geometry, mean, count, how, weights)
-    return grad.to(dtype), None, None, None, None
+    given = (grad_mean, grad_variance, stack, geometry, mean, count, how, weights)
+    if not ctx.needs_input_grad[1]:
+        return ops.unproject_reduce_backward(*given).to(dtype), None, None, None, None
+    pulls = _slice_gradient(*given)
+    grad_stack = ops.unproject_adjoint(pulls, geometry, stack.shape[-2:], how) if ctx.needs_input_grad[0] else None
+    grad_geometry = geometry_gradient(stack, pulls, geometry, sampling_of(pulls, stack, how, inverse=True))
+    return None if grad_stack is None else grad_stack.to(dtype), grad_geometry, None, None, None
+
+
+def _slice_gradient(
+    grad_mean: Tensor,
+    grad_variance: Tensor,
+    stack: Tensor,
+    geometry: Tensor,
+    mean: Tensor,
+    count: Tensor,
+    interpolation: str,
+    weights: Tensor | None,
+) -> Tensor:
+    """Gradient ``[B, N, C, H, W]`` with respect to the unprojected views."""
+    slices = torch.ops.spuproj.unproject(stack, geometry, mean.shape[-2:], interpolation)
+    slope = grad_mean.unsqueeze(1) + 2 * grad_variance.unsqueeze(1) * (slices - mean.unsqueeze(1))
+    share = torch.where(count > 0, count, 1).reciprocal().unsqueeze(1)
+    if weights is not None:
+        each = weights.to(share.dtype).unsqueeze(-3)
+        share = torch.where(each >= SMALLEST_WEIGHT, each * share, 0)
+    return torch.where(share > 0, share * slope, 0)
 
 
 def reduce_backward_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from spuproj.backends import backend_for
-from spuproj.checks import refuse_gradient
+from spuproj.backends.taps import sampling_of
+from spuproj.ops.geometry_gradient import geometry_gradient
 from spuproj.ops.record import Op
 from spuproj.ops.records import OPS
 from spuproj.ops.run import returned, run
@@ -34,20 +35,32 @@ def _fake(op: Op) -> Callable[..., Any]:
 
 
 def _transposed(op: Op, partner: str) -> tuple[Callable[..., None], Callable[..., Any]]:
-    """Autograd functions of a linear op: its gradient is the adjoint op, called with the options that both ops have."""
+    """Autograd functions of a linear op: its gradient is the adjoint op, called with the options that both ops have.
+
+    The geometry's gradient is that of the inner product of what is read and what pulls at it. The adjoint of an op has
+    the same product, with the roles of source and gradient exchanged.
+    """
     shared = [name for name in list(OPS[partner].arguments)[3:] if name in op.arguments]
+    reads = partner.endswith("_adjoint")
 
     def setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         source, call = inputs[0], op.call(inputs)
-        refuse_gradient(call.geometry, "geometry")
-        ctx.save_for_backward(call.geometry)
+        ctx.save_for_backward(call.geometry, source if ctx.needs_input_grad[op.geometry_at] else None)
         ctx.size, ctx.dtype = tuple(source.shape[-2:]), source.dtype
         ctx.options = [getattr(call, name) for name in shared]
 
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (geometry,) = ctx.saved_tensors
-        transpose = getattr(torch.ops.spuproj, partner)
-        return transpose(grad.to(ctx.dtype), geometry, ctx.size, *ctx.options), *[None] * (len(op.arguments) - 1)
+        geometry, source = ctx.saved_tensors
+        grad = grad.to(ctx.dtype)
+        found: list[Tensor | None] = [None] * len(op.arguments)
+        if ctx.needs_input_grad[0]:
+            found[0] = getattr(torch.ops.spuproj, partner)(grad, geometry, ctx.size, *ctx.options)
+        if ctx.needs_input_grad[op.geometry_at]:
+            read, pulls = (source, grad) if reads else (grad, source)
+            options = dict(zip(shared, ctx.options, strict=True))
+            sampling = sampling_of(pulls, read, **options, inverse=read.dim() == 5)
+            found[op.geometry_at] = geometry_gradient(read, pulls, geometry, sampling)
+        return tuple(found)
 
     return setup, backward
 

@@ -214,6 +214,6 @@ def test_a_field_that_wants_a_gradient_is_refused(field):
 )
 @pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
 def test_a_number_of_the_geometry_that_wants_a_gradient_is_refused(make):
-    """The ops would compute no gradient for it, so it is an error."""
+    """It would get none: only learnable views pass gradients on to their parameters."""
     with pytest.raises(ValueError, match="must not require a gradient"):
         make(torch.tensor(1.5, requires_grad=True))

@@ -290,7 +290,7 @@ def reduced(weights=None, stack=(2, 3, 4, *VIEW_SIZE), **options):
      lambda: reduced(torch.ones(3, *SIZE, device="meta"))),
     ("array", TypeError, "weights must be a torch tensor, got ndarray; pass torch.from_numpy(weights)",
      lambda: reduced(np.ones((3, *SIZE), np.float32))),
-    ("gradient", ValueError, "weights must not require a gradient: the ops have none with respect to it",
+    ("gradient", ValueError, "weights must not require a gradient, since it gets none here",
      lambda: reduced(torch.ones(3, *SIZE, requires_grad=True))),
     ("min_count_zero", ValueError, "min_count must be positive and finite, got 0.0", lambda: reduced(min_count=0)),
     ("min_count_nan", ValueError, "min_count must be positive and finite, got nan",

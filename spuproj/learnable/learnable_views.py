@@ -1,0 +1,153 @@
+"""``LearnableViews``: views whose centres, radii, magnifications and angles are trained like weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spuproj.checks import choice
+from spuproj.geometry.fit import contained
+from spuproj.geometry.placement import checked_box, turned
+from spuproj.geometry.table import Geometry
+from spuproj.views import Centers, Image, Views
+
+LEARNABLE = ("centers", "radius", "magnification", "angle")
+
+_MARGIN = 1e-4
+"""Smallest distance of a learned centre from the slice's border, as a share of its side."""
+
+
+class LearnableViews(nn.Module):
+    """Views as ``Views.spherical`` places them, of which some parameters are learned, for each view its own.
+
+    The parameters are float64 and have no unit, so that one learning rate (0.01 to 0.1 with Adam) serves them all:
+
+    - ``center_logits`` ``[N, 2]``: the logit of each centre's position between the first and the last row and column,
+      so that a centre cannot leave the slice;
+    - ``log_radius`` and ``log_magnification`` ``[N]``: of the sphere's radius, and of k / R, so that both are positive;
+    - ``angle`` ``[N]``: by which each view is turned about its centre, in radians; 0 at first.
+
+    Without ``magnification`` the scale is fitted again for the present centres, radii and angles whenever the views
+    are used, and its gradient is part of theirs. A learned magnification begins with the fitted one, and replaces the
+    fit from then on.
+
+    Args:
+        size: (H, W) of the slice.
+        centers: first positions, ``[N, 2]``, as in ``Views.spherical``; or ``grid=`` in ``placement``.
+        learn: the parameters that require a gradient, any of ``"centers"``, ``"radius"``, ``"magnification"`` and
+            ``"angle"``.
+        placement: the other arguments of ``Views.spherical``.
+
+    Raises:
+        ValueError: for an unknown name in ``learn``, and as ``Views.spherical``; also later, if a learned radius
+            becomes so small that the chart cannot show the whole slice.
+
+    Example:
+        >>> views = LearnableViews((64, 48), grid=(2, 2), learn=("centers", "radius"))
+        >>> views.project(torch.rand(1, 1, 64, 48)).sum().backward()
+        >>> views.center_logits.grad.shape
+        torch.Size([4, 2])
+    """
+
+    def __init__(
+        self,
+        size: Sequence[int],
+        centers: Centers | None = None,
+        *,
+        learn: Collection[str] = ("centers",),
+        **placement: Any,
+    ) -> None:
+        super().__init__()
+        for name in learn:
+            choice(name, LEARNABLE, "learn")
+        fitted = Geometry.from_table(Views.spherical(size, centers, **placement).geometry)
+        upright = Views.spherical(size, centers, **{**placement, "pose": "tangent", "magnification": 1.0})
+        start = replace(Geometry.from_table(upright.geometry), pole=fitted.pole)
+        self.start = Views(start, upright.size, upright.view_size)
+        self.size, self.view_size = upright.size, upright.view_size
+        self._turned, self._centered = placement.get("pose") == "turned", placement.get("centered", True)
+        self._fitted = placement.get("magnification") is None and "magnification" not in learn
+        self._box = checked_box(placement["box"] if placement.get("fit") == "box" else None, self.size)
+
+        def parameter(name: str, first: Tensor) -> nn.Parameter:
+            return nn.Parameter(first, requires_grad=name in learn)
+
+        shares = start.tangent / self._last().clamp(min=1)
+        self.center_logits = parameter("centers", shares.clamp(_MARGIN, 1 - _MARGIN).logit())
+        self.log_radius = parameter("radius", start.radius.log())
+        self.log_magnification = parameter("magnification", (fitted.scale / fitted.radius).log())
+        self.angle = parameter("angle", torch.zeros_like(start.radius))
+
+    @property
+    def centers(self) -> Tensor:
+        """The present centres (y, x), ``[N, 2]``, in pixels."""
+        return self._last() * self.center_logits.sigmoid()
+
+    def with_gradient(self) -> Views:
+        """The present views, whose results have gradients with respect to the parameters.
+
+        They serve one step: after a step of the optimiser, call this again. ``project``, ``unproject`` and ``reduce``
+        of this module do it for every call; to call it once for all of them saves fitting the scale again.
+        """
+        views = replace(Geometry.from_table(self.start.geometry), tangent=self.centers, radius=self.log_radius.exp())
+        if self._turned:
+            views = turned(views, ((self.size[0] - 1) / 2, (self.size[1] - 1) / 2))
+        views = replace(views, rotation=_about_the_pole(self.angle) @ views.rotation)
+        if self._fitted:
+            views = contained(views, self._box, self.view_size, centered=self._centered)
+        else:
+            views = replace(views, scale=views.radius * self.log_magnification.exp())
+        return self.start.like(views.table())
+
+    def views(self) -> Views:
+        """The present views, frozen: without gradients, as ``Views`` that can be used, saved and shared."""
+        return self.start.like(self.with_gradient().geometry.detach())
+
+    def project(self, image: Image, **options: Any) -> Any:
+        """``Views.project`` of the present views."""
+        return self.with_gradient().project(image, **options)
+
+    def unproject(self, stack: Image, **options: Any) -> Any:
+        """``Views.unproject`` of the present views."""
+        return self.with_gradient().unproject(stack, **options)
+
+    def reduce(self, stack: Image, **options: Any) -> tuple[Any, Any, Any]:
+        """``Views.reduce`` of the present views."""
+        return self.with_gradient().reduce(stack, **options)
+
+    def forward(self, image: Image) -> Any:
+        """``project`` with its default arguments."""
+        return self.project(image)
+
+    def __len__(self) -> int:
+        """N, the number of views (of each sample)."""
+        return len(self.start)
+
+    def extra_repr(self) -> str:
+        learned = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
+        return f"learns {', '.join(learned) or 'nothing'}"
+
+    def _last(self) -> Tensor:
+        """The last row and column of the slice."""
+        last: Tensor = self.start.geometry.new_tensor([n - 1 for n in self.size])
+        return last
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LearnableViews:
+        exact = [parameter.data for parameter in self.parameters(recurse=False)]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for parameter, values in zip(self.parameters(recurse=False), exact, strict=True):
+            if parameter.dtype != torch.float64:
+                # As in ``Views``: ``half()`` and the like are meant for activations.
+                parameter.data = values.to(parameter.device)
+        return self
+
+
+def _about_the_pole(angle: Tensor) -> Tensor:
+    """Rotations ``[..., 3, 3]`` by angles ``[...]`` in the view, as those of ``Views.rigid``."""
+    sine, cosine, zero = angle.sin(), angle.cos(), torch.zeros_like(angle)
+    rows = torch.stack([cosine, -sine, zero, sine, cosine, zero, zero, zero, zero + 1], dim=-1)
+    return rows.reshape(*angle.shape, 3, 3)

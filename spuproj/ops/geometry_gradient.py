@@ -1,0 +1,62 @@
+"""The gradient of the ops with respect to the geometry: through the coordinates that are read, in closed form."""
+
+import torch
+from torch import Tensor
+
+from spuproj.backends.taps import Sampling
+from spuproj.backends.torch import coordinates_of
+
+
+def geometry_gradient(read: Tensor, pulls: Tensor, geometry: Tensor, sampling: Sampling) -> Tensor | None:
+    """Gradient of ``(pulls * values).sum()`` with respect to the geometry, ``values`` being what the views read.
+
+    At a coordinate that is a whole number, the slope is that towards the next pixel, in the last row or column that
+    from the pixel before. Points that read nothing pull at nothing.
+
+    Args:
+        read: ``[B, C, ., .]``, shared by all views, or a stack ``[B, N, C, ., .]``.
+        pulls: ``[B, N, C, ., .]``, the gradient at every value.
+        geometry, sampling: which pixels of ``read`` the values come from.
+
+    Returns:
+        The gradient of the geometry's shape; None for nearest interpolation, which is constant almost everywhere.
+    """
+    if sampling.nearest:
+        return None
+    coordinates, to_table, *_ = torch.func.vjp(lambda table: coordinates_of(table, sampling), geometry)
+    y, x = coordinates
+    planes, pulls = (each.to(sampling.precision).flatten(-2) for each in (read, pulls))
+    planes = planes.unsqueeze(1) if read.dim() == 4 else planes
+    # View by view: the corners of all views at once would take several times the memory of the views.
+    parts = []
+    for n, (at_y, at_x) in enumerate(zip(y.flatten(-2).unbind(-2), x.flatten(-2).unbind(-2), strict=True)):
+        source = planes[:, min(n, planes.shape[1] - 1)]
+        parts.append(_pulled(source, pulls[:, n], at_y, at_x, sampling.source))
+    along_y, along_x = (torch.stack(each, dim=-2) for each in zip(*parts, strict=True))
+    if geometry.dim() == 2:
+        along_y, along_x = along_y.sum(0), along_x.sum(0)
+    grad: Tensor = to_table((along_y.reshape(y.shape), along_x.reshape(x.shape)))[0]
+    return grad
+
+
+def _pulled(planes: Tensor, pulls: Tensor, y: Tensor, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Gradients ``[B, P]`` with respect to the coordinates (y, x), ``[P]`` or ``[B, P]``, of values of one view.
+
+    Args:
+        planes: ``[B, C, K]``, what is read, of ``size``.
+        pulls: ``[B, C, P]``, the gradient at every value.
+    """
+    y, x = torch.where(torch.isnan(y), 0.0, y), torch.where(torch.isnan(x), 0.0, x)
+    row, column = (at.floor().clamp(max=max(n - 2, 0)) for at, n in zip((y, x), size, strict=True))
+    down, right = size[1] if size[0] > 1 else 0, int(size[1] > 1)
+    first = (row * size[1] + column).long().unsqueeze(-2)
+
+    def corner(step: int) -> Tensor:
+        return planes.gather(-1, (first + step).expand(pulls.shape))
+
+    a, b, c, d = corner(0), corner(right), corner(down), corner(down + right)
+    part_y, part_x = ((at - start).to(planes.dtype).unsqueeze(-2) for at, start in ((y, row), (x, column)))
+    slopes = torch.lerp(c - a, d - b, part_x), torch.lerp(b - a, d - c, part_y)
+    # Where nothing pulls, NaN in the image does not matter.
+    along_y, along_x = (torch.where(pulls == 0, 0, pulls * slope).sum(1).double() for slope in slopes)
+    return along_y, along_x
