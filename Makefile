@@ -50,9 +50,13 @@ format: $(INSTALLED)
 wheel: $(INSTALLED)
 	$(BIN)/pip wheel --no-deps --wheel-dir dist .
 
+# nnU-Net comes without dependencies, since one of them, timm, asks for torchvision: nothing here imports that, and it fails
+# unless it matches the build of torch.
 $(VENV)/.packages: requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --requirement requirements.lock
+	grep -vE '^(nnunetv2|dynamic-network-architectures|timm)==' requirements.lock > $(VENV)/with-dependencies
+	$(BIN)/pip install --requirement $(VENV)/with-dependencies
+	$(BIN)/pip install --no-deps --requirement requirements.lock
 	touch $@
 
 $(INSTALLED): $(VENV)/.packages $(SOURCES)
@@ -60,12 +64,12 @@ $(INSTALLED): $(VENV)/.packages $(SOURCES)
 	  $(DEFINE).SPUPROJ_CUDA_HOST=ON --editable .
 	touch $@
 
-# CUDA packages are left out: they come with the builds of torch that need them.
+# CUDA packages are left out: they come with the builds of torch that need them. So is torchvision, see above.
 lock: $(VENV)/.packages
 	$(BIN)/pip install uv
 	echo 'torch==2.13.0' | $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 \
 	  --constraint - --no-annotate --no-header --quiet --output-file build/requirements.all
-	grep -vE '^(nvidia-|cuda-)' build/requirements.all > requirements.lock
+	grep -vE '^(nvidia-|cuda-|torchvision)' build/requirements.all > requirements.lock
 
 clean:
 	rm -rf $(VENV) build dist demo bench
