@@ -82,8 +82,8 @@ def write_dicom(
         variance_series = UID()
         for number, target in enumerate(targets, 1):
             variance = _frames(found, predictions, name, target, "var")
-            _variance_map(found, variance, target, variance_series, number).save_as(folder / maps[target])
-        _segmentation(found, probabilities, targets, summary).save_as(folder / segments)
+            _variance_map(found, variance, target, variance_series, number).save_as(inside(folder, maps[target]))
+        _segmentation(found, probabilities, targets, summary).save_as(inside(folder, segments))
     return written
 
 

@@ -17,6 +17,8 @@ READ = "is read, not written: a data set may name files anywhere"
 OWN = "the name comes from the code"
 SAME = "the name of a path that is already there"
 COUNTED = "the name is made from a number"
+TEMPORARY = "a temporary folder"
+LABELS = "every part is made of letters and digits, see _label"
 
 ALLOWED = {
     "training/data/cache.py": {"folder / f'{files.name}_{kind}'": "names of cases are plain, see CaseFiles"},
@@ -42,6 +44,14 @@ ALLOWED = {
         "CONFIGS / f'{name}.json'": "is read, and only where it is there",
         "Path(name)": "is read: the user's own file",
     },
+    "training/export/bids.py": {
+        "folder / name": LABELS,
+        "folder / f'{name}.json'": LABELS,
+        "folder / f'{name}.nii.gz'": LABELS,
+        "out / _subject(summary.entry.name)[0]": LABELS,
+    },
+    "training/export/hub.py": {"Path(folder)": TEMPORARY},
+    "spuproj_cli/export.py": {"Path(folder)": TEMPORARY},
     "training/fit/resume.py": {"run / name": OWN, "run / older": OWN},
     "training/models/run.py": {"directory / name": OWN},
     "training/phantom/cohort.py": {
