@@ -41,6 +41,7 @@ def test_every_example_is_run() -> None:
         *PLAIN,
         "plot_views",
         "nnunet_variance",  # in tests/nnunet, which has a model for it
+        "dicom_maps",  # in tests/training/export, which has a series for it
         "monai_inferer",
         "torchmetrics_uncertainty",
         "export_to_onnx",

@@ -6,6 +6,8 @@ millimetres.
 
 from __future__ import annotations
 
+import runpy
+import sys
 from dataclasses import dataclass, field
 from itertools import permutations, product
 from pathlib import Path
@@ -24,6 +26,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from scipy.spatial.transform import Rotation
 from training_helpers import write_prediction
 
+from helpers import ROOT
 from spuproj.training.export.dicom import write_dicom
 from spuproj.training.runtime.files import InputError
 
@@ -187,6 +190,14 @@ def test_the_command_says_what_the_files_are_of(spuproj, prediction, series, tmp
         assert image.SeriesInstanceUID != source.SeriesInstanceUID
     assert len({image.SOPInstanceUID for image in images}) == 4
     assert len({image.SeriesInstanceUID for image in images}) == 2
+
+
+def test_the_example_says_what_it_wrote(prediction, series, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["dicom_maps.py", str(prediction), str(series), str(tmp_path / "out")])
+    runpy.run_path(str(ROOT / "examples" / "dicom_maps.py"))
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert sorted(line.split(":")[0] for line in capsys.readouterr().out.splitlines()) == written
+    assert len(written) > 1
 
 
 def test_segments_name_targets_and_algorithm(prediction, series, tmp_path):
