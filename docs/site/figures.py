@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from spuproj import PROFILES, Views
+from spuproj import Views
+from spuproj.geometry.profiles import PROFILES
 
 PICTURES = Path(__file__).parents[1] / "pictures"
 SIZE = (200, 200)
@@ -20,13 +21,6 @@ COLOURS = ("#1f5fa8", "#d1495b", "#2e8b57", "#edae49", "#7b4fa3")
 
 # In units of the radius: the largest angle at which each profile is drawn.
 ANGLES = {"gnomonic": 1.25, "stereographic": 2.2, "equidistant": np.pi, "equal_area": np.pi, "orthographic": np.pi / 2}
-DISTANCES = {
-    "gnomonic": np.tan,
-    "stereographic": lambda angle: 2 * np.tan(angle / 2),
-    "equidistant": lambda angle: angle,
-    "equal_area": lambda angle: 2 * np.sin(angle / 2),
-    "orthographic": np.sin,
-}
 
 
 def head(size: tuple[int, int]) -> torch.Tensor:
@@ -46,9 +40,9 @@ def draw_profiles() -> Figure:
     """Distance from the pole in the plane, against the angle on the sphere, and the radial scale of each pair."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     profile, scale = figure.subplots(1, 2)
-    for name, colour in zip(PROFILES, COLOURS, strict=True):
-        angle = np.linspace(0, ANGLES[name], 200)
-        profile.plot(np.degrees(angle), DISTANCES[name](angle), color=colour, label=name.replace("_", "-"))
+    for (name, record), colour in zip(PROFILES.items(), COLOURS, strict=True):
+        angle = torch.linspace(0, ANGLES[name], 200, dtype=torch.float64)
+        profile.plot(angle.rad2deg(), record.radius(angle), color=colour, label=name.replace("_", "-"))
     profile.set(xlabel="angle from the pole, degrees", ylabel="distance in the plane / R", ylim=(0, 4))
     profile.legend()
     half = (SIZE[0] - 1) / 2

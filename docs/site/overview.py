@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from spuproj.plotting.figure import pole_points
 from spuproj.training.data.case import Case, load_case
 from spuproj.training.inference.multi_view import predict_case
 from spuproj.training.models.config import canvas_of, make_views
@@ -43,7 +44,7 @@ def draw(case: Case) -> Figure:
     panels = figure.subplots(1, 7)
     limits = (float(plane[plane != 0].min()), float(np.quantile(plane, 0.998)))
     _gray(panels[0], plane[0], limits, "a slice, nine centres")
-    centres = np.array([_centre(area) for area in views.magnification()])
+    centres = np.array(pole_points(views.geometry))
     panels[0].plot(centres[:, 1], centres[:, 0], "+", color="#ffb000", markersize=8, markeredgewidth=1.5)
     for panel, number in zip(panels[1:4], SHOWN, strict=True):
         _gray(panel, stack[number].numpy(), limits, f"view {number + 1}")
@@ -65,12 +66,6 @@ def draw(case: Case) -> Figure:
 def _gray(panel: Axes, plane: NDArray[np.float32], limits: tuple[float, float], title: str) -> None:
     panel.imshow(np.where(plane == 0, limits[0], plane), cmap="gray", vmin=limits[0], vmax=limits[1])
     panel.set(title=title)
-
-
-def _centre(area: torch.Tensor) -> tuple[int, int]:
-    """The pixel that a view magnifies most."""
-    row, column = divmod(int(torch.nan_to_num(area).argmax()), area.shape[1])
-    return row, column
 
 
 if __name__ == "__main__":

@@ -148,11 +148,12 @@ def _draw_slice(axis: Axes, plane: NDArray[np.float32], table: Tensor, limits: L
     axis.hlines(rows, columns[0], columns[-1], colors=_LINES, linewidths=0.4, alpha=0.6)
     axis.vlines(columns, rows[0], rows[-1], colors=_LINES, linewidths=0.4, alpha=0.6)
     numbers: dict[tuple[int, int], list[int]] = {}
-    for number, point in enumerate(pole_points(table), start=1):
+    points = pole_points(table)
+    for number, point in enumerate(points, start=1):
         if all(map(math.isfinite, point)):
             numbers.setdefault((round(point[0]), round(point[1])), []).append(number)
     for shared in numbers.values():
-        y, x = pole_points(table)[shared[0] - 1]
+        y, x = points[shared[0] - 1]
         text = axis.text(x, y, _in_words(shared), color=_NUMBERS, ha="center", va="center", fontsize=12, clip_on=True)
         text.set(fontweight="bold", path_effects=[withStroke(linewidth=2.5, foreground="black")])
 
