@@ -14,6 +14,7 @@ from torch import Tensor
 
 from spuproj import Views
 from spuproj.checks import choice
+from spuproj.geometry.by_size import Recent
 
 MODES = ("bilinear", "nearest")
 
@@ -78,6 +79,7 @@ class RandViewd(RandomizableTransform, MapTransform, InvertibleTransform):
         self.fill = ensure_tuple_rep(fill, len(self.keys))
         self.spatial_dim = spatial_dim
         self.index = 0
+        self._recent = Recent[list[Views]]()
 
     def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandViewd:
         """Makes what is drawn reproducible; see ``monai.transforms.Randomizable``."""
@@ -113,8 +115,8 @@ class RandViewd(RandomizableTransform, MapTransform, InvertibleTransform):
                 d[key] = self._mapped_back(d[key], applied[TraceKeys.ORIG_SIZE], **applied[TraceKeys.EXTRA_INFO])
         return d
 
-    def _views_of(self, shape: Sequence[int]) -> Views:
-        """The views for data of a spatial shape."""
+    def _views_of(self, shape: Sequence[int]) -> list[Views]:
+        """The views for data of a spatial shape, each one alone and kept: what a view needs is prepared once."""
         wanted = 2 if self.spatial_dim is None else 3
         if len(shape) != wanted:
             remedy = (
@@ -123,10 +125,12 @@ class RandViewd(RandomizableTransform, MapTransform, InvertibleTransform):
                 else "leave spatial_dim out for slices [C, H, W]"
             )
             raise ValueError(f"data must be channel first with {wanted} spatial axes, got {tuple(shape)}; {remedy}")
-        if isinstance(self.views, Views):
-            return self.views
         height, width = (int(side) for axis, side in enumerate(shape) if axis != self.spatial_dim)
-        return self.views((height, width))
+        return self._recent.get((height, width), lambda: self._single_views((height, width)))
+
+    def _single_views(self, size: tuple[int, int]) -> list[Views]:
+        views = self.views if isinstance(self.views, Views) else self.views(size)
+        return [views[number] for number in range(len(views))]
 
     def _shown(self, image: Tensor, mode: str, fill: float) -> Tensor:
         view = self._views_of(image.shape[1:])[self.index].to(image.device)
