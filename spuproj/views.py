@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spuproj import functional
 from spuproj import geometry as geo
-from spuproj.checks import choice, pixel_size, positive
+from spuproj.checks import choice, pixel_size
 from spuproj.geometry.by_size import Factory
 from spuproj.geometry.module import GeometryModule
 from spuproj.geometry.placement import frame, home_of, on_cpu, on_sphere, turned_flat, zoomed
@@ -324,27 +324,6 @@ class Views(GeometryModule):
     def magnification(self) -> Tensor:
         """The local area factor, view area per slice area, ``[..., N, H, W]`` float64; NaN where invalid."""
         return geo.magnification(self.geometry.detach(), self.size, self.view_size)
-
-    def border_weights(self, width: float) -> Tensor:
-        """Weights for ``reduce`` that fall smoothly to zero where a view's raster or the slice ends.
-
-        Without them a map shows a line wherever a view ends. Equations: ``docs/geometry.md``.
-
-        Args:
-            width: of the border, in view pixels: the distance over which a weight rises from 0 to 1; positive.
-
-        Returns:
-            ``[..., N, H, W]`` float32 on the geometry's device; zero where the view does not show the pixel.
-
-        Raises:
-            ValueError: for a width that is not positive and finite.
-
-        Example:
-            >>> views = Views.zoom((64, 48), centers=[(20, 16), (44, 32)])
-            >>> views.border_weights(width=8).shape
-            torch.Size([2, 64, 48])
-        """
-        return geo.border_weights(self.geometry.detach(), self.size, self.view_size, positive(width, "width"))
 
     def portable(self) -> PortableViews:
         """These views as a module of plain torch operations, for ONNX, TorchScript, mobile and C++; see there."""

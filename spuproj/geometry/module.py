@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spuproj.checks import positive
+from spuproj.geometry.border import border_weights
 from spuproj.geometry.saved import completed_table, saved_sizes
 
 
@@ -34,6 +36,28 @@ class GeometryModule(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{len(self)} views, size={self.size}, view_size={self.view_size}"
+
+    def border_weights(self, width: float) -> Tensor:
+        """Weights for ``reduce`` that fall smoothly to zero where a view's raster or the slice ends.
+
+        Without them a map shows a line wherever a view ends. Equations: ``docs/geometry.md``.
+
+        Args:
+            width: of the border, in view pixels: the distance over which a weight rises from 0 to 1; positive.
+
+        Returns:
+            ``[..., N, H, W]`` float32 on the geometry's device; zero where the view does not show the pixel.
+
+        Raises:
+            ValueError: for a width that is not positive and finite.
+
+        Example:
+            >>> from spuproj import Views
+            >>> views = Views.zoom((64, 48), centers=[(20, 16), (44, 32)])
+            >>> views.border_weights(width=8).shape
+            torch.Size([2, 64, 48])
+        """
+        return border_weights(self.geometry.detach(), self.size, self.view_size, positive(width, "width"))
 
     def get_extra_state(self) -> Tensor:
         """The sizes (H, W, h, w), which the state dict contains in addition to the geometry."""

@@ -6,7 +6,6 @@ from torch.jit import is_tracing  # type: ignore[attr-defined]
 from torch.nn.functional import grid_sample
 
 from spuproj import geometry as geo
-from spuproj.checks import positive
 from spuproj.geometry.module import GeometryModule
 
 
@@ -94,11 +93,6 @@ class PortableViews(GeometryModule):
         mean, variance = mean.masked_fill(unseen, fill), variance.masked_fill(few, fill)
         count = count.expand_as(mean) if weights is not None else count.expand_as(mean).to(torch.int32)
         return mean.to(stack.dtype), variance.to(stack.dtype), count.clone()
-
-    @torch.jit.unused
-    def border_weights(self, width: float) -> Tensor:
-        """See ``Views.border_weights``; not part of what is exported."""
-        return geo.border_weights(self.geometry, self.size, self.view_size, positive(width, "width"))
 
 
 def _frozen(y: Tensor, x: Tensor, source: tuple[int, int]) -> tuple[Tensor, Tensor]:
