@@ -20,6 +20,8 @@ GUIDES = ("CONTRIBUTING.md", "docs/architecture.md", "docs/backends.md")
 ENDING = re.compile(r"\w\.(cff|cpp|cu|hpp|json|lock|md|pyi?|sh|toml|ya?ml)$")
 PICTURES = ROOT / "docs/pictures"
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^ +(?:\$ )?(spuproj [a-z].*)$", re.MULTILINE)
 IN_DIAGRAM = re.compile(r"(?<=\s)(?:csrc|spuproj|training|benchmarks|tests|docs|examples)/[\w./]*")
 
 
@@ -60,19 +62,26 @@ def test_every_link_has_its_target(document: str) -> None:
         assert not anchor or anchor in headings(there), target
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+def having(pattern: re.Pattern[str]) -> list[str]:
+    """The documents in which a pattern is found."""
+    return [document for document in DOCUMENTS if pattern.search(joined(document))]
+
+
+def joined(document: str) -> str:
+    """A document's text, with commands of several lines on one."""
+    return (ROOT / document).read_text().replace("\\\n", " ")
+
+
+@pytest.mark.parametrize("document", having(BLOCK))
 def test_every_block_of_python_runs(document: str, tmp_path: Path) -> None:
     """The blocks of a document run one after another, as a reader would type them."""
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
-    if not blocks:
-        return
+    blocks = BLOCK.findall((ROOT / document).read_text())
     subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, env=ONE_THREAD, check=True)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", having(COMMAND))
 def test_every_command_in_a_document_exists_with_its_options(document: str) -> None:
-    text = (ROOT / document).read_text().replace("\\\n", " ")
-    for line in re.findall(r"^ +(?:\$ )?(spuproj [a-z].*)$", text, re.MULTILINE):
+    for line in COMMAND.findall(joined(document)):
         command, known = line.split()[1], options(line.split()[1])
         unknown = [word for word in re.findall(r"(?<=\s)--[a-z][a-z-]*", line) if word not in known]
         assert not unknown, f"{command}: {unknown}"
