@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -17,9 +18,10 @@ from rich.progress import track
 from spuproj.benchmarks.goals import cpu_goals, gpu_goals
 from spuproj.benchmarks.memory import MEMORY_CASE, VIEWS, measure_memory
 from spuproj.benchmarks.ops.cases import AS_CALLED, FULL, GPU, SHORT, Case, scaling_points
+from spuproj.benchmarks.ops.contenders import reason_of
 from spuproj.benchmarks.plots import gpu_picture, ratios_picture, scaling_picture
 from spuproj.benchmarks.record import Record, refuse_overwrite, slug, to_json, write_all
-from spuproj.benchmarks.text import main_table, text
+from spuproj.benchmarks.text import text
 from spuproj.benchmarks.timing import Row, measure
 
 # Seconds for all contenders of a case at one thread count, by the case's ``way``; at least five rounds are timed.
@@ -79,11 +81,11 @@ def _watched(items: Sequence[Any], description: str) -> Iterable[Any]:
 
 
 def run_gpu(out: Path, cases: Sequence[Case], device: str, *, force: bool) -> tuple[list[Path], list[str]]:
-    """Measures cases on a device. After each, prints its table and writes the JSON file anew; at the end the picture.
+    """Measures cases on a device. Writes the JSON file anew after each; prints the tables and draws the picture at last.
 
     Args:
         out: folder of ``<device's name>.json`` and ``.png``.
-        cases: in the order to measure them. One that fails stops no other.
+        cases: in the order to measure them. One that fails is measured again without peers, and stops no other.
         device: of the tensors.
         force: overwrite existing files; without it, they raise ValueError.
 
@@ -93,26 +95,34 @@ def run_gpu(out: Path, cases: Sequence[Case], device: str, *, force: bool) -> tu
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
     paths = [out / f"{slug(name)}{ending}" for ending in (".json", ".png")]
     refuse_overwrite(paths, force)
-    rows: list[Row] = []
-    failed = list[str]()
+    rows, failed = list[Row](), list[str]()
     for case in cases:
-        try:
-            found = measure(case, device=device, rounds=_GPU_ROUNDS, limit=_GPU_SECONDS)
-        # An error in one case, a lack of memory for example, must not lose the others.
-        except Exception as error:
-            failed.append(f"{case.label}: {error}")
-            print(f"failed: {failed[-1]}", file=sys.stderr)
-        else:
+        start = time.perf_counter()
+        if found := _measured(case, device, failed):
             rows += found
-            print(f"{main_table(found)}\n", flush=True)
             write_all(paths[:1], to_json(Record(rows, goals=gpu_goals(rows, None))))
+        print(f"{case.label}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
         if device.startswith("cuda"):
             torch.cuda.empty_cache()
+    if not rows:
+        return [], failed
     share = _step_share(device)
     record = Record(rows, goals=gpu_goals(rows, share))
     print(text(record))
     write_all(paths, to_json(record), gpu_picture(record, name))
     return paths, failed
+
+
+def _measured(case: Case, device: str, failed: list[str]) -> list[Row]:
+    """The rows of a case, with its peers or, if that fails, without. Reasons are printed and added to ``failed``."""
+    for peers in dict.fromkeys((case.peers, ())):
+        try:
+            return measure(replace(case, peers=peers), device=device, rounds=_GPU_ROUNDS, limit=_GPU_SECONDS)
+        # An error in one case, a lack of memory for example, must not lose the others.
+        except Exception as error:
+            failed.append(f"{case.label}, with {', '.join(peers) or 'no peers'}: {reason_of(error)}")
+            print(f"failed: {failed[-1]}", file=sys.stderr)
+    return []
 
 
 def _step_share(device: str) -> float | None:
@@ -138,7 +148,7 @@ def main(
     for path in paths:
         print(path)
     if failed:
-        raise SystemExit(f"error: {len(failed)} of {len(GPU)} cases failed: {'; '.join(failed)}")
+        raise SystemExit("error: failed were " + "; ".join(failed))
 
 
 if __name__ == "__main__":

@@ -82,9 +82,14 @@ def _peers(problem: Problem) -> Iterator[Contender]:
         except Exception as error:
             if case.way != ON_GPU:
                 raise
-            print(f"{peer.name} is left out of {case.label}: {error}", file=sys.stderr)
+            print(f"{peer.name} is left out of {case.label}: {reason_of(error)}", file=sys.stderr)
         else:
             yield contender
+
+
+def reason_of(error: Exception) -> str:
+    """The kind of an error and the first line of its message."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def _peers_contender(peer: Peer, problem: Problem) -> Contender:

@@ -132,32 +132,50 @@ def test_each_case_is_written_as_soon_as_it_is_measured(tmp_path, monkeypatch):
     assert kept.machine["gpu"] == (torch.cuda.get_device_name() if torch.cuda.is_available() else None)
 
 
-def test_a_case_that_fails_is_named_and_the_others_are_measured(tmp_path, monkeypatch, capsys):
+def test_a_case_that_fails_is_named_and_measured_without_peers_and_the_others_are_measured(
+    tmp_path, monkeypatch, capsys
+):
     def failing(case, **options):
-        if case.dtype == "float16":
+        if case.peers or case.dtype == "float16":
             raise torch.OutOfMemoryError("out of memory")
         return measure(case, **options)
 
     monkeypatch.setattr(command, "measure", failing)
     (path, _), failed = run_gpu(tmp_path, CASES[:3], "cpu", force=False)
-    assert failed == [f"{CASES[1].label}: out of memory"]
-    assert f"failed: {failed[0]}" in capsys.readouterr().err
+    assert failed == [
+        f"{CASES[0].label}, with {', '.join(CASES[0].peers)}: OutOfMemoryError: out of memory",
+        f"{CASES[1].label}, with no peers: OutOfMemoryError: out of memory",
+    ]
+    said = capsys.readouterr().err
+    assert all(f"failed: {why}" in said for why in failed)
     assert {row.case.dtype for row in from_json(path.read_bytes()).rows} == {"float32", "bfloat16"}
+
+
+def test_a_run_whose_cases_all_fail_says_why_and_writes_nothing(tmp_path, monkeypatch):
+    def failing(case, **options):
+        raise RuntimeError("illegal memory access\nCompile with debugging")
+
+    monkeypatch.setattr(command, "measure", failing)
+    assert run_gpu(tmp_path, CASES[1:2], "cpu", force=False) == (
+        [],
+        [f"{CASES[1].label}, with no peers: RuntimeError: illegal memory access"],
+    )
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_peer_that_is_missing_or_fails_is_named_and_left_out(monkeypatch, capsys):
     problem = make_problem(CASES[0])
 
     def broken(*_, **__):
-        raise RuntimeError("no kernel image")
+        raise RuntimeError("no kernel image\nfor this device")
 
     monkeypatch.setitem(sys.modules, "cupyx", None)
     monkeypatch.setattr(torch.nn.functional, "grid_sample", broken)
     names = [entry.name for entry in contenders(problem)]
     assert names == ["cpu", "scipy, one CPU core", COPY]
     said = capsys.readouterr().err
-    assert f"cupyx is left out of {problem.case.label}: No module named 'cupyx" in said
-    assert f"grid_sample is left out of {problem.case.label}: no kernel image" in said
+    assert f"cupyx is left out of {problem.case.label}: ModuleNotFoundError: No module named 'cupyx" in said
+    assert f"grid_sample is left out of {problem.case.label}: RuntimeError: no kernel image" in said
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int16"])
