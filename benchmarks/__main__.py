@@ -81,7 +81,7 @@ def _watched(items: Sequence[Any], description: str) -> Iterable[Any]:
 
 
 def run_gpu(out: Path, cases: Sequence[Case], device: str, *, force: bool) -> tuple[list[Path], list[str]]:
-    """Measures cases on a device. Writes the JSON file anew after each; prints the tables and draws the picture at last.
+    """Measures cases on a device. Writes the JSON file after each case; prints the tables and draws the picture last.
 
     Args:
         out: folder of ``<device's name>.json`` and ``.png``.
