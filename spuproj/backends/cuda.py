@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,6 +22,13 @@ except ImportError as error:
         f"the compiled module spuproj._cuda does not import ({error}); build spuproj from source where nvcc is found, "
         "or with --config-settings=cmake.define.SPUPROJ_CUDA=ON to learn why it is not"
     )
+
+
+@cache
+def problem(index: int | None) -> str | None:
+    """Why the kernels cannot run on a GPU (None: the current one), as the CUDA runtime says; None if they can."""
+    with torch.cuda.device(index):
+        return _cuda.problem() or None
 
 
 def _planes(tensor: Tensor) -> tuple[int, int, int, int, int]:
