@@ -1,7 +1,7 @@
 # CMAKE_CUDA_ARCHITECTURES where it is not given: machine code for those of these that nvcc knows, and PTX for the
 # newest, from which a driver compiles for GPUs that come after it.
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-  set(wanted 75 80 86 89 90 100)
+  set(wanted 75 80 86 89 90 100 120)
   if(NOT CMAKE_CUDA_COMPILER)
     find_program(CMAKE_CUDA_COMPILER nvcc REQUIRED)
   endif()

@@ -3,7 +3,8 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from spuproj import functional, ops, reference, uncertainty
-from spuproj.backends.memory import empty_cache, set_cache_limit
+from spuproj.backends import empty_cache
+from spuproj.backends.memory import set_cache_limit
 from spuproj.geometry import PROFILES, Geometry
 from spuproj.learnable import LearnableViews
 from spuproj.views import Views

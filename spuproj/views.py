@@ -19,6 +19,7 @@ from spuproj.geometry.placement import frame, home_of, on_cpu, on_sphere, turned
 from spuproj.geometry.selection import joined, picked, selected
 from spuproj.geometry.table import COLUMNS, Geometry, checked_table
 from spuproj.inputs import array_tensor, opened, opened_out, plain_tensor
+from spuproj.ops.prepare import prepare
 from spuproj.plotting.notebook import html_of
 from spuproj.portable import PortableViews
 
@@ -33,9 +34,8 @@ class Views(GeometryModule):
     """N projections of a slice onto views, shared by the batch (``[N]``) or different for each sample (``[B, N]``).
 
     Build one with ``Views.spherical`` (SPU-Net), ``Views.zoom`` (LSU-Net) or ``Views.rigid`` (test-time augmentation),
-    or from your own geometry. The geometry is a buffer: it moves with ``to(device)``, is part of
-    ``state_dict()``, and stays float64 under ``half()`` or ``to(dtype)``. It has no
-    gradient; that of ``LearnableViews`` has one.
+    or from your own geometry. The geometry is a buffer: it moves with ``to(device)``, is part of ``state_dict()``, and
+    stays float64 under ``half()`` or ``to(dtype)``. It has no gradient; that of ``LearnableViews`` has one.
 
     Args:
         geometry: ``[N]`` or ``[B, N]`` views.
@@ -45,7 +45,8 @@ class Views(GeometryModule):
     Raises:
         ValueError: for an empty list of views, a size that is not two positive whole numbers, a radius, scale or
             spacing that is not positive and finite, a tangent point or pole that is not finite, an unknown profile
-            code, a rotation that is not orthogonal, or a geometry that requires a gradient.
+            code, a rotation that is not orthogonal, or a geometry that requires a gradient. The numbers of a geometry
+            on a GPU are not checked, since that would wait for the device.
     """
 
     def __init__(self, geometry: Geometry, size: Sequence[int], view_size: Sequence[int] | None = None) -> None:
@@ -106,7 +107,7 @@ class Views(GeometryModule):
         home = home_of(centers)
         with on_cpu():
             views = on_sphere(placed, centers, grid, box, radius, (lift, chart), pose, fit, centered, magnification)
-            return cls(views, placed.size, placed.view_size).to(home)
+            return cls(views, placed.size, placed.view_size).moved_to(home)
 
     @classmethod
     def zoom(
@@ -136,7 +137,7 @@ class Views(GeometryModule):
         placed = frame(size, view_size, spacing)
         home = home_of(centers)
         with on_cpu():
-            return cls(zoomed(placed, centers, grid, box, factor), placed.size, placed.view_size).to(home)
+            return cls(zoomed(placed, centers, grid, box, factor), placed.size, placed.view_size).moved_to(home)
 
     @classmethod
     def rigid(
@@ -165,7 +166,7 @@ class Views(GeometryModule):
         placed = frame(size, view_size, spacing)
         home = home_of(None)
         with on_cpu():
-            return cls(turned_flat(placed, angles, degrees, flips), placed.size, placed.view_size).to(home)
+            return cls(turned_flat(placed, angles, degrees, flips), placed.size, placed.view_size).moved_to(home)
 
     @staticmethod
     def factory(kind: str, **settings: Any) -> Factory[Views]:
@@ -291,7 +292,7 @@ class Views(GeometryModule):
     def interpolation_variance(
         self, mask: Image, *, weights: Image | None = None, min_count: float = 1, fill: float = 0.0
     ) -> Any:
-        """The variance that views of ``mask`` have without any network: ``reduce`` of ``project``.
+        """The variance, of the shape of ``mask``, that its views have without any network: ``reduce`` of ``project``.
 
         Views sample an edge at different places and interpolate it twice, so they differ there even where a network
         would agree with itself. This is the part of a variance map that is interpolation and not disagreement. It lies
@@ -301,13 +302,33 @@ class Views(GeometryModule):
             mask: a mask or probability ``[B, C, H, W]``, ``[C, H, W]`` or ``[H, W]``, tensor or array; masks of an
                 integer or bool dtype become float32.
             weights, min_count, fill: see ``reduce``; those of the map that is compared.
-
-        Returns:
-            The variance, of the shape of the mask.
         """
         tensor, restore = opened(mask, "mask", 4, self.size)
         stack = self.project(tensor if tensor.is_floating_point() else tensor.float())
         return restore(self.reduce(stack, weights=weights, min_count=min_count, fill=fill)[1])
+
+    def prepare(
+        self,
+        *,
+        interpolation: str = "bilinear",
+        padding: str = "constant",
+        dtype: torch.dtype = torch.float32,
+        backward: bool = False,
+    ) -> Views:
+        """Computes ahead what calls on a GPU need, so that a CUDA graph captured afterwards does not at each replay.
+
+        Such a graph reads memory that is freed with these views (also if they move) or by ``spuproj.empty_cache``; keep
+        it as long as the graph is replayed. A change of the geometry after the capture has no effect on the graph.
+
+        Args:
+            interpolation, padding: of the calls, see ``project``.
+            dtype: of the images and stacks; all but float64 are prepared alike.
+            backward: whether to prepare gradients with respect to images and stacks too.
+
+        Returns these views. Raises ValueError for an unknown name, or views on a GPU made in inference mode.
+        """
+        prepare(self.geometry, self.size, self.view_size, interpolation, padding, dtype, backward=backward)
+        return self
 
     def forward(self, image: Image) -> Any:
         """``project`` with its default arguments."""
@@ -356,7 +377,8 @@ class Views(GeometryModule):
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Views:
         """Selects views by an integer (one view), slice, list or tensor of integers, or a mask ``[N]``.
 
-        Raises IndexError for an index out of range and ValueError if no view is selected.
+        Raises IndexError for an index out of range and ValueError if no view is selected. Integers on a GPU are not
+        checked, since that would wait for the device; for a mask there, the call waits.
         """
         return self.like(selected(self.geometry, index))
 

@@ -35,6 +35,11 @@ class Result(NamedTuple):
         return torch.empty((*leading, height, width, channels), dtype=self.dtype, device=device).movedim(-1, -3)
 
 
+def returned(results: Sequence[Tensor]) -> Any:
+    """Results as an op returns them: None, one tensor, or a tuple."""
+    return tuple(results) if len(results) > 1 else results[0] if results else None
+
+
 class Backend(ABC):
     """Four kernels, from which all ops are built.
 
@@ -43,15 +48,24 @@ class Backend(ABC):
     which ``keep`` and ``repeat`` make the same call on tensors of the same shapes, strides and dtypes.
 
     Args:
-        limit: largest size of the cache of taps and transposes, in bytes, for all geometries together.
+        prepared: the cache of taps and transposes; None for a backend that caches nothing.
     """
 
-    def __init__(self, limit: int = 0) -> None:
-        self.prepared = PreparedStore(limit)
+    def __init__(self, prepared: PreparedStore | None = None) -> None:
+        self.prepared = PreparedStore(0) if prepared is None else prepared
 
     def empty(self, result: Result, device: torch.device) -> Tensor:
         """An uninitialised tensor for a result."""
         return result.empty(device)
+
+    def prepare(self, geometry: Tensor, samplings: Sequence[Sampling], *, backward: bool) -> None:  # noqa: B027
+        """Computes ahead what calls with these samplings need, so that a CUDA graph can use it.
+
+        Does nothing unless the backend implements it.
+
+        Args:
+            backward: whether also what their gradients need.
+        """
 
     def repeat(self, op: object, geometry_at: int, given: tuple[Any, ...]) -> Any:
         """The results of a kept call of ``op``, made again with these arguments; NotImplemented where none fits.

@@ -12,6 +12,7 @@ from torch import Tensor
 from spuproj.backends.base import Backend, Moments, Result
 from spuproj.backends.memory import AVAILABLE, SMALLEST, in_block
 from spuproj.backends.native import CODES, bits_of, dense, strides_of, weight_planes
+from spuproj.backends.prepared import PreparedStore
 from spuproj.backends.taps import Sampling
 
 try:
@@ -116,7 +117,7 @@ class CpuBackend(Backend):
     """The ops on CPU tensors."""
 
     def __init__(self) -> None:
-        super().__init__(limit=LIMIT)
+        super().__init__(PreparedStore(LIMIT))
         if AVAILABLE:
             self._calls = _cpu.Calls(torch.empty_like, torch.get_num_threads)
             self.repeat = self._calls.repeat  # type: ignore[method-assign]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -25,6 +26,13 @@ except ImportError as error:
 
 # Planes that ``gather_interleaved`` lays side by side.
 _SIDE = 8
+
+
+@cache
+def problem(index: int | None) -> str | None:
+    """Why the kernels cannot run on a GPU (None: the current one), as the CUDA runtime says; None if they can."""
+    with torch.cuda.device(index):
+        return _cuda.problem() or None
 
 
 def _planes(tensor: Tensor) -> tuple[int, int, int, int, int]:

@@ -1,18 +1,23 @@
 """Code shared by the GPU backends: the four kernels of ``Backend``, built from six device kernels."""
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import cache
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from spuproj.backends.base import Backend, Moments
+from spuproj.backends.base import Backend, Moments, returned
 from spuproj.backends.native import strides_of, weight_planes
+from spuproj.backends.prepared import PreparedStore, side_stream
 from spuproj.backends.taps import Sampling, Taps, Transpose, transpose_of
 
 PLANE_BYTES = 2**32 - 1
 """Largest extent of one plane in memory, in bytes: kernels use 32-bit offsets within a plane."""
+
+CALLS = 64
+"""Most repeatable calls that are kept for a geometry."""
 
 SLOPE_BYTES = 256 * 2**20
 """Memory for the gradients of unprojected views in ``reduce_backward``, in bytes; the batch is split to fit."""
@@ -61,42 +66,161 @@ def _uniform(tensor: Tensor) -> Tensor:
     return tensor if regular and height * width * stride * tensor.itemsize <= PLANE_BYTES else tensor.contiguous()
 
 
-class _Part(NamedTuple):
-    """Part of a batch: its samples, their geometry, and whether to cache the taps."""
+@cache
+def kept_bytes(device: torch.device) -> int:
+    """How much memory taps and transposes may take: an eighth of a GPU's; 512 MiB where the CPU runs GPU kernels."""
+    return torch.cuda.get_device_properties(device).total_memory // 8 if device.type == "cuda" else 512 * 2**20
 
-    samples: slice
+
+class _Part(NamedTuple):
+    """Part of a batch: its samples (None for all), their geometry, and whether to cache the taps."""
+
+    samples: slice | None
     geometry: Tensor
     keep: bool
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """The part's samples of a tensor; the tensor itself for all."""
+        return tensor if self.samples is None else tensor[self.samples]
+
+
+class Launch(NamedTuple):
+    """One run of a kernel: its arguments are tensors, lists of tensors, None, and the taps or transpose it reads."""
+
+    kernel: Callable[..., None]
+    arguments: Sequence[Any]
+    options: dict[str, Any]
+    reads: Taps | Transpose
+
+    def run(self) -> "Launch":
+        """Runs the kernel; returns itself."""
+        self.kernel(*self.arguments, **self.options)
+        return self
+
+
+class _Call(NamedTuple):
+    """A kept call: its kernel, arguments (where in the call a tensor is), and shape, strides, dtype of its results."""
+
+    kernel: Callable[..., None]
+    places: list[Any]
+    options: dict[str, Any]
+    layouts: list[tuple[Any, ...]]
+
+    def run(self, given: tuple[Any, ...], device: torch.device) -> Any:
+        """Runs the kernel on the tensors of another call; returns its results."""
+        results = [torch.empty_strided(*sizes, dtype=dtype, device=device) for *sizes, dtype in self.layouts]
+        there = (*given, *results)
+        self.kernel(*(_filled(place, there) for place in self.places), **self.options)
+        return returned(results)
+
+
+def _place(argument: Any, there: Sequence[Any]) -> Any:
+    """The position of a tensor among others, of each tensor of a list; all else as it is. Raises StopIteration."""
+    if isinstance(argument, list):
+        return [_place(each, there) for each in argument]
+    return next(at for at, each in enumerate(there) if each is argument) if isinstance(argument, Tensor) else argument
+
+
+def _filled(place: Any, there: Sequence[Any]) -> Any:
+    """The inverse of ``_place``."""
+    if type(place) is list:
+        return [there[at] for at in place]
+    return there[place] if type(place) is int else place
+
+
+def _key(op: object, given: Sequence[Any]) -> Hashable:
+    """What two calls must have in common to differ in the values of tensors alone."""
+    return op, *map(_described, given)
+
+
+def _described(value: Any) -> Hashable:
+    if isinstance(value, Tensor):
+        return value.shape, value.stride(), value.dtype, value.device
+    if isinstance(value, list):
+        return tuple(value)
+    # Zeros of both signs are equal, and NaN equals nothing.
+    return value.hex() if isinstance(value, float) else value
 
 
 class GpuBackend(Backend):
     """A GPU backend. Results are bit-identical from run to run, except where ``gather_adjoint_atomic`` is used."""
 
     def __init__(self, kernels: Kernels) -> None:
-        super().__init__(limit=512 * 2**20)
+        super().__init__(PreparedStore(kept_bytes, warns=True))
         self.kernels = kernels
 
-    def gather(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor, fill: float) -> None:
-        source, copy = _uniform(source), sampling.nearest and source.dtype == result.dtype
+    def prepare(self, geometry: Tensor, samplings: Sequence[Sampling], *, backward: bool) -> None:
+        if geometry.is_cuda:
+            # Only what the default stream computes is kept, and a graph cannot wait for what was queued before it.
+            default = torch.cuda.default_stream(geometry.device)
+            default.wait_stream(torch.cuda.current_stream(geometry.device))
+            with torch.cuda.stream(default):
+                self._prepare(geometry, samplings, backward)
+            default.synchronize()
+        else:
+            self._prepare(geometry, samplings, backward)
+
+    def _prepare(self, geometry: Tensor, samplings: Sequence[Sampling], backward: bool) -> None:
+        self.prepared.pin(geometry)
+        for sampling in samplings:
+            for part in self._parts(geometry, 1 if geometry.dim() == 2 else len(geometry), sampling):
+                if part.keep:
+                    self._taps(part, sampling)
+                if part.keep and backward and _sorts(geometry):
+                    self._transpose(part, sampling)
+
+    def repeat(self, op: object, geometry_at: int, given: tuple[Any, ...]) -> Any:
+        table = given[geometry_at]
+        prepared = self.prepared.find(table)
+        call = None if prepared is None or prepared.calls is None else prepared.calls.get(_key(op, given))
+        if call is None or side_stream(table) is not None:
+            return NotImplemented
+        return call.run(given, table.device)
+
+    def keep(
+        self, op: object, geometry_at: int, given: tuple[Any, ...], results: Sequence[Tensor], launch: Launch
+    ) -> None:
+        prepared = self.prepared.find(given[geometry_at])
+        # Taps too large to be kept would be kept by the call nevertheless.
+        if prepared is None or not any(each is launch.reads for each in list(prepared.values.values())):
+            return
+        try:
+            places = [_place(argument, (*given, *results)) for argument in launch.arguments]
+        except StopIteration:
+            return  # A tensor was copied first.
+        if prepared.calls is None or len(prepared.calls) >= CALLS:
+            prepared.calls = {}
+        layouts = [(tuple(each.shape), each.stride(), each.dtype) for each in results]
+        prepared.calls[_key(op, given)] = _Call(launch.kernel, places, launch.options, layouts)
+
+    def gather(
+        self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor, fill: float
+    ) -> Launch | None:
+        source, options = _uniform(source), {"copy": sampling.nearest and source.dtype == result.dtype, "fill": fill}
+        launches = []
         for part in self._parts(geometry, len(source), sampling):
             taps = self._taps(part, sampling)
-            self.kernels.gather(source[part.samples], taps, result[part.samples], copy=copy, fill=fill)
+            launches.append(Launch(self.kernels.gather, (part.of(source), taps, part.of(result)), options, taps).run())
+        return launches[0] if len(launches) == 1 else None
 
-    def gather_adjoint(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor) -> None:
+    def gather_adjoint(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor) -> Launch | None:
         source = _uniform(source)
-        for part in self._parts(geometry, len(source), sampling):
-            self._adjoint_of_part(source[part.samples], part, sampling, result[part.samples])
+        launches = [
+            self._adjoint_of_part(part.of(source), part, sampling, part.of(result))
+            for part in self._parts(geometry, len(source), sampling)
+        ]
+        return launches[0] if len(launches) == 1 else None
 
     def reduce(
         self, stack: Tensor, geometry: Tensor, sampling: Sampling, weights: Tensor | None, results: Sequence[Tensor]
-    ) -> None:
-        stack = _uniform(stack)
+    ) -> Launch | None:
+        stack, launches = _uniform(stack), []
         each = None if weights is None else weight_planes(weights, len(stack), sampling.precision)
         for part in self._parts(geometry, len(stack), sampling):
-            given = None if each is None else each[part.samples]
-            self.kernels.reduce(
-                stack[part.samples], self._taps(part, sampling), given, [result[part.samples] for result in results]
-            )
+            taps, used = self._taps(part, sampling), None if each is None else part.of(each)
+            given = (part.of(stack), taps, used, [part.of(result) for result in results])
+            launches.append(Launch(self.kernels.reduce, given, {}, taps).run())
+        return launches[0] if len(launches) == 1 else None
 
     def reduce_backward(
         self,
@@ -112,23 +236,25 @@ class GpuBackend(Backend):
         shape = (*stack.shape[1:3], *moments[0].shape[-2:])
         most = max(1, SLOPE_BYTES // (sampling.precision.itemsize * math.prod(shape)))
         for part in self._parts(geometry, len(stack), sampling, most):
-            views = stack[part.samples]
+            views = part.of(stack)
             slopes = torch.empty((len(views), *shape), dtype=sampling.precision, device=stack.device)
-            given = [tensor[part.samples] for tensor in dense]
-            used = None if each is None else each[part.samples]
-            self.kernels.slopes(views, self._taps(part, sampling), used, given, slopes)
+            used = None if each is None else part.of(each)
+            self.kernels.slopes(views, self._taps(part, sampling), used, [part.of(tensor) for tensor in dense], slopes)
             gradient = torch.empty_like(views, dtype=sampling.precision, memory_format=torch.contiguous_format)
             self._adjoint_of_part(slopes, part, sampling, gradient)
-            grad_stack[part.samples].copy_(gradient)
+            part.of(grad_stack).copy_(gradient)
 
     def _parts(self, geometry: Tensor, batch: int, sampling: Sampling, most: int | None = None) -> Iterator[_Part]:
         """Splits the batch into parts of at most ``most`` samples whose per-sample taps fit in memory."""
         samples, shared = batch if most is None else most, geometry.dim() == 2
         if not shared:
             samples = min(samples, max(1, self.kernels.points // (geometry.shape[1] * sampling.pixels)))
+        if samples >= batch:
+            yield _Part(None, geometry, keep=True)
+            return
         for first in range(0, batch, samples):
-            part, whole = slice(first, first + samples), shared or samples >= batch
-            yield _Part(part, geometry if whole else geometry[part], whole)
+            part = slice(first, first + samples)
+            yield _Part(part, geometry if shared else geometry[part], keep=shared)
 
     def _taps(self, part: _Part, sampling: Sampling) -> Taps:
         make = self._new_taps
@@ -145,13 +271,19 @@ class GpuBackend(Backend):
     def _new_transpose(self, geometry: Tensor, sampling: Sampling) -> Transpose:
         return transpose_of(self.prepared.get(geometry, sampling, self._new_taps))
 
-    def _adjoint_of_part(self, source: Tensor, part: _Part, sampling: Sampling, destination: Tensor) -> None:
-        """Adjoint: with a sorted transpose for shared geometry or in deterministic mode, else with atomic adds."""
-        if part.geometry.dim() == 2 or torch.are_deterministic_algorithms_enabled():
-            self.kernels.gather_adjoint(source, self._transpose(part, sampling), destination)
-        elif destination.dtype == sampling.precision:
-            self.kernels.gather_adjoint_atomic(source, self._taps(part, sampling), destination.zero_())
-        else:
-            sums = torch.zeros_like(destination, dtype=sampling.precision)
-            self.kernels.gather_adjoint_atomic(source, self._taps(part, sampling), sums)
+    def _adjoint_of_part(self, source: Tensor, part: _Part, sampling: Sampling, destination: Tensor) -> Launch | None:
+        """Adjoint, with a sorted transpose or with atomic adds."""
+        if _sorts(part.geometry):
+            transpose = self._transpose(part, sampling)
+            return Launch(self.kernels.gather_adjoint, (source, transpose, destination), {}, transpose).run()
+        exact = destination.dtype == sampling.precision
+        sums = destination if exact else torch.empty_like(destination, dtype=sampling.precision)
+        self.kernels.gather_adjoint_atomic(source, self._taps(part, sampling), sums.zero_())
+        if not exact:
             destination.copy_(sums)
+        return None
+
+
+def _sorts(geometry: Tensor) -> bool:
+    """Whether adjoints sort, once, who reads which pixel: for shared geometry, or in deterministic mode."""
+    return geometry.dim() == 2 or torch.are_deterministic_algorithms_enabled()

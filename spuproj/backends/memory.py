@@ -33,7 +33,7 @@ def in_block(like: Tensor, *, keep: bool = True) -> Tensor:
     return _cpu.in_block(like, keep)
 
 
-def empty_cache() -> None:
+def drop_free_blocks() -> None:
     """Returns the memory of freed results to the system; tensors that are still in use are not affected."""
     if AVAILABLE:
         _cpu.drop_unused_blocks()

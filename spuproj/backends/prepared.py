@@ -4,14 +4,17 @@ Entries are found by the geometry's table, limited in bytes, and dropped when th
 """
 
 import os
+import warnings
 import weakref
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import disable_saved_tensors_hooks
 
 from spuproj.backends.taps import Sampling
 
@@ -19,88 +22,164 @@ Value = TypeVar("Value")
 Make = Callable[[Tensor, Sampling], Value]
 
 
-@dataclass
+@dataclass(eq=False)
 class Prepared:
     """The cache entry of one geometry table.
 
     Attributes:
         table: weak reference to the table.
+        device: where the table and the values are.
         unchanged: tells whether the table still has the values for which the entry was made.
         values: taps and transposes, by sampling and by the function that made them.
         calls: calls that can be repeated, as the backend keeps them; None before the first.
-        nbytes: size of the tensors in ``values``.
+        nbytes: size of the values.
         made: on a GPU, the event recorded after the kernels that computed the last value.
+        waited: on a GPU, (key, stream) of the values that a side stream may use without waiting.
+        dropped: keys of values that had to make room for others.
+        pinned: whether values stay whatever their size, because a CUDA graph may read them.
+        before: a pinned entry of the same table with other numbers.
     """
 
     table: weakref.ref[Tensor]
+    device: torch.device
     unchanged: Callable[[Tensor], bool]
     values: dict[Hashable, Any] = field(default_factory=dict)
     calls: Any = None
     nbytes: int = 0
     made: torch.cuda.Event | None = None
+    waited: set[Hashable] = field(default_factory=set)
+    dropped: set[Hashable] = field(default_factory=set)
+    pinned: bool = False
+    before: "Prepared | None" = None
+
+    def drop(self, key: Hashable) -> None:
+        """Drops a value, and the calls, which hold values."""
+        self.nbytes -= _nbytes(self.values.pop(key))
+        self.calls = None
+        self.dropped.add(key)
 
 
 class PreparedStore:
     """The cache of one backend, with an entry per geometry table.
 
     On a GPU, only values computed on the default stream are kept. Other streams use these, or compute their own for
-    one call. A CUDA graph computes its taps at each replay, from the table's values at that time.
+    one call. A CUDA graph uses values that were pinned before it was captured; others it computes at each replay, from
+    the table's values at that time.
+
+    Args:
+        limit: largest size of the values on a device, in bytes; a function of the device where they differ.
+        warns: whether a warning tells, once, that values are computed again and again because they do not fit.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int | Callable[[torch.device], int], *, warns: bool = False) -> None:
         self.limit = limit
+        self._warns = warns
         self._tables: dict[int, Prepared] = {}
         # Re-entrant: a table may be freed, and its entry dropped, in a thread that already holds the lock.
         self._lock = RLock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._fresh_lock)
+        _stores.add(self)
 
     def __len__(self) -> int:
         return len(self._tables)
 
     def find(self, table: Tensor) -> Prepared | None:
-        """The entry of a table; None if there is none or the table's values have changed."""
+        """The entry of a table; None if there is none. An entry is dropped if the table's values have changed."""
         prepared = self._tables.get(id(table))
-        if prepared is None or prepared.table() is not table or not prepared.unchanged(table):
+        if prepared is None or prepared.table() is not table:
             return None
-        return prepared
+        if prepared.unchanged(table):
+            return prepared
+        with self._lock:
+            if not prepared.pinned and self._tables.get(id(table)) is prepared:
+                del self._tables[id(table)]
+        return None
 
     def get(self, table: Tensor, sampling: Sampling, make: Make[Value]) -> Value:
         """The cached ``make(table, sampling)``, safe to use on the current stream."""
-        # Later writes to the table must be detectable, and memory cannot be cached while a graph is captured.
-        if table.is_cuda and (table.is_inference() or torch.cuda.is_current_stream_capturing()):
-            return make(table, sampling)
-        prepared = self.find(table)
-        key = (sampling, make)
-        if prepared is None or key not in prepared.values:
+        key, stream, prepared = (sampling, make), side_stream(table), self.find(table)
+        capturing = stream is not None and torch.cuda.is_current_stream_capturing()
+        if prepared is None or key not in prepared.values or (capturing and not prepared.pinned):
             value = make(table, sampling)
-            if _on_default_stream(table):
+            # Later writes to the table must be detectable.
+            if stream is None and not (table.is_cuda and table.is_inference()):
                 self._keep(table, prepared, key, value)
             return value
         kept: Value = prepared.values[key]
-        if prepared.made is not None and not _on_default_stream(table):
+        if stream is not None and not capturing and prepared.made is not None and (key, stream) not in prepared.waited:
             # The current stream waits for the value, and its memory is kept until this stream has read it.
-            stream = torch.cuda.current_stream(table.device)
             stream.wait_event(prepared.made)
             for part in _tensors(kept):
                 part.record_stream(stream)
+            prepared.waited.add((key, stream))
         return kept
 
-    def _keep(self, table: Tensor, prepared: Prepared | None, key: Hashable, value: Any) -> None:
-        """Caches a value that does not exceed the limit by itself; then drops the oldest entries beyond the limit."""
-        nbytes = sum(part.nbytes for part in _tensors(value))
-        if nbytes > self.limit:
-            return
+    def pin(self, table: Tensor) -> None:
+        """Keeps what is prepared for a table, now and later, whatever its size, until the table is freed."""
         with self._lock:
-            if prepared is None:
-                self._tables.pop(id(table), None)
-                prepared = self._tables[id(table)] = Prepared(self._dropping(table), unchanged_since(table))
+            (self.find(table) or self._new_entry(table)).pinned = True
+
+    def clear(self) -> None:
+        """Drops everything."""
+        with self._lock:
+            self._tables.clear()
+
+    def _keep(self, table: Tensor, prepared: Prepared | None, key: Hashable, value: Any) -> None:
+        """Caches a value that does not exceed the limit by itself; then drops the oldest values beyond the limit."""
+        limit = self.limit if isinstance(self.limit, int) else self.limit(table.device)
+        with self._lock:
+            if _nbytes(value) > limit and not (prepared and prepared.pinned):
+                self._warn(table.device, limit)
+                return
+            if prepared is None or self._tables.get(id(table)) is not prepared:
+                prepared = self._new_entry(table)
+            if key in prepared.dropped:
+                self._warn(table.device, limit)
+            if not prepared.values:
+                self._tables[id(table)] = self._tables.pop(id(table))  # It is the newest again.
             prepared.values[key] = value
-            prepared.nbytes += nbytes
+            prepared.nbytes += _nbytes(value)
             if table.is_cuda:
                 prepared.made = torch.cuda.current_stream(table.device).record_event()
-            while sum(each.nbytes for each in list(self._tables.values())) > self.limit:
-                del self._tables[next(iter(self._tables))]
+            self._make_room(prepared, key, limit)
+
+    def _new_entry(self, table: Tensor) -> Prepared:
+        old = self._tables.pop(id(table), None)
+        entry = Prepared(self._dropping(table), table.device, unchanged_since(table))
+        if old is not None and old.pinned and old.table() is table:
+            entry.before = old
+        self._tables[id(table)] = entry
+        return entry
+
+    def _make_room(self, newest: Prepared, key: Hashable, limit: int) -> None:
+        """Drops entries of tables that have changed, and then the oldest values, until the others fit the limit."""
+        there = [(at, each) for at, each in list(self._tables.items()) if each.device == newest.device]
+        size = sum(each.nbytes for _, each in there)
+        if size <= limit:
+            return
+        for at, entry in there:
+            table = entry.table()
+            if not entry.pinned and (table is None or not entry.unchanged(table)):
+                del self._tables[at]
+                size -= entry.nbytes
+        for at, entry in there:
+            for old in [] if entry.pinned or at not in self._tables else list(entry.values):
+                if size <= limit:
+                    return
+                if entry is not newest or old != key:
+                    size -= _nbytes(entry.values[old])
+                    entry.drop(old)
+
+    def _warn(self, device: torch.device, limit: int) -> None:
+        if self._warns:
+            self._warns = False
+            warnings.warn(
+                f"the views in use need more memory for their taps than the {limit / 2**20:.0f} MiB that are kept on "
+                f"{device}, so taps are computed again and again, which is slow; use fewer or smaller views, or fewer "
+                "Views at a time",
+                stacklevel=2,
+            )
 
     def _dropping(self, table: Tensor) -> weakref.ref[Tensor]:
         """A weak reference that drops the table's entry when the table is freed."""
@@ -119,14 +198,29 @@ class PreparedStore:
         self._lock = RLock()
 
 
+_stores: weakref.WeakSet[PreparedStore] = weakref.WeakSet()
+
+
+def clear_all() -> None:
+    """Drops everything that any backend has prepared."""
+    for store in list(_stores):
+        store.clear()
+
+
 def _tensors(value: Any) -> list[Tensor]:
     return [part for part in vars(value).values() if isinstance(part, Tensor)]
 
 
-def _on_default_stream(table: Tensor) -> bool:
-    if not table.is_cuda:
-        return True
-    return torch.cuda.current_stream(table.device) == torch.cuda.default_stream(table.device)
+def _nbytes(value: Any) -> int:
+    return sum(part.nbytes for part in _tensors(value))
+
+
+def side_stream(tensor: Tensor) -> torch.cuda.Stream | None:
+    """The current stream of a tensor's device; None on the CPU, and for the default stream."""
+    if not tensor.is_cuda:
+        return None
+    stream = torch.cuda.current_stream(tensor.device)
+    return stream if stream.cuda_stream else None
 
 
 def unchanged_since(table: Tensor) -> Callable[[Tensor], bool]:
@@ -137,7 +231,7 @@ def unchanged_since(table: Tensor) -> Callable[[Tensor], bool]:
     """
     if table.is_cuda:
         seen = witness(table)
-        return lambda _: unwritten(seen)
+        return lambda now: unwritten(seen, now)
     numbers, dtype, device = table.detach().clone(), table.dtype, table.device
     return lambda now: (now.dtype, now.device) == (dtype, device) and torch.equal(now, numbers)
 
@@ -151,17 +245,31 @@ class _Witness(torch.autograd.Function):
         return anchor.clone()
 
 
-def witness(table: Tensor) -> Any:
-    """A graph node that has saved the table, for ``unwritten``."""
+def witness(table: Tensor) -> Tensor:
+    """A result of a graph node that has saved the table, for ``unwritten``."""
+    try:
+        with disable_saved_tensors_hooks("hooks are in force"):
+            return _witnessed(table)
+    except RuntimeError:
+        # Hooks, such as those of torch.utils.checkpoint, would hide writes. They apply to one thread only.
+        with ThreadPoolExecutor(1) as another:
+            return another.submit(_witnessed, table).result()
+
+
+def _witnessed(table: Tensor) -> Tensor:
     # Ops run with autograd off; the node needs it on. The detached alias shares the table's version counter.
     with torch.inference_mode(False), torch.enable_grad():
         anchor = torch.zeros((), requires_grad=True, device="cpu")
-        return _Witness.apply(anchor, table.detach()).grad_fn  # type: ignore[no-untyped-call]
+        seen: Tensor = _Witness.apply(anchor, table.detach())  # type: ignore[no-untyped-call]
+        return seen
 
 
-def unwritten(seen: Any) -> bool:
-    """Whether the table of a ``witness`` has not been written to since."""
+def unwritten(seen: Tensor, table: Tensor) -> bool:
+    """Whether a table has the memory and the shape that its ``witness`` saw, and has not been written to since."""
+    # The result is asked and not a node that was kept alone: up to torch 2.11 that lost what it had saved.
+    node: Any = seen.grad_fn
     try:
-        return len(seen.saved_tensors) == 1
+        (saved,) = node.saved_tensors
     except RuntimeError:
         return False
+    return bool(saved.data_ptr() == table.data_ptr() and saved.shape == table.shape)

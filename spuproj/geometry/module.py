@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from spuproj.checks import positive
 from spuproj.geometry.border import border_weights
 from spuproj.geometry.saved import completed_table, saved_sizes
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class GeometryModule(nn.Module):
@@ -36,6 +38,10 @@ class GeometryModule(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{len(self)} views, size={self.size}, view_size={self.view_size}"
+
+    def moved_to(self: Module, device: torch.device) -> Module:
+        """Moves the module to a device without waiting for it."""
+        return self.to(device, non_blocking=device.type == "cuda")
 
     def border_weights(self, width: float) -> Tensor:
         """Weights for ``reduce`` that fall smoothly to zero where a view's raster or the slice ends.

@@ -18,7 +18,7 @@ def picked(table: Tensor, index: Tensor | Sequence[int]) -> Tensor:
         raise ValueError(f"index must have one entry per sample, {samples}, got {len(chosen)}")
     if chosen.device.type == "cpu" and not bool(((chosen >= -views) & (chosen < views)).all()):
         raise ValueError(f"index must lie in [-{views}, {views - 1}], got {chosen.tolist()}")
-    chosen = chosen.to(table.device)
+    chosen = chosen.to(table.device, non_blocking=table.is_cuda)
     rows = chosen if samples is None else (torch.arange(len(chosen), device=chosen.device), chosen)
     return table[rows].unsqueeze(1)
 
@@ -26,16 +26,19 @@ def picked(table: Tensor, index: Tensor | Sequence[int]) -> Tensor:
 def selected(table: Tensor, index: int | slice | Sequence[int] | Tensor) -> Tensor:
     """Some views of a table, of all samples; see ``Views.__getitem__``."""
     views = table.shape[-2]
-    at = index if isinstance(index, slice) else whole_numbers(index, "index").cpu()
+    at = index if isinstance(index, slice) else whole_numbers(index, "index")
     if isinstance(at, Tensor) and at.dim() > 1:
         raise TypeError(f"index must be a number, or a list or mask of one axis, got {index!r}")
+    if isinstance(at, Tensor) and at.is_cuda and table.is_cuda and at.dtype != torch.bool and at.numel() > 0:
+        return table[..., at.reshape(-1).to(table.device), :]
+    at = at.cpu() if isinstance(at, Tensor) else at
     try:
         chosen = torch.arange(views, device="cpu")[at].reshape(-1)
     except IndexError as error:
         raise IndexError(f"index must choose among {views} views, got {index!r}: {error}") from None
     if chosen.numel() == 0:
         raise ValueError(f"index must leave at least one of {views} views, got {index!r}")
-    return table[..., chosen.to(table.device), :]
+    return table[..., chosen.to(table.device, non_blocking=table.is_cuda), :]
 
 
 def joined(first: Tensor, second: Tensor) -> Tensor:

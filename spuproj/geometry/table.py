@@ -58,13 +58,16 @@ def check_table(table: Tensor) -> None:
 
 
 def checked_table(geometry: Geometry) -> Tensor:
-    """Packs a user's geometry into a checked table. Raises ValueError as ``spuproj.Views`` does."""
+    """Packs a user's geometry into a checked table. Raises ValueError as ``spuproj.Views`` does.
+
+    Numbers on a GPU are not checked, since that would wait for the device.
+    """
     table = plain_tensor(geometry.table(), "geometry")
     if table.dim() not in (2, 3) or table.shape[-2] == 0:
         raise ValueError(f"views must be a list of at least one view, [N] or [B, N], got {tuple(table.shape[:-1])}")
     for values in vars(geometry).values():
         refuse_gradient(values, "geometry")
-    if not table.is_meta:
+    if not table.is_meta and not table.is_cuda:
         check_numbers(geometry)
     return table.contiguous()
 

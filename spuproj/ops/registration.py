@@ -7,20 +7,19 @@ import torch
 from torch import Tensor
 
 from spuproj.backends import backend_for
+from spuproj.backends.base import returned
 from spuproj.backends.taps import sampling_of
 from spuproj.ops.geometry_gradient import geometry_gradient
 from spuproj.ops.record import Op
 from spuproj.ops.records import OPS
-from spuproj.ops.run import returned, run
+from spuproj.ops.run import run
 
 LIBRARY = torch.library.Library("spuproj", "DEF")
 
 
-def _kernel(op: Op, device_type: str | None) -> Callable[..., Any]:
-    """The op's kernel for a device type, or for the device of the first tensor."""
-    if device_type is not None:
-        return lambda *given: run(op, backend_for(device_type), given)
-    return lambda *given: run(op, backend_for(given[0].device.type), given)
+def _kernel(op: Op) -> Callable[..., Any]:
+    """The op's kernel, of the backend for the device of the first tensor."""
+    return lambda *given: run(op, backend_for(given[0].device), given)
 
 
 def _fake(op: Op) -> Callable[..., Any]:
@@ -102,9 +101,8 @@ def _vmap_rule(name: str, op: Op) -> Callable[..., tuple[Any, Any]]:
 def _register(name: str, op: Op) -> None:
     qualified = f"spuproj::{name}"
     LIBRARY.define(name + op.schema, tags=(torch.Tag.pt2_compliant_tag,))
-    LIBRARY.impl(name, _kernel(op, None), "CompositeExplicitAutograd")
-    for key in ("CPU", "CUDA"):
-        LIBRARY.impl(name, _kernel(op, key.lower()), key)
+    for key in ("CompositeExplicitAutograd", "CPU", "CUDA"):
+        LIBRARY.impl(name, _kernel(op), key)
     torch.library.register_fake(qualified, _fake(op), lib=LIBRARY)
     if op.adjoint is None:
         return

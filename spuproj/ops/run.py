@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from torch import Tensor
-
-from spuproj.backends.base import Backend
+from spuproj.backends.base import Backend, returned
 from spuproj.ops.record import Op
 
 
@@ -25,8 +23,3 @@ def run(op: Op, backend: Backend, given: tuple[Any, ...]) -> Any:
     if launch is not None:
         backend.keep(op, op.geometry_at, given, results, launch)
     return returned(results)
-
-
-def returned(results: list[Tensor]) -> Any:
-    """Results as the op returns them: None, one tensor, or a tuple."""
-    return tuple(results) if len(results) > 1 else results[0] if results else None

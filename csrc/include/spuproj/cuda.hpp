@@ -4,6 +4,8 @@
 // T[b, n] is the matrix of the weights with which view n of sample b samples.
 #pragma once
 
+#include <string>
+
 #include "spuproj/element.hpp"
 #include "spuproj/planes.hpp"
 #include "spuproj/sampling.hpp"
@@ -21,6 +23,9 @@ struct Transpose {
     int64_t source_width;
     int64_t sample_views;   // views from one sample to the next; 0 if all samples share their views
 };
+
+// Why the kernels cannot run on the current device; empty if they can.
+std::string problem();
 
 // Taps of all points of `count` views. As a kernel cannot throw, an unknown profile code gives taps
 // without a source.

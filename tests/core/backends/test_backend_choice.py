@@ -15,9 +15,10 @@ from spuproj.backends import cuda
 def machine(monkeypatch):
     """A machine that has, or lacks, a GPU, the compiled CUDA module, and Triton."""
 
-    def make(*, gpu=True, compiled=True, triton=True):
+    def make(*, gpu=True, compiled=True, triton=True, problem=None):
         monkeypatch.delenv("SPUPROJ_BACKEND", raising=False)
         monkeypatch.setattr(cuda, "MISSING", None if compiled else "the module is not there")
+        monkeypatch.setattr(cuda, "problem", lambda index: problem)
         monkeypatch.setattr(backends, "find_spec", lambda name: object() if triton else None)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
 
@@ -29,6 +30,7 @@ def machine(monkeypatch):
     [
         ({}, ("cuda", "fastest for cuda tensors")),
         ({"compiled": False}, ("triton", "the cuda backend is missing: the module is not there")),
+        ({"problem": "the driver is too old"}, ("triton", "the cuda backend is missing: the driver is too old")),
         (
             {"compiled": False, "triton": False},
             (
@@ -38,7 +40,7 @@ def machine(monkeypatch):
             ),
         ),
     ],
-    ids=["compiled", "triton", "neither"],
+    ids=["compiled", "triton", "kernels that cannot run", "neither"],
 )
 def test_gpu_tensors_go_to_the_fastest_backend_that_is_there(machine, has, expected):
     machine(**has)

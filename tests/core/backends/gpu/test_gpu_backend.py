@@ -3,13 +3,15 @@
 import gc
 import math
 import re
+import weakref
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from backends_under_test import OpsOn, host_twin
 from helpers import READS, each_op, noise, parts, random_geometry, same_bits, source_shape, target_size
-from spuproj import Views
+from spuproj import Views, empty_cache
 from spuproj.backends import gpu, prepared, taps
 
 SIZE, VIEW_SIZE = (9, 11), (8, 10)
@@ -85,13 +87,44 @@ def test_an_inference_tensor_that_changes_gets_new_taps(backend):
     assert torch.equal(changed, backend.project(image, TABLES[1], VIEW_SIZE, "bilinear", "constant"))
 
 
-def test_a_table_that_is_written_to_is_noticed_within_an_op_too():
+CONTEXTS = {
+    "grad": torch.enable_grad,
+    "no grad": torch.no_grad,
+    "inference": torch.inference_mode,
+    "saved tensors on the CPU": torch.autograd.graph.save_on_cpu,
+}
+CHANGES = {
+    "in place": lambda table: table[0, 2].add_(1),
+    "through data": lambda table: setattr(table, "data", table.clone()),
+    "other memory": lambda table: table.set_(TABLES[1].clone()),
+    "fewer views": lambda table: table.resize_(1, 19),
+}
+
+
+@pytest.mark.parametrize("context", CONTEXTS.values(), ids=CONTEXTS)
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_table_counts_as_unwritten_until_it_changes(context, change):
     table = TABLES[0].clone()
-    with torch.no_grad():
+    with context():
         seen = prepared.witness(table)
-    assert prepared.unwritten(seen)
-    table[0, 2] += 1
-    assert not prepared.unwritten(seen)
+        gc.collect()
+        assert prepared.unwritten(seen, table)
+    assert prepared.unwritten(seen, table)
+    change(table)
+    assert not prepared.unwritten(seen, table)
+
+
+def test_a_witness_made_while_a_checkpoint_runs_sees_writes():
+    table, seen = TABLES[0].clone(), []
+
+    def layer(image):
+        seen.append(prepared.witness(table))
+        return image.exp().sin()
+
+    checkpoint(layer, noise(2, 2).requires_grad_(), use_reentrant=False).sum().backward()
+    assert [prepared.unwritten(each, table) for each in seen] == [True] * 2
+    table.add_(1)
+    assert [prepared.unwritten(each, table) for each in seen] == [False] * 2
 
 
 def test_parts_of_one_table_do_not_share_taps(backend):
@@ -112,17 +145,142 @@ def test_taps_go_with_their_table(backend):
         assert len(backend.backend.prepared) == 0
 
 
+def taps_made(backend, kernels, table):
+    before = kernels.calls.count("taps")
+    backend.project(noise(2, 3, *SIZE), table, VIEW_SIZE, "bilinear", "constant")
+    return kernels.calls.count("taps") - before
+
+
+ONE_TABLE = 3 * math.prod(VIEW_SIZE) * (4 + 4 + 4)
+"""Bytes of the taps of one table: an index and two fractions."""
+
+
 def test_the_cache_is_bounded_and_drops_what_was_prepared_longest_ago(backend, kernels):
-    image, tables = noise(2, 3, *SIZE), [TABLES[seed].clone() for seed in range(3)]
-    one = sum(tensor.nbytes for tensor in (torch.empty(3, 80, dtype=torch.int32), *torch.empty(2, 3, 80)))
-    backend.backend.prepared.limit = 2 * one
+    tables = [TABLES[seed].clone() for seed in range(4)]
+    backend.backend.prepared.limit = 2 * ONE_TABLE
+    assert [taps_made(backend, kernels, tables[n]) for n in (0, 1, 0, 2, 1, 3, 2)] == [1, 1, 0, 1, 0, 1, 0]
 
-    def taps_made(table):
-        before = kernels.calls.count("taps")
-        backend.project(image, table, VIEW_SIZE, "bilinear", "constant")
-        return kernels.calls.count("taps") - before
 
-    assert [taps_made(tables[n]) for n in (0, 1, 0, 2, 0, 1)] == [1, 1, 0, 1, 1, 1]
+def test_tables_that_push_each_other_out_give_one_warning(backend, kernels):
+    tables = [TABLES[seed].clone() for seed in range(3)]
+    backend.backend.prepared.limit = 2 * ONE_TABLE
+    assert [taps_made(backend, kernels, tables[n]) for n in (0, 1, 2)] == [1, 1, 1]
+    with pytest.warns(UserWarning, match="the views in use need more memory for their taps than the 0 MiB"):
+        assert taps_made(backend, kernels, tables[0]) == 1
+    assert [taps_made(backend, kernels, tables[n]) for n in (1, 2, 0)] == [1, 1, 1]
+
+
+def test_taps_beyond_the_limit_are_made_at_each_call_with_one_warning(backend, kernels):
+    small, large = TABLES[0, :1].clone(), TABLES[1].clone()
+    backend.backend.prepared.limit = ONE_TABLE - 1
+    assert taps_made(backend, kernels, small) == 1
+    with pytest.warns(UserWarning, match="are computed again and again"):
+        assert taps_made(backend, kernels, large) == 1
+    assert [taps_made(backend, kernels, table) for table in (large, small)] == [1, 0]
+
+
+def test_a_table_whose_values_together_exceed_the_limit_keeps_the_latest(backend, kernels):
+    stack, table = noise(2, 3, 3, *VIEW_SIZE), TABLES[0].clone()
+    backend.backend.prepared.limit = 2 * ONE_TABLE
+    assert taps_made(backend, kernels, table) == 1
+    backend.unproject_reduce(stack, table, SIZE, "bilinear")
+    backend.unproject_reduce(stack, table, SIZE, "bilinear")
+    assert kernels.calls.count("taps") == 2
+
+
+def test_taps_of_changed_tables_make_room_before_those_in_use(backend, kernels):
+    used, changed, new = (TABLES[seed].clone() for seed in range(3))
+    backend.backend.prepared.limit = 2 * ONE_TABLE
+    for table in (used, changed):
+        taps_made(backend, kernels, table)
+    changed.add_(1e-3)
+    assert [taps_made(backend, kernels, table) for table in (new, used)] == [1, 0]
+
+
+def test_a_changed_table_frees_its_taps_when_it_is_used_again(backend, kernels):
+    table = TABLES[0].clone()
+    taps_made(backend, kernels, table)
+    entry = backend.backend.prepared.find(table)
+    table.copy_(TABLES[1])
+    assert backend.backend.prepared.find(table) is None
+    assert len(backend.backend.prepared) == 0
+    assert entry.nbytes == ONE_TABLE
+
+
+def test_empty_cache_drops_taps_of_every_backend(backend, kernels):
+    table = TABLES[0].clone()
+    taps_made(backend, kernels, table)
+    empty_cache()
+    assert len(backend.backend.prepared) == 0
+    assert taps_made(backend, kernels, table) == 1
+
+
+def samplings(nearest=False):
+    return (
+        taps.Sampling(VIEW_SIZE, SIZE, False, nearest, False, torch.float32),
+        taps.Sampling(SIZE, VIEW_SIZE, True, nearest, False, torch.float32),
+    )
+
+
+@each_op
+@pytest.mark.parametrize("table", [TABLES[0], TABLES[:2]], ids=["shared", "per_sample"])
+@pytest.mark.parametrize("limit", [0, 2**20])
+def test_what_is_prepared_is_not_made_again_whatever_its_size(backend, kernels, op, table, limit):
+    table = table.clone()
+    backend.backend.prepared.limit = limit
+    backend.backend.prepare(table, samplings(), backward=True)
+    made = kernels.calls.count("taps")
+    kernels.calls.clear()
+    run(backend, op, noise(*source_shape(op, 3, SIZE, VIEW_SIZE)), table)
+    assert (made, kernels.calls.count("taps")) == (2, 0)
+
+
+def test_what_is_prepared_stays_while_others_come_and_go_and_is_freed_with_its_table(backend, kernels):
+    prepared_one, others = TABLES[0].clone(), [TABLES[seed].clone() for seed in (1, 2, 3)]
+    backend.backend.prepared.limit = 2 * ONE_TABLE
+    backend.backend.prepare(prepared_one, samplings()[:1], backward=False)
+    assert [taps_made(backend, kernels, each) for each in (*others, prepared_one)] == [1, 1, 1, 0]
+    values = [weakref.ref(each.index) for each in backend.backend.prepared.find(prepared_one).values.values()]
+    prepared_one.add_(1e-3)
+    taps_made(backend, kernels, prepared_one)
+    assert all(value() is not None for value in values)
+    del prepared_one
+    gc.collect()
+    assert all(value() is None for value in values)
+
+
+@each_op
+def test_a_call_like_an_earlier_one_runs_its_kernel_alone(backend, kernels, op):
+    table = TABLES[0].clone()
+    first, second = (noise(*source_shape(op, 3, SIZE, VIEW_SIZE), seed=seed) for seed in (0, 1))
+    results = [run(backend, op, tensor, table) for tensor in (first, second, first)]
+    once = len(kernels.calls) - 2
+    assert same_bits(results[0], results[2])
+    assert same_bits(results[1], run(OpsOn(host_twin()), op, second, table.clone()))
+    assert once == (2 if kernels.calls[1] != "slopes" else 3)
+
+
+@pytest.mark.parametrize("fill", [0.0, -0.0, 1, float("nan")])
+def test_calls_with_other_options_are_calls_of_their_own(backend, fill):
+    image, table = noise(2, 3, *SIZE), TABLES[0].clone()
+    for given in (fill, 2.0, fill):
+        seen = backend.project(image, table, VIEW_SIZE, "bilinear", "constant", given)
+        afresh = OpsOn(host_twin()).project(image, table.clone(), VIEW_SIZE, "bilinear", "constant", given)
+        assert torch.equal(seen.view(torch.int32), afresh.view(torch.int32))
+
+
+def test_repeated_calls_keep_layout_and_write_into_out(backend):
+    image, table = noise(2, 3, *SIZE), TABLES[0].clone()
+    stacks = [
+        backend.project(image, table, VIEW_SIZE, "bilinear", "constant", 0, torch.float16, torch.channels_last)
+        for _ in range(2)
+    ]
+    assert stacks[0].stride() == stacks[1].stride()
+    assert same_bits(stacks[:1], stacks[1:])
+    for _ in range(2):
+        out = torch.full((2, 3, 3, *VIEW_SIZE), -7.0)
+        backend.project_out(image, table, out)
+        assert same_bits([out], [backend.project(image, table, VIEW_SIZE)])
 
 
 @each_op
@@ -135,7 +293,7 @@ def test_a_batch_in_parts_gives_the_bits_of_the_whole(backend, kernels, monkeypa
     whole_calls, kernels.calls[:] = kernels.calls[:], []
     reads = VIEW_SIZE if op.startswith("project") else SIZE
     kernels.points = samples * 3 * math.prod(reads)
-    assert same_bits(run(backend, op, tensor, TABLES), whole)
+    assert same_bits(run(backend, op, tensor, TABLES.clone()), whole)
     assert len(kernels.calls) == len(whole_calls) * math.ceil(5 / samples)
 
 
@@ -202,4 +360,4 @@ def test_planes_that_span_too_many_bytes_are_copied(backend, monkeypatch):
     image = noise(1, 3, *SIZE).movedim(1, -1).contiguous().movedim(-1, 1)
     direct = backend.project(image, TABLES[0], VIEW_SIZE, "bilinear", "constant")
     monkeypatch.setattr(gpu, "PLANE_BYTES", 2 * 4 * math.prod(SIZE))
-    assert torch.equal(backend.project(image, TABLES[0], VIEW_SIZE, "bilinear", "constant"), direct)
+    assert torch.equal(backend.project(image, TABLES[0].clone(), VIEW_SIZE, "bilinear", "constant"), direct)

@@ -1,0 +1,30 @@
+"""Computes ahead what the ops need of a geometry."""
+
+import torch
+from torch import Tensor
+
+from spuproj.backends import backend_for
+from spuproj.backends.taps import Sampling
+from spuproj.checks import choice
+from spuproj.ops.checks import INTERPOLATIONS, PADDINGS
+
+
+def prepare(
+    geometry: Tensor,
+    size: tuple[int, int],
+    view_size: tuple[int, int],
+    interpolation: str,
+    padding: str,
+    dtype: torch.dtype,
+    *,
+    backward: bool,
+) -> None:
+    """Prepares both directions, between slices of ``size`` and views of ``view_size``; see ``Views.prepare``."""
+    nearest = choice(interpolation, INTERPOLATIONS, "interpolation") == "nearest"
+    border = choice(padding, PADDINGS, "padding") == "border"
+    if geometry.is_cuda and geometry.is_inference():
+        raise ValueError("views must be made outside torch.inference_mode to be prepared, got views made inside it")
+    precision = torch.float64 if dtype == torch.float64 else torch.float32
+    there = Sampling(view_size, size, inverse=False, nearest=nearest, border=border, precision=precision)
+    back = Sampling(size, view_size, inverse=True, nearest=nearest, border=False, precision=precision)
+    backend_for(geometry.device).prepare(geometry, (there, back), backward=backward)
