@@ -1,4 +1,4 @@
-#include <sstream>
+#include <cstdio>
 
 #include "cpu/windows.hpp"
 
@@ -7,9 +7,11 @@ namespace {
 
 void check_code(const char* column, double code) {
     if (with_profile(code, Profiles(), [](auto) {})) return;
-    std::ostringstream message;
-    message << column << " must be a code from 0 to " << Profiles::kCount - 1 << ", got " << code;
-    throw std::invalid_argument(message.str());
+    // Not a stream: beside another copy of the C++ library, as some builds of torch load one, streams can crash.
+    char number[32];
+    std::snprintf(number, sizeof(number), "%g", code);
+    throw std::invalid_argument(std::string(column) + " must be a code from 0 to " +
+                                std::to_string(Profiles::kCount - 1) + ", got " + number);
 }
 
 void check_profiles(const ViewGeometry* geometry, int64_t count) {
