@@ -11,7 +11,7 @@ pytest.importorskip("triton", minversion="3.5")
 # Warnings of Triton about kernels or options are errors, as in the other tests.
 START = """
 import json, warnings
-from triton_without_gpu import *
+from core.backends.gpu.triton_without_gpu import *
 warnings.simplefilter("error")
 """
 
