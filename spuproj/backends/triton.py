@@ -4,13 +4,14 @@ Taps are computed by the ``torch`` backend, so the geometry is not implemented a
 (``TRITON_INTERPRET=1``) the kernels also run on CPU tensors, slowly, to test them.
 """
 
+import struct
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
-from triton import cdiv
+from triton import cdiv, next_power_of_2
 
 from spuproj.backends import triton_kernels as kernels
 from spuproj.backends.base import Moments
@@ -19,53 +20,74 @@ from spuproj.backends.native import bits_of, strides_of
 from spuproj.backends.taps import Sampling, Taps, Transpose
 from spuproj.backends.torch import taps_of
 
-# Pixels and planes that one program processes.
-_BLOCK = 256
-_PLANES = 4
+# Pixels and planes that one program processes, at most.
+_PIXELS = 128
+_PLANES = 8
+
+# Neighbouring channels that one instruction stores, if the result has them side by side (channels last).
+_PACK = 4
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def _launch(kernel: Any, stack: Tensor, pixels: int, views: int, shared: bool, *arguments: Any, **options: Any) -> None:
-    """Launches a kernel for every pixel of ``views`` views; ``shared``: the batch shares its taps."""
-    batch, _, channels = stack.shape[:3]
-    planes, groups = (batch * channels, 1) if shared else (channels, batch)
-    programs = cdiv(pixels, _BLOCK) * views * cdiv(planes, _PLANES) * groups
-    # No fused multiply-add, as in the compiled kernels, so that results are bit-identical.
-    options |= {"chunk_planes": _PLANES, "block_pixels": _BLOCK, "enable_fp_fusion": False}
-    with torch.cuda.device(stack.device) if stack.is_cuda else nullcontext():
-        kernel[(programs,)](*arguments, channels, planes, **options)
+def _packed(destination: Tensor) -> bool:
+    """Whether four neighbouring channels of every pixel lie side by side, aligned."""
+    batch, view, channel, pixel = strides_of(destination)
+    regular = channel == 1 and not any(step % _PACK for step in (batch, view, pixel, destination.shape[-3]))
+    return regular and destination.data_ptr() % (_PACK * destination.itemsize) == 0
+
+
+def _launch(
+    kernel: Any, pointers: Sequence[Tensor], sizes: Sequence[int], *numbers: int, shared: bool, **constants: bool
+) -> None:
+    """Launches a kernel for every plane of some views, or of their reduction.
+
+    Args:
+        kernel: one of ``triton_kernels``.
+        pointers: its tensors.
+        sizes: pixels of a plane, views, batch, channels.
+        numbers: its other arguments.
+        shared: whether the batch shares what the kernel reads beside its planes, so that one program can process
+            several samples.
+        constants: its constants.
+    """
+    pixels, views, batch, channels = sizes
+    most = _PACK if constants.get("packed") else _PLANES
+    chunk_channels = min(most, next_power_of_2(channels))
+    chunk_samples = most // chunk_channels if shared and batch > 1 else 1
+    blocks = cdiv(pixels, _PIXELS)
+    items = blocks * (1 if kernel is kernels.reduce else views) * cdiv(batch, chunk_samples)
+    with torch.cuda.device(pointers[0].device) if pointers[0].is_cuda else nullcontext():
+        kernel[(items, cdiv(channels, chunk_channels))](
+            *pointers, pixels, blocks, views, batch, channels, *numbers, **constants, chunk_samples=chunk_samples,
+            chunk_channels=chunk_channels, block_pixels=_PIXELS,
+            # No fused multiply-add, as in the compiled kernels, so that results are bit-identical.
+            enable_fp_fusion=False,
+        )  # fmt: skip
 
 
 def _launch_at_taps(
-    kernel: Any,
-    stack: Tensor,
-    taps: Taps,
-    tensors: Sequence[Tensor],
-    strided: int,
-    *numbers: int,
-    own: bool = False,
-    **options: Any,
-) -> None:
-    """Launches a kernel that reads taps, with its tensors, the strides of the first ones and its other arguments.
+    kernel: Any, stack: Tensor, taps: Taps, pointers: Sequence[Tensor], *numbers: int, own: bool = False,
+    **constants: bool,
+) -> None:  # fmt: skip
+    """Launches a kernel that reads taps.
 
-    ``own``: samples do not share what the kernel reads beside the taps.
+    ``own``: samples do not share what the kernel reads beside its planes and the taps.
     """
     views, pixels = taps.index.shape[-2:]
     shared = taps.index.dim() == 2
-    arguments = (*taps.tensors, *tensors)
-    sizes = (pixels, taps.source[1], views, 0 if shared else views * pixels)
-    strides = (stride for tensor in tensors[:strided] for stride in strides_of(tensor))
-    items = 1 if kernel is kernels.reduce else views
-    _launch(kernel, stack, pixels, items, shared and not own, *arguments, *sizes, *strides, *numbers, **options)
+    sizes = (pixels, views, stack.shape[0], stack.shape[-3])
+    numbers = (taps.source[1], 0 if shared else views * pixels, *numbers)
+    _launch(kernel, (*taps.tensors, *pointers), sizes, *numbers, shared=shared and not own, **constants)
 
 
 def _launch_weighted(kernel: Any, stack: Tensor, taps: Taps, weights: Tensor | None, others: Sequence[Tensor]) -> None:
     """Launches a kernel that reads the stack and, if there are any, the weights of its views."""
     # Without weights the pointer is not read.
     batch, view = (0, 0) if weights is None else strides_of(weights)[:2]
-    tensors = (stack, stack if weights is None else weights, *others)
-    _launch_at_taps(kernel, stack, taps, tensors, 1, batch, view, own=batch > 0, weighted=weights is not None)
+    pointers = (stack, stack if weights is None else weights, *others)
+    numbers = (*strides_of(stack), batch, view)
+    _launch_at_taps(kernel, stack, taps, pointers, *numbers, own=batch > 0, weighted=weights is not None)
 
 
 class TritonKernels:
@@ -80,12 +102,14 @@ class TritonKernels:
         return Taps(index, y, x, taps.source)
 
     def gather(self, source: Tensor, taps: Taps, destination: Tensor, *, copy: bool, fill: float) -> None:
-        # Triton would pass a Python float as float32.
-        bits = bits_of(fill, source.dtype if copy else torch.float64)
+        # As bits, since Triton would pass a Python float as float32.
+        bits = bits_of(fill, source.dtype) if copy else struct.unpack("q", struct.pack("d", fill))[0]
         if copy:
             integer = _INTEGERS[source.itemsize]
             source, destination = source.view(integer), destination.view(integer)
-        _launch_at_taps(kernels.gather, destination, taps, (source, destination), 2, bits, copies=copy)
+        numbers = (*strides_of(source), *strides_of(destination), bits)
+        constants = {"copies": copy, "packed": _packed(destination)}
+        _launch_at_taps(kernels.gather, destination, taps, (source, destination), *numbers, **constants)
 
     def reduce(self, stack: Tensor, taps: Taps, weights: Tensor | None, results: Sequence[Tensor]) -> None:
         _launch_weighted(kernels.reduce, stack, taps, weights, results)
@@ -97,13 +121,15 @@ class TritonKernels:
         views, pixels = transpose.start.shape[-2], transpose.start.shape[-1] - 1
         targets, terms = (1, views) if destination.dim() == 4 else (views, 1)
         shared = transpose.start.dim() == 2
-        arguments = (transpose.start, transpose.pixel, transpose.weight, source, destination)
-        numbers = (transpose.pixel.shape[-1], pixels, terms, targets, 0 if shared else views)
+        pointers = (transpose.start, transpose.pixel, transpose.weight, source, destination)
+        sizes = (pixels, targets, source.shape[0], source.shape[-3])
+        numbers = (transpose.pixel.shape[-1], terms, 0 if shared else views)
         strides = (*strides_of(source), *strides_of(destination))
-        _launch(kernels.gather_adjoint, source, pixels, targets, shared, *arguments, *numbers, *strides)
+        _launch(kernels.gather_adjoint, pointers, sizes, *numbers, *strides, shared=shared)
 
     def gather_adjoint_atomic(self, source: Tensor, taps: Taps, destination: Tensor) -> None:
-        _launch_at_taps(kernels.gather_adjoint_atomic, source, taps, (source, destination), 2)
+        numbers = (*strides_of(source), *strides_of(destination))
+        _launch_at_taps(kernels.gather_adjoint_atomic, source, taps, (source, destination), *numbers)
 
 
 backend = GpuBackend(TritonKernels())

@@ -73,6 +73,14 @@ def test_op_equals_the_reference(dtype, op, options):
     assert_close(doubles(result), expected, **TOLERANCES[dtype])
 
 
+@pytest.mark.parametrize("op", READS)
+@pytest.mark.parametrize(("batch", "channels"), [(1, 1), (9, 1), (5, 2), (3, 4), (2, 9)])
+def test_batches_that_do_not_fill_programs(batch, channels, op):
+    options = ("bilinear", "constant") if op.startswith("project") else ("bilinear",)
+    tensor = noise(*source_shape(op, 3, SIZE, VIEW_SIZE, batch, channels))
+    assert_close(run(op, tensor, SHARED, *options), run(op, tensor, SHARED, *options, on=BACKENDS["torch"]))
+
+
 @each_variant
 @pytest.mark.parametrize("samples_at_a_time", [1, 2])
 @pytest.mark.parametrize("deterministic", [False, True])
@@ -143,8 +151,9 @@ def test_strides_make_no_difference(op, layout):
 
 @pytest.mark.parametrize("memory_format", MEMORY_FORMATS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64], ids=str)
-def test_project_writes_the_dtype_and_format_that_are_asked_for(dtype, memory_format):
-    image = noise(2, 3, *SIZE)
+@pytest.mark.parametrize("channels", [3, 8])
+def test_project_writes_the_dtype_and_format_that_are_asked_for(channels, dtype, memory_format):
+    image = noise(2, channels, *SIZE)
     views = backend.project(image, SHARED, VIEW_SIZE, "bilinear", "constant", 0, dtype, memory_format)
     assert views.dtype == dtype
     assert views.flatten(0, 1).is_contiguous(memory_format=memory_format)

@@ -1,65 +1,112 @@
-"""Every Triton kernel compiles for every dtype: the interpreter accepts code that the compiler rejects."""
+"""Triton's kernels as the compiler makes them: the interpreter accepts code that the compiler rejects."""
+
+import json
 
 import pytest
 
 from helpers import run_python
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", minversion="3.5")
+
+# Warnings of Triton about kernels or options are errors, as in the other tests.
+START = """
+import json, warnings
+from core.backends.gpu.triton_without_gpu import *
+warnings.simplefilter("error")
+"""
 
 COMPILE = """
-import inspect
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from spuproj.backends import triton_kernels as kernels
+def calls():
+    {calls}
+made = {{wanted.name: wanted.compiled({capability}) for wanted in wanted_by(calls)}}
+print(json.dumps({{name: [len(asm["cubin"]), products_of_32_bits(asm["ttir"])] for name, asm in made.items()}}))
+"""
 
-TAPS = ("index", "fraction_y", "fraction_x")
-CONSTANTS = {{"chunk_planes": 4, "block_pixels": 256}}
+EXAMINE = """
+def made_by(call):
+    (kernel,) = wanted_by(call)
+    return kernel.compiled()
 
+def stores_of(dtype, layout):
+    return stores(made_by(lambda: project(dtype, dtype, 8, layout))["ptx"])
 
-def compiled(kernel, pointers, sizes, **constants):
-    constants = {{**CONSTANTS, **constants}}
-    if sizes == "ones":
-        # Triton makes a constant of an argument that is 1.
-        names = inspect.signature(kernel.fn).parameters
-        constants.update({{name: 1 for name in names if name not in pointers and name not in constants}})
-    signature = {{
-        name: "constexpr" if name in constants else pointers.get(name, sizes)
-        for name in inspect.signature(kernel.fn).parameters
-    }}
-    return triton.compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", {architecture}, 32))
+def of_many_batches():
+    for batch in (1, 2, 3, 8):
+        for channels in (1, 2, 3, 4, 5, 8, 12, 17):
+            call_every_op(batch=batch, channels=channels, size=(channels, 2 + batch), view_size=(batch, 16))
 
-
-def each(element, fraction):
-    taps = dict(zip(TAPS, ("*i32", fraction, fraction)))
-    planes = {{"source": element, "destination": element}}
-    moments = {{"mean": element, "variance": element, "count": "*i32"}}
-    gradients = {{**moments, "grad_mean": element, "grad_variance": element, "slopes": fraction}}
-    entries = {{"start": "*i32", "entry_pixel": "*i32", "entry_weight": fraction}}
-    yield kernels.gather, {{**taps, **planes}}, {{"copies": False}}
-    for count, weighted in (("*i32", False), (fraction, True)):
-        weights = {{"weights": fraction if weighted else element, "count": count}}
-        yield kernels.reduce, {{**taps, **planes, **moments, **weights}}, {{"weighted": weighted}}
-        yield kernels.slopes, {{**taps, **planes, **gradients, **weights}}, {{"weighted": weighted}}
-    yield kernels.gather_adjoint, {{**entries, **planes}}, {{}}
-    yield kernels.gather_adjoint_atomic, {{**taps, "source": element, "destination": fraction}}, {{}}
-
-
-made = []
-for element in ("fp32", "fp64", "fp16", "bf16"):
-    for kernel, pointers, constants in each("*" + element, "*fp64" if element == "fp64" else "*fp32"):
-        for sizes in ("i32", "i64", "ones") if element == "fp32" else ("i32",):
-            made.append(compiled(kernel, pointers, sizes, **constants))
-for element in ("*u8", "*i16", "*i32", "*i64"):
-    pointers = {{**dict(zip(TAPS, ("*i32", "*fp32", "*fp32"))), "source": element, "destination": element}}
-    made.append(compiled(kernels.gather, pointers, "i32", copies=True))
-assert all(len(kernel.asm["cubin"]) > 0 for kernel in made)
-print(len(made))
+of_many_sizes = (
+    lambda: call_every_op(),
+    lambda: call_every_op(views=1),
+    lambda: call_every_op(batch=2, channels=6, size=(16, 32), view_size=(32, 16)),
+    lambda: call_every_op(size=(1, 1), view_size=(1, 7), channels=17),
+    lambda: call_every_op(change=lambda read: read.mT.contiguous().mT),
+    lambda: call_every_op(change=lambda read: read.new_zeros(read.numel() + 1)[1:].view(read.shape)),
+)
+wrong = made_by(lambda: with_a_product_of_32_bits[1,](torch.zeros(9), 3, 2, enable_fp_fusion=False))
+print(json.dumps({
+    "products of 32 bits": products_of_32_bits(wrong["ttir"]),
+    "planar": [stores_of(dtype, torch.contiguous_format) for dtype in FLOATS],
+    "channels last": [stores_of(dtype, torch.channels_last) for dtype in FLOATS],
+    "many sizes": [sorted(wanted.key for wanted in wanted_by(call)) for call in of_many_sizes],
+    "many batches": Counter(wanted.kernel.fn.__name__ for wanted in wanted_by(of_many_batches)),
+}))
 """
 
 
-@pytest.mark.parametrize("architecture", [80, 90])
-def test_every_kernel_compiles(architecture, tmp_path):
-    environment = {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
-    run = run_python(COMPILE.format(architecture=architecture), **environment)
-    assert run.stdout == "46\n", run.stderr
+def run(code, cache):
+    finished = run_python(START + code, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(cache))
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout)
+
+
+def calls_of(dtype):
+    if dtype == "integers":
+        return "[project(dtype, dtype, channels) for dtype in INTEGERS for channels in (1, 8)]"
+    return f"call_every_op(torch.{dtype}); [project(torch.{dtype}, to) for to in FLOATS]"
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "kernels", "capability"),
+    [
+        (("float32", "float16"), 20, 90),
+        (("float64", "bfloat16"), 22, 90),
+        (("integers",), 8, 90),
+        (("bfloat16",), 12, 80),
+    ],
+)
+def test_every_kernel_compiles_and_multiplies_integers_in_64_bits(dtypes, kernels, capability, tmp_path):
+    made = run(COMPILE.format(calls="; ".join(map(calls_of, dtypes)), capability=capability), tmp_path)
+    assert len(made) == kernels
+    assert all(size > 0 for size, _ in made.values())
+    assert {name: found for name, (_, found) in made.items() if found} == {}
+
+
+@pytest.fixture(scope="module")
+def examined(tmp_path_factory):
+    return run(EXAMINE, tmp_path_factory.mktemp("triton"))
+
+
+def test_a_product_of_32_bits_is_found(examined):
+    assert len(examined["products of 32 bits"]) == 1
+
+
+def test_channels_last_results_are_stored_as_vectors_and_planes_pixel_by_pixel(examined):
+    # A lane has one pixel of eight planes, so that a warp fills whole lines of each, or of four channels.
+    assert examined["planar"] == [{f"st.global.cs.b{bits}": 8} for bits in (32, 64, 16, 16)]
+    of_16_bits = {"st.global.cs.v2.b32": 1}
+    assert examined["channels last"] == [
+        {"st.global.cs.v4.b32": 1}, {"st.global.cs.v2.b64": 2}, of_16_bits, of_16_bits
+    ]  # fmt: skip
+
+
+def test_sizes_strides_and_addresses_need_no_compilation_of_their_own(examined):
+    first, *others = examined["many sizes"]
+    assert first
+    assert others == [first] * 5
+
+
+def test_batches_and_channels_need_few_compilations(examined):
+    # Of one dtype: 7 shapes of the planes of a program, with and without weights.
+    most = {"gather": 8, "reduce": 14, "slopes": 14, "gather_adjoint": 7, "gather_adjoint_atomic": 4}
+    assert examined["many batches"] == most
