@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 SOURCES := CMakeLists.txt pyproject.toml $(wildcard cmake/* csrc/*/*.* csrc/*/*/*.*)
 DEFINE := --config-settings=cmake.define
 
-.PHONY: setup demo models docs test test-slow coverage bench bench-check lint format wheel lock clean
+.PHONY: setup demo models docs test test-slow test-bare coverage bench bench-check lint format wheel lock clean
 
 # For developers: the checks of `make lint` before every commit.
 setup: $(INSTALLED)
@@ -24,6 +24,11 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow
+
+# Each test of the ops once, as if the packages of the training layer were not installed: a machine for GPU tests is like that.
+test-bare: $(INSTALLED)
+	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/tests/bare $(BIN)/pytest -n auto -p first_of_each -m "not slow" \
+	  tests/core tests/benchmarks
 
 # The tests, and which lines and branches they did not reach: a table here, the lines themselves in build/coverage/index.html.
 coverage: $(INSTALLED)

@@ -60,7 +60,12 @@ class Row:
 
 
 def measure(
-    case: Case, thread_counts: Sequence[int] = (1,), budget: float = 0, device: str = "cpu", rounds: int = FEWEST_ROUNDS
+    case: Case,
+    thread_counts: Sequence[int] = (1,),
+    budget: float = 0,
+    device: str = "cpu",
+    rounds: int = FEWEST_ROUNDS,
+    limit: float = math.inf,
 ) -> list[Row]:
     """The rows of a case, all contenders taking turns at each number of threads.
 
@@ -70,6 +75,7 @@ def measure(
         budget: seconds of timing for each of them.
         device: device of the tensors.
         rounds: least number of rounds, whatever the budget.
+        limit: seconds after which no other round begins, whatever the least number.
 
     Raises:
         RuntimeError: if a result differs from the reference by more than rounding.
@@ -83,7 +89,7 @@ def measure(
         taking_part = [entry for entry in entries if entry.threaded or not slow]
         with threads(number):
             checks = [checked(entry, truth) for entry in taking_part]
-            seconds = in_turns([turn_of(entry) for entry in taking_part], budget, rounds)
+            seconds = in_turns([turn_of(entry) for entry in taking_part], budget, rounds, limit)
         for entry, check, times in zip(taking_part, checks, seconds, strict=True):
             statistic = (statistics.median(times), min(times), max(times), len(times))
             rows.append(Row(case, valid, entry.name, entry.form, number, *statistic, *check))
@@ -129,14 +135,17 @@ def threads(number: int) -> Iterator[None]:
             give(old)
 
 
-def in_turns(turns: Sequence[Turn], budget: float, rounds: int = FEWEST_ROUNDS) -> list[tuple[float, ...]]:
-    """Seconds of each turn in all rounds: rounds for about ``budget`` seconds, but at least ``rounds``."""
+def in_turns(
+    turns: Sequence[Turn], budget: float, rounds: int = FEWEST_ROUNDS, limit: float = math.inf
+) -> list[tuple[float, ...]]:
+    """Seconds of each turn in all rounds: for about ``budget`` seconds, but at least ``rounds``, or until ``limit``."""
     start = time.perf_counter()
-    first = [turn() for turn in turns]
+    seconds = [[turn() for turn in turns]]
     one_round = time.perf_counter() - start
     number = min(max(rounds, int(budget / one_round)), _MOST_ROUNDS)
-    later = ([turn() for turn in turns] for _ in range(number - 1))
-    return list(zip(first, *later, strict=True))
+    while len(seconds) < number and time.perf_counter() - start < limit:
+        seconds.append([turn() for turn in turns])
+    return list(zip(*seconds, strict=True))
 
 
 def as_called(other_memory: torch.Tensor, entry: Contender) -> Turn:

@@ -32,10 +32,7 @@ from spuproj.training.workflows.predict import predict
 
 _ON_DISK, _STEPS = 128, 5
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
 
-
-@app.command("layer")
 def measure_layer(
     case: Annotated[Path, typer.Argument(help="BraTS case folder.")],
     models: Annotated[list[Path], typer.Argument(help="Runs of 'spuproj train', one per target.")],
@@ -62,12 +59,6 @@ def measure_layer(
     path = out / f"training-{slug()}.json"
     write_all([path], (json.dumps(content, indent=1) + "\n").encode())
     print(path)
-
-
-@app.command("step-share")
-def print_step_share() -> None:
-    """Print what projecting takes of a training step on the GPU, in percent."""
-    print(f"{step_share('cuda'):.3f}")
 
 
 def measure_rates(
@@ -198,4 +189,4 @@ def _now(device: str) -> float:
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(measure_layer)

@@ -13,18 +13,29 @@ from hypothesis import settings
 
 from backends_under_test import BACKENDS, OpsOn
 
-# The training layer needs more packages, which a machine for GPU tests may lack.
+_TRAINING = ("monai", "nibabel", "nilearn", "pydantic", "pytorch_lightning", "SimpleITK")
 _NEEDS = {
-    "core/monai": ("monai", "nibabel", "nilearn"),
-    "cli": ("monai", "nibabel", "nilearn"),
-    "training": ("monai", "nibabel", "nilearn"),
-    "benchmarks/test_training.py": ("monai", "nibabel", "nilearn"),
+    "benchmarks/test_contenders.py": ("cv2", "kornia", "monai"),
+    "benchmarks/test_real.py": _TRAINING,
+    "benchmarks/test_training.py": _TRAINING,
+    "cli": _TRAINING,
+    "core/inputs/test_numpy_arrays.py": ("nibabel",),
+    "core/inputs/test_tensor_subclasses.py": ("monai",),
+    "core/monai": _TRAINING,
+    "core/portable/test_exports.py": ("onnx", "onnxruntime", "onnxscript"),
+    "core/views/test_round_trip.py": ("nilearn",),
+    "nnunet": (*_TRAINING, "nnunetv2"),
+    "test_examples.py": (*_TRAINING, "onnxruntime"),
+    "training": _TRAINING,
 }
-collect_ignore = [name for name, packages in _NEEDS.items() if not all(map(find_spec, packages))]
+"""Test files and folders that need packages beyond torch and its usual company, which a GPU machine may lack."""
+
+_LACKING = {path: [name for name in names if find_spec(name) is None] for path, names in _NEEDS.items()}
+collect_ignore = [path for path, names in _LACKING.items() if names]
 
 
-def pytest_report_header() -> str | None:
-    return f"left out, since their packages are not installed: {', '.join(collect_ignore)}" if collect_ignore else None
+def pytest_report_header() -> list[str]:
+    return [f"not run: tests/{path}, which needs {', '.join(names)}" for path, names in _LACKING.items() if names]
 
 
 # Each xdist worker has one core; more torch threads would compete for it.

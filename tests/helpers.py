@@ -162,10 +162,11 @@ def error_cases(*rows: tuple[str, type[Exception], str, Callable[[], Any]]) -> p
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs code in a fresh interpreter that can import these helpers."""
+    """Runs code in a fresh interpreter that can import these helpers, also where PYTHONSAFEPATH is set."""
+    paths = (str(ROOT / "tests"), os.environ.get("PYTHONPATH"))
     return subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **environment},
         cwd=ROOT / "tests",
         capture_output=True,
         text=True,

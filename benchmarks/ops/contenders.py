@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -66,7 +67,29 @@ def contenders(problem: Problem) -> list[Contender]:
         return [*ours, replace(one_call, name=ONE_CALL, form="", results=None)]
     if case.way == KERNEL_SHARE:
         return [_kernel(problem, *ours), *ours]
-    return [*ours, *(_peers_contender(peer, problem) for peer in serving(case)), *_copies(problem)]
+    return [*ours, *_peers(problem), *_copies(problem)]
+
+
+def _peers(problem: Problem) -> Iterator[Contender]:
+    """The peers that take part. On a GPU, one that is not installed or cannot run there is named and left out."""
+    case = problem.case
+    for peer in serving(case):
+        try:
+            contender = _peers_contender(peer, problem)
+            if case.way == ON_GPU:
+                contender.call()
+        # Libraries raise errors of any kind, a compiler for example.
+        except Exception as error:
+            if case.way != ON_GPU:
+                raise
+            print(f"{peer.name} is left out of {case.label}: {reason_of(error)}", file=sys.stderr)
+        else:
+            yield contender
+
+
+def reason_of(error: Exception) -> str:
+    """The kind of an error and the first line of its message."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def _peers_contender(peer: Peer, problem: Problem) -> Contender:
@@ -204,6 +227,9 @@ def _copies(problem: Problem) -> list[Contender]:
     case = problem.case
     elements = [copied_bytes(case) // case.torch_dtype.itemsize]
     source, target = (buffer(elements, case.torch_dtype, problem.planes.device.type) for _ in range(2))
+    if case.way == ON_GPU:
+        # Like the planes: a GPU moves equal bytes at another speed.
+        source.view(torch.uint8).random_(256)
     found = [] if case.way == AS_CALLED else [Contender(COPY, BUFFERED, partial(target.copy_, source))]
     return [*found, Contender(COPY, FRESH, source.clone)] if writes_stack(case) and case.way != ON_GPU else found
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
 from operator import attrgetter, mul
 from typing import Any
 
@@ -81,9 +80,10 @@ def _cv2(bilinear: bool) -> Function:
 
 
 def _to_cupy(tensor: Tensor) -> Any:
+    """A copy in memory of CuPy's own, whose work is queued on torch's stream from then on."""
     cupy = import_module("cupy")
     cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream).use()
-    return cupy.asarray(tensor.cuda())
+    return cupy.array(tensor.cuda(), copy=True)
 
 
 def _on_arrays(
@@ -214,8 +214,7 @@ _CV2 = Peer("cv2", "planar", _on_arrays(_cv2, pairs=True), _arrays, lambda side:
 _PEERS = (
     _SCIPY,
     replace(_SCIPY, name="scipy, one CPU core", samples=1, on_host=True),
-    Peer("cupyx", "", _on_arrays(partial(_map_coordinates, "cupyx.scipy"), _to_cupy),
-         lambda case: find_spec("cupy") is not None, EXACT, samples=4),
+    Peer("cupyx", "", _on_arrays(partial(_map_coordinates, "cupyx.scipy"), _to_cupy), _arrays, EXACT, samples=4),
     Peer("skimage", "", _on_arrays(_skimage), _arrays, EXACT, threaded=False),
     _CV2,
     replace(_CV2, form="interleaved", build=_on_arrays(_cv2, pairs=True, interleaved=True),

@@ -54,7 +54,7 @@ inline void define_sampling_and_taps(pybind11::module_& m) {
     py::class_<Sampling>(m, "Sampling", py::module_local())
         .def(py::init(&made_of<Sampling, int64_t, int64_t, int64_t, int64_t, bool, bool, bool, bool>));
     py::class_<Taps>(m, "Taps", py::module_local())
-        .def(py::init(&made_of<Taps, int32_t*, void*, void*, int64_t, int64_t, int64_t, int64_t>));
+        .def(py::init(&made_of<Taps, int32_t*, void*, void*, int64_t, int64_t, int64_t, int64_t, int64_t>));
 }
 
 }  // namespace spuproj::bindings

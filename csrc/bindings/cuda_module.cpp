@@ -11,13 +11,13 @@ PYBIND11_MODULE(SPUPROJ_MODULE, m) {
     m.doc() = "spuproj's CUDA kernels; spuproj.backends.cuda is their only caller.";
     static_assert(sizeof(ViewGeometry) == 19 * sizeof(double), "a geometry table has 19 columns");
     bindings::define_sampling_and_taps(m);
-    py::class_<cuda::Queue>(m, "Queue", py::module_local()).def(py::init(&bindings::made_of<cuda::Queue, int, void*>));
     py::class_<cuda::Transpose>(m, "Transpose", py::module_local())
         .def(py::init(&bindings::made_of<cuda::Transpose, const int32_t*, const int32_t*, const void*, int64_t, int64_t,
-                                         int64_t>));
+                                         int64_t, int64_t>));
     m.def("problem", &cuda::problem);
     bindings::define(m, "build_taps", &cuda::build_taps);
     bindings::define(m, "gather", &cuda::gather);
+    bindings::define(m, "gather_interleaved", &cuda::gather_interleaved);
     bindings::define(m, "copy", &cuda::copy);
     bindings::define(m, "reduce", &cuda::reduce);
     bindings::define(m, "slopes", &cuda::slopes);

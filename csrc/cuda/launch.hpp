@@ -1,5 +1,8 @@
-// Calls element(item, chunk) for all items of all chunks: in a CUDA kernel, or, if compiled for the CPU, in a loop.
+// Calls element(place, table) for every pixel of a raster, for all views and chunks of planes: in a CUDA kernel, or, if
+// compiled for the CPU, in a loop.
 #pragma once
+
+#include <algorithm>
 
 #include "spuproj/cuda.hpp"
 
@@ -9,46 +12,92 @@
 
 namespace spuproj::cuda {
 
+// What a kernel computes: pixels in rows of a width, of each view, for each chunk of planes.
+struct Raster {
+    int64_t pixels, width, views, chunks;
+};
+
+// A block computes a tile of a view: its warps read neighbouring source rows, which the first-level cache keeps.
+struct Tile {
+    unsigned height, width;
+};
+
+// The work of one thread.
+struct Place {
+    int64_t chunk, view, row, column, pixel;
+};
+
+// The Table of an element that needs none.
+struct NoTable {
+    static constexpr int kPlanes = 0;
+};
+
 #if defined(__CUDACC__)
 
-constexpr unsigned kThreads = 256;
-// Resident blocks per multiprocessor, at least: this limits a thread to 128 registers.
-constexpr unsigned kResidentBlocks = 2;
-
 template <class Element>
-__global__ void __launch_bounds__(kThreads, kResidentBlocks)
-    run(const Element element, int64_t items, unsigned blocks_per_chunk) {
-    const int64_t item = static_cast<int64_t>(blockIdx.x % blocks_per_chunk) * kThreads + threadIdx.x;
-    if (item < items) element(item, blockIdx.x / blocks_per_chunk);
+constexpr unsigned kThreads = Element::kTile.height * Element::kTile.width;
+
+// An element names itself (kName), tells the tile of a block (kTile), how many threads a multiprocessor must hold at
+// least (kResidentThreads) and where the planes of a chunk lie (Table, locate), and computes one pixel of them
+// (operator()).
+// Blocks run in the order of the tiles, then the views, then the chunks, so that a chunk's source planes stay in the
+// second-level cache until all views have read them.
+template <class Element>
+__global__ void __launch_bounds__(kThreads<Element>, Element::kResidentThreads / kThreads<Element>)
+    run(const __grid_constant__ Element element, const unsigned tiles_across, const int64_t pixels, const int64_t width,
+        const int64_t first_chunk) {
+    __shared__ typename Element::Table table;
+    const int64_t chunk = first_chunk + blockIdx.z;
+    if constexpr (Element::Table::kPlanes > 0) {
+        if (threadIdx.x < Element::Table::kPlanes) element.locate(table, chunk, static_cast<int>(threadIdx.x));
+        __syncthreads();
+    }
+    constexpr Tile tile = Element::kTile;
+    const unsigned down = blockIdx.x / tiles_across, across = blockIdx.x - down * tiles_across;
+    const int64_t row = int64_t{down} * tile.height + threadIdx.x / tile.width;
+    const int64_t column = int64_t{across} * tile.width + threadIdx.x % tile.width;
+    const int64_t pixel = row * width + column;
+    if (column < width && pixel < pixels) element(Place{chunk, blockIdx.y, row, column, pixel}, table);
 }
 
-inline void check(cudaError_t error) {
-    if (error != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(error));
+inline void check(cudaError_t error, const char* kernel) {
+    if (error == cudaSuccess) return;
+    int device = -1;
+    cudaGetDevice(&device);
+    throw std::runtime_error(std::string("the CUDA kernel ") + kernel + " could not be started on cuda:" +
+                             std::to_string(device) + ": " + cudaGetErrorString(error));
 }
 
+// Queues the work on a stream of the current device.
 template <class Element>
-void launch(const Queue& queue, const Element& element, int64_t items, int64_t chunks) {
-    const int64_t blocks_per_chunk = (items + kThreads - 1) / kThreads;
-    if (blocks_per_chunk > INT32_MAX || chunks > INT32_MAX / blocks_per_chunk)
-        throw std::runtime_error("one call must have at most 2^31 - 1 blocks of threads, got " +
-                                 std::to_string(chunks) + " x " + std::to_string(blocks_per_chunk) +
-                                 "; pass fewer samples at a time");
-    int current = 0;
-    check(cudaGetDevice(&current));
-    if (queue.device != current) check(cudaSetDevice(queue.device));
-    run<<<static_cast<unsigned>(blocks_per_chunk * chunks), kThreads, 0, static_cast<cudaStream_t>(queue.stream)>>>(
-        element, items, static_cast<unsigned>(blocks_per_chunk));
-    const cudaError_t error = cudaGetLastError();
-    if (queue.device != current) check(cudaSetDevice(current));
-    check(error);
+void launch(void* stream, const Element& element, const Raster& raster) {
+    constexpr int64_t kMostViews = 65535, kMostChunks = 65535;  // sizes of a grid
+    const int64_t across = ceiling(raster.width, Element::kTile.width);
+    const int64_t tiles = across * ceiling(raster.pixels / raster.width, Element::kTile.height);
+    if (raster.views > kMostViews)
+        throw std::runtime_error("one call must have at most " + std::to_string(kMostViews) + " views, got " +
+                                 std::to_string(raster.views));
+    for (int64_t first = 0; first < raster.chunks; first += kMostChunks) {
+        const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(raster.views),
+                        static_cast<unsigned>(std::min(raster.chunks - first, kMostChunks)));
+        run<<<grid, kThreads<Element>, 0, static_cast<cudaStream_t>(stream)>>>(element, static_cast<unsigned>(across),
+                                                                               raster.pixels, raster.width, first);
+        check(cudaGetLastError(), Element::kName);
+    }
 }
 
 #else
 
 template <class Element>
-void launch(const Queue&, const Element& element, int64_t items, int64_t chunks) {
-    for (int64_t chunk = 0; chunk < chunks; ++chunk)
-        for (int64_t item = 0; item < items; ++item) element(item, chunk);
+void launch(void*, const Element& element, const Raster& raster) {
+    for (int64_t chunk = 0; chunk < raster.chunks; ++chunk) {
+        typename Element::Table table;
+        if constexpr (Element::Table::kPlanes > 0)
+            for (int plane = 0; plane < Element::Table::kPlanes; ++plane) element.locate(table, chunk, plane);
+        for (int64_t view = 0; view < raster.views; ++view)
+            for (int64_t pixel = 0; pixel < raster.pixels; ++pixel)
+                element(Place{chunk, view, pixel / raster.width, pixel % raster.width, pixel}, table);
+    }
 }
 
 #endif

@@ -3,27 +3,33 @@
 namespace spuproj::cuda {
 namespace {
 
-// An item is a point, a chunk one view.
+// A thread computes the tap of one point; a chunk is a view.
 template <class A>
 struct BuildTaps {
+    static constexpr const char* kName = "build_taps";
+    static constexpr Tile kTile = {8, 16};
+    static constexpr unsigned kResidentThreads = 512;
+
+    using Table = NoTable;
+
     const ViewGeometry* geometry;
     Sampling sampling;
     Taps taps;
 
-    SPUPROJ_HD void operator()(int64_t item, int64_t chunk) const {
-        const Tap tap = tap_at(geometry[chunk], sampling, item / sampling.width, item % sampling.width);
-        store_tap<A>(tap, taps.source_width, taps, chunk * taps.pixels + item);
+    SPUPROJ_HD void operator()(const Place& place, const Table&) const {
+        const Tap tap = tap_at(geometry[place.chunk], sampling, place.row, place.column);
+        store_tap<A>(tap, taps.source_width, taps, place.chunk * taps.pixels + place.pixel);
     }
 };
 
 }  // namespace
 
-void build_taps(const Queue& queue, const ViewGeometry* geometry, int64_t count, const Sampling& sampling,
-                const Taps& taps) {
+void build_taps(void* stream, const ViewGeometry* geometry, int64_t count, const Sampling& sampling, const Taps& taps) {
+    const Raster raster{taps.pixels, taps.width, 1, count};
     if (sampling.double_precision)
-        launch(queue, BuildTaps<double>{geometry, sampling, taps}, taps.pixels, count);
+        launch(stream, BuildTaps<double>{geometry, sampling, taps}, raster);
     else
-        launch(queue, BuildTaps<float>{geometry, sampling, taps}, taps.pixels, count);
+        launch(stream, BuildTaps<float>{geometry, sampling, taps}, raster);
 }
 
 }  // namespace spuproj::cuda

@@ -47,7 +47,9 @@ def flat_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
     """Taps of every pixel, view by view."""
     memory, *addresses, _ = _memory(geometry, sampling, sampling.pixels)
     source = math.prod(sampling.source), sampling.source[1]
-    native = _cpu.Taps(*addresses, sampling.pixels, *source, _sample_stride(geometry, sampling.pixels))
+    native = _cpu.Taps(
+        *addresses, sampling.pixels, sampling.size[1], *source, _sample_stride(geometry, sampling.pixels)
+    )
     return _built(_cpu.build_taps, geometry, sampling, CpuTaps(memory, native))
 
 

@@ -1,7 +1,7 @@
 """The ``cuda`` backend: the compiled kernels of ``csrc/cuda``, queued on torch's current stream."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -24,6 +24,10 @@ except ImportError as error:
     )
 
 
+# Planes that ``gather_interleaved`` lays side by side.
+_SIDE = 8
+
+
 @cache
 def problem(index: int | None) -> str | None:
     """Why the kernels cannot run on a GPU (None: the current one), as the CUDA runtime says; None if they can."""
@@ -40,6 +44,13 @@ def _addresses(*tensors: Tensor) -> list[int]:
     return [tensor.data_ptr() for tensor in tensors]
 
 
+def _pays_to_interleave(source: Tensor, taps: Taps, destination: Tensor) -> bool:
+    """Whether laying planes side by side first is faster: for 16 bits, where enough views read the same planes."""
+    halves = source.dtype == destination.dtype and source.itemsize == 2
+    shared = source.dim() == 4 and taps.index.dim() == 2
+    return halves and shared and destination.shape[1] >= 4 and math.prod(source.shape[:2]) >= _SIDE
+
+
 class CudaKernels:
     """The kernels of ``spuproj._cuda``, or of ``spuproj._cuda_host``, the same code built for the CPU."""
 
@@ -48,15 +59,20 @@ class CudaKernels:
     def __init__(self, module: Any) -> None:
         self._module = module
 
-    def _queue(self, tensor: Tensor) -> Any:
+    def _queue(self, kernel: Callable[..., None], tensor: Tensor, *arguments: Any) -> None:
+        """Queues a kernel on the current stream of the tensor's device."""
         if not tensor.is_cuda:
-            return self._module.Queue(0, 0)
-        return self._module.Queue(tensor.device.index, torch.cuda.current_stream(tensor.device).cuda_stream)
+            kernel(0, *arguments)
+            return
+        # torch's own switch, which makes no context on a device that the process does not use.
+        with torch.cuda.device(tensor.device):
+            kernel(torch.cuda.current_stream().cuda_stream, *arguments)
 
-    def _taps(self, taps: Taps) -> Any:
+    def _taps(self, taps: Taps, width: int) -> Any:
+        """Taps for a kernel; ``width``: number of points of a row."""
         views, pixels = taps.index.shape[-2:]
-        sizes = pixels, math.prod(taps.source), taps.source[1], 0 if taps.index.dim() == 2 else views * pixels
-        return self._module.Taps(*_addresses(*taps.tensors), *sizes)
+        sizes = pixels, width, math.prod(taps.source), taps.source[1]
+        return self._module.Taps(*_addresses(*taps.tensors), *sizes, 0 if taps.index.dim() == 2 else views * pixels)
 
     def taps(self, geometry: Tensor, sampling: Sampling) -> Taps:
         table, shape = geometry.contiguous(), (*geometry.shape[:-1], sampling.pixels)
@@ -64,36 +80,45 @@ class CudaKernels:
         y, x = (table.new_empty(shape, dtype=sampling.precision) for _ in range(2))
         taps = Taps(index, y, x, sampling.source)
         native, count = self._module.Sampling(*sampling.numbers), table.shape[:-1].numel()
-        self._module.build_taps(self._queue(table), table.data_ptr(), count, native, self._taps(taps))
+        given = (table.data_ptr(), count, native, self._taps(taps, sampling.size[1]))
+        self._queue(self._module.build_taps, table, *given)
         return taps
 
     def gather(self, source: Tensor, taps: Taps, destination: Tensor, *, copy: bool, fill: float) -> None:
-        given = (destination.shape[:3], self._taps(taps), _planes(source), _planes(destination))
+        native = self._taps(taps, destination.shape[-1])
+        given = (destination.shape[:3], native, _planes(source), _planes(destination))
         if copy:
-            self._module.copy(self._queue(source), source.itemsize, *given, bits_of(fill, source.dtype))
+            self._queue(self._module.copy, source, source.itemsize, *given, bits_of(fill, source.dtype))
         else:
-            types = CODES[source.dtype], CODES[destination.dtype]
-            self._module.gather(self._queue(source), *types, *given, fill)
+            code = CODES[source.dtype]
+            if _pays_to_interleave(source, taps, destination):
+                scratch = source.new_empty((-(-math.prod(source.shape[:2]) // _SIDE) * _SIDE, math.prod(taps.source)))
+                self._queue(self._module.gather_interleaved, source, code, *given, fill, scratch.data_ptr())
+            else:
+                self._queue(self._module.gather, source, code, CODES[destination.dtype], *given, fill)
 
     def reduce(self, stack: Tensor, taps: Taps, weights: Tensor | None, results: Sequence[Tensor]) -> None:
         planes = (None if tensor is None else _planes(tensor) for tensor in (stack, weights, *results))
-        self._module.reduce(self._queue(stack), CODES[stack.dtype], stack.shape[:3], self._taps(taps), *planes)
+        native = self._taps(taps, results[0].shape[-1])
+        self._queue(self._module.reduce, stack, CODES[stack.dtype], stack.shape[:3], native, *planes)
 
     def slopes(self, stack: Tensor, taps: Taps, weights: Tensor | None, moments: Moments, slopes: Tensor) -> None:
         planes = (None if tensor is None else _planes(tensor) for tensor in (stack, weights, *moments, slopes))
-        self._module.slopes(self._queue(stack), CODES[stack.dtype], stack.shape[:3], self._taps(taps), *planes)
+        native = self._taps(taps, slopes.shape[-1])
+        self._queue(self._module.slopes, stack, CODES[stack.dtype], stack.shape[:3], native, *planes)
 
     def gather_adjoint(self, source: Tensor, transpose: Transpose, destination: Tensor) -> None:
         views, rows = transpose.start.shape[-2:]
         addresses = _addresses(transpose.start, transpose.pixel, transpose.weight)
-        sizes = transpose.pixel.shape[-1], rows - 1, 0 if transpose.start.dim() == 2 else views
+        sizes = transpose.pixel.shape[-1], rows - 1, destination.shape[-1], 0 if transpose.start.dim() == 2 else views
         native = self._module.Transpose(*addresses, *sizes)
         given = (CODES[source.dtype], source.shape[:3], native, _planes(source), _planes(destination))
-        self._module.gather_adjoint(self._queue(source), *given, destination.dim() == 4)
+        self._queue(self._module.gather_adjoint, source, *given, destination.dim() == 4)
 
     def gather_adjoint_atomic(self, source: Tensor, taps: Taps, destination: Tensor) -> None:
-        given = (CODES[source.dtype], source.shape[:3], self._taps(taps), _planes(source), _planes(destination))
-        self._module.gather_adjoint_atomic(self._queue(source), *given)
+        native = self._taps(taps, source.shape[-1])
+        given = (CODES[source.dtype], source.shape[:3], native, _planes(source), _planes(destination))
+        self._queue(self._module.gather_adjoint_atomic, source, *given)
 
 
 backend = None if MISSING else GpuBackend(CudaKernels(_cuda))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
 from made_up_rows import row
+from spuproj.benchmarks import __main__ as command
 from spuproj.benchmarks.__main__ import main, run_gpu
 from spuproj.benchmarks.goals import best_forms, gpu_goals
 from spuproj.benchmarks.ops.cases import GPU, GPU_BACKWARD, GPU_BATCH, GPU_REDUCE, copied_bytes, read_and_written
 from spuproj.benchmarks.ops.contenders import BOTH_PASSES, COPY, contenders
 from spuproj.benchmarks.ops.truth import make_problem, make_truth
-from spuproj.benchmarks.timing import checked
+from spuproj.benchmarks.record import from_json
+from spuproj.benchmarks.timing import checked, measure
 
 CASES = [
     replace(case, batch=5, size=(24, 20), peers=tuple(name for name in case.peers if name != "torch.compile"))
@@ -99,7 +102,8 @@ def test_what_could_not_be_measured_is_said_so():
 
 
 def test_a_run_writes_its_file_and_its_picture_and_nothing_over_others(tmp_path, capsys):
-    written = run_gpu(tmp_path, CASES[:2], "cpu", force=False)
+    written, failed = run_gpu(tmp_path, CASES[:2], "cpu", force=False)
+    assert failed == []
     assert [path.name for path in written] == ["cpu.json", "cpu.png"]
     content = json.loads(written[0].read_text())
     assert {entry["dtype"] for entry in content["cases"]} == {"float32", "float16"}
@@ -108,6 +112,79 @@ def test_a_run_writes_its_file_and_its_picture_and_nothing_over_others(tmp_path,
     assert "not measured" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"cpu\.json exists already; pass --force to write over it"):
         run_gpu(tmp_path, CASES[:2], "cpu", force=False)
+
+
+def test_each_case_is_written_as_soon_as_it_is_measured(tmp_path, monkeypatch):
+    measured = list[str]()
+
+    def until_cut_off(case, **options):
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        measured.append(case.label)
+        return measure(case, **options)
+
+    monkeypatch.setattr(command, "measure", until_cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        run_gpu(tmp_path, CASES[:3], "cpu", force=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["cpu.json"]
+    kept = from_json((tmp_path / "cpu.json").read_bytes())
+    assert [case.label for case in dict.fromkeys(row.case for row in kept.rows)] == measured
+    assert kept.machine["gpu"] == (torch.cuda.get_device_name() if torch.cuda.is_available() else None)
+
+
+def test_a_case_that_fails_is_named_and_measured_without_peers_and_the_others_are_measured(
+    tmp_path, monkeypatch, capsys
+):
+    def failing(case, **options):
+        if case.peers or case.dtype == "float16":
+            raise torch.OutOfMemoryError("out of memory")
+        return measure(case, **options)
+
+    monkeypatch.setattr(command, "measure", failing)
+    (path, _), failed = run_gpu(tmp_path, CASES[:3], "cpu", force=False)
+    assert failed == [
+        f"{CASES[0].label}, with {', '.join(CASES[0].peers)}: OutOfMemoryError: out of memory",
+        f"{CASES[1].label}, with no peers: OutOfMemoryError: out of memory",
+    ]
+    said = capsys.readouterr().err
+    assert all(f"failed: {why}" in said for why in failed)
+    assert {row.case.dtype for row in from_json(path.read_bytes()).rows} == {"float32", "bfloat16"}
+
+
+def test_a_run_whose_cases_all_fail_says_why_and_writes_nothing(tmp_path, monkeypatch):
+    def failing(case, **options):
+        raise RuntimeError("illegal memory access\nCompile with debugging")
+
+    monkeypatch.setattr(command, "measure", failing)
+    assert run_gpu(tmp_path, CASES[1:2], "cpu", force=False) == (
+        [],
+        [f"{CASES[1].label}, with no peers: RuntimeError: illegal memory access"],
+    )
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_peer_that_is_missing_or_fails_is_named_and_left_out(monkeypatch, capsys):
+    problem = make_problem(CASES[0])
+
+    def broken(*_, **__):
+        raise RuntimeError("no kernel image\nfor this device")
+
+    monkeypatch.setitem(sys.modules, "cupyx", None)
+    monkeypatch.setattr(torch.nn.functional, "grid_sample", broken)
+    names = [entry.name for entry in contenders(problem)]
+    assert names == ["cpu", "scipy, one CPU core", COPY]
+    said = capsys.readouterr().err
+    assert f"cupyx is left out of {problem.case.label}: ModuleNotFoundError: No module named 'cupyx" in said
+    assert f"grid_sample is left out of {problem.case.label}: RuntimeError: no kernel image" in said
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int16"])
+def test_the_copied_bytes_are_random(dtype):
+    problem = make_problem(replace(CASES[0], dtype=dtype, interpolation="nearest", peers=()))
+    copied = contenders(problem)[-1].call().view(torch.uint8)
+    counts = torch.bincount(copied.int(), minlength=256)
+    assert counts.min() > 0
+    assert counts.max() < 2 * counts.double().mean()
 
 
 def test_without_a_gpu_the_command_says_so(tmp_path):

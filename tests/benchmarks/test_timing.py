@@ -35,6 +35,12 @@ def test_calls_take_turns_for_at_least_five_rounds(turn_of, groups):
     assert turns == ["a", "b"] * groups
 
 
+def test_no_other_round_begins_after_the_limit():
+    rounds = []
+    seconds = in_turns([lambda: rounds.append(1) or 1.0], budget=0, rounds=7, limit=0)
+    assert (seconds, len(rounds)) == ([(1.0,)], 1)
+
+
 def test_other_memory_is_touched_before_every_call_as_called():
     other, seen = torch.zeros(3), []
     in_turns([as_called(other, Contender("", "", lambda: seen.append(other.tolist())))], budget=0)

@@ -13,6 +13,7 @@ struct Taps {
     void* fraction_y;
     void* fraction_x;
     int64_t pixels;         // points of one view
+    int64_t width;          // points of a row
     int64_t source_pixels;  // of one source plane
     int64_t source_width;
     int64_t sample_stride;  // points from one sample to the next; 0 if all samples share the taps

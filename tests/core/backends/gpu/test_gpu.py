@@ -28,6 +28,23 @@ def keep_the_stream_busy():
     return large @ large
 
 
+LARGEST = 40 * 2**30
+"""Bytes of device memory that the tests of more than 2^31 elements need."""
+
+
+@pytest.fixture
+def most_of_the_memory():
+    """For tests that need most of the device's memory: they are in one process, which gives it back afterwards."""
+    if torch.cuda.mem_get_info()[0] < LARGEST:
+        pytest.skip(f"needs {LARGEST / 2**30:.0f} GiB of free device memory")
+    yield
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+of_large_tensors = pytest.mark.xdist_group("device memory")
+
+
 @pytest.fixture(params=["cuda", "triton", "torch"])
 def served_by(request, monkeypatch):
     """Each backend that serves GPU tensors, in turn."""
@@ -93,6 +110,7 @@ def test_deterministic_algorithms_are_heeded(op):
         torch.use_deterministic_algorithms(False)
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
 @each_op
 @pytest.mark.parametrize("table", [SHARED, PER_SAMPLE], ids=["shared", "per_sample"])
 def test_nothing_waits_for_the_device(served_by, op, table):
@@ -288,6 +306,8 @@ def test_pinned_batches_of_a_loader():
     assert_close(seen, expected, rtol=1e-5, atol=1e-5)
 
 
+@of_large_tensors
+@pytest.mark.usefixtures("most_of_the_memory")
 def test_results_beyond_2_to_the_31_elements(served_by):
     if served_by == "torch":
         pytest.skip("needs many times the memory")
@@ -301,6 +321,8 @@ def test_results_beyond_2_to_the_31_elements(served_by):
     assert int((seen != 0).sum()) == 2
 
 
+@of_large_tensors
+@pytest.mark.usefixtures("most_of_the_memory")
 def test_sources_beyond_2_to_the_31_elements(served_by):
     if served_by == "torch":
         pytest.skip("needs many times the memory")
