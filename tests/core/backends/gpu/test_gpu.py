@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from backends_under_test import GPU
 from helpers import READS, each_op, each_variant, noise, parts, random_geometry, same_bits, source_shape, target_size
 from spuproj import Geometry, Views, backends, functional
+from spuproj.backends.gpu import GpuBackend
 
 pytestmark = pytest.mark.skipif(not GPU, reason="torch sees no GPU")
 
@@ -219,7 +220,7 @@ def test_a_captured_graph_reads_the_image_and_the_geometry_anew(served_by, table
 
 
 @pytest.mark.parametrize("per_sample", [False, True])
-def test_a_graph_of_prepared_views_runs_no_kernel_for_taps(served_by, per_sample):
+def test_a_graph_of_prepared_views_runs_no_kernel_for_taps(served_by, per_sample, monkeypatch):
     if served_by == "torch":
         pytest.skip("prepares nothing")
     views = Views.from_table((PER_SAMPLE if per_sample else SHARED).cuda(), SIZE, VIEW_SIZE).prepare(backward=True)
@@ -234,14 +235,12 @@ def test_a_graph_of_prepared_views_runs_no_kernel_for_taps(served_by, per_sample
     with torch.cuda.stream(side):
         expected = step()
     torch.cuda.current_stream().wait_stream(side)
-    kernels, graph = backends.backend_for("cuda").kernels, torch.cuda.CUDAGraph()
-    made, make = [], kernels.taps
-    kernels.taps = lambda *given: made.append(1) or make(*given)
-    try:
-        with torch.cuda.graph(graph):
-            captured = step()
-    finally:
-        del kernels.taps
+    backend, graph, made = backends.backend_for("cuda"), torch.cuda.CUDAGraph(), []
+    assert isinstance(backend, GpuBackend)
+    make = backend.kernels.taps
+    monkeypatch.setattr(backend.kernels, "taps", lambda *given: made.append(1) or make(*given))
+    with torch.cuda.graph(graph):
+        captured = step()
     graph.replay()
     assert made == []
     assert_close(captured, expected, rtol=1e-5, atol=1e-5)
