@@ -1,4 +1,4 @@
-"""views.prepare computes ahead for the samplings that calls have; names are checked; backends without a cache ignore it."""
+"""views.prepare computes ahead what later calls read; names are checked; on the CPU it does nothing."""
 
 import pytest
 import torch
