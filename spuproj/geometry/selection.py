@@ -26,19 +26,26 @@ def picked(table: Tensor, index: Tensor | Sequence[int]) -> Tensor:
 def selected(table: Tensor, index: int | slice | Sequence[int] | Tensor) -> Tensor:
     """Some views of a table, of all samples; see ``Views.__getitem__``."""
     views = table.shape[-2]
-    at = index if isinstance(index, slice) else whole_numbers(index, "index")
-    if isinstance(at, Tensor) and at.dim() > 1:
+    if isinstance(index, slice):
+        part = table[..., index, :].clone()
+    else:
+        part = table[..., _rows(whole_numbers(index, "index"), index, views, table.device), :]
+    if part.shape[-2] == 0:
+        raise ValueError(f"index must leave at least one of {views} views, got {index!r}")
+    return part
+
+
+def _rows(at: Tensor, index: int | Sequence[int] | Tensor, views: int, device: torch.device) -> Tensor:
+    """The numbers of the views that an index chooses, on a device; integers on a GPU are not checked."""
+    if at.dim() > 1:
         raise TypeError(f"index must be a number, or a list or mask of one axis, got {index!r}")
-    if isinstance(at, Tensor) and at.is_cuda and table.is_cuda and at.dtype != torch.bool and at.numel() > 0:
-        return table[..., at.reshape(-1).to(table.device), :]
-    at = at.cpu() if isinstance(at, Tensor) else at
+    if at.is_cuda and at.device == device and at.dtype != torch.bool:
+        return at.reshape(-1)
     try:
-        chosen = torch.arange(views, device="cpu")[at].reshape(-1)
+        chosen = torch.arange(views, device="cpu")[at.cpu()].reshape(-1)
     except IndexError as error:
         raise IndexError(f"index must choose among {views} views, got {index!r}: {error}") from None
-    if chosen.numel() == 0:
-        raise ValueError(f"index must leave at least one of {views} views, got {index!r}")
-    return table[..., chosen.to(table.device, non_blocking=table.is_cuda), :]
+    return chosen.to(device, non_blocking=device.type == "cuda")
 
 
 def joined(first: Tensor, second: Tensor) -> Tensor:

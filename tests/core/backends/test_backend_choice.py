@@ -7,7 +7,7 @@ import torch
 
 from backends_under_test import GPU
 from helpers import run_python
-from spuproj import backends
+from spuproj import backends, info
 from spuproj.backends import cuda
 
 
@@ -45,6 +45,17 @@ def machine(monkeypatch):
 def test_gpu_tensors_go_to_the_fastest_backend_that_is_there(machine, has, expected):
     machine(**has)
     assert backends.choose("cuda") == expected
+
+
+def test_the_report_says_why_kernels_cannot_run(machine):
+    machine(problem="no kernel image is available for execution on the device")
+    lines = info.report()
+    assert lines["backend cuda"] == "no kernel image is available for execution on the device"
+    assert lines["cuda tensors"] == f"triton (the cuda backend is missing: {lines['backend cuda']})"
+
+
+def test_the_kernels_built_for_the_cpu_have_no_problem():
+    assert pytest.importorskip("spuproj._cuda_host").problem() == ""
 
 
 def test_other_devices_go_to_torch(machine):

@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from backends_under_test import GPU
 from helpers import READS, each_op, each_variant, noise, parts, random_geometry, same_bits, source_shape, target_size
-from spuproj import Views, backends, functional
+from spuproj import Geometry, Views, backends, functional
+from spuproj.backends.gpu import GpuBackend
 
 pytestmark = pytest.mark.skipif(not GPU, reason="torch sees no GPU")
 
@@ -124,6 +125,33 @@ def test_nothing_waits_for_the_device(served_by, op, table):
         torch.cuda.set_sync_debug_mode("default")
 
 
+VIEW_USES = {
+    "made": lambda views: Views.spherical(SIZE, grid=(2, 2)),
+    "from parameters": lambda views: Views(Geometry.from_table(views.geometry), views.size),
+    "an integer": lambda views: views[-1],
+    "a slice": lambda views: views[1:],
+    "a list": lambda views: views[[0, -1]],
+    "a mask": lambda views: views[torch.tensor([True, False, True, False], device="cpu")],
+    "integers on the GPU": lambda views: views[torch.arange(2, device="cuda")],
+    "one for each sample": lambda views: views.pick([0, 3, 1]),
+    "added": lambda views: views + views,
+}
+
+
+@pytest.mark.parametrize("use", VIEW_USES.values(), ids=VIEW_USES)
+def test_views_are_made_selected_and_added_without_waiting(use):
+    views = Views.spherical(SIZE, grid=(2, 2)).cuda()
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with torch.device("cuda"):
+            made = use(views)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert made.geometry.is_cuda
+    assert torch.isfinite(made.geometry).all()
+
+
 def test_work_waits_for_what_its_stream_waits_for():
     table, image = SHARED.cuda(), noise(2, 3, *SIZE).cuda()
     expected = functional.project(image, table.clone(), VIEW_SIZE)
@@ -189,6 +217,49 @@ def test_a_captured_graph_reads_the_image_and_the_geometry_anew(served_by, table
     places[..., :2] += 3.0
     graph.replay()
     assert_close(captured, step(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_a_graph_of_prepared_views_runs_no_kernel_for_taps(served_by, per_sample, monkeypatch):
+    if served_by == "torch":
+        pytest.skip("prepares nothing")
+    views = Views.from_table((PER_SAMPLE if per_sample else SHARED).cuda(), SIZE, VIEW_SIZE).prepare(backward=True)
+    image = noise(2, 3, *SIZE).cuda().requires_grad_()
+
+    def step():
+        mean, variance, _ = views.reduce(views.project(image))
+        return torch.autograd.grad(mean.sum() + variance.sum(), image)[0], mean
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        expected = step()
+    torch.cuda.current_stream().wait_stream(side)
+    backend, graph, made = backends.backend_for("cuda"), torch.cuda.CUDAGraph(), []
+    assert isinstance(backend, GpuBackend)
+    make = backend.kernels.taps
+    monkeypatch.setattr(backend.kernels, "taps", lambda *given: made.append(1) or make(*given))
+    with torch.cuda.graph(graph):
+        captured = step()
+    graph.replay()
+    assert made == []
+    assert_close(captured, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("table", [SHARED, PER_SAMPLE], ids=["shared", "per_sample"])
+@each_op
+def test_a_second_call_computes_no_taps(served_by, op, table):
+    if served_by == "torch":
+        pytest.skip("keeps nothing")
+    tensor, table = noise(*source_shape(op, 3, SIZE, VIEW_SIZE)).cuda(), table.cuda()
+    first, prepared = run(op, tensor, table), backends.backend_for("cuda").prepared
+    kept = dict(prepared.find(table).values)
+    second = run(op, tensor, table)
+    assert kept
+    assert all(prepared.find(table).values[key] is value for key, value in kept.items())
+    assert_close(first, second, rtol=1e-5, atol=1e-5)
+    table.add_(0)
+    assert prepared.find(table) is None
 
 
 def test_compiled_code_runs_through_graphs():
