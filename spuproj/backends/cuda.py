@@ -64,9 +64,14 @@ class CudaKernels:
         if not tensor.is_cuda:
             kernel(0, *arguments)
             return
+        index = tensor.device.index
+        stream = torch.cuda.current_stream(index).cuda_stream
+        if index == torch.cuda.current_device():
+            kernel(stream, *arguments)
+            return
         # torch's own switch, which makes no context on a device that the process does not use.
-        with torch.cuda.device(tensor.device):
-            kernel(torch.cuda.current_stream().cuda_stream, *arguments)
+        with torch.cuda.device(index):
+            kernel(stream, *arguments)
 
     def _taps(self, taps: Taps, width: int) -> Any:
         """Taps for a kernel; ``width``: number of points of a row."""
