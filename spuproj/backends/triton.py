@@ -4,7 +4,6 @@ Taps are computed by the ``torch`` backend, so the geometry is not implemented a
 (``TRITON_INTERPRET=1``) the kernels also run on CPU tensors, slowly, to test them.
 """
 
-import struct
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -103,7 +102,8 @@ class TritonKernels:
 
     def gather(self, source: Tensor, taps: Taps, destination: Tensor, *, copy: bool, fill: float) -> None:
         # As bits, since Triton would pass a Python float as float32.
-        bits = bits_of(fill, source.dtype) if copy else struct.unpack("q", struct.pack("d", fill))[0]
+        bits = bits_of(fill, source.dtype) if copy else bits_of(fill, torch.float64)
+        bits -= 2**64 if bits >= 2**63 else 0  # Kernels take it as a signed number.
         if copy:
             integer = _INTEGERS[source.itemsize]
             source, destination = source.view(integer), destination.view(integer)

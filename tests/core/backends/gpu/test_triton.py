@@ -202,3 +202,17 @@ def test_empty_batches_give_empty_results(op):
     tensor = noise(*source_shape(op, 3, SIZE, VIEW_SIZE))[:0]
     expected = run(op, tensor, SHARED, *options, on=BACKENDS["torch"])
     assert [part.shape for part in run(op, tensor, SHARED, *options)] == [part.shape for part in expected]
+
+
+@pytest.mark.parametrize(("dtype", "fill"), [(torch.int64, -(2**63)), (torch.float64, -0.0)], ids=str)
+def test_kernels_get_numbers_of_64_bits_with_a_sign(dtype, fill, monkeypatch):
+    class Launched:
+        def __getitem__(self, grid):
+            return lambda *given, **constants: numbers.extend(each for each in given if isinstance(each, int))
+
+    numbers: list[int] = []
+    monkeypatch.setattr("spuproj.backends.triton.kernels.gather", Launched())
+    image = torch.zeros(1, 1, *SIZE, dtype=dtype)
+    backend.project(image, SHARED, VIEW_SIZE, "nearest", "constant", fill)
+    assert -(2**63) in numbers
+    assert all(-(2**63) <= number < 2**63 for number in numbers)
