@@ -224,11 +224,13 @@ def test_a_graph_of_prepared_views_runs_no_kernel_for_taps(served_by, per_sample
     if served_by == "torch":
         pytest.skip("prepares nothing")
     views = Views.from_table((PER_SAMPLE if per_sample else SHARED).cuda(), SIZE, VIEW_SIZE).prepare(backward=True)
-    image = noise(2, 3, *SIZE).cuda().requires_grad_()
+    image = noise(2, 3, *SIZE).cuda()
 
     def step():
-        mean, variance, _ = views.reduce(views.project(image))
-        return torch.autograd.grad(mean.sum() + variance.sum(), image)[0], mean
+        # A leaf of its own: autograd runs on the stream on which a leaf was first used.
+        given = image.detach().requires_grad_()
+        mean, variance, _ = views.reduce(views.project(given))
+        return torch.autograd.grad(mean.sum() + variance.sum(), given)[0], mean.detach()
 
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
