@@ -49,7 +49,7 @@ struct Reduce {
 
     SPUPROJ_HD void operator()(const Place& place, const Table& table) const {
         const int64_t tap = table.taps_sample * taps.sample_stride + place.pixel;
-        const A* weight = static_cast<const A*>(weights.data) + table.taps_sample * weights.batch_stride + place.pixel;
+        const int64_t first_weight = table.taps_sample * weights.batch_stride + place.pixel;
         Moments<A> moments[kReducePlanes] = {};
         Count seen = 0;
         StoredTap<A> next(taps, tap);
@@ -57,7 +57,8 @@ struct Reduce {
             const StoredTap<A> stored = next;
             // Loaded while this view is read.
             if (n + 1 < views) next = StoredTap<A>(taps, tap + (n + 1) * taps.pixels);
-            const A share = weight_at<Count>(weight, n * weights.view_stride);
+            const A share =
+                weight_at<Count>(static_cast<const A*>(weights.data), first_weight + n * weights.view_stride);
             if (stored.index != -1 && share >= kSmallestWeight<A>) {
                 const E* view = static_cast<const E*>(source.data) + n * source.view_stride;
                 const Blend<E, kAdjacent> blend(stored, view, taps.source_width, source.pixel_stride);
