@@ -100,7 +100,5 @@ def test_rows_and_columns_touch_as_many_lines_as_one_can_count(label, degrees, l
 
 
 def test_the_table_has_a_row_for_every_layout_of_every_kernel():
-    _, *rows = table(TINY).splitlines()
-    assert len(rows) == sum(len(kernel.layouts) for kernel in KERNELS)
-    for kernel in KERNELS:
-        assert sum(row.startswith((f"{kernel.label} ", f"{kernel.label},")) for row in rows) == len(kernel.layouts)
+    labels = [row[:32].partition(",")[0].strip() for row in table(TINY).splitlines()[1:]]
+    assert labels == [kernel.label for kernel in KERNELS for _ in kernel.layouts]
