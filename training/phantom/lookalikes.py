@@ -1,6 +1,6 @@
 """Healthy tissue and harmless findings that look like tumour in some contrasts; all of them have the label 0.
 
-They are told apart from tumour by their place and shape: arteries, venous sinuses and choroid plexus take up contrast agent,
+They are told apart from tumour by their place and shape: arteries, sinuses and choroid plexus take up contrast agent,
 caps of the ventricles and lesions of the white matter are bright in T2 and FLAIR, dura, fat and bone are what skull
 stripping left.
 """
