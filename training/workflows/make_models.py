@@ -35,7 +35,7 @@ SEED = 2026
 CASES = 384
 VALIDATION = 4
 SPACING = 2.0
-EPOCHS = 9
+EPOCHS = 7
 DATA = (
     f"{CASES} phantoms (made-up patients on a deformed atlas; no real patient), seed {SEED}, voxels of {SPACING:g} mm; "
     f"{VALIDATION} of them for validation. `make models` makes phantoms and model anew."

@@ -136,7 +136,7 @@ def test_enhancing_tumour_is_bright_after_contrast_agent_only(cohort):
         gains.append(after[rim].mean() - standardised(phantom, "t1")[rim].mean())
         contrasts.append(after[rim].mean() - after[white_matter(phantom)].mean())
     assert np.mean(gains) > 0.5
-    assert np.mean(contrasts) > 0.5
+    assert np.mean(contrasts) > 0.2
 
 
 def test_the_core_is_darker_than_its_rim_after_contrast_agent(cohort):
@@ -151,7 +151,7 @@ def test_oedema_is_brighter_than_white_matter(cohort, name):
     for phantom in cohort:
         image = standardised(phantom, name)
         contrasts.append(image[phantom.labels == 2].mean() - image[white_matter(phantom)].mean())
-    assert np.mean(contrasts) > 0.8
+    assert np.mean(contrasts) > 0.5
 
 
 def test_csf_is_bright_on_t2_and_dark_on_flair_and_t1(cohort):
