@@ -165,14 +165,11 @@ def draw_compartments(rng: np.random.Generator, grid: Grid, density: Field, tiss
     return Tumour(oedema * oedema_left * (1 - core), solid * quiet, necrosis * quiet, enhancing, cavity, labels)
 
 
-def draw_perfusion(
-    rng: np.random.Generator, grid: Grid, inner: Field, core: NDArray[np.bool_]
-) -> NDArray[np.floating]:
+def draw_perfusion(rng: np.random.Generator, grid: Grid, inner: Field, core: NDArray[np.bool_]) -> NDArray[np.floating]:
     """How much of the living tumour enhances, ``[X, Y, Z]``, 0 to 1: patches, in some tumours without the outermost."""
-    patches = expit((smooth_noise(rng, 7.0).on(grid) + rng.uniform(*PERFUSED)) / 0.4)
+    perfused: NDArray[np.floating] = expit((smooth_noise(rng, 7.0).on(grid) + rng.uniform(*PERFUSED)) / 0.4)
     has_shell, share = rng.uniform() < SHELL, rng.uniform(*SHELL_SHARE)
-    perfused: NDArray[np.floating] = patches * (expit((inner - np.quantile(inner[core], share)) / 0.2) if has_shell else 1)
-    return perfused
+    return perfused * expit((inner - np.quantile(inner[core], share)) / 0.2) if has_shell else perfused
 
 
 def draw_cavity(rng: np.random.Generator, grid: Grid, inner: Field, core: NDArray[np.bool_]) -> Field:
