@@ -22,6 +22,7 @@ FIELD_OF_VIEW = (240, 240, 155)  # mm
 BRAIN_CENTRE = np.array([118.0, 130.0, 74.0])  # mm, about where BraTS brains (SRI24 atlas) lie
 ATLAS_CENTRE = np.array([98.0, 117.0, 77.0])  # voxels of 1 mm, the middle of the brain in nilearn's MNI152
 MIDLINE = 98.0  # atlas voxel x of the midline
+ATLAS_ORIGIN = np.array([98.0, 134.0, 72.0])  # atlas voxel of the origin of MNI152
 ATLAS_AXES = np.diag([-1.0, -1.0, 1.0])  # the atlas runs to the right and to the front
 ATLAS_CEREBRUM = 62  # atlas voxel z above which white matter is nearly all cerebral (MNI z = -10 mm)
 

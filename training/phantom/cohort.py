@@ -53,7 +53,7 @@ def make_phantom(seed: int, index: int, spacing: float = 1.0) -> Phantom:
 
     ``spacing`` is the voxel size in mm, 1 to 8; the field of view is that of BraTS, 240 x 240 x 155 mm, in
     ``round(side / spacing)`` voxels. The same arguments give the same bits; another spacing gives the same patient
-    with other noise. About one case in five has no enhancing tumour. Raises ValueError for a spacing out of range.
+    with other noise. About three cases in ten have no enhancing tumour. Raises ValueError for a spacing out of range.
     """
     check_spacing(spacing)
     rng = np.random.default_rng([seed, index])
@@ -87,8 +87,11 @@ def check_spacing(spacing: float) -> None:
 
 
 def tissue_fractions(tissues: Tissues, tumour: Tumour, others: Lookalikes) -> Field:
-    """Fractions ``[11, N]`` over the brain's voxels, in the order of ``TISSUES``; they sum to one."""
-    left = 1 - others.dura
+    """Fractions ``[13, N]`` over the brain's voxels, in the order of ``TISSUES``; they sum to one."""
+    border, left = {}, np.ones_like(others.dura)
+    for name in ("dura", "fat", "bone"):
+        border[name] = left * getattr(others, name)
+        left = left - border[name]
     vessel = left * others.vessel
     left = left - vessel
     choroid = left * others.choroid
@@ -108,7 +111,7 @@ def tissue_fractions(tissues: Tissues, tumour: Tumour, others: Lookalikes) -> Fi
         "vessel": vessel,
         "choroid": choroid,
         "gliosis": gliosis,
-        "dura": others.dura,
+        **border,
     }
     return np.stack([fractions[name][tissues.brain] for name in TISSUES])
 

@@ -41,6 +41,8 @@ TISSUES = {
     "choroid": Relaxation(1800, 150, 0.90, 0.2, 0.15),
     "gliosis": Relaxation(1450, 120, 0.82, 0.01, 0.10),
     "dura": Relaxation(900, 80, 0.80, 0.12, 0.40),
+    "fat": Relaxation(380, 75, 0.90, 0.0, 0.20),
+    "bone": Relaxation(1000, 30, 0.10, 0.0, 0.50),
 }
 TAKE_UP_AGENT = ("enhancing", "vessel", "choroid", "dura")
 RELAXIVITY = 4.5  # L/(mmol s), gadolinium chelates in plasma, about (Rohrer et al., Invest Radiol 40:715, 2005)
@@ -101,7 +103,7 @@ def draw_tissues(rng: np.random.Generator) -> list[Relaxation]:
 
 
 def draw_signals(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Signals ``[4, 11]`` of ``TISSUES`` in each of ``CONTRASTS``, relative to white matter's."""
+    """Signals ``[4, 13]`` of ``TISSUES`` in each of ``CONTRASTS``, relative to white matter's."""
     tissues = draw_tissues(rng)
     tr1, flip, tr2, te2, tr3, te3 = np.exp(rng.normal(0, PROTOCOL_SPREAD, 6)) * (
         T1_TR, T1_FLIP, T2_TR, T2_TE, FLAIR_TR, FLAIR_TE,
@@ -121,7 +123,7 @@ def draw_signals(rng: np.random.Generator) -> NDArray[np.float64]:
 def draw_images(
     rng: np.random.Generator, grid: Grid, index: Field, fractions: Field, brain: NDArray[np.bool_]
 ) -> dict[str, Field]:
-    """The four contrasts, each ``[N]`` over the voxels of ``brain [X, Y, Z]``, from tissue fractions ``[11, N]``.
+    """The four contrasts, each ``[N]`` over the voxels of ``brain [X, Y, Z]``, from tissue fractions ``[13, N]``.
 
     Signals are mixed by the fractions (partial volume) and multiplied by texture and bias field, and then acquired.
     ``index [3, X, Y, Z]`` holds the voxels' places in the atlas.

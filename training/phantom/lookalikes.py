@@ -1,7 +1,8 @@
 """Healthy tissue and harmless findings that look like tumour in some contrasts; all of them have the label 0.
 
-They are told apart from tumour by their place and shape: choroid plexus and venous sinuses take up contrast agent, caps
-of the ventricles and lesions of the white matter are bright in T2 and FLAIR.
+They are told apart from tumour by their place and shape: arteries, sinuses and choroid plexus take up contrast agent,
+caps of the ventricles and lesions of the white matter are bright in T2 and FLAIR, dura, fat and bone are what skull
+stripping left.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 from scipy.special import expit
 
-from spuproj.training.phantom.anatomy import COARSE, MIDLINE, Field, Grid, Tissues, column, smooth_noise
+from spuproj.training.phantom.anatomy import COARSE, MIDLINE, Field, Grid, Tissues, smooth_noise
 from spuproj.training.phantom.random_numbers import log_uniform
+from spuproj.training.phantom.vessels import draw_course, wound
 
+ARTERY_RADIUS = (0.5, 2.2)  # mm, log-uniform, like all radii here
+VEIN_RADIUS = (0.5, 2.5)
+SINUS_RADIUS = (1.5, 6.0)
+SHOWN = (-1.5, 2.5)  # how much of the vessels shows, in standard deviations of a random field
 # Places in voxels of the atlas: x to the right, y to the front, z upwards.
-GLOMUS = np.array([27.0, 96.0, 78.0])  # right glomus of the choroid plexus, x from the midline
-GLOMUS_REACH = np.array([7.0, 10.0, 8.0])  # mm, standard deviations
+PLEXUS_RADIUS = (2.0, 7.0)
 PLEXUS_PATCH = 4.0  # mm, correlation length
 VENTRICLE_BOX = ((60.0, 136.0), (60.0, 170.0), (60.0, 112.0))  # around the lateral ventricles
 HORNS = (152.0, 84.0)  # y of the frontal and the occipital horns
@@ -25,12 +30,10 @@ HORN_REACH = 14.0  # mm
 CAP_WIDTH = (1.0, 7.0)  # mm, log-uniform
 LESIONS = 40  # at most, fewer are likelier
 LESION_RADIUS = (1.0, 4.5)  # mm, log-uniform
-SINUS_WIDTH = (2.0, 5.0)  # mm
-TENTORIUM = 52.0  # z of the transverse sinuses
-BACK = 60.0  # y of the most frontal part of the transverse sinuses
+SINUS_WIDTH = (1.5, 6.0)  # mm, half of it
 VESSEL_LENGTH, VESSEL_WIDTH = 9.0, 0.22  # mm, and relative to the noise whose zero lines are the vessels
-DURA_DEPTH = (0.5, 2.5)  # mm
-DURA_PATCH = 15.0  # mm, correlation length
+BORDER_DEPTH = {"dura": (0.5, 3.0), "fat": (0.5, 5.0), "bone": (0.5, 4.0)}  # mm
+BORDER_PATCH = 15.0  # mm, correlation length
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Lookalikes:
     choroid: Field
     gliosis: Field
     dura: Field
+    fat: Field
+    bone: Field
 
 
 def draw_lookalikes(
@@ -59,36 +64,40 @@ def draw_lookalikes(
         coarse: the same on ``COARSE``, where places are drawn, so that they are the same at every spacing.
     """
     depth = distance_transform_edt(tissues.brain).astype(np.float32) * grid.spacing
-    vessel = np.maximum(_arteries(rng, grid, tissues), _sinuses(rng, index, depth))
+    courses = wound(rng, grid, index)
+    vessel = np.maximum.reduce(
+        [
+            _small_vessels(rng, grid, tissues),
+            _sagittal_sinus(rng, index, depth),
+            rng.uniform() * draw_course(rng, grid, courses, "arteries", ARTERY_RADIUS, rng.uniform(*SHOWN)),
+            rng.uniform() * draw_course(rng, grid, courses, "veins", VEIN_RADIUS, rng.uniform(*SHOWN)),
+            rng.uniform() * draw_course(rng, grid, courses, "sinuses", SINUS_RADIUS, rng.uniform(*SHOWN)),
+        ]
+    )
     gliosis = np.maximum(_caps(rng, grid, index, tissues), _lesions(rng, grid, coarse) * (1 - tissues.csf))
-    return Lookalikes(vessel, _plexus(rng, grid, index, tissues), gliosis, _dura(rng, grid, depth))
+    border = {kind: _border(rng, grid, depth, BORDER_DEPTH[kind]) for kind in BORDER_DEPTH}
+    return Lookalikes(vessel, _plexus(rng, grid, courses, tissues), gliosis, **border)
 
 
-def _arteries(rng: np.random.Generator, grid: Grid, tissues: Tissues) -> Field:
+def _small_vessels(rng: np.random.Generator, grid: Grid, tissues: Tissues) -> Field:
     """Thin winding vessels near the CSF, where two random fields are both close to zero."""
     distance = smooth_noise(rng, VESSEL_LENGTH).on(grid) ** 2 + smooth_noise(rng, VESSEL_LENGTH).on(grid) ** 2
     vessels: Field = np.exp(-distance / VESSEL_WIDTH**2) * 4 * tissues.csf * (1 - tissues.csf)
     return vessels
 
 
-def _sinuses(rng: np.random.Generator, index: Field, depth: Field) -> Field:
-    """The superior sagittal and the transverse sinuses, as far as the brain mask holds them."""
-    width, strength = rng.uniform(*SINUS_WIDTH), rng.uniform(0, 1)
-    x, y, z = index
-    along_midline = np.exp(-(((x - MIDLINE) / width) ** 2))
-    along_tentorium = np.exp(-(((z - TENTORIUM) / width) ** 2)) * expit((BACK - y) / 3)
-    shallow = expit((width - depth) / 0.7)
-    sinuses: Field = strength * shallow * np.maximum(along_midline, along_tentorium)
-    return sinuses
+def _sagittal_sinus(rng: np.random.Generator, index: Field, depth: Field) -> Field:
+    """The superior sagittal sinus, as far as the brain mask holds it."""
+    width, strength = log_uniform(rng, *SINUS_WIDTH), rng.uniform(0, 1)
+    sinus: Field = strength * expit((width - np.abs(index[0] - MIDLINE)) / 0.7) * expit((1.5 * width - depth) / 0.7)
+    return sinus
 
 
-def _plexus(rng: np.random.Generator, grid: Grid, index: Field, tissues: Tissues) -> Field:
-    """Patches in the CSF around both glomera."""
-    sides = index.copy()
-    sides[0] = np.abs(sides[0] - MIDLINE)
-    near = np.exp(-(((sides - column(GLOMUS)) / column(GLOMUS_REACH)) ** 2).sum(axis=0) / 2)
-    patches = expit((smooth_noise(rng, PLEXUS_PATCH).on(grid) - rng.uniform(-0.5, 1.0)) / 0.3)
-    plexus: Field = np.clip(1.5 * near, 0, 1) * patches * tissues.csf
+def _plexus(rng: np.random.Generator, grid: Grid, courses: Field, tissues: Tissues) -> Field:
+    """Patches in the CSF along the choroid plexus."""
+    near = draw_course(rng, grid, courses, "plexus", PLEXUS_RADIUS)
+    patches = expit((smooth_noise(rng, PLEXUS_PATCH).on(grid) - rng.uniform(-2.0, 1.0)) / 0.3)
+    plexus: Field = near * patches * tissues.csf
     return plexus
 
 
@@ -127,8 +136,8 @@ def _lesions(rng: np.random.Generator, grid: Grid, coarse: Tissues) -> Field:
     return lesions
 
 
-def _dura(rng: np.random.Generator, grid: Grid, depth: Field) -> Field:
-    """Patches of dura along the border of the brain mask, where the skull was not removed cleanly."""
-    patches = expit((smooth_noise(rng, DURA_PATCH).on(grid) - rng.uniform(-0.5, 2.5)) / 0.3)
-    dura: Field = patches * expit((rng.uniform(*DURA_DEPTH) - depth) / 0.4)
-    return dura
+def _border(rng: np.random.Generator, grid: Grid, depth: Field, thickness: tuple[float, float]) -> Field:
+    """Patches along the border of the brain mask, where the skull was not removed cleanly."""
+    patches = expit((smooth_noise(rng, BORDER_PATCH).on(grid) - rng.uniform(-0.5, 3.0)) / 0.3)
+    border: Field = patches * expit((rng.uniform(*thickness) - depth) / 0.4)
+    return border

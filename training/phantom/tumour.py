@@ -16,16 +16,23 @@ WHITE_DIFFUSIVITY = (0.25, 0.65)  # mm^2/day, up to the value of Swanson et al.,
 WHITE_OVER_GREY = (5.0, 10.0)  # ratio of diffusivities; 5 in the same source
 PROLIFERATION = (0.012, 0.06)  # 1/day, from the same source upwards; faster growth has a sharper border
 STABILITY = 0.9  # of the explicit scheme's limit dt <= h^2 / (6 D)
-CORE_VOLUME = (1.0, 120.0)  # mL, log-uniform; about the range of BraTS 2020 tumour cores
+CORE_VOLUME = (1.0, 180.0)  # mL, log-uniform; about the range of BraTS tumour cores
 FOCI = (0.8, 0.15, 0.05)  # probabilities of one, two and three foci
-REACH = 70.0  # mm from the seed beyond which no cells are followed
+REACH = 85.0  # mm from the seed beyond which no cells are followed
 MAX_STEPS = 1000
 SEED_RADIUS = 5.0  # mm
 PUSH = (0.1, 0.5)  # largest displacement over the core's radius
 PUSH_LENGTH = 14.0  # mm over which the push decays
 SKULL_MARGIN = 12.0  # mm over which the push fades towards the rigid skull
-NON_ENHANCING = 0.25  # probability of a tumour without enhancement
-WHOLE_OVER_CORE = (1.1, 5.0)  # whole tumour volume over core volume, log-uniform
+NON_ENHANCING = 0.3  # probability of a tumour without enhancement
+PERFUSED = (-1.5, 2.5)  # how much of the other tumours' cells enhances, in standard deviations of a random field
+NECROTIC = (0.05, 0.85)  # share of the core, the rest is its rim; of tumours without enhancement the next
+CYSTIC = (0.0, 0.4)
+SHELL, SHELL_SHARE = 0.3, (0.05, 0.5)  # probability that the outermost part does not enhance, share of the core
+WHOLE_OVER_CORE = (1.1, 5.0)  # whole tumour volume over core volume, log-uniform; without enhancement the next
+WHOLE_OVER_CORE_QUIET = (1.05, 3.0)
+LARGEST = 280.0  # mL, of whole tumours
+DILUTION = 0.6  # at most, fewer are likelier: share of healthy tissue left within oedema and quiet tumour
 GREY_RESISTANCE = (0.3, 1.5)  # decades of cell density; vasogenic oedema spares grey matter
 CAVITY = 0.04  # probability of a resection cavity
 CAVITY_SHARE = (0.1, 0.7)  # of the core
@@ -137,22 +144,32 @@ def draw_compartments(rng: np.random.Generator, grid: Grid, density: Field, tiss
     inside = (core > 0.5) & tissues.soft
 
     enhances = rng.uniform() > NON_ENHANCING
-    hollow = rng.uniform(0.05, 0.7) if enhances else rng.uniform(0.0, 0.4)
     inner = depth + 0.5 * smooth_noise(rng, 8.0).on(grid)
+    hollow = rng.uniform(*NECROTIC if enhances else CYSTIC)
     necrotic = expit((inner - np.quantile(inner[inside], 1 - hollow)) / 0.35)
-    perfused = expit((smooth_noise(rng, 7.0).on(grid) + rng.uniform(1.0, 2.5)) / 0.4) * enhances
+    perfused = enhances * draw_perfusion(rng, grid, inner, inside)
 
     resected = draw_cavity(rng, grid, inner, inside)
     cavity, left = core * resected, core * (1 - resected)
     necrosis = left * necrotic
     enhancing = left * (1 - necrotic) * perfused
     solid = left * (1 - necrotic) * (1 - perfused)
-    oedema = draw_oedema(rng, grid, density, tissues, inside)
+    ratio = log_uniform(rng, *WHOLE_OVER_CORE if enhances else WHOLE_OVER_CORE_QUIET)
+    oedema = draw_oedema(rng, grid, density, tissues, inside, ratio)
     labels = np.zeros(grid.shape, np.uint8)
     labels[tissues.soft & (oedema > 0.5)] = 2
     labels[inside] = np.where(enhancing > necrosis + solid, 4, 1)[inside]
     labels[inside & (resected > 0.5)] = 0
-    return Tumour(oedema * rng.uniform(0.8, 1.0) * (1 - core), solid, necrosis, enhancing, cavity, labels)
+    oedema_left, solid_left = 1 - DILUTION * rng.uniform(size=2) ** 2
+    quiet = 1.0 if enhances else solid_left
+    return Tumour(oedema * oedema_left * (1 - core), solid * quiet, necrosis * quiet, enhancing, cavity, labels)
+
+
+def draw_perfusion(rng: np.random.Generator, grid: Grid, inner: Field, core: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """How much of the living tumour enhances, ``[X, Y, Z]``, 0 to 1: patches, in some tumours without the outermost."""
+    perfused: NDArray[np.floating] = expit((smooth_noise(rng, 7.0).on(grid) + rng.uniform(*PERFUSED)) / 0.4)
+    has_shell, share = rng.uniform() < SHELL, rng.uniform(*SHELL_SHARE)
+    return perfused * expit((inner - np.quantile(inner[core], share)) / 0.2) if has_shell else perfused
 
 
 def draw_cavity(rng: np.random.Generator, grid: Grid, inner: Field, core: NDArray[np.bool_]) -> Field:
@@ -166,13 +183,16 @@ def draw_cavity(rng: np.random.Generator, grid: Grid, inner: Field, core: NDArra
 
 
 def draw_oedema(
-    rng: np.random.Generator, grid: Grid, density: Field, tissues: Tissues, core: NDArray[np.bool_]
+    rng: np.random.Generator, grid: Grid, density: Field, tissues: Tissues, core: NDArray[np.bool_], ratio: float
 ) -> Field:
-    """Oedema ``[X, Y, Z]``, 0 to 1, where the cell density exceeds a low threshold, higher in grey matter."""
+    """Oedema ``[X, Y, Z]``, 0 to 1, where the cell density exceeds a low threshold, higher in grey matter.
+
+    ``ratio`` is the volume of the whole tumour over that of its core.
+    """
     score = np.log10(density) - rng.uniform(*GREY_RESISTANCE) * tissues.grey + 0.3 * smooth_noise(rng, 10.0).on(grid)
     score += 0.15 * smooth_noise(rng, 4.0).on(grid)
     highest = np.sort(score[tissues.soft])[::-1]
-    count = int(np.count_nonzero(core) * log_uniform(rng, *WHOLE_OVER_CORE))
+    count = int(min(np.count_nonzero(core) * ratio, LARGEST * 1e3 / grid.spacing**3))
     threshold = max(highest[min(count, len(highest)) - 1], np.log10(LOWEST_DENSITY) + 2)
     oedema: Field = expit((score - threshold) / rng.uniform(0.1, 0.25))
     return oedema

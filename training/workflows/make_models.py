@@ -6,12 +6,21 @@ Everything follows from the numbers below. A run that was interrupted goes on wh
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import torch
+from threadpoolctl import threadpool_limits
+
+from spuproj.training.data.cache import cached_case
 from spuproj.training.data.labels import TARGETS
+from spuproj.training.data.readers.registry import case_in
 from spuproj.training.fit.train import train
 from spuproj.training.models.card import CARD, model_card
 from spuproj.training.models.method import load_method
@@ -23,7 +32,7 @@ from spuproj.training.runtime.files import read_json
 from spuproj.training.runtime.progress import progress_bar
 
 SEED = 2026
-CASES = 128
+CASES = 384
 VALIDATION = 4
 SPACING = 2.0
 EPOCHS = 7
@@ -31,35 +40,55 @@ DATA = (
     f"{CASES} phantoms (made-up patients on a deformed atlas; no real patient), seed {SEED}, voxels of {SPACING:g} mm; "
     f"{VALIDATION} of them for validation. `make models` makes phantoms and model anew."
 )
+CORES = os.cpu_count() or 1
+COHORT, CACHE = "cohort", "cache"
 
 
 def make_models(out: Path) -> list[Path]:
     """Trains one model for each target and returns their folders.
 
+    Phantoms grow on all cores. Where there is a GPU, the targets train on it together, else one after the other.
+
     Args:
         out: folder of the phantoms, the cache and the runs; what is there already is kept.
     """
-    cohort = out / "cohort"
-    with progress_bar("Growing phantoms", CASES) as advance:
-        for index, folder in enumerate(case_folders(cohort, CASES)):
-            if not folder.exists():
-                write_case(folder, make_phantom(SEED, index, SPACING))
-            advance(folder.name)
-    method, hardware = load_method("spu", epochs=EPOCHS), Hardware(workers=1)
-    return [
-        train(
-            cohort,
-            target,
-            out / target,
-            method=method,
-            validation=VALIDATION,
-            seed=SEED,
-            resume=True,
-            cache=out / "cache",
-            hardware=hardware,
-        )
-        for target in TARGETS
-    ]
+    grow_cohort(out)
+    at_once = len(TARGETS) if torch.cuda.is_available() else 1
+    with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(train_target, repeat(out), TARGETS))
+
+
+def grow_cohort(out: Path) -> None:
+    """Writes the phantoms that are not there yet, and their slices to the cache."""
+    one_thread = {"initializer": threadpool_limits, "initargs": (1,)}
+    with progress_bar("Growing phantoms", CASES) as advance, ProcessPoolExecutor(CORES, **one_thread) as pool:
+        for name in pool.map(grow_case, repeat(out), range(CASES)):
+            advance(name)
+
+
+def grow_case(out: Path, index: int) -> str:
+    """Writes one phantom, unless it is there, and its slices to the cache; returns its name."""
+    folder = case_folders(out / COHORT, CASES)[index]
+    if not folder.exists():
+        write_case(folder, make_phantom(SEED, index, SPACING))
+    files = case_in(folder)
+    cached_case(files, tuple(files.images), out / CACHE)
+    return folder.name
+
+
+def train_target(out: Path, target: str) -> Path:
+    """Trains the model of one target."""
+    return train(
+        out / COHORT,
+        target,
+        out / target,
+        method=load_method("spu", epochs=EPOCHS),
+        validation=VALIDATION,
+        seed=SEED,
+        resume=True,
+        cache=out / CACHE,
+        hardware=Hardware(workers=max(CORES // len(TARGETS), 1)),
+    )
 
 
 def install(runs: Sequence[Path], real: Path | None, package: Path = FOLDER) -> None:
