@@ -7,10 +7,11 @@ from spuproj.benchmarks.gpu_model.traffic import KERNELS, traffic_of
 
 NOTES = """nine views of 240 x 240
 loads: of a warp for 32 elements of the stack; lines, sectors: of 128 and 32 bytes, touched by a load
-idle warps: without a source; L2 bytes: fetched from the second-level cache for an element of the stack
+idle warps: without a source; read: bytes of the source that are read at all, for an element of the stack
+L2 bytes: fetched from the second-level cache for an element of the stack
 turns: of a warp, over those that its lanes need on average
 """
-HEADINGS = ("bytes", "loads", "lines", "sectors", "idle warps", "L2 bytes", "turns")
+HEADINGS = ("bytes", "loads", "lines", "sectors", "idle warps", "read", "L2 bytes", "turns")
 
 
 def table(views: Views) -> str:
@@ -21,7 +22,7 @@ def table(views: Views) -> str:
             label = kernel.label + f", {layout.side} planes side by side" * (layout.side > 1)
             lines.append(
                 f"{label:32}{layout.size:>11}{found.requests:>11.2f}{found.lines:>11.2f}{found.sectors:>11.2f}"
-                f"{found.idle:>11.0%}{found.fetched:>11.2f}{found.divergence:>11.2f}"
+                f"{found.idle:>11.0%}{found.read:>11.2f}{found.fetched:>11.2f}{found.divergence:>11.2f}"
             )
     return "\n".join(lines)
 

@@ -63,6 +63,8 @@ class Traffic(NamedTuple):
         lines: of 128 bytes, touched by a load of a warp.
         sectors: of 32 bytes, likewise.
         idle: share of the warps whose pixels have no source.
+        read: bytes of the source that are read at all, for an element of the stack; all views of ``project`` read the
+            same planes.
         fetched: bytes that the blocks fetch from the second-level cache for an element of the stack, if the first-level
             cache keeps what a block reads of a plane.
         divergence: turns that a warp takes over the turns that its lanes need on average; 1 if they need the same.
@@ -72,6 +74,7 @@ class Traffic(NamedTuple):
     lines: float
     sectors: float
     idle: float
+    read: float
     fetched: float
     divergence: float
 
@@ -100,6 +103,7 @@ def traffic_of(kernel: Kernel, views: Views) -> list[Traffic]:
     requests, elements = len(torch.unique(request)), len(views) * shown[0] * shown[1]
     idle = 1 - len(torch.unique(in_view)) / (len(views) * len(torch.unique(warp)))
     divergence = 1.0 if transpose is None else _divergence(transpose, warp, warps)
+    shared = not kernel.inverse and not kernel.adjoint
     found = []
     for layout in kernel.layouts:
         width = layout.size * layout.side
@@ -108,10 +112,12 @@ def traffic_of(kernel: Kernel, views: Views) -> list[Traffic]:
         sector = reads.pixel * width // SECTOR
         touched = torch.unique(request * sectors + sector)
         lines = len(torch.unique_consecutive(touched // (LINE // SECTOR))) / requests
-        fetched = len(torch.unique(in_block * sectors + sector)) * SECTOR / (elements * layout.side)
-        found.append(
-            Traffic(requests * WARP / elements, lines, len(touched) / requests, idle, fetched, divergence),
+        read, fetched = (
+            len(torch.unique(place * sectors + sector)) * SECTOR / (elements * layout.side)
+            for place in (reads.view * (not shared), in_block)
         )
+        loads = requests * WARP / elements
+        found.append(Traffic(loads, lines, len(touched) / requests, idle, read, fetched, divergence))
     return found
 
 
