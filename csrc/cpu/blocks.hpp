@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "cpu/chunks.hpp"
 #include "cpu/runtime/simd.hpp"
-#include "spuproj/chunks.hpp"
 #include "spuproj/cpu.hpp"
 
 namespace spuproj::cpu {

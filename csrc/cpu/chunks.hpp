@@ -3,17 +3,17 @@
 
 #include "spuproj/planes.hpp"
 
-namespace spuproj {
+namespace spuproj::cpu {
 
 // Chunks of at most `size` planes. If each sample has its own taps, no chunk spans two samples.
 struct Chunks {
     int64_t batch, channels, size;
     bool shared;  // all samples use the same taps
 
-    SPUPROJ_HD int64_t per_group() const { return ceiling(shared ? batch * channels : channels, size); }
-    SPUPROJ_HD int64_t count() const { return shared ? per_group() : batch * per_group(); }
+    int64_t per_group() const { return ceiling(shared ? batch * channels : channels, size); }
+    int64_t count() const { return shared ? per_group() : batch * per_group(); }
     // The sample whose taps the planes of a chunk use.
-    SPUPROJ_HD int64_t sample(int64_t chunk) const { return shared ? 0 : chunk / per_group(); }
+    int64_t sample(int64_t chunk) const { return shared ? 0 : chunk / per_group(); }
 };
 
 static inline Chunks chunks_of(const Shape& shape, int64_t sample_stride, int64_t size) {
@@ -23,7 +23,7 @@ static inline Chunks chunks_of(const Shape& shape, int64_t sample_stride, int64_
 // Iterates over the planes of one chunk.
 class ChunkPlanes {
  public:
-    SPUPROJ_HD ChunkPlanes(const Chunks& chunks, int64_t chunk) : channels_(chunks.channels) {
+    ChunkPlanes(const Chunks& chunks, int64_t chunk) : channels_(chunks.channels) {
         taps_sample_ = chunks.sample(chunk);
         const int64_t first = (chunks.shared ? chunk : chunk % chunks.per_group()) * chunks.size;
         const int64_t left = (chunks.shared ? chunks.batch : 1) * channels_ - first;
@@ -32,13 +32,13 @@ class ChunkPlanes {
         channel_ = first % channels_;
     }
 
-    SPUPROJ_HD int count() const { return count_; }
-    SPUPROJ_HD int64_t taps_sample() const { return taps_sample_; }
+    int count() const { return count_; }
+    int64_t taps_sample() const { return taps_sample_; }
     // Offset of the current plane in a tensor, in elements.
-    SPUPROJ_HD int64_t offset(const Planes& tensor) const {
+    int64_t offset(const Planes& tensor) const {
         return sample_ * tensor.batch_stride + channel_ * tensor.channel_stride;
     }
-    SPUPROJ_HD void advance() {
+    void advance() {
         if (++channel_ < channels_) return;
         channel_ = 0;
         ++sample_;
@@ -49,4 +49,4 @@ class ChunkPlanes {
     int count_;
 };
 
-}  // namespace spuproj
+}  // namespace spuproj::cpu
