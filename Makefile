@@ -6,7 +6,8 @@ INSTALLED := $(VENV)/.installed
 SOURCES := CMakeLists.txt pyproject.toml $(wildcard cmake/* csrc/*/*.* csrc/*/*/*.*)
 DEFINE := --config-settings=cmake.define
 
-.PHONY: setup demo models docs test test-slow test-bare coverage bench bench-check lint format wheel lock clean
+.PHONY: setup demo models docs test test-slow test-bare coverage fuzz fuzz-readers sanitize numerics faults load compat instructions \
+  bench bench-check lint format wheel lock clean
 
 # For developers: the checks of `make lint` before every commit.
 setup: $(INSTALLED)
