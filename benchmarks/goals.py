@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from spuproj.benchmarks.memory import MEMORY_CASE, Memory
 from spuproj.benchmarks.ops import cases
 from spuproj.benchmarks.ops.cases import Case
-from spuproj.benchmarks.ops.contenders import BOTH_PASSES, BUFFERED, COPY, FRESH, KERNEL, LAST, ONE_CALL, OP, OURS
+from spuproj.benchmarks.ops.contenders import (
+    BOTH_PASSES,
+    BUFFERED,
+    COPY,
+    FRESH,
+    KERNEL,
+    LAST,
+    ONE_CALL,
+    OP,
+    OURS,
+    WEIGHTED,
+)
 from spuproj.benchmarks.timing import Row
 
 
@@ -88,6 +99,7 @@ _ON_CPU: tuple[tuple[str, Case, tuple[str, ...], tuple[str, ...], float, float],
     ("{}, as called: grid_sample over spuproj", cases.BACKWARD_AS_CALLED, ("grid_sample",), _NEW, 25, 12),
     ("{}, as called: grid_sample, then mean and variance, over spuproj", cases.REDUCE_AS_CALLED, ("grid_sample",), _NEW,
      40, 20),
+    ("{}, as called: with weights over without", cases.REDUCE_AS_CALLED, (OURS, WEIGHTED), _NEW, 1.05, 1.15),
     ("views.project of 8x8, one plane: over one call of grid_sample", cases.PROJECT_CALL, _NEW, (ONE_CALL,), 8, 16),
     ("torch.ops.spuproj.project of 8x8, one plane: over one call of grid_sample", cases.PROJECT_CALL, (OURS, OP),
      (ONE_CALL,), 8, 16),

@@ -27,7 +27,7 @@ from spuproj.ops.run import run
 # Names of contenders (the last is grid_sample on a small plane, to compare call costs), and forms of calls.
 OURS, COPY, KERNEL, ONE_CALL = "spuproj", "copy", "kernel alone", "one grid_sample"
 FRESH, BUFFERED, LAST = "new tensor", "out=", "channels_last out="
-FIRST_CALL, OP, BOTH_PASSES = "first call", "torch.ops.spuproj", "both passes"
+FIRST_CALL, OP, WEIGHTED, BOTH_PASSES = "first call", "torch.ops.spuproj", "weights=", "both passes"
 
 _LARGE_PAGE = 2**21
 
@@ -104,6 +104,8 @@ def _peers_contender(peer: Peer, problem: Problem) -> Contender:
 
 def our_forms(case: Case) -> tuple[str, ...]:
     """The ways of calling spuproj that are measured for a case."""
+    if case.op == "reduce" and case.way == AS_CALLED:
+        return (FRESH, WEIGHTED)
     if case.op != "project":
         return (FRESH,)
     if case.way:
@@ -120,6 +122,9 @@ def ours_as(form: str, problem: Problem) -> Contender:
     if form == LAST:
         interleaved = (case.batch, case.views, *case.size, case.channels)
         options["out"] = buffer(interleaved, case.torch_dtype).movedim(-1, 2)
+    if form == WEIGHTED:
+        # Equal weights change no result, and take as long as any others.
+        options["weights"] = torch.ones(case.views, *views.view_size)
     sample = {
         OP: lambda planes: torch.ops.spuproj.project(planes, views.geometry, views.view_size),
         FIRST_CALL: lambda planes: next(unseen).project(planes, **options),
