@@ -63,6 +63,10 @@ def run(op, tensor, table, *options, on=backend):
     return parts(getattr(on, op)(tensor, table, target_size(op, SIZE, VIEW_SIZE), *options))
 
 
+# Geometry, and whether each sample has its own weights.
+OTHER_WAYS = ((SHARED, True), (PER_SAMPLE, False), (PER_SAMPLE, True))
+
+
 @each_variant
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 def test_op_equals_the_reference(dtype, op, options):
@@ -82,8 +86,7 @@ def test_batches_that_do_not_fill_programs(batch, channels, op):
 
 
 @each_variant
-@pytest.mark.parametrize("samples_at_a_time", [1, 2])
-@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize(("samples_at_a_time", "deterministic"), [(1, True), (2, False)])
 def test_geometry_per_sample(monkeypatch, op, options, samples_at_a_time, deterministic):
     monkeypatch.setattr(TritonKernels, "points", samples_at_a_time * 2 * max(math.prod(SIZE), math.prod(VIEW_SIZE)))
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: deterministic)
@@ -101,9 +104,10 @@ def test_backward_of_reduce(dtype, table):
     assert_close(backend.unproject_reduce_backward(*arguments), expected, **TOLERANCES[dtype])
 
 
-@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
-@pytest.mark.parametrize("table", [SHARED, PER_SAMPLE], ids=["shared", "per_sample"])
-@pytest.mark.parametrize("weights_per_sample", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "table", "weights_per_sample"),
+    [*((dtype, SHARED, False) for dtype in TOLERANCES), *((torch.float32, *how) for how in OTHER_WAYS)],
+)
 def test_weighted_reduce_and_its_backward(dtype, table, weights_per_sample):
     views = noise(2, table.shape[-2], 3, *VIEW_SIZE, dtype=dtype)
     weights = (noise(2, table.shape[-2], *SIZE, seed=2).abs() - 0.3).clamp(min=0)
