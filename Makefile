@@ -35,6 +35,10 @@ test-bare: $(INSTALLED)
 coverage: $(INSTALLED)
 	$(BIN)/pytest -n auto -m "not slow" --cov --cov-report=term --cov-report=html:build/coverage
 
+# Random calls of every op against the float64 reference; a failure prints how to repeat it.
+fuzz: $(INSTALLED)
+	SPUPROJ_FUZZ_CASES=20000 $(BIN)/pytest -n auto tests/fuzz
+
 bench: $(INSTALLED)
 	$(BIN)/spuproj bench --out benchmarks/results --force
 

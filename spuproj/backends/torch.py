@@ -114,20 +114,23 @@ class TorchBackend(Backend):
     def reduce(
         self, stack: Tensor, geometry: Tensor, sampling: Sampling, weights: Tensor | None, results: Sequence[Tensor]
     ) -> None:
-        # One view at a time (Welford 1962; with weights West 1979).
+        # One view at a time: sums of deviations from the first value, as in csrc/include/spuproj/moments.hpp.
         taps, (mean, _, count) = taps_of(geometry, sampling), results
         used = None if weights is None else _used_weights(weights, stack, sampling.precision)
-        average = torch.zeros_like(mean, dtype=sampling.precision).flatten(-2)
-        squares, seen = torch.zeros_like(average), torch.zeros_like(count).flatten(-2)
+        first = torch.zeros_like(mean, dtype=sampling.precision).flatten(-2)
+        total, squares, seen = first, first, torch.zeros_like(count).flatten(-2)
         for n in range(stack.shape[1]):
             view = _view(taps, n)
-            value = _gather(stack[:, n : n + 1].to(average.dtype).flatten(-2), view).squeeze(1)
+            value = _gather(stack[:, n : n + 1].to(first.dtype).flatten(-2), view).squeeze(1)
             weight = view.valid.to(seen.dtype) if used is None else torch.where(view.valid, used[:, n], 0)
-            seen += weight
-            deviation = torch.where(weight > 0, value - average, 0)
-            average = average + weight * deviation / torch.where(seen > 0, seen, 1)
-            squares = squares + torch.where(weight > 0, weight * deviation * (value - average), 0)
-        for result, found in zip(results, (average, squares / torch.where(seen > 0, seen, 1), seen), strict=True):
+            first = torch.where((seen == 0) & (weight > 0), value, first)
+            deviation = torch.where(weight > 0, value - first, 0)
+            seen = seen + weight
+            total, squares = total + weight * deviation, squares + weight * deviation * deviation
+        share = torch.where(seen > 0, seen, 1).to(first.dtype).reciprocal()
+        shift = total * share
+        variance = (squares * share - shift * shift).clamp(min=0)
+        for result, found in zip(results, (first + shift, variance, seen), strict=True):
             result.copy_(found.reshape(result.shape))
 
     def reduce_backward(

@@ -155,6 +155,15 @@ def test_gradient_equals_that_of_unproject_then_weighted_statistics(
     assert_close(backend.unproject_reduce_backward(*arguments), wanted, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_one_view_of_any_weight_has_exactly_no_variance(backend, dtype):
+    stack = 1000 + noise(2, 1, 4, *VIEW_SIZE, dtype=dtype)
+    mean, variance, count = backend.unproject_reduce(stack, table_of(1), SIZE, "bilinear", some_weights(1, *SIZE))
+    seen = backend.unproject(stack, table_of(1), SIZE, "bilinear")[:, 0]
+    assert torch.equal(mean, torch.where(count > 0, seen, 0))
+    assert torch.equal(variance, torch.zeros_like(variance))
+
+
 @pytest.mark.parametrize("per_sample", [False, True])
 def test_first_and_second_order_gradient_checks(per_sample):
     size, view_size = (4, 5), (5, 4)
