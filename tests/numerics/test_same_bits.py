@@ -1,4 +1,4 @@
-"""The bits of results and gradients depend neither on threads nor on how a batch is split nor on the layout in memory."""
+"""Results and gradients have the same bits for all numbers of threads, parts of a batch and layouts in memory."""
 
 import pytest
 import torch
