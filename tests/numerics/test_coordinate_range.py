@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from helpers import BACKENDS, PAIRS, random_geometry
-from numerics.exact import extended
+from numerics.exact import extended, needs_extended
 from spuproj import Geometry, LearnableViews, Views, reference
 from spuproj.geometry.table import LARGEST
 
@@ -25,7 +25,7 @@ def far(length, seed, lift, chart):
     return replace(placed, pole=torch.tensor([[(n - 1) / 2 for n in VIEW_SIZE]]) - torch.tensor(lands))
 
 
-@extended.needed
+@needs_extended
 @pytest.mark.parametrize(("lift", "chart"), PAIRS, ids=map("-".join, PAIRS))
 @pytest.mark.parametrize("length", [1e4, LARGEST])
 def test_coordinates_are_within_the_tolerance_of_a_border(length, lift, chart):
