@@ -5,8 +5,8 @@ import gc
 
 import pytest
 import torch
-from load.resources import held, needs_proc
 
+from load.resources import held, needs_proc
 from spuproj import Views
 
 SIZE = (6, 5)
@@ -53,7 +53,7 @@ SLOW_KINDS = {"backward": 10, "geometry_backward": 100, "new_geometry": 10, "str
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_left_behind(kind, calls):
     call, count = KINDS[kind], calls // SLOW_KINDS.get(kind, 1)
-    for _ in range(max(count // 10, 100)):
+    for _ in range(max(count // 10, 20)):
         call()
     before, objects = held(), len(gc.get_objects())
     for _ in range(count):

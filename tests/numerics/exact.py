@@ -5,7 +5,7 @@ its magnitude: what the op gives for absolute values, where every pixel that is 
 a weight does not shrink with the weight.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from spuproj import reference
 
-Exact = NDArray[np.longdouble]
+Exact = NDArray[Any]
+"""Numbers of extended precision, which the reference's types do not know."""
 Both = tuple[Exact, Exact]
 """A result and its magnitude."""
 
@@ -79,7 +80,8 @@ def scatter(values: Exact, at: Corners, pixels: int) -> Exact:
     for n in range(values.shape[1]):
         for corner in range(4):
             part = values[:, n] * at.weight[n, :, corner]
-            np.add.at(planes[:, n], (..., at.pixel[n, :, corner]), part)
+            index: Any = (..., at.pixel[n, :, corner])
+            np.add.at(planes[:, n], index, part)
     return planes
 
 

@@ -88,6 +88,6 @@ def test_constructors_refuse_a_sphere_beyond(options):
 def test_a_learned_radius_that_leaves_the_range_is_refused():
     views = LearnableViews(SIZE, grid=(1, 2), learn=("radius",))
     with torch.no_grad():
-        views.log_radius += 30
+        views.log_radius.add_(30)
     with pytest.raises(ValueError, match="radius must be from"):
         views.with_gradient()
