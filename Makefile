@@ -39,6 +39,14 @@ coverage: $(INSTALLED)
 fuzz: $(INSTALLED)
 	SPUPROJ_FUZZ_CASES=20000 $(BIN)/pytest -n auto tests/fuzz
 
+# The table of errors of docs/reliability.md, gradients against 60 digits, the same bits from threads, batches and layouts.
+numerics: $(INSTALLED)
+	$(BIN)/pytest -n auto tests/numerics
+
+# A million calls, thousands of geometries, eight threads: memory, descriptors, threads and caches stay within bounds.
+load: $(INSTALLED)
+	$(BIN)/pytest -m slow tests/load
+
 bench: $(INSTALLED)
 	$(BIN)/spuproj bench --out benchmarks/results --force
 

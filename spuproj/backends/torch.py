@@ -8,25 +8,29 @@ from torch import Tensor
 from spuproj.backends.base import SMALLEST_WEIGHT, Backend, Moments
 from spuproj.backends.native import weight_planes
 from spuproj.backends.taps import Sampling, Taps, encoded
-from spuproj.geometry.coordinates import pixel_grid, slice_coordinates, to_slice, view_coordinates
+from spuproj.geometry.coordinates import pixel_grid, snapped, to_slice, to_view
 from spuproj.geometry.table import Geometry, check_table
 
 
-def coordinates_of(geometry: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
-    """The source coordinates (y, x) that every pixel reads, ``[..., N, h, w]`` each; NaN where it reads none."""
+def coordinates_at(geometry: Tensor, sampling: Sampling, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The source coordinates (y, x) that pixels (y, x) read, ``[..., P, Q]`` each; NaN where they read none.
+
+    Args:
+        geometry: ``[..., 19]`` views.
+        y, x: float64, broadcast with ``[..., 1, 1]``.
+    """
+    to_source = to_view if sampling.inverse else to_slice
+    y, x = to_source(Geometry.from_table(geometry), y, x)
     if sampling.border:
-        y, x = to_slice(Geometry.from_table(geometry), *pixel_grid(sampling.size, geometry.device))
         return y.clamp(0, sampling.source[0] - 1), x.clamp(0, sampling.source[1] - 1)
-    if sampling.inverse:
-        return view_coordinates(geometry, sampling.size, sampling.source)
-    return slice_coordinates(geometry, sampling.source, sampling.size)
+    return snapped(y, x, sampling.source)
 
 
 def taps_of(geometry: Tensor, sampling: Sampling) -> Taps:
     """The taps of ``[N, 19]`` or ``[B, N, 19]`` views."""
     if geometry.device.type == "cpu" and not torch.compiler.is_compiling():
         check_table(geometry)
-    y, x = coordinates_of(geometry, sampling)
+    y, x = coordinates_at(geometry, sampling, *pixel_grid(sampling.size, geometry.device))
     valid = ~(torch.isnan(y) | torch.isnan(x))
     y, x = torch.where(valid, y, 0.0).flatten(-2), torch.where(valid, x, 0.0).flatten(-2)
     if sampling.nearest:

@@ -88,7 +88,9 @@ def _over_pixels(geometry: Geometry) -> Geometry:
 
 
 def _rotated(s: Tensor, rotation: Tensor) -> Tensor:
-    return s @ rotation[..., 0, :, :].transpose(-1, -2)
+    """Rotated vectors; not as a matrix product, whose rounding may depend on the number of points and of threads."""
+    y, x, pole = s.unsqueeze(-2).unbind(-1)
+    return rotation[..., 0] * y + rotation[..., 1] * x + rotation[..., 2] * pole
 
 
 def lift_points(geometry: Geometry, y: Tensor, x: Tensor) -> Tensor:
@@ -156,7 +158,7 @@ def pixel_grid(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Ten
     return y[:, None], x[None, :]
 
 
-def _snapped(y: Tensor, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def snapped(y: Tensor, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Clamps coordinates within the tolerance of the image to it; NaN farther outside."""
     inside = (y >= -BORDER_TOLERANCE) & (y <= size[0] - 1 + BORDER_TOLERANCE)
     inside = inside & (x >= -BORDER_TOLERANCE) & (x <= size[1] - 1 + BORDER_TOLERANCE)
@@ -176,13 +178,13 @@ def slice_coordinates(table: Tensor, size: tuple[int, int], view_size: tuple[int
         (y, x), ``[..., h, w]`` float64 each, in slice pixels; NaN where invalid.
     """
     y, x = to_slice(Geometry.from_table(table), *pixel_grid(view_size, table.device))
-    return _snapped(y, x, size)
+    return snapped(y, x, size)
 
 
 def view_coordinates(table: Tensor, size: tuple[int, int], view_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Where in the view each slice pixel lands: (v, u), ``[..., H, W]`` float64 each; NaN where invalid."""
     v, u = to_view(Geometry.from_table(table), *pixel_grid(size, table.device))
-    return _snapped(v, u, view_size)
+    return snapped(v, u, view_size)
 
 
 def magnification(table: Tensor, size: tuple[int, int], view_size: tuple[int, int]) -> Tensor:

@@ -12,6 +12,16 @@ from spuproj.inputs import plain_tensor
 COLUMNS = 19
 """Columns of a geometry table: tangent (2), radius, scale, pole (2), lift, chart, rotation (9), spacing (2)."""
 
+LARGEST = 1e8
+"""Largest length of a view's geometry, in pixels; the smallest radius and scale are 1 / LARGEST.
+
+A rounding of a float64 number of this size is at most 1e-8 pixels, so that the roundings of a whole coordinate stay
+below 1e-6 pixels, within which a point counts as on a border.
+"""
+
+_LARGEST_SPACING = 1e100
+"""The square of 1e8 pixels of this spacing, and of its reciprocal, is a float64 number."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -88,3 +98,23 @@ def check_numbers(geometry: Geometry) -> None:
     identity = torch.eye(3, dtype=product.dtype, device=product.device)
     if not torch.allclose(product, identity.expand_as(product), atol=1e-9):
         raise ValueError(f"rotation must be orthogonal, got {geometry.rotation.tolist()}")
+    check_lengths(geometry)
+
+
+def check_lengths(geometry: Geometry) -> None:
+    """Raises ValueError for lengths with which coordinates would lose the digits that tell pixels apart."""
+    radius, smallest = geometry.radius.unsqueeze(-1) / geometry.spacing, 1 / LARGEST
+    _check_range("spacing", geometry.spacing, 1 / _LARGEST_SPACING, _LARGEST_SPACING, "in its unit")
+    _check_range("radius", radius, smallest, LARGEST, "slice pixels")
+    _check_range("scale", geometry.scale, smallest, LARGEST, "view pixels (magnification times radius)")
+    _check_range("tangent", geometry.tangent, -LARGEST, LARGEST, "slice pixels")
+    _check_range("pole", geometry.pole, -LARGEST, LARGEST, "view pixels")
+
+
+def _check_range(name: str, values: Tensor, low: float, high: float, unit: str) -> None:
+    bad = (values < low) | (values > high)
+    if bool(bad.any()):
+        raise ValueError(
+            f"{name} must be from {low:g} to {high:g} {unit}, since coordinates lose their digits beyond, "
+            f"got {values[bad][0].item():g}"
+        )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spuproj.checks import choice
 from spuproj.geometry.fit import contained
 from spuproj.geometry.placement import checked_box, turned
-from spuproj.geometry.table import Geometry
+from spuproj.geometry.table import Geometry, check_lengths
 from spuproj.views import Centers, Image, Views
 
 LEARNABLE = ("centers", "radius", "magnification", "angle")
@@ -44,7 +44,8 @@ class LearnableViews(nn.Module):
 
     Raises:
         ValueError: for an unknown name in ``learn``, and as ``Views.spherical``; also later, if a learned radius
-            becomes so small that the chart cannot show the whole slice.
+            becomes so small that the chart cannot show the whole slice, or if (on the CPU) a learned radius or scale
+            leaves the range that ``Views`` accepts.
 
     Example:
         >>> views = LearnableViews((64, 48), grid=(2, 2), learn=("centers", "radius"))
@@ -101,6 +102,8 @@ class LearnableViews(nn.Module):
             views = contained(views, self._box, self.view_size, centered=self._centered)
         else:
             views = replace(views, scale=views.radius * self.log_magnification.exp())
+        if not views.radius.is_cuda:
+            check_lengths(views)
         return self.start.like(views.table())
 
     def views(self) -> Views:

@@ -1,10 +1,13 @@
 """The gradient of the ops with respect to the geometry: through the coordinates that are read, in closed form."""
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 
 from spuproj.backends.taps import Sampling
-from spuproj.backends.torch import coordinates_of
+from spuproj.backends.torch import coordinates_at
+from spuproj.geometry.coordinates import pixel_grid
 
 
 def geometry_gradient(read: Tensor, pulls: Tensor, geometry: Tensor, sampling: Sampling) -> Tensor | None:
@@ -23,8 +26,9 @@ def geometry_gradient(read: Tensor, pulls: Tensor, geometry: Tensor, sampling: S
     """
     if sampling.nearest:
         return None
-    coordinates, to_table, *_ = torch.func.vjp(lambda table: coordinates_of(table, sampling), geometry)
-    y, x = coordinates
+    lines, y, x = _lines(geometry, sampling.size)
+    coordinates, to_lines, *_ = torch.func.vjp(lambda lines: coordinates_at(lines, sampling, y, x), lines)
+    y, x = (each.reshape(*geometry.shape[:-1], *sampling.size) for each in coordinates)
     planes, pulls = (each.to(sampling.precision).flatten(-2) for each in (read, pulls))
     planes = planes.unsqueeze(1) if read.dim() == 4 else planes
     # View by view: the corners of all views at once would take several times the memory of the views.
@@ -34,9 +38,29 @@ def geometry_gradient(read: Tensor, pulls: Tensor, geometry: Tensor, sampling: S
         parts.append(_pulled(source, pulls[:, n], at_y, at_x, sampling.source))
     along_y, along_x = (torch.stack(each, dim=-2) for each in zip(*parts, strict=True))
     if geometry.dim() == 2:
-        along_y, along_x = along_y.sum(0), along_x.sum(0)
-    grad: Tensor = to_table((along_y.reshape(y.shape), along_x.reshape(x.shape)))[0]
-    return grad
+        along_y, along_x = added(along_y, 0), added(along_x, 0)
+    grad = to_lines(tuple(each.reshape(at.shape) for each, at in zip((along_y, along_x), coordinates, strict=True)))[0]
+    # Each sum reads a contiguous line of its own.
+    total: Tensor = grad.mT.contiguous().sum(-1)
+    return total
+
+
+def added(parts: Tensor, axis: int) -> Tensor:
+    """The sum over an axis in its order; ``sum`` may round otherwise for another number of threads."""
+    zeros = parts.new_zeros(parts.shape[:axis] + parts.shape[axis + 1 :])
+    return reduce(torch.add, parts.unbind(axis), zeros)
+
+
+def _lines(geometry: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """The geometry of every line of pixels, and the pixels (y, x) of these lines.
+
+    The gradient of a number that all pixels share is a sum, which torch cuts into one part for each thread where it has
+    a single result. So each line of pixels gets numbers of its own. A line is a row, or a pixel where there is one row.
+    """
+    y, x = pixel_grid(size, geometry.device)
+    y, x = (y.unsqueeze(-1), x) if size[0] > 1 else (y, x.mT.unsqueeze(-1))
+    count = max(len(y), len(x))
+    return geometry.unsqueeze(-2).expand(*geometry.shape[:-1], count, -1), y, x
 
 
 def _pulled(planes: Tensor, pulls: Tensor, y: Tensor, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -58,5 +82,5 @@ def _pulled(planes: Tensor, pulls: Tensor, y: Tensor, x: Tensor, size: tuple[int
     part_y, part_x = ((at - start).to(planes.dtype).unsqueeze(-2) for at, start in ((y, row), (x, column)))
     slopes = torch.lerp(c - a, d - b, part_x), torch.lerp(b - a, d - c, part_y)
     # Where nothing pulls, NaN in the image does not matter.
-    along_y, along_x = (torch.where(pulls == 0, 0, pulls * slope).sum(1).double() for slope in slopes)
+    along_y, along_x = (added(torch.where(pulls == 0, 0, pulls * slope), 1).double() for slope in slopes)
     return along_y, along_x

@@ -66,8 +66,8 @@ def test_no_step_takes_a_centre_out_of_the_slice_or_makes_a_radius_negative(step
     views = LearnableViews(SIZE, grid=(2, 2), learn=tuple(LEARNED))
     with torch.no_grad():
         views.center_logits.add_(step)
-        views.log_radius.add_(step / 100)
-        views.log_magnification.add_(step / 100)
+        views.log_radius.add_(step / 200)
+        views.log_magnification.add_(step / 200)
     last = torch.tensor(SIZE) - 1
     assert ((views.centers >= 0) & (views.centers <= last)).all()
     assert (views.views().geometry[:, 2:4] > 0).all()
