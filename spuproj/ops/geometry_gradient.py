@@ -23,8 +23,10 @@ def geometry_gradient(read: Tensor, pulls: Tensor, geometry: Tensor, sampling: S
     """
     if sampling.nearest:
         return None
-    coordinates, to_table, *_ = torch.func.vjp(lambda table: coordinates_of(table, sampling), geometry)
-    y, x = coordinates
+    # Not torch.func.vjp: its tensors would hide whether they are traced, which is asked before codes are read.
+    with torch.enable_grad():
+        table = geometry.view_as(geometry)
+        y, x = coordinates_of(table, sampling)
     planes, pulls = (each.to(sampling.precision).flatten(-2) for each in (read, pulls))
     planes = planes.unsqueeze(1) if read.dim() == 4 else planes
     # View by view: the corners of all views at once would take several times the memory of the views.
@@ -35,8 +37,8 @@ def geometry_gradient(read: Tensor, pulls: Tensor, geometry: Tensor, sampling: S
     along_y, along_x = (torch.stack(each, dim=-2) for each in zip(*parts, strict=True))
     if geometry.dim() == 2:
         along_y, along_x = along_y.sum(0), along_x.sum(0)
-    grad: Tensor = to_table((along_y.reshape(y.shape), along_x.reshape(x.shape)))[0]
-    return grad
+    slopes = along_y.reshape(y.shape), along_x.reshape(x.shape)
+    return torch.autograd.grad((y, x), table, slopes, create_graph=torch.is_grad_enabled())[0]
 
 
 def _pulled(planes: Tensor, pulls: Tensor, y: Tensor, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
