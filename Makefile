@@ -35,6 +35,11 @@ test-bare: $(INSTALLED)
 coverage: $(INSTALLED)
 	$(BIN)/pytest -n auto -m "not slow" --cov --cov-report=term --cov-report=html:build/coverage
 
+# The package installed as users do, with old and new releases of Python, torch and NumPy; ARGUMENTS go to pytest.
+compat: $(INSTALLED)
+	$(BIN)/pip install uv
+	$(BIN)/python .ci/compat.py $(ARGUMENTS)
+
 bench: $(INSTALLED)
 	$(BIN)/spuproj bench --out benchmarks/results --force
 
