@@ -47,6 +47,11 @@ numerics: $(INSTALLED)
 load: $(INSTALLED)
 	$(BIN)/pytest -m slow tests/load
 
+# The package installed as users do, with old and new releases of Python, torch and NumPy; ARGUMENTS go to pytest.
+compat: $(INSTALLED)
+	$(BIN)/pip install uv
+	$(BIN)/python .ci/compat.py $(ARGUMENTS)
+
 bench: $(INSTALLED)
 	$(BIN)/spuproj bench --out benchmarks/results --force
 

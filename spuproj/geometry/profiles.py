@@ -117,7 +117,10 @@ def _by_profile(code: Tensor, values: Callable[[Profile], Tensor]) -> Tensor:
 
 
 def _present(code: Tensor) -> Iterator[tuple[int, Profile]]:
-    """The profiles that occur, with their codes; all profiles if reading the codes would wait for a device."""
-    readable = code.device.type == "cpu" and not torch.compiler.is_compiling()
+    """The profiles that occur, with their codes; all profiles if the codes are on a device, or have no values (traced).
+
+    Up to torch 2.11, ``is_compiling`` is false while a backward pass is traced; its tensors are of a subclass.
+    """
+    readable = type(code) is Tensor and code.device.type == "cpu" and not torch.compiler.is_compiling()
     occurring = set(code.flatten().tolist()) if readable else set(range(len(PROFILES)))
     return ((index, profile) for index, profile in enumerate(PROFILES.values()) if index in occurring)

@@ -26,8 +26,10 @@ def geometry_gradient(read: Tensor, pulls: Tensor, geometry: Tensor, sampling: S
     """
     if sampling.nearest:
         return None
-    lines, y, x = _lines(geometry, sampling.size)
-    coordinates, to_lines, *_ = torch.func.vjp(lambda lines: coordinates_at(lines, sampling, y, x), lines)
+    # Not torch.func.vjp: its tensors would hide whether they are traced, which is asked before codes are read.
+    with torch.enable_grad():
+        lines, y, x = _lines(geometry, sampling.size)
+        coordinates = coordinates_at(lines, sampling, y, x)
     y, x = (each.reshape(*geometry.shape[:-1], *sampling.size) for each in coordinates)
     planes, pulls = (each.to(sampling.precision).flatten(-2) for each in (read, pulls))
     planes = planes.unsqueeze(1) if read.dim() == 4 else planes
@@ -39,7 +41,8 @@ def geometry_gradient(read: Tensor, pulls: Tensor, geometry: Tensor, sampling: S
     along_y, along_x = (torch.stack(each, dim=-2) for each in zip(*parts, strict=True))
     if geometry.dim() == 2:
         along_y, along_x = added(along_y, 0), added(along_x, 0)
-    grad = to_lines(tuple(each.reshape(at.shape) for each, at in zip((along_y, along_x), coordinates, strict=True)))[0]
+    slopes = tuple(each.reshape(at.shape) for each, at in zip((along_y, along_x), coordinates, strict=True))
+    grad = torch.autograd.grad(coordinates, lines, slopes, create_graph=torch.is_grad_enabled())[0]
     # Each sum reads a contiguous line of its own.
     total: Tensor = grad.mT.contiguous().sum(-1)
     return total

@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 from torch.testing import assert_close
-from torch.torch_version import TorchVersion
 
 from helpers import noise
 from spuproj import LearnableViews, Views, functional
@@ -117,9 +116,6 @@ def test_parameters_stay_float64_where_a_network_becomes_half():
     assert {parameter.dtype for parameter in views.parameters()} == {torch.float64}
 
 
-@pytest.mark.skipif(
-    TorchVersion(torch.__version__) < "2.12", reason="older versions do not say that they compile a backward pass"
-)
 def test_a_compiled_step_has_the_same_gradient():
     image = noise(1, 1, *SIZE)
 

@@ -1,0 +1,76 @@
+"""The workflows: which rights they have, and what they run. ``make lint`` runs zizmor on them besides."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from helpers import ROOT
+
+FOLDER = ROOT / ".github/workflows"
+WORKFLOWS = {path.name: yaml.safe_load(path.read_text()) for path in sorted(FOLDER.glob("*.yml"))}
+JOBS = {f"{name}:{job}": content for name, each in WORKFLOWS.items() for job, content in each["jobs"].items()}
+STEPS = {name: job["steps"] for name, job in JOBS.items()}
+each_workflow = pytest.mark.parametrize("name", WORKFLOWS)
+
+
+def test_all_workflows_are_read():
+    assert {"ci.yml", "release.yml", "reliability.yml"} <= set(WORKFLOWS)
+
+
+@each_workflow
+def test_a_workflow_may_only_read_the_repository(name):
+    assert WORKFLOWS[name]["permissions"] == {"contents": "read"}
+
+
+def test_only_the_job_that_publishes_may_write_and_only_signatures():
+    writing = {name: job["permissions"] for name, job in JOBS.items() if "permissions" in job}
+    assert writing == {"release.yml:publish": {"id-token": "write", "attestations": "write"}}
+
+
+@each_workflow
+def test_no_workflow_knows_a_secret(name):
+    assert "secrets." not in (FOLDER / name).read_text()
+
+
+@each_workflow
+def test_every_action_is_pinned_to_a_commit_and_says_its_version(name):
+    used = re.findall(r"\buses: (.+)", (FOLDER / name).read_text())
+    assert used
+    assert [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)] == []
+
+
+@pytest.mark.parametrize("job", STEPS)
+def test_the_token_does_not_stay_in_the_checkout(job):
+    checkouts = [step for step in STEPS[job] if step.get("uses", "").startswith("actions/checkout@")]
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+def test_a_release_is_published_only_from_a_tag_by_trusted_publishing_with_attestations():
+    publish = JOBS["release.yml:publish"]
+    assert (publish["if"], publish["environment"]) == ("github.ref_type == 'tag'", "release")
+    assert sorted(publish["needs"]) == ["sdist", "wheels"]
+    *_, attest, upload = publish["steps"]
+    assert attest["uses"].startswith("actions/attest-build-provenance@")
+    assert upload["uses"].startswith("pypa/gh-action-pypi-publish@")
+    assert upload["with"] == {"attestations": True}
+
+
+def test_a_publishing_job_runs_no_code_of_the_repository():
+    assert all("run" not in step and "checkout" not in step["uses"] for step in STEPS["release.yml:publish"])
+
+
+def test_tools_of_the_release_have_a_version():
+    commands = [step["run"] for name, steps in STEPS.items() for step in steps if "run" in step and "release" in name]
+    installed = [each for line in commands for each in re.findall(r"pip install (.+)", line)]
+    assert len(installed) == 2
+    assert [name for each in installed for name in each.split() if not re.fullmatch(r"[\w-]+==[\w.]+", name)] == []
+
+
+def test_every_long_check_runs_weekly_by_a_target_that_exists():
+    targets = JOBS["reliability.yml:checks"]["strategy"]["matrix"]["target"]
+    phony = re.search(r"^\.PHONY:((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    assert set(targets) <= set(phony)
+    assert {"fuzz", "sanitize", "compat"} <= set(targets)
