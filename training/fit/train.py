@@ -7,7 +7,7 @@ import math
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, save_run, write_config
 from spuproj.training.runtime.execution import PRECISIONS, Hardware, check_hardware, rank
 from spuproj.training.runtime.files import InputError, refuse_overwrite, require_folder
+from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar
 from spuproj.training.runtime.settings import plain_errors
@@ -91,7 +92,7 @@ def train(
 
     Raises:
         InputError: for data that cannot be used (see ``load_case``), fewer than two cases with the target, an existing
-            or interrupted run, or resuming with other data or options.
+            or interrupted run, a folder that another process writes to, or resuming with other data or options.
         ValueError: for fewer than two cases, no training or no validation cases, ``force`` with ``resume``, or settings
             that do not fit the machine (see ``check_hardware``).
     """
@@ -99,41 +100,42 @@ def train(
     hardware = Hardware() if hardware is None else hardware
     check_hardware(hardware, method.batch_size)
     require_folder(out)
-    _refuse_overwrite_of_run(out, force, resume)
-    cases, roles = _cases(data, labels, split, fold, validation)
-    held_out = validation if validation is not None else max(1, len(cases) // 5)
-    if roles is None and not 1 <= held_out < len(cases):
-        raise ValueError(f"validation must leave cases on both sides of {len(cases)}, got {held_out}")
-    modalities = modalities_of(cases)
-    for name in modalities:
-        plain_name(name, "the name of a modality")
-    asked = {
-        "target": target, "method": asdict(method), "seed": seed, "modalities": modalities, "augmented": augment,
-    }  # fmt: skip
-    if resume and _is_finished(out, asked):
-        if not calibrate or is_calibrated(out):
-            print_status(f"{out} has finished: there is nothing to resume")
-        elif rank() == 0:
+    with held(out) if rank() == 0 else nullcontext():
+        _refuse_overwrite_of_run(out, force, resume)
+        cases, roles = _cases(data, labels, split, fold, validation)
+        held_out = validation if validation is not None else max(1, len(cases) // 5)
+        if roles is None and not 1 <= held_out < len(cases):
+            raise ValueError(f"validation must leave cases on both sides of {len(cases)}, got {held_out}")
+        modalities = modalities_of(cases)
+        for name in modalities:
+            plain_name(name, "the name of a modality")
+        asked = {
+            "target": target, "method": asdict(method), "seed": seed, "modalities": modalities, "augmented": augment,
+        }  # fmt: skip
+        if resume and _is_finished(out, asked):
+            if not calibrate or is_calibrated(out):
+                print_status(f"{out} has finished: there is nothing to resume")
+            elif rank() == 0:
+                calibrate_run(out, cases)
+            return out
+        pl.seed_everything(seed, workers=True, verbose=False)
+        with _cache_folder(out, cache) as folder:
+            with progress_bar(f"Reading {data.name} for {target}", len(cases)) as advance:
+                cohort = cache_cohort(cases, modalities, target, folder, advance)
+            training, validating = cohort.split(held_out, seed) if roles is None else cohort.roles(roles)
+            box = _mean_box([cohort.box(name) for name in training])
+            view_size = network_size(cohort.size, method)
+            with plain_errors(ModelConfig):
+                config = ModelConfig(target, cohort.field, view_size, box, method, modalities, seed, CLIP, augment)
+            record = {"data": data_record(cohort, training, validating), **environment_record(hardware)}
+            checkpoint = _prepare_run(out, config, record, resume)
+            network, curve = _fit(config, cohort, training, validating, out, hardware, checkpoint)
+            if rank() == 0:
+                write_record(out, {**curve_record(curve, method.batch_size), **record})
+                save_run(out, config, network, record["data"]["train"]["sha256"])
+        if calibrate and rank() == 0:
             calibrate_run(out, cases)
         return out
-    pl.seed_everything(seed, workers=True, verbose=False)
-    with _cache_folder(out, cache) as folder:
-        with progress_bar(f"Reading {data.name} for {target}", len(cases)) as advance:
-            cohort = cache_cohort(cases, modalities, target, folder, advance)
-        training, validating = cohort.split(held_out, seed) if roles is None else cohort.roles(roles)
-        box = _mean_box([cohort.box(name) for name in training])
-        view_size = network_size(cohort.size, method)
-        with plain_errors(ModelConfig):
-            config = ModelConfig(target, cohort.field, view_size, box, method, modalities, seed, CLIP, augment)
-        record = {"data": data_record(cohort, training, validating), **environment_record(hardware)}
-        checkpoint = _prepare_run(out, config, record, resume)
-        network, curve = _fit(config, cohort, training, validating, out, hardware, checkpoint)
-        if rank() == 0:
-            write_record(out, {**curve_record(curve, method.batch_size), **record})
-            save_run(out, config, network, record["data"]["train"]["sha256"])
-    if calibrate and rank() == 0:
-        calibrate_run(out, cases)
-    return out
 
 
 def _refuse_overwrite_of_run(out: Path, force: bool, resume: bool) -> None:

@@ -66,6 +66,8 @@ def killed(data, tmp_path_factory) -> Path:
     arguments = ["train", "--data", data, "--target", "WT", "--out", folder / "run", "--method", folder / "tiny.json"]
     process = subprocess.run(
         [sys.executable, "-c", KILLED, *map(str, arguments)],
+        # Python looks for modules in the folder that it starts in first.
+        cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -98,6 +100,7 @@ def test_a_killed_training_leaves_its_last_epoch_and_its_cache_and_no_model(stop
         "checkpoints",
         "logs",
         ".cache",
+        ".lock",
     }
     assert [path.name for path in (stopped / "checkpoints").iterdir()] == ["last.ckpt"]
     assert torch.load(stopped / CHECKPOINT, weights_only=True)["epoch"] == 0
