@@ -35,6 +35,10 @@ test-bare: $(INSTALLED)
 coverage: $(INSTALLED)
 	$(BIN)/pytest -n auto -m "not slow" --cov --cov-report=term --cov-report=html:build/coverage
 
+# Processes that are killed, full disks, and other faults of machines, tried for real.
+faults: $(INSTALLED)
+	$(BIN)/pytest -m slow tests/faults
+
 bench: $(INSTALLED)
 	$(BIN)/spuproj bench --out benchmarks/results --force
 

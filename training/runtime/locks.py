@@ -12,7 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.disk import says_if_full
+from spuproj.training.runtime.files import NO_LOCKS, InputError, inside
 from spuproj.training.runtime.progress import print_status
 
 LOCK = ".lock"
@@ -34,11 +35,12 @@ def held(folder: Path, part: str = "") -> Iterator[None]:
         InputError: where another process, or another thread of this one, holds the same; the message names it.
     """
     existed = folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / (f"{LOCK}-{part}" if part else LOCK)
+    path = inside(folder, f"{LOCK}-{part}" if part else LOCK)
     # Each call has a lock of its own: within a process it excludes, too.
     lock = FileLock(path, fallback_to_soft=False)
-    locked = _acquired(lock, path)
+    with says_if_full(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        locked = _acquired(lock, path)
     try:
         yield
     finally:
@@ -58,8 +60,8 @@ def _acquired(lock: FileLock, path: Path) -> bool:
         lock.acquire(timeout=0)
     except Timeout:
         raise _is_held(path) from None
-    except (OSError, NotImplementedError) as error:
-        if isinstance(error, OSError) and not path.exists():
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
             raise
         print_status(f"warning: {path.parent} cannot be locked ({error}): let no other process write to it")
         return False

@@ -25,7 +25,8 @@ from spuproj.training.runtime.locks import held
 
 with held(Path(sys.argv[1])):
     child = os.fork()
-    print(child, flush=True)
+    if child:
+        print(child, flush=True)
     time.sleep(60)
 """
 
