@@ -52,6 +52,10 @@ compat: $(INSTALLED)
 	$(BIN)/pip install uv
 	$(BIN)/python .ci/compat.py $(ARGUMENTS)
 
+# Processes that are killed, full disks, and other faults of machines, tried for real.
+faults: $(INSTALLED)
+	$(BIN)/pytest -m slow tests/faults
+
 bench: $(INSTALLED)
 	$(BIN)/spuproj bench --out benchmarks/results --force
 

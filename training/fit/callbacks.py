@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -102,16 +101,16 @@ def _state_of(trainer: pl.Trainer) -> str:
 
 
 class LastCheckpoint(pl.Callback):
-    """Saves a checkpoint after every epoch, replacing the one before, and sets the sampler's epoch on resume."""
+    """Saves a checkpoint after every epoch, replacing the one before, and sets the sampler's epoch on resume.
+
+    It is written by ``WholeCheckpoints``.
+    """
 
     def __init__(self, run: Path, draws: BalancedSampler) -> None:
         self.path, self.draws = run / CHECKPOINT, draws
 
     def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        new = self.path.with_suffix(".new")
-        trainer.save_checkpoint(new)
-        if trainer.is_global_zero:
-            os.replace(new, self.path)
+        trainer.save_checkpoint(self.path)
 
     def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         # Loader workers start before pytorch-lightning sets the epoch.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,6 +11,7 @@ from monai.losses import DiceCELoss
 from torch import Tensor
 
 from spuproj.training.data.dataset import Batch
+from spuproj.training.fit.resume import SETTINGS
 from spuproj.training.inference.multi_view import view_probabilities
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.network import make_network
@@ -65,6 +67,9 @@ class Segmenter(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         both, each = all_reduce_sum(self.overlap)
         self.log("dice", both / each if each > 0 else torch.ones_like(both), prog_bar=True, sync_dist=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[SETTINGS] = asdict(self.config)
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.config.method.learning_rate, weight_decay=1e-4)

@@ -1,24 +1,33 @@
-"""Resuming a training: its files, and whether it is still the same training."""
+"""Resuming a training: its checkpoint, whether it is still the same training, and what of it is safe after an error."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import reprlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from spuproj.training.fit.logs import LOGS
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS
-from spuproj.training.runtime.files import InputError, read_json
+from spuproj.training.runtime.disk import DiskFullError, says_if_full
+from spuproj.training.runtime.files import InputError, atomic_write, read_json
 
-CHECKPOINT = Path("checkpoints", "last.ckpt")
+CHECKPOINTS = Path("checkpoints")
+CHECKPOINT = CHECKPOINTS / "last.ckpt"
 
-# What pytorch-lightning reads from a checkpoint.
-_PARTS = ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks")
+SETTINGS = "config"
+"""Key of a checkpoint that holds the configuration of its training."""
+
+# What pytorch-lightning reads from a checkpoint, and the settings.
+_PARTS = ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", SETTINGS)
 
 
 def can_resume(run: Path) -> bool:
@@ -29,12 +38,43 @@ def can_resume(run: Path) -> bool:
 def remove_previous_run(run: Path) -> None:
     """Removes an earlier run. Weights go first, because a folder with weights is a complete run."""
     (run / WEIGHTS).unlink(missing_ok=True)
-    for older in (CHECKPOINT.parent, "logs"):
+    for older in (CHECKPOINTS, LOGS):
         shutil.rmtree(run / older, ignore_errors=True)
 
 
-def checked_checkpoint(checkpoint: Path) -> Path:
-    """The path itself. Raises InputError for anything but a checkpoint of tensors and numbers, as a training saves."""
+class Checkpoint(NamedTuple):
+    """Where a training goes on: the file of its checkpoint, and the number of steps that it has made."""
+
+    path: Path
+    steps: int
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints appear whole or not at all: pytorch-lightning would copy them from the system's temporary folder."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        whole = io.BytesIO()
+        torch.save(checkpoint, whole)
+        with atomic_write(Path(path)) as temporary:
+            temporary.write_bytes(whole.getbuffer())
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        content: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        return content
+
+
+def checked_checkpoint(checkpoint: Path, config: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint to go on with.
+
+    Args:
+        checkpoint: its file.
+        config: of the training that is resumed.
+
+    Raises:
+        InputError: for anything but a checkpoint of tensors and numbers, as this training saves it.
+    """
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     # A damaged or foreign file may raise anything.
@@ -43,13 +83,43 @@ def checked_checkpoint(checkpoint: Path) -> Path:
     missing = _PARTS if not isinstance(content, dict) else [name for name in _PARTS if name not in content]
     if missing:
         raise _no_checkpoint(checkpoint, f"has no {missing[0]}")
-    if not (isinstance(content["epoch"], int) and content["epoch"] >= 0):
-        raise _no_checkpoint(checkpoint, f"has the epoch {reprlib.repr(content['epoch'])}")
-    return checkpoint
+    for count in ("epoch", "global_step"):
+        if not (isinstance(content[count], int) and content[count] >= 0):
+            raise _no_checkpoint(checkpoint, f"has the {count} {reprlib.repr(content[count])}")
+    for name, was, now in _differences(content[SETTINGS], dict(config)):
+        raise _no_checkpoint(checkpoint, f"is of another one: {name} is {reprlib.repr(was)}, not {reprlib.repr(now)}")
+    return Checkpoint(checkpoint, content["global_step"])
 
 
 def _no_checkpoint(checkpoint: Path, reason: str) -> InputError:
-    return InputError(f"{checkpoint} must be a checkpoint of 'spuproj train', but {reason}; start over with --force")
+    return InputError(f"{checkpoint} must be a checkpoint of this training, but {reason}; start over with --force")
+
+
+@contextmanager
+def says_what_is_safe(run: Path) -> Iterator[None]:
+    """Adds to an error of the machine, a full disk or a killed process that loads batches, what of the run is safe."""
+    try:
+        yield
+    except Exception as error:
+        # torch has no type of its own for it. Memory that these processes share and that is full is called a disk.
+        if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+            raise RuntimeError(
+                f"processes that load batches must live as long as the training, but: {str(error).strip()} If the "
+                f"machine has run out of memory, use fewer of them (--workers); {_safe(run)}"
+            ) from error
+        try:
+            with says_if_full(run):
+                raise
+        except DiskFullError as full:
+            raise DiskFullError(f"{full}; {_safe(run)}") from error
+
+
+def _safe(run: Path) -> str:
+    if (run / WEIGHTS).exists():
+        return f"the model in {run} is whole"
+    if can_resume(run):
+        return f"the training is safe up to its last complete epoch, in {run / CHECKPOINT}: go on with --resume"
+    return "no epoch is complete yet: start again with --resume"
 
 
 def require_same_training(path: Path, wanted: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ import math
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,24 +27,33 @@ from spuproj.training.data.splits import Split, chosen, read_split
 from spuproj.training.data.volumes.intensities import CLIP
 from spuproj.training.fit.augmentation import augmented
 from spuproj.training.fit.callbacks import LastCheckpoint, LearningCurve, training_progress
+from spuproj.training.fit.logs import LOGS, cut_logs
 from spuproj.training.fit.module import Segmenter
 from spuproj.training.fit.record import curve_record, data_record, environment_record, write_record
 from spuproj.training.fit.resume import (
     CHECKPOINT,
+    CHECKPOINTS,
+    Checkpoint,
+    WholeCheckpoints,
     can_resume,
     checked_checkpoint,
     remove_previous_run,
     require_same_training,
+    says_what_is_safe,
 )
 from spuproj.training.fit.temperature import calibrate_run, is_calibrated
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, save_run, write_config
 from spuproj.training.runtime.execution import PRECISIONS, Hardware, check_hardware, rank
-from spuproj.training.runtime.files import InputError, refuse_overwrite, require_folder
+from spuproj.training.runtime.files import InputError, refuse_overwrite, remove_leftovers, require_folder
+from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar
 from spuproj.training.runtime.settings import plain_errors
+
+CACHE = ".cache"
+"""Folder of a run, while it is trained."""
 
 
 def train(
@@ -91,7 +100,7 @@ def train(
 
     Raises:
         InputError: for data that cannot be used (see ``load_case``), fewer than two cases with the target, an existing
-            or interrupted run, or resuming with other data or options.
+            or interrupted run, a folder that another process writes to, or resuming with other data or options.
         ValueError: for fewer than two cases, no training or no validation cases, ``force`` with ``resume``, or settings
             that do not fit the machine (see ``check_hardware``).
     """
@@ -99,41 +108,45 @@ def train(
     hardware = Hardware() if hardware is None else hardware
     check_hardware(hardware, method.batch_size)
     require_folder(out)
-    _refuse_overwrite_of_run(out, force, resume)
-    cases, roles = _cases(data, labels, split, fold, validation)
-    held_out = validation if validation is not None else max(1, len(cases) // 5)
-    if roles is None and not 1 <= held_out < len(cases):
-        raise ValueError(f"validation must leave cases on both sides of {len(cases)}, got {held_out}")
-    modalities = modalities_of(cases)
-    for name in modalities:
-        plain_name(name, "the name of a modality")
-    asked = {
-        "target": target, "method": asdict(method), "seed": seed, "modalities": modalities, "augmented": augment,
-    }  # fmt: skip
-    if resume and _is_finished(out, asked):
-        if not calibrate or is_calibrated(out):
-            print_status(f"{out} has finished: there is nothing to resume")
-        elif rank() == 0:
+    with held(out) if rank() == 0 else nullcontext(), says_what_is_safe(out):
+        if rank() == 0:
+            for written in (out, out / CHECKPOINTS, out / LOGS, cache or out / CACHE):
+                remove_leftovers(written)
+        _refuse_overwrite_of_run(out, force, resume)
+        cases, roles = _cases(data, labels, split, fold, validation)
+        held_out = validation if validation is not None else max(1, len(cases) // 5)
+        if roles is None and not 1 <= held_out < len(cases):
+            raise ValueError(f"validation must leave cases on both sides of {len(cases)}, got {held_out}")
+        modalities = modalities_of(cases)
+        for name in modalities:
+            plain_name(name, "the name of a modality")
+        asked = {
+            "target": target, "method": asdict(method), "seed": seed, "modalities": modalities, "augmented": augment,
+        }  # fmt: skip
+        if resume and _is_finished(out, asked):
+            if not calibrate or is_calibrated(out):
+                print_status(f"{out} has finished: there is nothing to resume")
+            elif rank() == 0:
+                calibrate_run(out, cases)
+            return out
+        pl.seed_everything(seed, workers=True, verbose=False)
+        with _cache_folder(out, cache) as folder:
+            with progress_bar(f"Reading {data.name} for {target}", len(cases)) as advance:
+                cohort = cache_cohort(cases, modalities, target, folder, advance)
+            training, validating = cohort.split(held_out, seed) if roles is None else cohort.roles(roles)
+            box = _mean_box([cohort.box(name) for name in training])
+            view_size = network_size(cohort.size, method)
+            with plain_errors(ModelConfig):
+                config = ModelConfig(target, cohort.field, view_size, box, method, modalities, seed, CLIP, augment)
+            record = {"data": data_record(cohort, training, validating), **environment_record(hardware)}
+            checkpoint = _prepare_run(out, config, record, resume)
+            network, curve = _fit(config, cohort, training, validating, out, hardware, checkpoint)
+            if rank() == 0:
+                write_record(out, {**curve_record(curve, method.batch_size), **record})
+                save_run(out, config, network, record["data"]["train"]["sha256"])
+        if calibrate and rank() == 0:
             calibrate_run(out, cases)
         return out
-    pl.seed_everything(seed, workers=True, verbose=False)
-    with _cache_folder(out, cache) as folder:
-        with progress_bar(f"Reading {data.name} for {target}", len(cases)) as advance:
-            cohort = cache_cohort(cases, modalities, target, folder, advance)
-        training, validating = cohort.split(held_out, seed) if roles is None else cohort.roles(roles)
-        box = _mean_box([cohort.box(name) for name in training])
-        view_size = network_size(cohort.size, method)
-        with plain_errors(ModelConfig):
-            config = ModelConfig(target, cohort.field, view_size, box, method, modalities, seed, CLIP, augment)
-        record = {"data": data_record(cohort, training, validating), **environment_record(hardware)}
-        checkpoint = _prepare_run(out, config, record, resume)
-        network, curve = _fit(config, cohort, training, validating, out, hardware, checkpoint)
-        if rank() == 0:
-            write_record(out, {**curve_record(curve, method.batch_size), **record})
-            save_run(out, config, network, record["data"]["train"]["sha256"])
-    if calibrate and rank() == 0:
-        calibrate_run(out, cases)
-    return out
 
 
 def _refuse_overwrite_of_run(out: Path, force: bool, resume: bool) -> None:
@@ -169,20 +182,24 @@ def _cases(
 def _cache_folder(out: Path, cache: Path | None) -> Iterator[Path]:
     """The cache folder. The run's own one is removed at the end, except by a killed process."""
     out.mkdir(parents=True, exist_ok=True)
-    own = out / ".cache"
+    own = out / CACHE
     try:
         yield own if cache is None else cache
     finally:
         shutil.rmtree(own, ignore_errors=True)
 
 
-def _prepare_run(out: Path, config: ModelConfig, record: dict[str, Any], resume: bool) -> Path | None:
+def _prepare_run(out: Path, config: ModelConfig, record: dict[str, Any], resume: bool) -> Checkpoint | None:
     """The checkpoint to resume from; or None, after preparing the folder for a new run."""
     if resume and can_resume(out):
         # The temperature is fitted after the training.
-        require_same_training(out / CONFIG, {key: each for key, each in asdict(config).items() if key != "temperature"})
+        settings = {key: each for key, each in asdict(config).items() if key != "temperature"}
+        require_same_training(out / CONFIG, settings)
         require_same_training(out / RECORD, {"data": record["data"]})
-        return checked_checkpoint(out / CHECKPOINT)
+        checkpoint = checked_checkpoint(out / CHECKPOINT, settings)
+        if rank() == 0:
+            cut_logs(out / LOGS, checkpoint.steps)
+        return checkpoint
     if resume:
         print_status(f"{out} has no epoch to resume from: starting from the beginning")
     if rank() == 0:
@@ -219,7 +236,7 @@ def _fit(
     validation: list[str],
     out: Path,
     hardware: Hardware,
-    checkpoint: Path | None,
+    checkpoint: Checkpoint | None,
 ) -> tuple[torch.nn.Module, LearningCurve]:
     """Trains; returns the network after the last epoch, and the learning curve."""
     method = config.method
@@ -237,7 +254,7 @@ def _fit(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        trainer.fit(model, loader, watched, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(model, loader, watched, ckpt_path=checkpoint and checkpoint.path, weights_only=True)
     return model.network.cpu(), curve
 
 
@@ -258,10 +275,10 @@ def _trainer(config: ModelConfig, out: Path, hardware: Hardware, steps: int, cal
         precision=PRECISIONS[hardware.precision],
         sync_batchnorm=gpu,
         # On Slurm's signals pytorch-lightning would checkpoint within an epoch, which cannot be resumed exactly.
-        plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+        plugins=[WholeCheckpoints(), *([SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [])],
         callbacks=callbacks,
         default_root_dir=out,
-        logger=TensorBoardLogger(out, name="logs", version=""),
+        logger=TensorBoardLogger(out, name=LOGS, version=""),
         check_val_every_n_epoch=max(1, config.method.epochs // 5),
         log_every_n_steps=min(steps, 20),
         num_sanity_val_steps=0,

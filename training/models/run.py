@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from spuproj import __version__
@@ -38,7 +38,8 @@ def save_run(directory: Path, config: ModelConfig, network: nn.Module, data: str
     write_config(directory, config)
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     with atomic_write(directory / WEIGHTS) as temporary:
-        save_file(weights, temporary, metadata={"spuproj": __version__, "data": data})
+        # A file that safetensors itself makes may be read by its owner alone.
+        temporary.write_bytes(save(weights, metadata={"spuproj": __version__, "data": data}))
 
 
 def load_run(directory: Path) -> Run:

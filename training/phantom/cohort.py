@@ -28,7 +28,8 @@ from spuproj.training.phantom.anatomy import (
 from spuproj.training.phantom.contrast import TISSUES, draw_images
 from spuproj.training.phantom.lookalikes import Lookalikes, draw_lookalikes
 from spuproj.training.phantom.tumour import Tumour, draw_compartments, grow, mass_effect
-from spuproj.training.runtime.files import InputError, atomic_write_folder, refuse_overwrite
+from spuproj.training.runtime.files import InputError, atomic_write_folder, refuse_overwrite, remove_leftovers
+from spuproj.training.runtime.locks import held
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -150,14 +151,16 @@ def write_cohort(
 
     A case depends on ``seed``, its number and ``spacing`` (mm, 1 to 8), not on ``cases``. Each folder appears whole or
     not at all; ``on_case`` is called with each id once its folder is written. Raises ValueError for arguments out of
-    range, InputError where a folder exists and ``force`` is not set.
+    range, InputError where a folder exists and ``force`` is not set, or another process writes to ``directory``.
     """
-    check_cohort(directory, cases, spacing, force)
-    folders = case_folders(directory, cases)
-    for index, folder in enumerate(folders):
-        write_case(folder, make_phantom(seed, index, spacing))
-        if on_case is not None:
-            on_case(folder.name)
+    with held(directory):
+        check_cohort(directory, cases, spacing, force)
+        remove_leftovers(directory)
+        folders = case_folders(directory, cases)
+        for index, folder in enumerate(folders):
+            write_case(folder, make_phantom(seed, index, spacing))
+            if on_case is not None:
+                on_case(folder.name)
     return folders
 
 

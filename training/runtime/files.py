@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import json
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+
+from spuproj.training.runtime.disk import says_if_full
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""What a file system says that has no locks."""
+
+_LOCK = ".lock"
 
 
 class InputError(ValueError):
@@ -47,8 +57,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path``, with the same suffixes, which replaces ``path`` on success.
 
     On an error nothing is left behind and an older file stays as it was.
+
+    Raises:
+        DiskFullError: in place of any error that means it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary_folder(path.parent) as folder:
         yield folder / path.name
         os.replace(folder / path.name, path)
@@ -57,18 +69,16 @@ def atomic_write(path: Path) -> Iterator[Path]:
 @contextmanager
 def atomic_write_folder(path: Path) -> Iterator[Path]:
     """The same for a whole folder: yields an empty folder of the same name, which replaces ``path`` on success."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary_folder(path.parent) as folder:
-        new, old = folder / path.name, folder / f"{path.name}.replaced"
-        new.mkdir()
-        yield new
+    with _temporary_folder(path.parent) as new, _temporary_folder(path.parent) as old:
+        (new / path.name).mkdir()
+        yield new / path.name
         if path.exists():
-            os.replace(path, old)
+            os.replace(path, old / path.name)
         try:
-            os.replace(new, path)
+            os.replace(new / path.name, path)
         except OSError:
-            if old.exists():
-                os.replace(old, path)
+            if (old / path.name).exists():
+                os.replace(old / path.name, path)
             raise
 
 
@@ -81,17 +91,13 @@ def atomic_write_group(out: Path, name: str, last: str) -> Iterator[Path]:
 
     Args:
         out: the folder that receives the files.
-        name: of the group. Temporary folders that a killed process left for this name are removed, so only one
-            process at a time may write it.
+        name: of the group. What a killed process left of a group of this name is removed.
         last: name of the file that marks a complete group.
     """
     existed = out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    # mkdtemp draws 8 characters.
-    for left in out.glob(f".spuproj-{'?' * 8}-{glob.escape(name)}"):
-        shutil.rmtree(left, ignore_errors=True)
+    remove_leftovers(out, name)
     try:
-        with _temporary_folder(out, f"-{name}") as folder:
+        with _temporary_folder(out, name) as folder:
             yield folder
             inside(out, last).unlink(missing_ok=True)
             for path in sorted(folder.iterdir(), key=lambda path: path.name == last):
@@ -102,14 +108,54 @@ def atomic_write_group(out: Path, name: str, last: str) -> Iterator[Path]:
                 out.rmdir()
 
 
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Removes temporary folders that killed processes left in a folder; those in use stay.
+
+    Args:
+        folder: that was written to.
+        name: of a group, see ``atomic_write_group``; where empty, what is of no group.
+    """
+    # mkdtemp draws 8 characters.
+    for left in folder.glob(f".spuproj-{'?' * 8}{_ending(name, glob.escape)}"):
+        with suppress(OSError, Timeout), FileLock(left / _LOCK, timeout=0, fallback_to_soft=False):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 @contextmanager
-def _temporary_folder(parent: Path, suffix: str = "") -> Iterator[Path]:
-    """A folder in ``parent``, so that its files can be renamed into place; removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix=".spuproj-", suffix=suffix, dir=parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _temporary_folder(parent: Path, name: str = "") -> Iterator[Path]:
+    """A folder in a new folder of ``parent``, so that its files can be renamed into place; removed at the end.
+
+    The new folder is locked: unless a process holds it, it is a leftover.
+    """
+    with says_if_full(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        folder, lock = _locked_folder(parent, name)
+        try:
+            (folder / "content").mkdir()
+            yield folder / "content"
+        finally:
+            lock.release()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked_folder(parent: Path, name: str) -> tuple[Path, FileLock]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=".spuproj-", suffix=_ending(name), dir=parent))
+        lock = FileLock(folder / _LOCK, fallback_to_soft=False)
+        try:
+            lock.acquire(timeout=0)
+        except (Timeout, FileNotFoundError):
+            # Before it was locked another process has taken it for a leftover.
+            continue
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        return folder, lock
+
+
+def _ending(name: str, escape: Callable[[str], str] = str) -> str:
+    return f"-{escape(name)}" if name else ""
 
 
 def require_folder(path: Path) -> None:

@@ -17,6 +17,7 @@ from spuproj.training.inference.outputs import map_name
 from spuproj.training.models.method import load_method
 from spuproj.training.phantom.cohort import write_cohort
 from spuproj.training.runtime.files import InputError, inside, write_json
+from spuproj.training.runtime.locks import LOCK, held
 from spuproj.training.runtime.progress import progress_bar, show
 from spuproj.training.workflows.predict import predict
 
@@ -43,21 +44,23 @@ def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
         The figure of the predicted phantom.
 
     Raises:
-        InputError: where ``out`` is not empty and ``force`` is not set, or it is not an earlier demo.
+        InputError: where ``out`` is not empty and ``force`` is not set, it is not an earlier demo, or another process
+            writes to it.
     """
-    _prepare(out, force)
-    start = time.monotonic()
-    with progress_bar("Growing phantoms", TRAINING_CASES + 1) as advance:
-        write_cohort(out / "cohort", TRAINING_CASES, seed, SPACING, on_case=advance)
-        (patient,) = write_cohort(out / "patient", 1, seed + UNSEEN_SEED, SPACING, on_case=advance)
-    method = replace(load_method("spu"), epochs=EPOCHS, oversampling=1.0)
-    models = [
-        train(out / "cohort", target, out / "models" / target, method=method, seed=seed, augment=False)
-        for target in TARGETS
-    ]
-    written = predict(models, patient, out / "prediction")
-    scores = _scores(patient, out / "prediction")
-    write_json(out / "scores.json", {target: asdict(value) for target, value in scores.items()})
+    with held(out):
+        _prepare(out, force)
+        start = time.monotonic()
+        with progress_bar("Growing phantoms", TRAINING_CASES + 1) as advance:
+            write_cohort(out / "cohort", TRAINING_CASES, seed, SPACING, on_case=advance)
+            (patient,) = write_cohort(out / "patient", 1, seed + UNSEEN_SEED, SPACING, on_case=advance)
+        method = replace(load_method("spu"), epochs=EPOCHS, oversampling=1.0)
+        models = [
+            train(out / "cohort", target, out / "models" / target, method=method, seed=seed, augment=False)
+            for target in TARGETS
+        ]
+        written = predict(models, patient, out / "prediction")
+        scores = _scores(patient, out / "prediction")
+        write_json(out / "scores.json", {target: asdict(value) for target, value in scores.items()})
     show(_table(patient.name, scores))
     print(f"picture      {written[-1]}")
     print(f"NIfTI maps   {out / 'prediction'}")
@@ -69,14 +72,13 @@ def run_demo(out: Path, *, seed: int = 0, force: bool = False) -> Path:
 
 def _prepare(out: Path, force: bool) -> None:
     """Makes an empty folder with a marker file, without which ``force`` removes nothing."""
-    if out.exists() and any(out.iterdir()):
+    if any(path.name != LOCK for path in out.iterdir()):
         if not force:
             raise InputError(f"{out} exists already; pass --force to write over it")
         if not (out / MARK).is_file():
             raise InputError(f"{out} must be empty or hold an earlier demo to be replaced, but holds something else")
         for part in PARTS:
             shutil.rmtree(out / part, ignore_errors=True)
-    out.mkdir(parents=True, exist_ok=True)
     (out / MARK).touch()
 
 

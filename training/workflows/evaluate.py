@@ -38,6 +38,7 @@ from spuproj.training.runtime.files import (
     require_folder,
     write_json,
 )
+from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar, show
 from spuproj.training.runtime.wording import reason_of
@@ -114,7 +115,8 @@ def evaluate(
     count = len(chosen.targets.keys() | chosen.failed.keys())
     if not rows:
         raise InputError(f"none of {count} cases can be evaluated; {_first_of(chosen.failed)}")
-    _write(rows, options, out, chosen)
+    with held(out):
+        _write(rows, options, out, chosen)
     if chosen.failed:
         raise InputError(
             f"{len(chosen.failed)} of {count} cases failed: {', '.join(chosen.failed)}; {out} has the measures of the "

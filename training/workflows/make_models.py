@@ -28,7 +28,8 @@ from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, load_run
 from spuproj.training.models.trained_models import FOLDER
 from spuproj.training.phantom.cohort import case_folders, make_phantom, write_case
 from spuproj.training.runtime.execution import Hardware
-from spuproj.training.runtime.files import read_json
+from spuproj.training.runtime.files import read_json, remove_leftovers
+from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.progress import progress_bar
 
 SEED = 2026
@@ -52,10 +53,12 @@ def make_models(out: Path) -> list[Path]:
     Args:
         out: folder of the phantoms, the cache and the runs; what is there already is kept.
     """
-    grow_cohort(out)
-    at_once = len(TARGETS) if torch.cuda.is_available() else 1
-    with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(train_target, repeat(out), TARGETS))
+    with held(out):
+        remove_leftovers(out / COHORT)
+        grow_cohort(out)
+        at_once = len(TARGETS) if torch.cuda.is_available() else 1
+        with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
+            return list(pool.map(train_target, repeat(out), TARGETS))
 
 
 def grow_cohort(out: Path) -> None:

@@ -30,6 +30,7 @@ from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.run import WEIGHTS, load_run
 from spuproj.training.runtime.files import InputError, atomic_write, inside, read_json, write_json
+from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import Advance, print_status, progress_bar, show
 from spuproj.training.runtime.settings import plain_errors
@@ -78,38 +79,40 @@ def study(
         The files written.
 
     Raises:
-        InputError: for data, a split or a variation that cannot be used, or a folder that holds another study's runs.
+        InputError: for data, a split or a variation that cannot be used, or a folder that holds another study's runs
+            or that another process writes to.
     """
     for target in targets:
         plain_name(target, "target")
     settings = varied(method, SPHERICAL if variations is None else variations)
     watched = chosen(cases_in(data, labels), read_split(split, fold).validation)
     results = []
-    for target, (name, each), seed in product(targets, settings.items(), seeds):
-        run = inside(inside(inside(out / "runs", target), name), str(seed))
-        if not (run / WEIGHTS).is_file():
-            number = list(settings).index(name) + 1
-            print_status(f"{target}, {name}, seed {seed}: setting {number} of {len(settings)}")
-            train(
-                data,
-                target,
-                run,
-                method=each,
-                split=split,
-                fold=fold,
-                seed=seed,
-                labels=labels,
-                resume=can_resume(run),
-                cache=out / "cache",
-            )
-        results.append(_result(name, target, run, each, watched))
-    show(console_table(results))
-    csv, values, plot = (out / f"table.{suffix}" for suffix in ("csv", "json", "png"))
-    for path, content in ((csv, table_csv(results).encode()), (plot, study_plot(results))):
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(content)
-    write_json(values, study_values(results, settings))
-    return [csv, values, plot]
+    with held(out):
+        for target, (name, each), seed in product(targets, settings.items(), seeds):
+            run = inside(inside(inside(out / "runs", target), name), str(seed))
+            if not (run / WEIGHTS).is_file():
+                number = list(settings).index(name) + 1
+                print_status(f"{target}, {name}, seed {seed}: setting {number} of {len(settings)}")
+                train(
+                    data,
+                    target,
+                    run,
+                    method=each,
+                    split=split,
+                    fold=fold,
+                    seed=seed,
+                    labels=labels,
+                    resume=can_resume(run),
+                    cache=out / "cache",
+                )
+            results.append(_result(name, target, run, each, watched))
+        show(console_table(results))
+        csv, values, plot = (out / f"table.{suffix}" for suffix in ("csv", "json", "png"))
+        for path, content in ((csv, table_csv(results).encode()), (plot, study_plot(results))):
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(content)
+        write_json(values, study_values(results, settings))
+        return [csv, values, plot]
 
 
 def _result(name: str, target: str, run: Path, method: Method, watched: Sequence[CaseFiles]) -> StudyResult:

@@ -66,6 +66,8 @@ def killed(data, tmp_path_factory) -> Path:
     arguments = ["train", "--data", data, "--target", "WT", "--out", folder / "run", "--method", folder / "tiny.json"]
     process = subprocess.run(
         [sys.executable, "-c", KILLED, *map(str, arguments)],
+        # Python looks for modules in the folder that it starts in first.
+        cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -98,6 +100,7 @@ def test_a_killed_training_leaves_its_last_epoch_and_its_cache_and_no_model(stop
         "checkpoints",
         "logs",
         ".cache",
+        ".lock",
     }
     assert [path.name for path in (stopped / "checkpoints").iterdir()] == ["last.ckpt"]
     assert torch.load(stopped / CHECKPOINT, weights_only=True)["epoch"] == 0
@@ -213,9 +216,18 @@ def test_a_checkpoint_of_anything_but_tensors_and_numbers_is_not_loaded(stopped,
         torch.save({**content, "callbacks": Harmful(tmp_path / "harm")}, stopped / CHECKPOINT)
     else:
         (stopped / CHECKPOINT).write_bytes((stopped / CHECKPOINT).read_bytes()[:2000])
-    with pytest.raises(InputError, match=r"last\.ckpt must be a checkpoint of 'spuproj train', but cannot be read"):
+    with pytest.raises(InputError, match=r"last\.ckpt must be a checkpoint of this training, but cannot be read"):
         train(data, "WT", stopped, method=METHOD, resume=True)
     assert not (tmp_path / "harm").exists()
+
+
+def test_the_checkpoint_of_another_training_is_not_resumed(stopped, data):
+    content = torch.load(stopped / CHECKPOINT, weights_only=True)
+    content["config"]["method"]["channels"] = (8, 16)
+    torch.save(content, stopped / CHECKPOINT)
+    message = r"last\.ckpt must be .* is of another one: method\.channels is \(8, 16\), not \(4, 8\); start over"
+    with pytest.raises(InputError, match=message):
+        train(data, "WT", stopped, method=METHOD, resume=True)
 
 
 def saved(path: Path, content: object) -> Path:
@@ -224,7 +236,10 @@ def saved(path: Path, content: object) -> Path:
     return path
 
 
-WHOLE = dict.fromkeys(("global_step", "state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks"), 0)
+WHOLE = {
+    **dict.fromkeys(("global_step", "state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks"), 0),
+    "config": {"target": "WT"},
+}
 
 
 @pytest.mark.parametrize(
@@ -234,16 +249,18 @@ WHOLE = dict.fromkeys(("global_step", "state_dict", "optimizer_states", "lr_sche
         ({"epoch": 1}, "has no global_step"),
         ({**WHOLE, "epoch": "one"}, "has the epoch 'one'"),
         ({**WHOLE, "epoch": -1}, "has the epoch -1"),
+        ({**WHOLE, "epoch": 1, "global_step": "two"}, "has the global_step 'two'"),
+        ({**WHOLE, "epoch": 1, "config": {"target": "ET"}}, "is of another one: target is 'ET', not 'WT'"),
+        ({**WHOLE, "epoch": 1, "config": 5}, "is of another one"),
         (torch.zeros(3), "has no epoch"),
     ],
 )
 def test_a_file_of_tensors_that_is_no_checkpoint_is_refused(tmp_path, content, message):
     path = saved(tmp_path / "last.ckpt", content)
     with pytest.raises(InputError) as error:
-        checked_checkpoint(path)
-    assert str(error.value) == (
-        f"{path} must be a checkpoint of 'spuproj train', but {message}; start over with --force"
-    )
+        checked_checkpoint(path, {"target": "WT"})
+    assert str(error.value).startswith(f"{path} must be a checkpoint of this training, but {message}")
+    assert str(error.value).endswith("; start over with --force")
 
 
 @settings(max_examples=60)
@@ -256,13 +273,13 @@ def test_a_damaged_checkpoint_is_read_or_refused(tmp_path_factory, data):
         bad[data.draw(st.integers(0, len(bad) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(bad)
     with names_file_or_passes(path):
-        assert checked_checkpoint(path) == path
+        assert checked_checkpoint(path, {"target": "WT"}).path == path
 
 
 def test_a_checkpoint_that_is_a_link_to_nothing_is_not_called_absent(stopped, data):
     (stopped / CHECKPOINT).unlink()
     (stopped / CHECKPOINT).symlink_to("nowhere")
-    with pytest.raises(InputError, match=r"last\.ckpt must be a checkpoint of 'spuproj train', but cannot be read"):
+    with pytest.raises(InputError, match=r"last\.ckpt must be a checkpoint of this training, but cannot be read"):
         train(data, "WT", stopped, method=METHOD, resume=True)
     assert (stopped / CHECKPOINT).is_symlink()
 

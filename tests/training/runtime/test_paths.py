@@ -52,7 +52,7 @@ ALLOWED = {
     },
     "training/export/hub.py": {"Path(folder)": TEMPORARY},
     "spuproj_cli/export.py": {"Path(folder)": TEMPORARY},
-    "training/fit/resume.py": {"run / name": OWN, "run / older": OWN},
+    "training/fit/resume.py": {"Path(path)": OWN, "run / name": OWN, "run / older": OWN},
     "training/models/run.py": {"directory / name": OWN},
     "training/phantom/cohort.py": {
         "directory / f'Phantom_{number:03d}'": COUNTED,
@@ -62,7 +62,6 @@ ALLOWED = {
         "folder / name": "this is inside() itself",
         "Path(name)": "this is inside() itself",
         "folder / path.name": SAME,
-        "folder / f'{path.name}.replaced'": SAME,
         "out / path.name": SAME,
     },
     "training/workflows/demo.py": {"out / 'models' / target": OWN, "out / part": OWN},

@@ -1,0 +1,46 @@
+"""A full disk, said plainly."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_FULL = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT)}
+
+
+class DiskFullError(OSError):
+    """There is no room for what is written; the message says where."""
+
+
+@contextmanager
+def says_if_full(folder: Path) -> Iterator[None]:
+    """Raises DiskFullError where an error in the context means that the disk of a folder is full, whatever its type."""
+    try:
+        yield
+    except DiskFullError:
+        raise
+    except Exception as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        place = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+        free = shutil.disk_usage(place).free / 1e6
+        raise DiskFullError(
+            f"{folder} must have room for what is written, but its disk is full ({reason}; {free:.1f} MB are free); "
+            "make room on it"
+        ) from error
+
+
+def _reason(error: BaseException | None) -> str | None:
+    """The system's words for a full disk, in an error or in those that led to it."""
+    while error is not None:
+        for code, words in _FULL.items():
+            # Libraries in other languages pass on the words alone.
+            if getattr(error, "errno", None) == code or words in str(error):
+                return words
+        error = error.__cause__ or error.__context__
+    return None
