@@ -28,6 +28,7 @@ from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.evaluation.metrics import Maps, measure
 from spuproj.training.evaluation.seams import edge_distance, seam, smallest_share
 from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.nesting import predict_targets
 from spuproj.training.inference.percent import uncertainty_percent
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.run import Run, digest, load_runs
@@ -35,7 +36,7 @@ from spuproj.training.models.trained_models import trained_models
 from spuproj.training.runtime.files import InputError, write_json
 from spuproj.training.runtime.progress import nested_progress_bar, print_status, show
 from spuproj.training.runtime.wording import reason_of
-from spuproj.training.workflows.predict import case_for, predict_targets
+from spuproj.training.workflows.predict import case_for
 from spuproj.training.workflows.prediction_files import scheme_of
 
 # Of medians over patients: the goal, and the floor below which it is not done.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -62,6 +63,9 @@ def program(
 
 def run() -> None:
     """Runs the command line; if an input cannot be used, exits with 1 and one line on standard error."""
+    # A letter that the terminal cannot show does not make an error of a finished command.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="spuproj")
     except (ValueError, TypeError, RuntimeError, OSError) as error:

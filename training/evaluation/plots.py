@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from spuproj.training.evaluation.error_detection import CORRECTED
 from spuproj.training.evaluation.metrics import Metrics
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions, methods_of, targets_of
+from spuproj.training.runtime.wording import verbatim
 
 _COLOURS = ("#1f5fa8", "#d9742b", "#3b8f5a", "#8a4fa3", "#8a8a8a")
 _DPI = 140
@@ -28,8 +29,8 @@ def filtering_curves(rows: Sequence[CaseResult], options: EvaluationOptions) -> 
             curves = [row.curves.qu_brats for row in rows if (row.target, row.method) == (target, method)]
             if curves:
                 axes.plot(curves[0].thresholds, np.mean([getattr(curve, kind) for curve in curves], axis=0),
-                          color=colour, label=method)  # fmt: skip
-        axes.set(xlabel="uncertainty threshold", ylabel=f"{target}: {_CURVES[kind]}", ylim=(-0.02, 1.02))
+                          color=colour, label=verbatim(method))  # fmt: skip
+        axes.set(xlabel="uncertainty threshold", ylabel=verbatim(f"{target}: {_CURVES[kind]}"), ylim=(-0.02, 1.02))
 
     return _grid(rows, tuple(_CURVES), draw, f"What filtering by uncertainty leaves; {options.text}")
 
@@ -50,15 +51,15 @@ def box_plots(rows: Sequence[CaseResult]) -> bytes:
                 _draw_correction(axes, own, colour, method)
             elif kind == "expected_dice":
                 axes.plot([each.expected_dice for each in own], [each.dice for each in own], "o", color=colour,
-                          markersize=3, alpha=0.7, label=method)  # fmt: skip
+                          markersize=3, alpha=0.7, label=verbatim(method))  # fmt: skip
             else:
                 _draw_box(axes, own, kind, place, colour)
         if kind in _BOXED:
             methods = methods_of(rows)
-            axes.set_xticks(range(len(methods)), methods)
-            axes.set(ylabel=f"{target}: {_BOXED[kind]}", xlim=(-0.6, len(methods) - 0.4))
+            axes.set_xticks(range(len(methods)), list(map(verbatim, methods)))
+            axes.set(ylabel=verbatim(f"{target}: {_BOXED[kind]}"), xlim=(-0.6, len(methods) - 0.4))
         else:
-            axes.set(xlabel=_OVER[kind], ylabel=f"{target}: Dice")
+            axes.set(xlabel=_OVER[kind], ylabel=verbatim(f"{target}: Dice"))
 
     return _grid(rows, (*_BOXED, *_OVER), draw, "Patients; dashed: mean score of a map of zeros", legend=len(_BOXED))
 
@@ -83,7 +84,7 @@ def _draw_correction(axes: Axes, own: Sequence[Metrics], colour: str, method: st
     values = np.array([[getattr(metrics, name) for name in names] for metrics in own])
     known = values[~np.isnan(values).any(axis=1)]
     if len(known):
-        axes.plot([0, *CORRECTED], known.mean(axis=0), "o-", color=colour, markersize=3, label=method)
+        axes.plot([0, *CORRECTED], known.mean(axis=0), "o-", color=colour, markersize=3, label=verbatim(method))
 
 
 def reliability_diagram(rows: Sequence[CaseResult]) -> bytes:
@@ -101,8 +102,8 @@ def reliability_diagram(rows: Sequence[CaseResult]) -> bytes:
             )
             some = voxels > 0
             axes.plot(predicted[some] / voxels[some], positive[some] / voxels[some], "o-", color=colour, markersize=3,
-                      label=method)  # fmt: skip
-        axes.set(xlabel="predicted probability", ylabel=f"{target}: share that is target", aspect="equal")
+                      label=verbatim(method))  # fmt: skip
+        axes.set(xlabel="predicted probability", ylabel=verbatim(f"{target}: share that is target"), aspect="equal")
 
     return _grid(rows, ("",), draw, "Reliability of the mean probability in the brain")
 

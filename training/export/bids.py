@@ -23,6 +23,7 @@ from spuproj.training.runtime.files import (
     require_folder,
     write_json,
 )
+from spuproj.training.runtime.names import as_one_file
 from spuproj.training.workflows.prediction_files import Summary
 
 VERSION = "1.10.0"
@@ -112,7 +113,7 @@ def _planned(predictions: Path, cases: Sequence[Summary]) -> dict[str, tuple[Pat
         where, start = _subject(summary.entry.name)
         for source, ending, sidecar in _maps(predictions, summary):
             name = f"{where}/{start}_space-orig_{ending}"
-            other = sources.setdefault(name.casefold(), source.name)
+            other = sources.setdefault(as_one_file(name), source.name)
             if other != source.name:
                 raise InputError(
                     f"{name}.nii.gz must be one map, but would be {other} and {source.name}; rename one of the cases "

@@ -16,12 +16,12 @@ from spuproj import Views
 from spuproj.checks import choice
 from spuproj.training.data.canvas import Canvas
 from spuproj.training.data.case import Case
+from spuproj.training.inference.passes import Slices, in_passes
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.runtime.execution import local_device
 from spuproj.uncertainty import entropy, mutual_information
 from spuproj.wrapping import blending_weights, reduce_views
 
-SLICES_PER_BATCH = 4
 AGGREGATIONS = ("mean", "otsu")
 
 
@@ -52,23 +52,31 @@ class Prediction:
     interpolation: NDArray[np.float32] | None = None
 
 
-def view_logits(network: nn.Module, views: Views, image: Tensor, noise: Tensor | None = None) -> Tensor:
+def view_logits(
+    network: nn.Module, views: Views, image: Tensor, noise: Tensor | None = None, most: int | None = None
+) -> Tensor:
     """The network's output in every view of images ``[B, C, H, W]``: ``[B, N, 1, h, w]``.
 
-    ``noise``, ``[N, C, h, w]``, is added to the views of every image.
+    ``noise``, ``[N, C, h, w]``, is added to the views of every image. The network takes ``most`` views at a time.
     """
     stack = views.project(image)
     if noise is not None:
         stack = stack + noise
-    logits: Tensor = network(stack.flatten(0, 1)).unflatten(0, stack.shape[:2])
-    return logits
+    every = stack.flatten(0, 1)
+    parts = [network(part) for part in every.split(most or len(every))]
+    return torch.cat(parts).unflatten(0, stack.shape[:2])
 
 
 def view_probabilities(
-    network: nn.Module, views: Views, image: Tensor, noise: Tensor | None = None, temperature: float = 1.0
+    network: nn.Module,
+    views: Views,
+    image: Tensor,
+    noise: Tensor | None = None,
+    temperature: float = 1.0,
+    most: int | None = None,
 ) -> Tensor:
     """The probability in every view, sigmoid(logit / temperature); see ``view_logits``."""
-    return torch.sigmoid(view_logits(network, views, image, noise) / temperature)
+    return torch.sigmoid(view_logits(network, views, image, noise, most) / temperature)
 
 
 def make_noise(config: ModelConfig, views: Views, missing: Collection[str] = ()) -> Tensor | None:
@@ -96,7 +104,8 @@ def predict_case(
 ) -> Prediction:
     """A model's maps of a case. Slices without brain are skipped; all maps are zero outside the brain.
 
-    Slices of another field of view than the model's are padded or cropped around the brain, without resampling.
+    Slices of another field of view than the model's are padded or cropped around the brain, without resampling. Where
+    memory runs out, fewer views are computed at a time, see ``in_passes``.
 
     Args:
         config, network: of the model.
@@ -107,35 +116,51 @@ def predict_case(
         device: to compute on; ``local_device()`` where None.
 
     Raises:
-        InputError: where the brain is larger than the model's field of view.
+        InputError: where the brain is larger than the model's field of view, or memory does not suffice for one view.
     """
     device = local_device() if device is None else device
     canvas, views, noise, weights = _looking_at(config, case, device)
     network, size = network.to(device), (case.image.shape[2], case.image.shape[3])
     kept = _no_members(views, canvas, case) if members else None
-    mean, variance, expected, floor = np.zeros((4, *case.brain.shape), dtype=np.float32)
+    mean, variance, expected = np.zeros((3, *case.brain.shape), dtype=np.float32)
+    what = f"{case.name}, {config.target}"
+
+    def look(chosen: Slices, most: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        image = torch.from_numpy(canvas.place(case.image[chosen])).to(device)
+        seen = view_probabilities(network, views, image, noise, config.temperature, most)
+        maps = torch.stack(reduce_views(views, seen, weights)[:3])[:, :, 0]
+        shown = canvas.cut(views.unproject(seen)[:, :, 0].cpu().numpy(), size) if members else None
+        return canvas.cut(maps.cpu().numpy(), size), shown
+
     with torch.inference_mode():
-        for chosen in _slices(case):
-            image = torch.from_numpy(canvas.place(case.image[chosen])).to(device)
-            seen = view_probabilities(network, views, image, noise, config.temperature)
-            mean[chosen], variance[chosen], expected[chosen] = (
-                canvas.cut(part[:, 0].cpu().numpy(), size) for part in reduce_views(views, seen, weights)[:3]
-            )
-            if kept is not None:
-                found = canvas.cut(views.unproject(seen)[:, :, 0].cpu().numpy(), size)
-                kept[chosen] += found * case.brain[chosen, None]
+        for chosen, (maps, shown) in in_passes(case, len(views), look, what):
+            mean[chosen], variance[chosen], expected[chosen] = maps
+            if kept is not None and shown is not None:
+                kept[chosen] += shown * case.brain[chosen, None]
             for index in chosen:
                 on_slice(f"slice {index}")
         mean, variance, expected = (np.where(case.brain, each, np.float32(0)) for each in (mean, variance, expected))
         found = segment(mean, case.brain, aggregation)
-        for chosen in _slices(case):
-            mask = torch.from_numpy(canvas.place(found[chosen])[:, None]).to(device)
-            alone = views.interpolation_variance(mask, weights=weights, min_count=2, fill=math.nan)
-            floor[chosen] = canvas.cut(alone[:, 0].cpu().numpy(), size)
+        floor = _interpolation(case, found, canvas, views, weights, what)
     whole, of_views = torch.from_numpy(mean), torch.from_numpy(expected)
     shared = np.where(np.isnan(variance), np.float32(np.nan), mutual_information(whole, of_views).numpy())
-    floor = np.where(case.brain, floor, np.float32(0))
     return Prediction(mean, found, variance, entropy(whole).numpy(), shared, kept, floor)
+
+
+def _interpolation(
+    case: Case, found: NDArray[np.bool_], canvas: Canvas, views: Views, weights: Tensor, what: str
+) -> NDArray[np.float32]:
+    """The variance ``[Z, H, W]`` that the views of a segmentation have by interpolation alone."""
+    floor, size = np.zeros(case.brain.shape, np.float32), (case.image.shape[2], case.image.shape[3])
+
+    def look(chosen: Slices, _: int) -> NDArray[np.float32]:
+        mask = torch.from_numpy(canvas.place(found[chosen])[:, None]).to(weights.device)
+        alone = views.interpolation_variance(mask, weights=weights, min_count=2, fill=math.nan)
+        return canvas.cut(alone[:, 0].cpu().numpy(), size)
+
+    for chosen, alone in in_passes(case, 1, look, what):
+        floor[chosen] = alone
+    return np.where(case.brain, floor, np.float32(0))
 
 
 def mean_probabilities(
@@ -163,11 +188,15 @@ def mean_probabilities(
     device = local_device() if device is None else device
     canvas, views, noise, weights = _looking_at(config, case, device)
     network, size = network.to(device), (case.image.shape[2], case.image.shape[3])
+
+    def look(chosen: Slices, most: int) -> NDArray[np.float32]:
+        image = torch.from_numpy(canvas.place(case.image[chosen])).to(device)
+        logits = view_logits(network, views, image, noise, most)
+        means = [reduce_views(views, torch.sigmoid(logits / each), weights).mean for each in temperatures]
+        return canvas.cut(torch.stack(means)[:, :, 0].cpu().numpy(), size)
+
     with torch.inference_mode():
-        for chosen in _slices(case):
-            logits = view_logits(network, views, torch.from_numpy(canvas.place(case.image[chosen])).to(device), noise)
-            means = [reduce_views(views, torch.sigmoid(logits / each), weights).mean for each in temperatures]
-            yield chosen, canvas.cut(torch.stack(means)[:, :, 0].cpu().numpy(), size)
+        yield from in_passes(case, len(views), look, f"{case.name}, {config.target}")
 
 
 def _looking_at(config: ModelConfig, case: Case, device: torch.device) -> tuple[Canvas, Views, Tensor | None, Tensor]:
@@ -177,12 +206,6 @@ def _looking_at(config: ModelConfig, case: Case, device: torch.device) -> tuple[
     noise = make_noise(config, views, case.missing)
     views = views.to(device)
     return canvas, views, None if noise is None else noise.to(device), blending_weights(views)
-
-
-def _slices(case: Case) -> list[NDArray[np.int64]]:
-    """Indices of the slices with brain, a few at a time."""
-    shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
-    return [shown[start : start + SLICES_PER_BATCH] for start in range(0, len(shown), SLICES_PER_BATCH)]
 
 
 def segment(probability: NDArray[np.float32], brain: NDArray[np.bool_], aggregation: str) -> NDArray[np.bool_]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spuproj.training.data.case import Case
 from spuproj.training.data.labels import LabelScheme
-from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.multi_view import Prediction, predict_case
+from spuproj.training.models.run import Run
+from spuproj.training.runtime.progress import MakeProgressBar
 
 
 def inner_first(targets: Sequence[str], scheme: LabelScheme) -> list[str]:
@@ -60,3 +64,40 @@ def _of_views(members: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """Members ``[Z, N, H, W]`` with NaN for the views that are missing to ``count``."""
     missing = count - members.shape[1]
     return np.pad(members, ((0, 0), (0, missing), (0, 0), (0, 0)), constant_values=np.nan) if missing else members
+
+
+def predict_targets(
+    runs: Sequence[Run],
+    case: Case,
+    scheme: LabelScheme,
+    show: MakeProgressBar,
+    aggregation: str = "mean",
+    members: bool = False,
+) -> Iterator[tuple[str, Prediction]]:
+    """Predicts each target of a case, the inner targets first, so that outer ones include them.
+
+    Members are large: they are kept only while an outer target needs them.
+
+    Args:
+        runs: a model for each target.
+        case: with the models' modalities, in their order.
+        scheme: says which targets lie in one another.
+        show: makes a bar over slices for each target.
+        aggregation, members: see ``predict_case``.
+
+    Yields:
+        Each target with its maps.
+    """
+    models = {config.target: (config, network) for config, network in runs}
+    order = inner_first(list(models), scheme)
+    done: dict[str, Prediction] = {}
+    for number, target in enumerate(order):
+        with show(f"Predicting {target} of {case.name}", int(case.brain.any(axis=(1, 2)).sum())) as advance:
+            config, network = models[target]
+            prediction = predict_case(config, network, case, advance, aggregation=aggregation, members=members)
+        for inner in directly_inside(target, order, scheme):
+            prediction = including(prediction, done[inner])
+        yield target, prediction
+        done[target] = prediction
+        needed = {inner for outer in order[number + 1 :] for inner in directly_inside(outer, order, scheme)}
+        done = {name: each if name in needed else replace(each, members=None) for name, each in done.items()}

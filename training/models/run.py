@@ -16,6 +16,7 @@ from spuproj import __version__
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.network import make_network
 from spuproj.training.runtime.files import InputError, atomic_write, read_json, why_no_file, write_json
+from spuproj.training.runtime.names import as_one_file
 from spuproj.training.runtime.settings import plain_errors
 
 CONFIG, WEIGHTS, RECORD = "config.json", "model.safetensors", "training.json"
@@ -74,7 +75,7 @@ def load_runs(directories: Sequence[Path]) -> list[Run]:
     runs = [load_run(directory) for directory in directories]
     configs = [config for config, _ in runs]
     targets = [config.target for config in configs]
-    if not targets or len({target.casefold() for target in targets}) != len(targets):
+    if not targets or len(set(map(as_one_file, targets))) != len(targets):
         raise InputError(f"models must be of different targets, got {', '.join(targets) or 'none'}")
     if any(config.modalities != configs[0].modalities for config in configs):
         raise InputError("models must take the same modalities, got " + "; ".join(str(c.modalities) for c in configs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 
 import matplotlib as mpl
@@ -18,6 +19,7 @@ from spuproj.training.inference.percent import uncertainty_percent, voxels_witho
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.report.colours import colours_of
 from spuproj.training.runtime.files import atomic_write
+from spuproj.training.runtime.wording import verbatim
 
 SHEET_ROWS = 3
 _DPI = 130
@@ -27,7 +29,9 @@ Truth = dict[str, NDArray[np.bool_]]
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Writes a figure as PNG, atomically."""
-    with atomic_write(path) as temporary:
+    with atomic_write(path) as temporary, warnings.catch_warnings():
+        # It draws a box for a letter that its font lacks; the report has the letter.
+        warnings.filterwarnings("ignore", r"Glyph .* missing from")
         figure.savefig(temporary, dpi=_DPI, facecolor="black", format="png")
     return path
 
@@ -50,7 +54,7 @@ def case_figure(
     _uncertainty_bar(maps, axes[:, 2:])
     legend = ", ".join(predictions) + (" (dashed: truth)" if truth else "")
     title = f"{case.name}: outlines of {legend}; {_uncertainty_text(case, predictions)}"
-    maps.suptitle(title, color="white", fontsize=11)
+    maps.suptitle(verbatim(title), color="white", fontsize=11)
     middle = int(chosen[len(chosen) // 2])
     canvas = canvas_of(config, case)
     views = make_views(config, canvas.size)
@@ -73,14 +77,14 @@ def _sheet_row(
     colours = colours_of(predictions)
     for axis, channel in zip(row[:2], (_channel(config, case, "flair"), _channel(config, case, "t1ce")), strict=True):
         plane, limits = _brain_plane(case, index, channel)
-        show_plane(axis, plane, f"{config.modalities[channel]}, slice {index}", limits)
+        show_plane(axis, plane, verbatim(f"{config.modalities[channel]}, slice {index}"), limits)
         for target, prediction in predictions.items():
             _outline(axis, prediction.segmentation[index], colours[target], "solid")
             if truth is not None:
                 _outline(axis, truth[target][index], colours[target], "dashed")
     for axis, (target, prediction) in zip(row[2:], predictions.items(), strict=True):
         axis.imshow(np.sqrt(uncertainty_percent(prediction, index) / 100) / 2, cmap="magma", vmin=0, vmax=0.5)
-        axis.set_title(f"{target} uncertainty", color=colours[target], fontsize=9)
+        axis.set_title(verbatim(f"{target} uncertainty"), color=colours[target], fontsize=9)
         axis.set_axis_off()
         _outline(axis, case.brain[index], "#666666", "solid")
         if truth is not None:

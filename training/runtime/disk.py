@@ -18,11 +18,12 @@ class DiskFullError(OSError):
 
 @contextmanager
 def says_if_full(folder: Path) -> Iterator[None]:
-    """Raises DiskFullError where an error in the context means that the disk of a folder is full, whatever its type."""
+    """Raises DiskFullError where an error in the context means that the disk of a folder is full, whatever its type.
+
+    Of contexts in one another, the outermost says its folder: the others are temporary.
+    """
     try:
         yield
-    except DiskFullError:
-        raise
     except Exception as error:
         reason = _reason(error)
         if reason is None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
 from spuproj.training.runtime.files import InputError
 
 LONGEST = 160
@@ -41,3 +46,34 @@ def name_fault(text: str) -> str:
         return "it has bytes that are no text"
     size = len(text.encode())
     return f"it has {size} bytes, more than {LONGEST}" if size > LONGEST else ""
+
+
+def as_one_file(name: str) -> str:
+    """A name's letters as file systems compare them: names that give the same are one file on some systems.
+
+    They differ in upper and lower case alone, or in how accents are written: as one character or as two.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def require_names_fit(folder: Path, paths: Iterable[str], remedy: str) -> None:
+    """Raises InputError where a file system takes no names or no paths of so many bytes.
+
+    Args:
+        folder: that will hold the files; it may not be there yet.
+        paths: of the files, relative to the folder.
+        remedy: what to do, at the end of the error.
+    """
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    # Windows does not say; NTFS takes as many. A path ends with a zero, which counts.
+    limits = [os.pathconf(there, "PC_NAME_MAX"), os.pathconf(there, "PC_PATH_MAX") - 1] if os.name == "posix" else [255]
+    for path in paths:
+        parts = (max(path.split("/"), key=_bytes), f"{folder}/{path}")
+        for text, limit in zip(parts, limits, strict=False):
+            size = _bytes(text)
+            if size > limit:
+                raise InputError(f"{text} must have at most {limit} bytes for {there}, but has {size}; {remedy}")
+
+
+def _bytes(text: str) -> int:
+    return len(os.fsencode(text))

@@ -13,6 +13,14 @@ def some_of(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
+def verbatim(text: str) -> str:
+    """A text from outside as matplotlib shows it letter by letter.
+
+    It would read what stands between two ``$`` as mathematics, and leave out of a legend what begins with ``_``.
+    """
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
+
+
 def reason_of(error: Exception) -> str:
     """What an error says; with its type, where it is of a library and may not be understood without."""
     return str(error) if isinstance(error, InputError | OSError) else f"{type(error).__name__}: {error}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,28 @@ from typing import Any
 from spuproj.checks import choice
 from spuproj.training.data.case import Case, add_labels, load_case
 from spuproj.training.data.findings import Finding, Level
-from spuproj.training.data.labels import LabelScheme
 from spuproj.training.data.readers.case_files import CaseFiles, lacking
 from spuproj.training.data.readers.registry import case_in, cases_in
 from spuproj.training.data.splits import chosen, read_split
-from spuproj.training.inference.multi_view import AGGREGATIONS, Prediction, predict_case
-from spuproj.training.inference.nesting import directly_inside, including, inner_first
+from spuproj.training.inference.multi_view import AGGREGATIONS, Prediction
+from spuproj.training.inference.nesting import predict_targets
 from spuproj.training.inference.outputs import DEFAULT_KINDS, MERGED, kinds_named, mergeable, write_maps, write_merged
 from spuproj.training.models.run import Run, digest, load_runs
 from spuproj.training.models.trained_models import PACKAGED, trained_models
 from spuproj.training.report.figures import case_figure
 from spuproj.training.report.pages import CohortEntry, entry_of, write_case_report, write_cohort_report
 from spuproj.training.report.warnings import case_warnings
+from spuproj.training.runtime.disk import DiskFullError
 from spuproj.training.runtime.execution import Shard
-from spuproj.training.runtime.files import InputError, atomic_write_group, inside, refuse_overwrite, require_folder
+from spuproj.training.runtime.files import (
+    InputError,
+    atomic_write_group,
+    inside,
+    refuse_overwrite,
+    require_folder,
+)
+from spuproj.training.runtime.leftovers import remove_all_leftovers
+from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.progress import MakeProgressBar, nested_progress_bar, print_status
 from spuproj.training.runtime.wording import reason_of
 from spuproj.training.workflows.prediction_files import (
@@ -33,8 +41,9 @@ from spuproj.training.workflows.prediction_files import (
     is_there,
     outdated,
     read_summary,
-    refuse_collisions,
     report_name,
+    require_names,
+    require_replaceable,
     scheme_of,
     summary_name,
     write_summary,
@@ -126,12 +135,15 @@ def predict(
     """
     task = _task(models, out, aggregation, maps)
     files = case_in(folder, labels)
-    refuse_collisions([files], task.targets, task.kinds, out)
+    require_names([files], task.targets, task.kinds, out)
     paths = [inside(out, name) for name in file_names(files, task.targets, task.kinds)]
     refuse_overwrite(paths, force)
+    remove_all_leftovers(out)
     with nested_progress_bar("Predicting", 1) as (advance, inner_steps):
         try:
             _predict_one(task, files, inner_steps)
+        except DiskFullError as error:
+            raise DiskFullError(f"{error}; nothing of {files.name} was written, and what was there is safe") from None
         except (ValueError, RuntimeError, OSError):
             raise
         # Other errors of libraries would not say which case they are of.
@@ -160,6 +172,9 @@ def predict_cohort(
     same call continues after a killed process; files of an unfinished case are overwritten. A case that fails is
     reported, and the others are still predicted.
 
+    One process at a time writes a case, and one a shard; another ends with an error. Where the disk is full, the
+    prediction ends.
+
     At the end ``report.html`` lists the cases of all shards and those that were predicted before, for example with
     models of other folds. The last of several processes to end writes the complete list.
 
@@ -174,30 +189,45 @@ def predict_cohort(
 
     Raises:
         InputError: for models or a data set that cannot be used, unknown maps, cases of which two would write one file,
-            or where ``out`` has predictions of another recipe.
+            where ``out`` has predictions of another recipe, or another process writes to it.
+        DiskFullError: where the disk of ``out`` is full; it says what is safe.
         ValueError: for an unknown aggregation.
     """
     task = _task(models, out, aggregation, maps)
     index, count = shard
     every = cases_in(data, labels)
     cases = every if split is None else chosen(every, read_split(split, fold).test)
-    refuse_collisions(cases, task.targets, task.kinds, out)
+    require_names(cases, task.targets, task.kinds, out)
     outcome = Outcome()
-    todo = _unfinished(task, cases[index::count], outcome, force)
-    out.mkdir(parents=True, exist_ok=True)
-    part = f" ({index}/{count})" if count > 1 else ""
-    with nested_progress_bar(f"Predicting {data.name}{part}", len(todo)) as (advance, inner_steps):
+    # No case can have a name that begins with a dot.
+    part = f".shard-{index}-of-{count}" if count > 1 else ""
+    with held(out, part):
+        remove_all_leftovers(out)
+        todo = _unfinished(task, cases[index::count], outcome, force)
+        _predict_each(task, todo, outcome, f"Predicting {data.name}" + (f" ({index}/{count})" if part else ""))
+        listed = [files for files in every if files in cases or is_there(files, task.targets, task.kinds, out)]
+        entries = [_entry(task, files, outcome.failed.get(files.name)) for files in listed]
+        write_cohort_report(out / COHORT_REPORT, entries)
+    return outcome
+
+
+def _predict_each(task: Task, todo: Sequence[CaseFiles], outcome: Outcome, what: str) -> None:
+    """Predicts cases one after another. Raises DiskFullError."""
+    with nested_progress_bar(what, len(todo)) as (advance, inner_steps):
         for files in todo:
             try:
                 _predict_one(task, files, inner_steps)
                 outcome.predicted.append(files.name)
+            # The others would be computed in vain.
+            except DiskFullError as error:
+                finished = len(outcome.predicted) + len(outcome.skipped)
+                raise DiskFullError(
+                    f"{error}; {finished} finished cases are safe, and the same command goes on with the others"
+                ) from None
             # No error of one case may stop the others.
             except Exception as error:
                 _fail(outcome, files, error)
             advance(files.name)
-    listed = [files for files in every if files in cases or is_there(files, task.targets, task.kinds, out)]
-    write_cohort_report(out / COHORT_REPORT, [_entry(task, files, outcome.failed.get(files.name)) for files in listed])
-    return outcome
 
 
 def _unfinished(task: Task, cases: Sequence[CaseFiles], outcome: Outcome, force: bool) -> list[CaseFiles]:
@@ -263,22 +293,28 @@ def _entry(task: Task, files: CaseFiles, reason: str | None) -> CohortEntry:
 
 def _predict_one(task: Task, files: CaseFiles, show: MakeProgressBar) -> None:
     """Predicts a case and writes its files, all or none; ``show`` makes a bar over slices for each target."""
-    case = _loaded(task, files)
-    scheme = scheme_of(files)
     written = file_names(files, task.targets, task.kinds)
-    with atomic_write_group(task.out, files.name, summary_name(files.name)) as folder:
-        predictions: dict[str, Prediction] = {}
-        members = "members" in task.kinds
-        for target, prediction in predict_targets(task.runs, case, scheme, show, task.aggregation, members):
-            write_maps(folder, case, target, prediction, task.kinds)
-            # Members are large, and only the maps need them.
-            predictions[target] = replace(prediction, members=None)
-        predictions = {target: predictions[target] for target in task.targets}
-        if mergeable(predictions, scheme):
-            write_merged(folder, case, predictions, scheme, task.kinds)
-        _write_pages(folder, task, files, case, predictions)
-        for path in outdated(task.out, files, task.recipe(files), task.targets, written):
-            path.unlink(missing_ok=True)
+    require_replaceable(task.out, written)
+    with held(task.out, files.name):
+        case = _loaded(task, files)
+        with atomic_write_group(task.out, files.name, summary_name(files.name)) as folder:
+            _write_case(task, files, case, folder, show)
+            for path in outdated(task.out, files, task.recipe(files), task.targets, written):
+                path.unlink(missing_ok=True)
+
+
+def _write_case(task: Task, files: CaseFiles, case: Case, folder: Path, show: MakeProgressBar) -> None:
+    """Predicts a case and writes its files to a folder."""
+    predictions: dict[str, Prediction] = {}
+    scheme, members = scheme_of(files), "members" in task.kinds
+    for target, prediction in predict_targets(task.runs, case, scheme, show, task.aggregation, members):
+        write_maps(folder, case, target, prediction, task.kinds)
+        # Members are large, and only the maps need them.
+        predictions[target] = replace(prediction, members=None)
+    predictions = {target: predictions[target] for target in task.targets}
+    if mergeable(predictions, scheme):
+        write_merged(folder, case, predictions, scheme, task.kinds)
+    _write_pages(folder, task, files, case, predictions)
 
 
 def case_for(runs: Sequence[Run], files: CaseFiles, with_labels: bool = False) -> Case:
@@ -332,43 +368,6 @@ def _notes(task: Task, files: CaseFiles) -> list[Finding]:
     elif files.label is not None and unknown:
         notes.append(f"the segmentation is not shown, since its labels do not have {', '.join(unknown)}")
     return [Finding(Level.NOTE, note) for note in notes]
-
-
-def predict_targets(
-    runs: Sequence[Run],
-    case: Case,
-    scheme: LabelScheme,
-    show: MakeProgressBar,
-    aggregation: str = "mean",
-    members: bool = False,
-) -> Iterator[tuple[str, Prediction]]:
-    """Predicts each target of a case, the inner targets first, so that outer ones include them.
-
-    Members are large: they are kept only while an outer target needs them.
-
-    Args:
-        runs: a model for each target.
-        case: with the models' modalities, in their order.
-        scheme: says which targets lie in one another.
-        show: makes a bar over slices for each target.
-        aggregation, members: see ``predict_case``.
-
-    Yields:
-        Each target with its maps.
-    """
-    models = {config.target: (config, network) for config, network in runs}
-    order = inner_first(list(models), scheme)
-    done: dict[str, Prediction] = {}
-    for number, target in enumerate(order):
-        with show(f"Predicting {target} of {case.name}", int(case.brain.any(axis=(1, 2)).sum())) as advance:
-            config, network = models[target]
-            prediction = predict_case(config, network, case, advance, aggregation=aggregation, members=members)
-        for inner in directly_inside(target, order, scheme):
-            prediction = including(prediction, done[inner])
-        yield target, prediction
-        done[target] = prediction
-        needed = {inner for outer in order[number + 1 :] for inner in directly_inside(outer, order, scheme)}
-        done = {name: each if name in needed else replace(each, members=None) for name, each in done.items()}
 
 
 def _write_pages(folder: Path, task: Task, files: CaseFiles, case: Case, predictions: dict[str, Prediction]) -> None:

@@ -15,7 +15,7 @@ from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.inference.outputs import MAPS, MERGED, map_names
 from spuproj.training.report.pages import CohortEntry
 from spuproj.training.runtime.files import InputError, inside, read_json, write_json
-from spuproj.training.runtime.names import plain_name
+from spuproj.training.runtime.names import as_one_file, plain_name, require_names_fit
 from spuproj.training.runtime.settings import plain_errors
 
 COHORT_REPORT = "report.html"
@@ -56,18 +56,24 @@ def summary_name(case: str) -> str:
     return f"{case}_summary.json"
 
 
-def refuse_collisions(cases: Sequence[CaseFiles], targets: Sequence[str], kinds: Sequence[str], out: Path) -> None:
-    """Refuses cases of which two would write one file, or one would write over an image or a segmentation.
+def require_names(cases: Sequence[CaseFiles], targets: Sequence[str], kinds: Sequence[str], out: Path) -> None:
+    """Refuses cases whose files cannot all be written.
 
-    Names that differ only in upper and lower case are one file on some systems.
+    Two cases would write one file, a name is too long for the file system, or an input would be written over.
+    Names that differ only in upper and lower case, or in how accents are written, are one file on some systems.
 
     Raises:
         InputError: with the cases and the file.
     """
-    owners = {COHORT_REPORT.casefold(): "the report of all cases"}
+    owners = {as_one_file(COHORT_REPORT): "the report of all cases"}
     for files in cases:
-        for name in file_names(files, targets, kinds):
-            other = owners.setdefault(name.casefold(), files.name)
+        names = file_names(files, targets, kinds)
+        # Files are written in temporary folders, and these in one another.
+        folder = f".spuproj-12345678-{files.name}"
+        remedy = f"shorten the name of {files.name}, in a manifest for example, or those of the models' targets"
+        require_names_fit(out, [f"{folder}/content/{folder}/content/{name}" for name in names], remedy)
+        for name in names:
+            other = owners.setdefault(as_one_file(name), files.name)
             if other != files.name:
                 raise InputError(
                     f"{out / name} must be written by one case, but {other} and {files.name} would both write it; "
@@ -81,6 +87,13 @@ def refuse_collisions(cases: Sequence[CaseFiles], targets: Sequence[str], kinds:
                     f"{path} must not be written over, since it is an input of {read[path]}; choose another folder for "
                     f"the outputs"
                 )
+
+
+def require_replaceable(out: Path, names: Sequence[str]) -> None:
+    """Raises InputError where a folder is in the place of a file that is to be written."""
+    for path in (inside(out, name) for name in names):
+        if path.is_dir() and not path.is_symlink():
+            raise InputError(f"{path} must be a file to write, but it is a folder; move it to another place")
 
 
 def _inputs(files: CaseFiles) -> list[Path]:

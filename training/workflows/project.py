@@ -16,6 +16,7 @@ from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.report.explorer import write_explorer
 from spuproj.training.report.figures import save_figure
 from spuproj.training.runtime.files import InputError, refuse_overwrite
+from spuproj.training.runtime.wording import verbatim
 
 
 def project_slice(
@@ -53,7 +54,7 @@ def project_slice(
     size = (shown.plane.shape[0], shown.plane.shape[1])
     views = Views.spherical(size, grid=grid, box=shown.foreground, radius=radius, lift=lift, chart=chart)
     figure = plot_views(views.geometry, views.size, views.view_size, shown.plane, columns=grid[1])
-    figure.suptitle(f"{volume.name}, slice {index}: {lift} to {chart}", color="white", fontsize=11)
+    figure.suptitle(verbatim(f"{volume.name}, slice {index}: {lift} to {chart}"), color="white", fontsize=11)
     return save_figure(figure, out)
 
 

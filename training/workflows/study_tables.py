@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from spuproj.training.evaluation.tables import csv_text
+from spuproj.training.runtime.wording import verbatim
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,8 @@ def study_plot(results: Sequence[StudyResult]) -> bytes:
     for row, target in zip(panels, targets, strict=True):
         for panel, (name, heading) in zip(row, _DRAWN.items(), strict=True):
             _draw_settings(panel, [_values(results, target, setting, name) for setting in settings])
-            panel.set(xlabel=f"{target}: {heading}")
-        row[0].set_yticks(range(len(settings)), settings)
+            panel.set(xlabel=verbatim(f"{target}: {heading}"))
+        row[0].set_yticks(range(len(settings)), list(map(verbatim, settings)))
     panels[0][0].invert_yaxis()
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=_DPI, format="png")

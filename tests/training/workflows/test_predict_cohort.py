@@ -148,7 +148,7 @@ def test_a_process_does_not_disturb_another_that_is_amid_a_case(data, model, tmp
 
     # A process has one display.
     monkeypatch.setattr("spuproj.training.workflows.predict.nested_progress_bar", no_bar)
-    monkeypatch.setattr("spuproj.training.workflows.predict.predict_case", let_the_other_shard_go_first)
+    monkeypatch.setattr("spuproj.training.inference.nesting.predict_case", let_the_other_shard_go_first)
     outcome = predict_cohort(model, data, tmp_path / "out", shard=(0, 2))
     assert (outcome.predicted, others[1].predicted) == ([NAMES[0], NAMES[2]], [NAMES[1]])
     assert predicted_names(tmp_path / "out") == NAMES
@@ -173,7 +173,7 @@ def test_a_case_that_breaks_the_prediction_does_not_stop_the_others(data, model,
             raise MemoryError("too large")
         return real(config, network, case, *arguments, **options)
 
-    monkeypatch.setattr("spuproj.training.workflows.predict.predict_case", fail_at_the_second)
+    monkeypatch.setattr("spuproj.training.inference.nesting.predict_case", fail_at_the_second)
     outcome = predict_cohort(model, data, tmp_path / "out")
     assert outcome.failed == {"Phantom_002": "MemoryError: too large"}
     assert predicted_names(tmp_path / "out") == [NAMES[0], NAMES[2]]
@@ -301,7 +301,7 @@ def test_a_killed_process_leaves_whole_cases_and_the_next_one_goes_on(data, mode
     run = run_python(KILLED.format(model=str(model[0]), data=str(data), out=str(out)))
     assert run.returncode == -9
     assert predicted_names(out) == [NAMES[0]]
-    assert {path.name[:11] for path in out.iterdir() if path.is_file()} == {NAMES[0]}
+    assert {path.name[:11] for path in out.iterdir() if not path.name.startswith(".")} == {NAMES[0]}
     outcome = predict_cohort(model, data, out)
     assert (outcome.predicted, outcome.skipped) == ([NAMES[1], NAMES[2]], [NAMES[0]])
     predict_cohort(model, data, tmp_path / "whole")

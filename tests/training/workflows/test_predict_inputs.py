@@ -67,7 +67,7 @@ def test_an_error_of_a_library_names_the_case(cohort, models, tmp_path, monkeypa
     def fail(*_, **__):
         raise KeyError("deep inside")
 
-    monkeypatch.setattr("spuproj.training.workflows.predict.predict_case", fail)
+    monkeypatch.setattr("spuproj.training.inference.nesting.predict_case", fail)
     with pytest.raises(InputError, match="Phantom_002 cannot be predicted: KeyError: 'deep inside'"):
         predict([models["WT"]], cohort[1], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -22,7 +22,7 @@ from spuproj.training.workflows.prediction_files import (
     Summary,
     file_names,
     read_summary,
-    refuse_collisions,
+    require_names,
     write_summary,
 )
 
@@ -49,7 +49,7 @@ def case(name: str, *paths: Path) -> CaseFiles:
 )
 def test_cases_that_would_write_one_file_are_refused(tmp_path, one, other, file):
     with pytest.raises(InputError) as error:
-        refuse_collisions([case(one), case(other)], TARGETS, DEFAULT_KINDS, tmp_path)
+        require_names([case(one), case(other)], TARGETS, DEFAULT_KINDS, tmp_path)
     message = str(error.value)
     assert message.lower().startswith(f"{tmp_path / file} must be written by one case, but ".lower())
     assert f"{one} and {other} would both write it; rename one of them" in message
@@ -59,7 +59,7 @@ def test_cases_that_would_write_one_file_are_refused(tmp_path, one, other, file)
     "names", [("sub-01", "sub-01_ses-02"), ("A", "A_WT"), ("A", "A_report"), ("report", "summary")]
 )
 def test_names_that_only_begin_alike_are_no_collision(tmp_path, names):
-    refuse_collisions([case(name) for name in names], TARGETS, (*MAPS, *MERGED), tmp_path)
+    require_names([case(name) for name in names], TARGETS, (*MAPS, *MERGED), tmp_path)
 
 
 @given(st.lists(st.sampled_from(["A", "a", "A_WT", "A_labels", "A_ET_mi", "B", "report"]), unique=True), st.data())
@@ -67,7 +67,7 @@ def test_what_is_not_refused_has_a_file_of_its_own_for_every_name(names, data):
     kinds = data.draw(st.lists(st.sampled_from((*MAPS, *MERGED)), min_size=1, unique=True))
     written = [name.lower() for each in names for name in file_names(case(each), TARGETS, kinds)]
     try:
-        refuse_collisions([case(name) for name in names], TARGETS, kinds, Path("out"))
+        require_names([case(name) for name in names], TARGETS, kinds, Path("out"))
     except InputError:
         assert len(set(written)) < len(written)
     else:

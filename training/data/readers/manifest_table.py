@@ -12,7 +12,7 @@ from pathlib import Path
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.readers.case_files import BRAIN_MASK, SEGMENTATION, CaseFiles, ImageFile, modality_named
 from spuproj.training.data.readers.manifest import by_modality, check_names, file_in, scheme_in
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.files import InputError, why_no_file
 
 _COLUMNS = {
     "name": "name",
@@ -78,6 +78,9 @@ def _table(path: Path, text: str, mark: str, before: int) -> Iterator[Row]:
 
 def _text(path: Path) -> tuple[str, bool]:
     """The text, and whether its encoding was taken for granted."""
+    # A pipe would be waited for.
+    if not path.is_file():
+        raise InputError(f"{path} must be a manifest, but {why_no_file(path)}")
     try:
         content = path.read_bytes()
     except OSError as error:

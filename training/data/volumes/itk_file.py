@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +18,17 @@ from spuproj.training.data.volumes.header import Header
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
+_MOST_OF_HEADER = 2**16
+
 # SimpleITK's axes are LPS, nibabel's RAS.
 _TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 def open_header(path: Path) -> Header:
-    """The header of a file. Raises whatever SimpleITK raises."""
+    """The header of a file. Raises whatever SimpleITK raises, and ValueError for voxels in a pipe or device."""
     import SimpleITK  # slow to import
+
+    _require_voxels_in_files(path)
 
     itk: Any = SimpleITK  # which has no types
     reader = itk.ImageFileReader()
@@ -46,6 +54,20 @@ def open_header(path: Path) -> Header:
         findings=_orientation(path, reader),
         read=read,
     )
+
+
+def _require_voxels_in_files(path: Path) -> None:
+    """A header may name other files for the voxels. A pipe would be waited for, and a device has no end."""
+    with path.open("rb") as stream:
+        lines = stream.read(_MOST_OF_HEADER).splitlines()
+    for name in (re.split(rb"[:=]", line, maxsplit=1)[-1].strip() for line in lines):
+        with suppress(OSError, ValueError):
+            mode = os.stat(os.path.join(os.fsencode(path.parent), name)).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                break
+    else:
+        return
+    raise ValueError(f"its voxels must be in a file, but {os.fsdecode(name)} is none")
 
 
 def _affine(reader: Any) -> NDArray[np.float64]:

@@ -1,0 +1,98 @@
+"""A script that forks runs of ``spuproj predict`` on a data set, and kills or stops each at another moment.
+
+Its argument is a JSON object: ``data``, ``model``, ``outs`` (the folder of the runs' folders), and ``runs``, each
+with a ``name``, the ``shard`` and the ``moment``: ``["operation", 17]`` comes before the 17th operation on the
+outputs' files, ``["before", "os.rename a"]`` and ``["after", "os.rename a"]`` are those around one of them, and
+``["time", 0.4]`` is this part of the time that the first run has taken; without a moment the run ends by itself. It
+prints an object: for each run how it ended, and the operations that it came to. With ``stop``, a run is stopped
+instead, its process id is printed, and it is killed when standard input ends.
+
+One process imports the libraries, which takes seconds, and each fork runs at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spuproj.training.workflows import predict
+from spuproj_cli import entry
+
+OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
+
+
+def _watch(out: Path, log: int, moment: tuple[str, Any], action: signal.Signals) -> None:
+    """Writes each operation on files below a folder to a log, and at the moment sends this process a signal."""
+    count, last = 0, ""
+
+    def on_event(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal count, last
+        if event not in OPERATIONS or not _is_below(out, event, arguments):
+            return
+        target = os.path.relpath(arguments[1] if event == "os.rename" else arguments[0], out)
+        operation = f"{event} {target}"
+        if moment in (("operation", count), ("before", operation), ("after", last)):
+            os.kill(os.getpid(), action)
+        count, last = count + 1, operation
+        os.write(log, f"{operation}\n".encode())
+
+    sys.addaudithook(on_event)
+
+
+def _is_below(out: Path, event: str, arguments: tuple[Any, ...]) -> bool:
+    path = os.fspath(arguments[0]) if isinstance(arguments[0], str | Path) else ""
+    # rmtree names entries relative to open folders.
+    return path.startswith(str(out)) or (event in ("os.remove", "os.rmdir") and arguments[1] not in (-1, None))
+
+
+def _run(task: dict[str, Any], run: dict[str, Any], out: Path, log: int) -> None:
+    """In a fork: predicts, without pictures, which take most of the time."""
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    torch.set_num_threads(1)
+    predict.case_figure = lambda case, predictions, config, path, truth: path.write_text("picture")  # type: ignore
+    action = signal.SIGSTOP if run.get("stop") else signal.SIGKILL
+    _watch(out, log, tuple(run.get("moment", ("", ""))), action)
+    shard = "/".join(map(str, run.get("shard", (0, 1))))
+    options = {"--model": task["model"], "--data": task["data"], "--out": str(out), "--shard": shard}
+    sys.argv = ["spuproj", "predict", *(each for option in options.items() for each in option)]
+    try:
+        entry.main()
+    except SystemExit as end:
+        os._exit(0 if end.code in (None, 0) else 1)
+
+
+def main() -> None:
+    task = json.loads(sys.argv[1])
+    ends, whole = {}, 0.0
+    for run in task["runs"]:
+        out = Path(task["outs"], run["name"])
+        log = out.with_suffix(".log")
+        started = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            _run(task, run, out, os.open(log, os.O_WRONLY | os.O_CREAT))
+        if run.get("stop"):
+            os.waitpid(child, os.WUNTRACED)
+            print(child, flush=True)
+            sys.stdin.read()
+            os.kill(child, signal.SIGKILL)
+        kind, value = run.get("moment", ("", ""))
+        if kind == "time":
+            threading.Timer(value * whole, os.kill, (child, signal.SIGKILL)).start()
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        whole = whole or time.monotonic() - started
+        ends[run["name"]] = {"status": status, "operations": log.read_text().splitlines() if log.exists() else []}
+    print(json.dumps(ends))
+
+
+if __name__ == "__main__":
+    main()

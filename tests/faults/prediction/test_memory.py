@@ -1,0 +1,148 @@
+"""Memory that runs out in a prediction: with fewer views at a time it goes on, and says so."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from helpers import ROOT, run_python
+from spuproj.training.data.case import load_case
+from spuproj.training.inference.multi_view import predict_case
+from spuproj.training.models.run import load_run
+from spuproj.training.runtime.files import InputError
+from spuproj.training.workflows.predict import predict_cohort
+
+pytest_plugins = ["training_fixtures"]
+pytestmark = pytest.mark.usefixtures("one_thread", "no_picture")
+
+# As torch 2.13, NumPy 2.4, cuDNN and cuBLAS say it.
+SAYINGS = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB. GPU 0 has"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("std::bad_alloc"),
+    MemoryError("Unable to allocate 3.00 GiB for an array with shape (4, 240, 240) and data type float32"),
+    MemoryError(),
+]
+
+
+class Roomy(nn.Module):
+    """A network on a device with room for so many views."""
+
+    def __init__(self, network: nn.Module, room: int, error: Exception) -> None:
+        super().__init__()
+        self.network, self.room, self.error = network, room, error
+        self.passes: list[int] = []
+
+    def forward(self, stack: Tensor) -> Tensor:
+        if len(stack) > self.room:
+            raise self.error
+        self.passes.append(len(stack))
+        found: Tensor = self.network(stack)
+        return found
+
+
+def short_of(monkeypatch: pytest.MonkeyPatch, room: int, error: Exception) -> None:
+    """Every network that a prediction loads from now on has room for so many views."""
+    real = load_run
+    monkeypatch.setattr(
+        "spuproj.training.models.run.load_run",
+        lambda folder: (real(folder)[0], Roomy(real(folder)[1], room, error)),
+    )
+
+
+@pytest.mark.parametrize("error", SAYINGS, ids=[f"{type(each).__name__}-{str(each)[:12]}" for each in SAYINGS])
+def test_whatever_says_that_memory_ran_out_leads_to_smaller_passes(cohort, models, capsys, error):
+    config, network = load_run(models["WT"])
+    case, narrow = load_case(cohort[1]), Roomy(network, 7, error)
+    found = predict_case(config, narrow, case, lambda _: None)
+    slices = np.count_nonzero(case.brain.any(axis=(1, 2)))
+    assert narrow.passes == [6] * slices
+    assert "Phantom_002, WT: memory ran out (" in capsys.readouterr().err
+    wanted = predict_case(config, network, case, lambda _: None)
+    np.testing.assert_allclose(found.probability, wanted.probability, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("room", "passes", "words"),
+    [(12, [12], ["2 slices"]), (6, [6], ["2 slices", "1 slice"]), (4, [3, 3], ["2 slices", "1 slice", "3 views"]),
+     (1, [1] * 6, ["2 slices", "1 slice", "3 views", "1 view"])],
+)  # fmt: skip
+def test_passes_are_halved_until_they_fit_and_each_time_it_is_said(cohort, models, capsys, room, passes, words):
+    config, network = load_run(models["WT"])
+    case, notes = load_case(cohort[1]), []
+    narrow = Roomy(network, room, SAYINGS[0])
+    found = predict_case(config, narrow, case, notes.append, members=True)
+    assert narrow.passes[: len(passes)] == passes
+    said = [line.rpartition("going on with ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert said == [f"{each} at a time" for each in words]
+    # No slice is left out or computed twice.
+    assert notes == [f"slice {index}" for index in np.flatnonzero(case.brain.any(axis=(1, 2)))]
+    wanted = predict_case(config, network, case, lambda _: None, members=True)
+    for name in ("probability", "variance", "entropy", "members"):
+        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), atol=1e-5, err_msg=name)
+
+
+def test_where_not_even_one_view_fits_an_error_says_what_to_do(cohort, models):
+    config, network = load_run(models["WT"])
+    with pytest.raises(InputError, match=r"Phantom_002, WT must fit into memory, but .* one view at a time .*; stop"):
+        predict_case(config, Roomy(network, 0, SAYINGS[1]), load_case(cohort[1]), lambda _: None)
+
+
+def test_another_error_of_a_library_is_no_lack_of_memory(cohort, models):
+    config, network = load_run(models["WT"])
+    narrow = Roomy(network, 7, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        predict_case(config, narrow, load_case(cohort[1]), lambda _: None)
+    assert narrow.passes == []
+
+
+def test_a_case_that_is_too_large_for_memory_does_not_stop_the_others(cohort, models, monkeypatch, tmp_path):
+    short_of(monkeypatch, 0, SAYINGS[0])
+    outcome = predict_cohort([models["WT"]], cohort[0].parent, tmp_path / "out")
+    assert list(outcome.failed) == [case.name for case in cohort]
+    assert all("must fit into memory" in reason for reason in outcome.failed.values())
+
+
+LIMITED = """
+import resource, sys
+sys.path.insert(0, {tests!r})
+import numpy as np
+import torch
+from made_up_case import made_up_case
+from spuproj.training.inference.multi_view import predict_case
+from spuproj.training.models.config import ModelConfig
+from spuproj.training.models.method import Method
+from spuproj.training.models.network import make_network
+from spuproj.training.models.view_sets import Spherical
+
+torch.set_num_threads(1)
+case, method = made_up_case(), Method("own", Spherical(grid=(2, 2)), channels=(16, 32))
+config = ModelConfig("WT", (20.0, 24.0), (256, 256), (0.2, 0.2, 0.8, 0.8), method, ("t1ce", "flair"))
+network = make_network(config).eval()
+wanted = predict_case(config, network, case, lambda _: None)
+pages = int(open("/proc/self/statm").read().split()[0])
+most = pages * resource.getpagesize() + {room} * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+try:
+    found = predict_case(config, network, case, lambda _: None)
+    print(np.abs(found.probability - wanted.probability).max() < 1e-5)
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
+def test_under_a_real_limit_of_memory_a_prediction_goes_on_or_says_what_to_do():
+    """16 views at a time need some 300 MiB, one needs 20."""
+    ends = {room: run_python(LIMITED.format(tests=str(ROOT / "tests"), room=room)) for room in (120, 2)}
+    print(*(f"{room} MiB: {end.stdout}{end.stderr}" for room, end in ends.items()), sep="\n")
+    assert ends[120].stdout == "True\n"
+    assert "made_up, WT: memory ran out (" in ends[120].stderr
+    assert "made_up, WT must fit into memory, but does not even with one view at a time" in ends[2].stdout
