@@ -56,6 +56,14 @@ compat: $(INSTALLED)
 faults: $(INSTALLED)
 	$(BIN)/pytest -m slow tests/faults
 
+# The CPU kernels under ASan, UBSan, TSan and memcheck, and the core's tests under the first two: an hour.
+sanitize: $(INSTALLED)
+	.ci/sanitize full
+
+# The instructions of each CPU kernel, compared with csrc/cpu/budget.json, or with RECORD=1 written there.
+instructions: $(INSTALLED)
+	.ci/instructions $(if $(RECORD),--record)
+
 bench: $(INSTALLED)
 	$(BIN)/spuproj bench --out benchmarks/results --force
 
