@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from spuproj.checks import pixel_size, positive
-from spuproj.inputs import plain_number, plain_tensor
+from spuproj.inputs import fitted, plain_number, plain_tensor
 from spuproj.ops.checks import check_apart
 
 _PROJECT: Callable[..., Tensor] = torch.ops.spuproj.project.default
@@ -205,7 +205,7 @@ def _filled(
     mean: Tensor, variance: Tensor, count: Tensor, seen: Tensor, fill: float, min_count: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The moments with ``fill`` where there are none; ``seen`` broadcasts to ``count``."""
-    unseen = seen == 0
+    unseen, fill = seen == 0, fitted(fill, mean.dtype)
     if fill != 0:
         mean = mean.masked_fill(unseen, fill)
     return mean, variance.masked_fill_(unseen if min_count <= 1 else seen < min_count, fill), count

@@ -94,6 +94,12 @@ def _remedy(value: Any, argument: str) -> str:
     return f"convert it first, with numpy.asarray({argument}, dtype='float32'), channels before rows and columns"
 
 
+def fitted(number: float, dtype: torch.dtype) -> float:
+    """A number, or infinity of its sign if a floating dtype cannot hold it, as in a conversion of tensors."""
+    beyond = dtype.is_floating_point and abs(number) > torch.finfo(dtype).max
+    return math.copysign(math.inf, number) if beyond else number
+
+
 def array_tensor(array: NDArray[Any], argument: str) -> Tensor:
     """A tensor that shares the array's memory where possible. Raises TypeError for a dtype that torch lacks."""
     if isinstance(array, np.ma.MaskedArray):

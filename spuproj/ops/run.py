@@ -3,6 +3,7 @@
 from typing import Any
 
 from spuproj.backends.base import Backend, returned
+from spuproj.inputs import fitted
 from spuproj.ops.record import Op
 
 
@@ -17,7 +18,7 @@ def run(op: Op, backend: Backend, given: tuple[Any, ...]) -> Any:
     written = results or [call.out]
     if source.numel() == 0 or written[0].numel() == 0:
         for tensor in written:
-            tensor.fill_(getattr(call, "fill", 0))
+            tensor.fill_(fitted(getattr(call, "fill", 0), tensor.dtype))
         return returned(results)
     launch = op.run(backend, call, *results)
     if launch is not None:

@@ -1,5 +1,6 @@
 """project's fill: what view pixels beyond the slice get, in every dtype, layout and backend."""
 
+import math
 from functools import cache
 from typing import Any
 
@@ -130,6 +131,13 @@ def test_fill_goes_with_out_and_every_format_and_dtype(views, padding, out_dtype
         views.project(IMAGE, **options, out=out)
         for stack in (views.project(IMAGE, **options, out_dtype=out_dtype), last, out):
             assert_close(stack, wanted, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", [(0, 1, *SIZE), (1, 1, 0, 5)], ids=["no samples", "no pixels"])
+def test_a_fill_beyond_the_dtype_is_infinite_also_where_nothing_is_read(backend, dtype, shape):
+    views = backend.project(torch.empty(shape, dtype=dtype), VIEWS.geometry, VIEW_SIZE, "bilinear", "constant", -1e300)
+    assert torch.equal(views, torch.full_like(views, -math.inf))
 
 
 def test_per_sample_views_fill_each_sample_as_their_own_do():

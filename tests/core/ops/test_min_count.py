@@ -34,6 +34,14 @@ def test_variance_below_min_count_and_mean_of_no_view_are_filled(dtype, fill, mi
     assert count.dtype == torch.int32
 
 
+@pytest.mark.parametrize(("dtype", "fill"), [(torch.float16, 1e5), (torch.float32, -1e300), (torch.bfloat16, 1e300)])
+def test_a_fill_beyond_the_dtype_is_infinite(dtype, fill):
+    mean, variance, count = VIEWS.reduce(STACK.to(dtype), min_count=2, fill=fill)
+    infinite = torch.tensor(math.copysign(math.inf, fill), dtype=dtype)
+    assert (mean[count == 0] == infinite).all()
+    assert (variance[count < 2] == infinite).all()
+
+
 @pytest.mark.parametrize("per_sample", [False, True])
 def test_weights_that_sum_to_less_than_min_count_give_no_variance(per_sample):
     weights = VIEWS.border_weights(3)
