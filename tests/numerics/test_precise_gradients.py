@@ -20,7 +20,7 @@ COLUMNS = (0, 1, 2, 3, 4, 5, *range(8, 19))
 # As in every sum in float64, of some hundred roundings, each relative to the size of what is added.
 ROUNDINGS = 400 * 2.0**-53
 
-FEW = [("gnomonic", "equidistant"), ("equal_area", "orthographic")]
+FEW = [("gnomonic", "equidistant")]
 each_pair = pytest.mark.parametrize(
     ("lift", "chart"),
     [pytest.param(*pair, marks=[] if pair in FEW else pytest.mark.slow, id="-".join(pair)) for pair in PAIRS],
