@@ -35,7 +35,7 @@ test-bare: $(INSTALLED)
 coverage: $(INSTALLED)
 	$(BIN)/pytest -n auto -m "not slow" --cov --cov-report=term --cov-report=html:build/coverage
 
-# The CPU kernels under ASan, UBSan, TSan and memcheck, and the core's tests under the first two: an hour.
+# The CPU kernels under ASan, UBSan, TSan and memcheck, and the core's tests under the first two.
 sanitize: $(INSTALLED)
 	.ci/sanitize full
 
