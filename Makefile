@@ -56,7 +56,7 @@ compat: $(INSTALLED)
 faults: $(INSTALLED)
 	$(BIN)/pytest -m slow tests/faults
 
-# The CPU kernels under ASan, UBSan, TSan and memcheck, and the core's tests under the first two: an hour.
+# The CPU kernels under ASan, UBSan, TSan and memcheck, and the core's tests under the first two.
 sanitize: $(INSTALLED)
 	.ci/sanitize full
 

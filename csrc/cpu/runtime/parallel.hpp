@@ -9,6 +9,10 @@
 #include <mutex>
 #include <vector>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace spuproj::cpu {
 
 // Uninitialised memory of one thread, reused from unit to unit and aligned to cache lines.
@@ -16,11 +20,13 @@ class Scratch {
  public:
     template <class T>
     T* get(int64_t count) {
-        const size_t lines = (static_cast<size_t>(count) * sizeof(T) + sizeof(Line) - 1) / sizeof(Line);
+        const size_t nbytes = static_cast<size_t>(count) * sizeof(T);
+        const size_t lines = (nbytes + sizeof(Line) - 1) / sizeof(Line);
         if (lines_ < lines) {
             storage_.reset(new Line[lines]);
             lines_ = lines;
         }
+        forbid_beyond(nbytes);
         return reinterpret_cast<T*>(storage_.get());
     }
 
@@ -28,6 +34,15 @@ class Scratch {
     struct alignas(64) Line {
         char bytes[64];
     };
+
+    // For AddressSanitizer, which would not see an access beyond what was asked for but within what is there.
+    void forbid_beyond([[maybe_unused]] size_t nbytes) {
+#if defined(__SANITIZE_ADDRESS__)
+        __asan_unpoison_memory_region(storage_.get(), lines_ * sizeof(Line));
+        __asan_poison_memory_region(reinterpret_cast<char*>(storage_.get()) + nbytes, lines_ * sizeof(Line) - nbytes);
+#endif
+    }
+
     std::unique_ptr<Line[]> storage_;
     size_t lines_ = 0;
 };
