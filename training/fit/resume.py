@@ -99,18 +99,19 @@ def _no_checkpoint(checkpoint: Path, reason: str) -> InputError:
 def says_what_is_safe(run: Path) -> Iterator[None]:
     """Adds to an error of the machine, a full disk or a killed process that loads batches, what of the run is safe."""
     try:
-        with says_if_full(run):
-            yield
-    except DiskFullError as error:
-        raise DiskFullError(f"{error}; {_safe(run)}") from error
-    except RuntimeError as error:
-        # torch has no type of its own for it.
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise RuntimeError(
-            f"processes that load batches must live as long as the training, but: {str(error).strip()} If the machine "
-            f"has run out of memory, use fewer of them (--workers); {_safe(run)}"
-        ) from error
+        yield
+    except Exception as error:
+        # torch has no type of its own for it. Memory that these processes share and that is full is called a disk.
+        if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+            raise RuntimeError(
+                f"processes that load batches must live as long as the training, but: {str(error).strip()} If the "
+                f"machine has run out of memory, use fewer of them (--workers); {_safe(run)}"
+            ) from error
+        try:
+            with says_if_full(run):
+                raise
+        except DiskFullError as full:
+            raise DiskFullError(f"{full}; {_safe(run)}") from error
 
 
 def _safe(run: Path) -> str:

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from faults.training.processes import CHECKPOINT, Command, start
+from spuproj.training.fit.resume import says_what_is_safe
 from spuproj.training.models.method import Method
 from spuproj.training.models.view_sets import Spherical
 from spuproj.training.phantom.cohort import write_cohort
@@ -64,13 +65,25 @@ def test_a_killed_process_that_loads_batches_ends_the_training_with_what_is_safe
     assert error, command.printed
     assert re.fullmatch(
         r"error: processes that load batches must live as long as the training, but: DataLoader worker \(pid.*"
-        rf"\(--workers\); the training is safe up to its last complete epoch, in {run / CHECKPOINT}: go on with --resume",
+        rf"\(--workers\); the training is safe up to its last complete epoch, in {run / CHECKPOINT}: .* --resume",
         error[0],
     )
     assert "Traceback" not in command.printed
     assert torch.load(run / CHECKPOINT, weights_only=True)["epoch"] >= 0
     assert [process for process in loaders if Path(f"/proc/{process}").exists()] == []
     assert {path.name for path in run.iterdir()} == {"checkpoints", "config.json", "logs", "training.json"}
+
+
+def test_memory_that_processes_share_and_that_is_full_is_not_called_the_disk_of_the_run(tmp_path):
+    text = (
+        "Caught RuntimeError in DataLoader worker process 0.\n"
+        "RuntimeError: unable to write to file </torch_1_2_3>: No space left on device (28)"
+    )
+    message = (
+        r"processes that load batches must .*</torch_1_2_3>.* use fewer of them \(--workers\); no epoch is complete"
+    )
+    with pytest.raises(RuntimeError, match=re.compile(message, re.DOTALL)), says_what_is_safe(tmp_path):
+        raise RuntimeError(text)
 
 
 def test_a_second_training_into_one_folder_is_refused_until_the_first_is_killed(arguments, tmp_path):

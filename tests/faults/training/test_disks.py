@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -122,7 +123,7 @@ def test_a_training_on_a_disk_with_any_room_ends_or_says_what_is_safe(arguments,
     assert "Traceback" not in printed
 
 
-def group(path: Path) -> Iterator[Path]:
+def group(path: Path) -> AbstractContextManager[Path]:
     return atomic_write_group(path.parent, "name", path.name)
 
 
@@ -144,7 +145,7 @@ def test_a_write_that_fills_the_disk_leaves_nothing_and_keeps_what_was_there(dis
 def test_a_disk_without_room_for_a_folder_or_a_lock_is_said(disk, room):
     (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - room))
 
-    def use(context: Callable[[Path], object]) -> None:
+    def use(context: Callable[[Path], AbstractContextManager[Path | None]]) -> None:
         with context(disk / "new" / "file") as temporary:
             (temporary or disk / "new" / "held").write_bytes(bytes(10**6))
 

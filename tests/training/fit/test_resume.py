@@ -221,6 +221,15 @@ def test_a_checkpoint_of_anything_but_tensors_and_numbers_is_not_loaded(stopped,
     assert not (tmp_path / "harm").exists()
 
 
+def test_the_checkpoint_of_another_training_is_not_resumed(stopped, data):
+    content = torch.load(stopped / CHECKPOINT, weights_only=True)
+    content["config"]["method"]["channels"] = (8, 16)
+    torch.save(content, stopped / CHECKPOINT)
+    message = r"last\.ckpt must be .* is of another one: method\.channels is \(8, 16\), not \(4, 8\); start over"
+    with pytest.raises(InputError, match=message):
+        train(data, "WT", stopped, method=METHOD, resume=True)
+
+
 def saved(path: Path, content: object) -> Path:
     path.parent.mkdir(exist_ok=True)
     torch.save(content, path)
