@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 
@@ -36,6 +37,7 @@ def remove_previous_run(run: Path) -> None:
 def checked_checkpoint(checkpoint: Path) -> Path:
     """The path itself. Raises InputError for anything but a checkpoint of tensors and numbers, as a training saves."""
     try:
+        _require_modest(checkpoint)
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     # A damaged or foreign file may raise anything.
     except Exception as error:
@@ -46,6 +48,17 @@ def checked_checkpoint(checkpoint: Path) -> Path:
     if not (isinstance(content["epoch"], int) and content["epoch"] >= 0):
         raise _no_checkpoint(checkpoint, f"has the epoch {reprlib.repr(content['epoch'])}")
     return checkpoint
+
+
+def _require_modest(checkpoint: Path) -> None:
+    """Raises ValueError for a checkpoint that may need much more memory than it has bytes."""
+    with ZipFile(checkpoint) as parts:
+        if any(part.compress_type != ZIP_STORED for part in parts.infolist()):
+            raise ValueError("it holds compressed data, which training does not write")
+        for part in parts.infolist():
+            # Of what torch unpickles safely, this alone has any size in a few bytes.
+            if part.filename.endswith("/data.pkl") and b"\nbytearray\n" in parts.read(part):
+                raise ValueError("it holds a bytearray, which training does not write")
 
 
 def _no_checkpoint(checkpoint: Path, reason: str) -> InputError:

@@ -53,7 +53,7 @@ def project_slice(
     size = (shown.plane.shape[0], shown.plane.shape[1])
     views = Views.spherical(size, grid=grid, box=shown.foreground, radius=radius, lift=lift, chart=chart)
     figure = plot_views(views.geometry, views.size, views.view_size, shown.plane, columns=grid[1])
-    figure.suptitle(f"{volume.name}, slice {index}: {lift} to {chart}", color="white", fontsize=11)
+    figure.suptitle(f"{volume.name}, slice {index}: {lift} to {chart}", color="white", fontsize=11, parse_math=False)
     return save_figure(figure, out)
 
 
