@@ -28,7 +28,7 @@ tags: [medical-imaging, mri, uncertainty]
 # {target} by {method}
 
 A U-Net that segments {meaning} on axial slices of MRI, and maps the uncertainty of the segmentation.
-It predicts {views} views of each slice (method {method}): their mean is the probability, their variance the
+It predicts {views} views of each slice (method `{code}`): their mean is the probability, their variance the
 uncertainty.
 
     spuproj predict --model FOLDER --case PATIENT --out maps
@@ -75,6 +75,8 @@ def model_card(config: ModelConfig, record: Mapping[str, Any], data: str, number
         target=_literal(config.target),
         meaning=_TARGETS.get(config.target, _literal(config.target)),
         method=_literal(config.method.name),
+        # Between backticks only a backtick means more than itself.
+        code=config.method.name.replace("`", "'"),
         views=config.method.views.count,
         modalities=", ".join(map(_literal, config.modalities)),
         missing=_missing(config),
