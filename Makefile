@@ -64,6 +64,11 @@ sanitize: $(INSTALLED)
 instructions: $(INSTALLED)
 	.ci/instructions $(if $(RECORD),--record)
 
+# Ten minutes of coverage-guided fuzzing, divided among the readers; READER=nifti takes one. What it finds is in build/fuzz.
+fuzz-readers: $(INSTALLED)
+	$(BIN)/pip install --quiet atheris
+	$(BIN)/python tests/fuzz_readers/fuzz.py --seconds 600 $(READER)
+
 bench: $(INSTALLED)
 	$(BIN)/spuproj bench --out benchmarks/results --force
 

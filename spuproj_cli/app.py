@@ -69,4 +69,6 @@ def run() -> None:
     try:
         app(prog_name="spuproj")
     except (ValueError, TypeError, RuntimeError, OSError) as error:
-        sys.exit("error: " + " ".join(line.strip() for line in str(error).splitlines()))
+        from spuproj.training.runtime.wording import printable
+
+        sys.exit("error: " + printable(" ".join(line.strip() for line in str(error).splitlines())))

@@ -24,7 +24,9 @@ _NEEDS = {
     "core/monai": _TRAINING,
     "core/portable/test_exports.py": ("onnx", "onnxruntime", "onnxscript"),
     "core/views/test_round_trip.py": ("nilearn",),
+    "fuzz_readers": (*_TRAINING, "pydicom", "highdicom", "huggingface_hub"),
     "nnunet": (*_TRAINING, "nnunetv2"),
+    "security": (*_TRAINING, "pydicom", "highdicom", "huggingface_hub"),
     "test_examples.py": (*_TRAINING, "onnxruntime"),
     "training": _TRAINING,
 }

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from nnunetv2.paths import nnUNet_extTrainer, nnUNet_results
@@ -17,13 +18,23 @@ from torch import Tensor
 
 from spuproj.nnunet.export import on_original_grid, save_map
 from spuproj.nnunet.inference import ViewsPredictor
-from spuproj.training.runtime.files import InputError, require_folder, write_json
+from spuproj.training.runtime.files import InputError, inside, require_folder, write_json
 
 TRAINERS = str(Path(__file__).with_name("trainers"))
 """The folder for nnU-Net's environment variable ``nnUNet_extTrainer``."""
 
 VARIANCE = "variance"
 """Name of the folder of variance maps. nnU-Net's evaluation takes every image beside the segmentations for one."""
+
+
+_MAKERS = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(0).__reduce__()[0]}
+_NUMPY: list[Any] = [
+    np.dtype,
+    np.ndarray,
+    *(kind for kind in vars(np.dtypes).values() if isinstance(kind, type)),
+    *((made, f"numpy.{core}.multiarray.{name}") for name, made in _MAKERS.items() for core in ("core", "_core")),
+]
+"""What makes NumPy's numbers and arrays, of versions 1 and 2, when they are read: nnU-Net's losses are such numbers."""
 
 
 def load_predictor(
@@ -52,13 +63,16 @@ def load_predictor(
         mirroring: whether each view is also mirrored as nnU-Net does, which takes four times as long.
 
     Raises:
-        InputError: where there is no such model, fold or checkpoint, or the configuration is not 2-D.
+        InputError: where there is no such model, fold or checkpoint, a checkpoint holds more than tensors and numbers,
+            or the configuration is not 2-D.
         RuntimeError: where nnU-Net knows no such data set or trainer.
     """
     _offer_trainers()
     folder = _model_folder(dataset, configuration, trainer, plans)
     chosen = _folds(folder, folds, checkpoint)
     _require_2d(folder, configuration)
+    for fold in chosen:
+        _require_plain(inside(folder, f"fold_{fold}"), checkpoint)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     predictor = ViewsPredictor(device=torch.device(device), use_mirroring=mirroring, allow_tqdm=False)
     predictor.initialize_from_trained_model_folder(str(folder), chosen, checkpoint)
@@ -101,6 +115,20 @@ def _folds(folder: Path, folds: Sequence[str], checkpoint: str) -> list[str]:
             f"of {', '.join(trained) or 'none'}; choose another fold or checkpoint"
         )
     return chosen
+
+
+def _require_plain(folder: Path, checkpoint: str) -> None:
+    """Raises InputError for a checkpoint that holds more than tensors and numbers: nnU-Net would run code in it."""
+    path = inside(folder, checkpoint)
+    try:
+        with torch.serialization.safe_globals(_NUMPY):
+            torch.load(path, map_location="meta", weights_only=True)
+    # A damaged or foreign file may raise anything.
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{path} must hold tensors and numbers alone, as nnU-Net's trainers save them, but does not: {reason}"
+        ) from None
 
 
 def _require_2d(folder: Path, configuration: str) -> None:

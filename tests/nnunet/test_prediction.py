@@ -26,6 +26,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from helpers import ROOT
 from spuproj import Views
 from spuproj.nnunet import ViewsPredictor, load_predictor, make_views, nnUNetTrainerSPU
+from spuproj.training.runtime.files import InputError
 from spuproj_cli import entry
 
 pytest_plugins = ["training_fixtures"]
@@ -161,6 +162,31 @@ def plain(trained) -> ViewsPredictor:
     """The predictor of a model of nnU-Net's own trainer, without mirroring."""
     with redirect_stdout(io.StringIO()):
         return load_predictor("101", "2d", device="cpu", mirroring=False)
+
+
+class Trap:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(trained, tmp_path):
+    folder = trained.models / "nnUNetTrainer__nnUNetPlans__2d"
+    state = torch.load(folder / "fold_0" / "checkpoint_final.pth", weights_only=False)
+    torch.save({**state, "logging": Trap(tmp_path / "sprung")}, folder / "fold_0" / "trap.pth")
+    with pytest.raises(InputError, match=r"trap\.pth must hold tensors and numbers alone"):
+        load_predictor("101", "2d", device="cpu", checkpoint="trap.pth")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("checkpoint", ["../fold_0/checkpoint_final.pth", "../../../evil.pth"])
+def test_a_checkpoint_elsewhere_is_refused(trained, checkpoint):
+    with pytest.raises(InputError, match=r"leads out of it|but has it of none"):
+        load_predictor("101", "2d", device="cpu", checkpoint=checkpoint)
 
 
 def test_a_model_of_nnunets_own_trainer_predicts(plain):

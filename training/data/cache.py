@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter
+from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
 from spuproj import __version__
 from spuproj.training.data.canvas import Box
@@ -57,6 +59,7 @@ class CachedCase:
 class Metadata(TypedDict):
     """A cached case without its arrays and scheme; see ``CachedCase``."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)  # type: ignore[misc]
     values: list[list[int]]
     pixel: tuple[float, float]
     box: Box
@@ -90,9 +93,10 @@ def _from_cache(files: CaseFiles, modalities: Sequence[str], folder: Path) -> Ca
         # Another process, with other modalities for example, may have written them.
         if known.pop("arrays") != [_state(image_file), _state(labels_file)]:
             return None
-        known["pixel"], known["box"] = tuple(known["pixel"]), tuple(known["box"])
-        return CachedCase(name=files.name, image=image, labels=labels, scheme=files.scheme, **known)
-    except (OSError, ValueError, KeyError, TypeError):
+        found = TypeAdapter(Metadata).validate_python(known)
+        return CachedCase(name=files.name, image=image, labels=labels, scheme=files.scheme, **found)
+    # NumPy raises errors of many kinds for a damaged file.
+    except Exception:
         return None
 
 

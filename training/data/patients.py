@@ -45,14 +45,20 @@ def shared_stems(cases: Sequence[CaseFiles]) -> list[str]:
     begins with. A beginning that names the data set (BraTS2021_00000, Phantom_001) is none of a patient.
     """
     patients = sorted({patient_of(case) for case in cases if not case.patient})
-    stems = Counter(stem for patient in patients for stem in {_stem(patient)} if stem)
-    shared = [stem for stem, count in stems.items() if count > 1 and _is_patient(stem, count, len(patients))]
-    groups = {stem: [name for name in patients if stem in (name, _stem(name))] for stem in shared}
-    names = set(patients)
+    stem_of = {patient: _stem(patient) for patient in patients}
+    stems = Counter(filter(None, stem_of.values()))
+    shared = {stem for stem, count in stems.items() if count > 1 and _is_patient(stem, count, len(patients))}
+    groups: dict[str, list[str]] = {}
+    longer: dict[str, list[str]] = {}
+    for name, stem in stem_of.items():
+        for each in shared & {name, stem}:
+            groups.setdefault(each, []).append(name)
+        for beginning in {name, *_beginnings(name)}:
+            longer.setdefault(beginning, []).append(name)
     for patient in patients:
-        beginning = next((start for start in _beginnings(patient) if start in names), None)
+        beginning = next((start for start in _beginnings(patient) if start in stem_of), None)
         if beginning is not None and beginning not in groups:
-            groups[beginning] = [name for name in patients if name == beginning or beginning in _beginnings(name)]
+            groups[beginning] = longer[beginning]
     if not groups:
         return []
     shown = "; ".join(some_of(group, 4) for group in list(groups.values())[:_EXAMPLES])

@@ -16,6 +16,7 @@ from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
 from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.data.volumes.segmentation import label_values
 from spuproj.training.runtime.files import InputError, read_json, refuse_overwrite, write_json
+from spuproj.training.runtime.names import repeated
 
 # How often the patients who validate are drawn anew, until both they and those who train have every target.
 _DRAWS = 20
@@ -201,11 +202,12 @@ def read_split(path: Path, fold: int = 0) -> Split:
     except (ValueError, KeyError, TypeError) as error:
         reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
         raise InputError(f"{path} must be a file of 'spuproj split', but cannot be read: {reason}") from None
+    if not splits:
+        raise InputError(f"{path} must be a file of 'spuproj split', but has no splits")
     if not 0 <= fold < len(splits):
         raise InputError(f"fold must be one of 0 to {len(splits) - 1} in {path}, got {fold}")
     split = splits[fold]
-    names = [*split.train, *split.validation, *split.test]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := repeated((*split.train, *split.validation, *split.test)):
         raise InputError(f"{path} must have each case in one role, but {twice[0]} has more than one in fold {fold}")
     return split
 

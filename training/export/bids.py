@@ -12,7 +12,7 @@ from typing import Any
 from spuproj import __version__
 from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles
-from spuproj.training.export.predictions import predicted_cases, targets_of
+from spuproj.training.export.predictions import model_of, predicted_cases, targets_of
 from spuproj.training.inference.outputs import map_name
 from spuproj.training.runtime.files import (
     InputError,
@@ -163,7 +163,7 @@ def _maps(predictions: Path, summary: Summary) -> list[tuple[Path, str, dict[str
                 "SpatialReference": "orig",
                 **kind.extra,
                 "Case": case,
-                "ModelSHA256": summary.recipe.get("models", {}).get(target),
+                "ModelSHA256": model_of(summary, target),
             }
             if source.is_file():
                 found.append((source, f"label-{_label(target, target)}_{kind.ending}", sidecar))

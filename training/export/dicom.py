@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 
 from spuproj import __version__
-from spuproj.training.export.predictions import open_map, predicted_case, targets_of
+from spuproj.training.export.predictions import model_of, open_map, predicted_case, targets_of
 from spuproj.training.export.series import Series, read_series
 from spuproj.training.runtime.files import InputError, atomic_write_group, inside, refuse_overwrite, require_folder
 from spuproj.training.workflows.prediction_files import Summary
@@ -143,7 +143,7 @@ def _segment(number: int, target: str, summary: Summary) -> SegmentDescription:
             codes.DCM.ArtificialIntelligence,
             __version__,
             source="https://github.com/spuproj/spuproj",
-            parameters={"model_sha256": str(summary.recipe.get("models", {}).get(target, "unknown"))},
+            parameters={"model_sha256": model_of(summary, target) or "unknown"},
         ),
         anatomic_regions=[codes.SCT.Brain] if known else None,
     )

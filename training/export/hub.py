@@ -15,8 +15,9 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from spuproj import __version__
 from spuproj.training.models.card import CARD, model_card
 from spuproj.training.models.config import ModelConfig
+from spuproj.training.models.record import read_record
 from spuproj.training.models.run import RECORD, load_run, save_run
-from spuproj.training.runtime.files import InputError, read_json
+from spuproj.training.runtime.files import InputError
 from spuproj.training.runtime.wording import reason_of
 
 README = "README.md"
@@ -42,7 +43,7 @@ def push(run: Path, repository: str, *, private: bool = False, force: bool = Fal
         InputError: as ``prepare`` does; for a name of another form, a repository that exists, one that is public where
             ``private`` is asked for, and where the Hub refuses (no token, no right to write) or does not answer.
     """
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+    if ".." in repository or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repository, re.ASCII):
         raise InputError(f"the repository must be named user/name, got {repository!r}")
     with tempfile.TemporaryDirectory() as folder:
         config = prepare(run, Path(folder))
@@ -66,13 +67,21 @@ def prepare(run: Path, folder: Path) -> ModelConfig:
         InputError: for a run that is not finished, and where the name of a case or a path would be made public.
     """
     config, network = load_run(run)
-    record = read_json(run / RECORD) if (run / RECORD).is_file() else {}
-    card = (run / CARD).read_text(encoding="utf-8") if (run / CARD).is_file() else ""
+    record = read_record(run) if (run / RECORD).is_file() else {}
+    card = _own_card(run / CARD) if (run / CARD).is_file() else ""
     _refuse_leaks(run, config, record, card)
     train = _part(record, "data", "train")
     save_run(folder, config, network, str(train.get("sha256", "")))
     (folder / README).write_text(card or _card(config, record), encoding="utf-8")
     return config
+
+
+def _own_card(path: Path) -> str:
+    """The card that people wrote. Raises InputError for one that is no text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} must be text in UTF-8, but is not: {error}; save it anew") from None
 
 
 def _card(config: ModelConfig, record: Mapping[str, Any]) -> str:

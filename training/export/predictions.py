@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from spuproj.training.data.readers.case_files import ImageFile
@@ -44,6 +45,13 @@ def predicted_case(folder: Path, name: str | None) -> Summary:
 def targets_of(summary: Summary) -> list[str]:
     """The targets that were predicted, in the order of the models."""
     return list(summary.entry.volumes)
+
+
+def model_of(summary: Summary, target: str) -> str | None:
+    """The SHA-256 of the model that predicted a target; None where the summary does not tell."""
+    models = summary.recipe.get("models")
+    found = models.get(target) if isinstance(models, Mapping) else None
+    return found if isinstance(found, str) else None
 
 
 def open_map(folder: Path, case: str, target: str, kind: str) -> Volume:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from spuproj.training.data.volumes.grid import Grid
+from spuproj.training.data.volumes.grid import Grid, require_placed
 from spuproj.training.data.volumes.image_file import Volume
 from spuproj.training.data.volumes.same_grid import TOLERANCE
 from spuproj.training.runtime.files import InputError
-from spuproj.training.runtime.wording import some_of
+from spuproj.training.runtime.wording import reason_of, some_of
 
 _NEEDED = (
     "StudyInstanceUID",
@@ -87,6 +90,12 @@ def read_series(folder: Path) -> Series:
             in the patient, or the slices are not parallel, equally spaced and of one size.
     """
     slices = _images(folder)
+    with _broken(folder):
+        return _placed(folder, slices)
+
+
+def _placed(folder: Path, slices: Sequence[Dataset]) -> Series:
+    """The series of slices in any order. Raises as ``read_series`` does, and anything for broken headers."""
     for image in slices:
         _require_place(folder, image)
     _require_one(folder, slices)
@@ -99,8 +108,9 @@ def read_series(folder: Path) -> Series:
     step = _step(folder, places, min(down, across))
     affine = np.eye(4)
     affine[:3] = np.stack([row * across, column * down, step, places[0]], axis=1)
-    shape = (int(slices[0].Columns), int(slices[0].Rows), len(slices))
-    return Series(folder, slices, Grid(shape, _RAS @ affine))
+    grid = Grid((int(slices[0].Columns), int(slices[0].Rows), len(slices)), _RAS @ affine)
+    require_placed(folder, grid)
+    return Series(folder, slices, grid)
 
 
 def _images(folder: Path) -> list[Dataset]:
@@ -115,14 +125,29 @@ def _images(folder: Path) -> list[Dataset]:
 
 def _header(path: Path) -> Dataset | None:
     """The header of an image; None for other files, among them a DICOMDIR."""
+    with _broken(path):
+        try:
+            syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+            if syntax == DeflatedExplicitVRLittleEndian:
+                raise InputError(
+                    f"{path} must not be deflated as a whole, since a small file may become gigabytes; convert it, for "
+                    "example with dcmtk's dcmconv +te"
+                )
+            header = dcmread(path, stop_before_pixels=True)
+        except InvalidDicomError:
+            return None
+        return header if "Rows" in header else None
+
+
+@contextmanager
+def _broken(path: Path) -> Iterator[None]:
+    """Raises InputError, which names the path, in place of anything that broken headers may raise."""
     try:
-        header = dcmread(path, stop_before_pixels=True)
-    except InvalidDicomError:
-        return None
-    # A damaged file may raise anything.
+        yield
+    except InputError:
+        raise
     except Exception as error:
-        raise InputError(f"{path} must be a DICOM file, but cannot be read: {error}") from None
-    return header if "Rows" in header else None
+        raise InputError(f"{path} must be DICOM, but its headers cannot be read: {reason_of(error)}") from None
 
 
 def _require_place(folder: Path, image: Dataset) -> None:
@@ -173,7 +198,7 @@ def _step(folder: Path, places: NDArray[np.float64], pixel: float) -> NDArray[np
     step: NDArray[np.float64] = (places[-1] - places[0]) / (len(places) - 1)
     off = np.linalg.norm(places - (places[0] + np.arange(len(places))[:, None] * step), axis=1).max()
     smallest = min(pixel, float(np.linalg.norm(step)))
-    if not off <= TOLERANCE * smallest:
+    if not (smallest > 0 and off <= TOLERANCE * smallest):
         gaps = np.linalg.norm(np.diff(places, axis=0), axis=1)
         raise InputError(
             f"{folder} must hold equally spaced slices, one at each place, but their distances are from "

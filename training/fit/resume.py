@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -76,6 +77,7 @@ def checked_checkpoint(checkpoint: Path, config: Mapping[str, Any]) -> Checkpoin
         InputError: for anything but a checkpoint of tensors and numbers, as this training saves it.
     """
     try:
+        _require_modest(checkpoint)
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     # A damaged or foreign file may raise anything.
     except Exception as error:
@@ -89,6 +91,17 @@ def checked_checkpoint(checkpoint: Path, config: Mapping[str, Any]) -> Checkpoin
     for name, was, now in _differences(content[SETTINGS], dict(config)):
         raise _no_checkpoint(checkpoint, f"is of another one: {name} is {reprlib.repr(was)}, not {reprlib.repr(now)}")
     return Checkpoint(checkpoint, content["global_step"])
+
+
+def _require_modest(checkpoint: Path) -> None:
+    """Raises ValueError for a checkpoint that may need much more memory than it has bytes."""
+    with ZipFile(checkpoint) as parts:
+        if any(part.compress_type != ZIP_STORED for part in parts.infolist()):
+            raise ValueError("it holds compressed data, which training does not write")
+        for part in parts.infolist():
+            # Of what torch unpickles safely, this alone has any size in a few bytes.
+            if part.filename.endswith("/data.pkl") and b"\nbytearray\n" in parts.read(part):
+                raise ValueError("it holds a bytearray, which training does not write")
 
 
 def _no_checkpoint(checkpoint: Path, reason: str) -> InputError:

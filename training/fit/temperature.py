@@ -20,6 +20,7 @@ from spuproj.training.evaluation.calibration import negative_log_likelihood
 from spuproj.training.fit.record import write_record
 from spuproj.training.inference.multi_view import mean_probabilities
 from spuproj.training.models.config import ModelConfig
+from spuproj.training.models.record import read_record
 from spuproj.training.models.run import RECORD, load_run, write_config
 from spuproj.training.runtime.files import InputError, read_json
 from spuproj.training.runtime.progress import print_status, progress_bar
@@ -58,7 +59,7 @@ def calibrate_run(run: Path, cases: Sequence[CaseFiles]) -> Temperature:
         InputError: where the run or one of the cases cannot be used.
     """
     config, network = load_run(run)
-    record = read_json(run / RECORD)
+    record = read_record(run)
     names = _validation_cases(run, record)
     watched = chosen(cases, names)
     curves = []
@@ -81,10 +82,7 @@ def calibrate_run(run: Path, cases: Sequence[CaseFiles]) -> Temperature:
 
 
 def _validation_cases(run: Path, record: Mapping[str, Any]) -> list[str]:
-    try:
-        names: list[str] = list(record["data"]["validation"]["cases"])
-    except (KeyError, TypeError):
-        names = []
+    names: list[str] = ((record.get("data") or {}).get("validation") or {}).get("cases") or []
     if not names:
         raise InputError(f"{run / RECORD} must name the validation cases of 'spuproj train', but does not; train again")
     return names

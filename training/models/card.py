@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ tags: [medical-imaging, mri, uncertainty]
 # {target} by {method}
 
 A U-Net that segments {meaning} on axial slices of MRI, and maps the uncertainty of the segmentation.
-It predicts {views} views of each slice (method `{method}`): their mean is the probability, their variance the
+It predicts {views} views of each slice (method `{code}`): their mean is the probability, their variance the
 uncertainty.
 
     spuproj predict --model FOLDER --case PATIENT --out maps
@@ -71,17 +72,24 @@ def model_card(config: ModelConfig, record: Mapping[str, Any], data: str, number
         numbers: how good it is, on which cases that it was not trained on, in Markdown.
     """
     return _CARD.format(
-        target=config.target,
-        meaning=_TARGETS.get(config.target, config.target),
-        method=config.method.name,
+        target=_literal(config.target),
+        meaning=_TARGETS.get(config.target, _literal(config.target)),
+        method=_literal(config.method.name),
+        # Between backticks only a backtick means more than itself.
+        code=config.method.name.replace("`", "'"),
         views=config.method.views.count,
-        modalities=", ".join(config.modalities),
+        modalities=", ".join(map(_literal, config.modalities)),
         missing=_missing(config),
         data=data.strip(),
         record=_training(config, record),
         numbers=numbers.strip(),
         url=_URL,
     )
+
+
+def _literal(name: str) -> str:
+    """A name in Markdown that makes no tag, entity, link, code or cell of a table."""
+    return re.sub(r"[<>&\[\]`:|@]", lambda found: f"&#{ord(found[0])};", name)
 
 
 def _missing(config: ModelConfig) -> str:
@@ -94,11 +102,11 @@ def _missing(config: ModelConfig) -> str:
 
 def _training(config: ModelConfig, record: Mapping[str, Any]) -> str:
     """The settings of the training, a line for each that is known."""
-    train, versions = record.get("data", {}).get("train", {}), record.get("versions", {})
+    train, versions = (record.get("data") or {}).get("train"), record.get("versions")
     lines = [
         f"- {config.method.epochs} epochs, batches of {config.method.batch_size} slices, seed {config.seed}, "
         f"{'with' if config.augmented else 'without'} augmentation",
-        f"- {len(train['cases'])} cases; SHA-256 of their slices {train['sha256']}" if train else "",
-        f"- spuproj {versions['spuproj']}, torch {versions['torch']}" if versions else "",
+        f"- {len(train['cases'])} cases; SHA-256 of their slices {_literal(train['sha256'])}" if train else "",
+        f"- spuproj {_literal(versions['spuproj'])}, torch {_literal(versions['torch'])}" if versions else "",
     ]
     return "\n".join(filter(None, lines))

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from spuproj.training.models.view_sets import ViewSet
 from spuproj.training.runtime.files import InputError, read_json
-from spuproj.training.runtime.settings import SETTINGS, PlainName, plain_errors
+from spuproj.training.runtime.settings import SETTINGS, PlainName, made, plain_errors
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -64,8 +64,7 @@ def load_method(name: str, *, epochs: int | None = None, batch_size: int | None 
         raise InputError(f"method must be one of {', '.join(method_names())} or a file .json, got {name!r}")
     values = read_json(path)
     values.pop("$schema", None)
-    with plain_errors(Method, f"{path} must be the configuration of a method, but is not: "):
-        method = Method(**values)
+    method = made(Method, values, f"{path} must be the configuration of a method, but is not: ")
     given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
     with plain_errors(Method):
         return replace(method, **{key: value for key, value in given.items() if value is not None})

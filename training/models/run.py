@@ -17,7 +17,7 @@ from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.network import make_network
 from spuproj.training.runtime.files import InputError, atomic_write, read_json, why_no_file, write_json
 from spuproj.training.runtime.names import as_one_file
-from spuproj.training.runtime.settings import plain_errors
+from spuproj.training.runtime.settings import made
 
 CONFIG, WEIGHTS, RECORD = "config.json", "model.safetensors", "training.json"
 
@@ -56,8 +56,7 @@ def load_run(directory: Path) -> Run:
             reason = f"{name} cannot be used: {why_no_file(path)}" if os.path.lexists(path) else f"has no {name}"
             raise InputError(f"{wanted} {reason}")
     values = read_json(directory / CONFIG)
-    with plain_errors(ModelConfig, f"{directory / CONFIG} must be the configuration of a model, but is not: "):
-        config = ModelConfig(**values)
+    config = made(ModelConfig, values, f"{directory / CONFIG} must be the configuration of a model, but is not: ")
     try:
         return config, _network(config, directory / WEIGHTS)
     # A damaged or foreign file may raise anything.

@@ -47,7 +47,7 @@ def why_no_file(path: Path) -> str:
     """Why a path is no file, at the end of an error: ``"there is no such file"``, ``"it is a folder"`` and so on."""
     if path.is_dir():
         return "it is a folder"
-    if path.is_symlink():
+    if path.is_symlink() and not os.path.exists(path):
         return f"it is a link to {os.readlink(path)}, which is not there"
     return "it is not a regular file" if path.exists() else "there is no such file"
 

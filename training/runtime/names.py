@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from spuproj.training.runtime.files import InputError
 
 LONGEST = 160
 """Bytes of a name in UTF-8. File systems allow 255 for a file, and outputs append up to 40."""
+
+FORMULAS = "=+-@"
+"""With which formulas in cells of spreadsheets begin, and options of commands."""
+
+_TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 def plain_name(text: str, what: str) -> str:
@@ -21,8 +27,9 @@ def plain_name(text: str, what: str) -> str:
         what: of what it is, at the beginning of the error.
 
     Raises:
-        InputError: for an empty name, ``.`` or ``..``, one that begins with a dot or begins or ends with a space, one
-            with a separator of paths, a control character or bytes that are no text, or more than ``LONGEST`` bytes.
+        InputError: for an empty name, ``.`` or ``..``, one that begins with a dot or one of ``FORMULAS`` or begins or
+            ends with a space, one with a separator of paths, a character that ``is_shown`` refuses or bytes that are no
+            text, or more than ``LONGEST`` bytes.
     """
     wrong = name_fault(text)
     if wrong:
@@ -36,14 +43,16 @@ def name_fault(text: str) -> str:
         return "it is empty"
     if text.startswith("."):
         return "it begins with a dot"
+    if text[0] in FORMULAS:
+        return f"it begins with {text[0]!r}, as formulas of spreadsheets and options of commands do"
     if text != text.strip():
         return "it begins or ends with a space"
     if any(character in "/\\" for character in text):
         return "it has a separator of paths"
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
-        return "it has a control character"
     if any(0xD800 <= ord(character) < 0xE000 for character in text):
         return "it has bytes that are no text"
+    if not all(map(is_shown, text)):
+        return "it has a control character"
     size = len(text.encode())
     return f"it has {size} bytes, more than {LONGEST}" if size > LONGEST else ""
 
@@ -77,3 +86,18 @@ def require_names_fit(folder: Path, paths: Iterable[str], remedy: str) -> None:
 
 def _bytes(text: str) -> int:
     return len(os.fsencode(text))
+
+
+def is_shown(character: str) -> bool:
+    """Whether a character stands for itself: it controls no terminal, ends no line and turns no text's direction.
+
+    Text that turns its direction is shown in another order than it has, so that one name looks like another.
+    """
+    return (
+        unicodedata.category(character) not in ("Cc", "Zl", "Zp") and unicodedata.bidirectional(character) not in _TURNS
+    )
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that are there more than once, sorted."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)

@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from spuproj.training.runtime.execution import rank
+from spuproj.training.runtime.wording import printable
 
 # Of the processes that train together, only the first one prints.
 _QUIET = rank() > 0
@@ -31,7 +32,7 @@ def show(table: RenderableType) -> None:
 
 def print_status(line: str) -> None:
     """Prints a line on standard error."""
-    _stderr.print(line, markup=False, highlight=False, soft_wrap=True)
+    _stderr.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def draws_bars() -> bool:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_core import ErrorDetails, core_schema
 
 from spuproj.training.runtime.files import InputError
 from spuproj.training.runtime.names import LONGEST, plain_name
+
+Made = TypeVar("Made")
 
 SETTINGS = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 """Of pydantic's dataclasses: unknown names are refused; what stands below an attribute describes it in the schema."""
@@ -25,7 +35,7 @@ def _plain(text: str, setting: ValidationInfo) -> str:
 Number = Annotated[float, Field(strict=True)]
 Positive = Annotated[float, Field(strict=True, gt=0)]
 # The schema says for editors what plain_name checks.
-_SCHEMA = {"maxLength": LONGEST, "pattern": r"^[^.\s/\\]([^/\\]*[^\s/\\])?$"}
+_SCHEMA = {"maxLength": LONGEST, "pattern": r"^[^.=+@\s/\\-]([^/\\]*[^\s/\\])?$"}
 PlainName = Annotated[str, Field(min_length=1, json_schema_extra=_SCHEMA), AfterValidator(_plain)]
 """A name that may become one of a file, see ``plain_name``."""
 
@@ -53,11 +63,20 @@ _WORDS = {
 }
 """What a setting must be, by pydantic's name of the error."""
 
+_TOLD = 12
+"""Faults of a file at most: there may be thousands."""
+
 
 def one_of(names: Iterable[str]) -> GetPydanticSchema:
     """For ``Annotated``: a text is one of the names, which a ``Literal`` would have to repeat."""
     allowed = list(names)
     return GetPydanticSchema(lambda *_: core_schema.literal_schema(allowed))
+
+
+def made(model: type[Made], values: Mapping[str, Any], beginning: str) -> Made:
+    """The dataclass of the values of a file, whatever their names. Raises InputError as ``plain_errors`` does."""
+    with plain_errors(model, beginning):
+        return TypeAdapter(model).validate_python(values)
 
 
 @contextmanager
@@ -71,8 +90,10 @@ def plain_errors(model: type, beginning: str = "") -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        wrong = [_sentence(model, each) for each in error.errors() if not _follows(each)]
-        raise InputError(beginning + "; ".join(dict.fromkeys(wrong))) from None
+        faults = [each for each in error.errors() if not _follows(each)]
+        wrong = dict.fromkeys(_sentence(model, each) for each in faults[:_TOLD])
+        more = f"; and {len(faults) - _TOLD} more" if len(faults) > _TOLD else ""
+        raise InputError(beginning + "; ".join(wrong) + more) from None
 
 
 def _follows(error: ErrorDetails) -> bool:
@@ -104,7 +125,7 @@ def _setting(model: Any, location: tuple[int | str, ...]) -> tuple[str, Any]:
         if part in kinds:
             model = kinds[part]
         elif isinstance(part, str):
-            names.append(part)
+            names.append(f"{part:.60}")
             owner, model = model, _of_field(model, part)
     return ".".join(names), owner
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.names import is_shown
 
 
-def some_of(names: Sequence[str], most: int = 5) -> str:
+def some_of(names: Sequence[str], most: int = 5, separator: str = ", ") -> str:
     """The first names, and how many there are more."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return separator.join(names[:most]) + more
 
 
 def verbatim(text: str) -> str:
@@ -24,3 +25,8 @@ def verbatim(text: str) -> str:
 def reason_of(error: Exception) -> str:
     """What an error says; with its type, where it is of a library and may not be understood without."""
     return str(error) if isinstance(error, InputError | OSError) else f"{type(error).__name__}: {error}"
+
+
+def printable(text: str) -> str:
+    """A text for the terminal: names of files may hold what moves the cursor; that is written as Python writes it."""
+    return "".join(each if is_shown(each) or each == "\n" else ascii(each)[1:-1] for each in text)

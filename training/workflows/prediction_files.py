@@ -129,6 +129,8 @@ def read_summary(out: Path, case: str) -> Summary | None:
     try:
         with plain_errors(Summary, f"{path} must be a summary of 'spuproj predict', but is not: "):
             summary = TypeAdapter(Summary).validate_python(read_json(path))
+        for target in summary.entry.volumes:
+            plain_name(target, f"{path}: the name of a target")
     except InputError as error:
         raise InputError(f"{error}{remedy}") from None
     if summary.entry.name != case:
@@ -154,7 +156,7 @@ def outdated(
         older = read_summary(out, files.name)
         if older is None or older.recipe == recipe:
             return []
-        targets = [plain_name(target, "a target") for target in older.entry.volumes] or targets
+        targets = list(older.entry.volumes) or targets
     except InputError:
         pass
     names = map_names(files.name, targets, scheme_of(files), (*MAPS, *MERGED))

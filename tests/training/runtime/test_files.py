@@ -137,23 +137,6 @@ def test_a_joined_name_is_that_of_an_entry_of_the_folder_or_refused(tmp_path_fac
     assert os.path.normpath(path) == str(path)
 
 
-def test_a_folder_is_not_written_into_through_a_link_and_a_file_is_replaced(tmp_path):
-    out, other = tmp_path / "out", tmp_path / "other"
-    out.mkdir()
-    other.mkdir()
-    (other / "file").write_text("mine")
-    (out / "folder").symlink_to(other)
-    (out / "within").symlink_to(out)
-    (out / "file").symlink_to(other / "file")
-    with pytest.raises(InputError, match="leads out of it"):
-        inside(out, "folder")
-    assert inside(out, "within") == out / "within"
-    with atomic_write(inside(out, "file")) as temporary:
-        temporary.write_text("new")
-    assert (other / "file").read_text() == "mine"
-    assert (out / "file").read_text() == "new"
-
-
 def test_why_there_is_no_file(tmp_path):
     (tmp_path / "link").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe")

@@ -26,7 +26,8 @@ from spuproj.training.data.readers.grouping import Group, case_of, expected, gro
 from spuproj.training.data.readers.left_out import foreign_files, unused_files, without_images
 from spuproj.training.data.readers.listing import Listing, list_folder
 from spuproj.training.runtime.files import InputError, read_json
-from spuproj.training.runtime.settings import SETTINGS, plain_errors
+from spuproj.training.runtime.names import repeated
+from spuproj.training.runtime.settings import SETTINGS, made
 
 FILE = "dataset.json"
 
@@ -96,9 +97,7 @@ def described_cases(source: Path) -> tuple[list[CaseFiles], list[str]] | None:
 
 
 def _description(path: Path) -> Description:
-    content = read_json(path)
-    with plain_errors(Description, f"{path}: "):
-        found = Description(**content)
+    found = made(Description, read_json(path), f"{path}: ")
     if not (found.channel_names or found.modality):
         raise InputError(f"{path} must name the channels (channel_names), but does not")
     if found.file_ending.lower() not in SUFFIXES:
@@ -117,10 +116,11 @@ def _convention(path: Path, description: Description, listing: Listing) -> Conve
         raise InputError(f"{path}: channels must be numbered 0, 1, 2 and so on, got {wrong[0]!r:.40}")
     channels = {int(number): name for number, name in sorted(names.items(), key=lambda item: int(item[0]))}
     modalities = [require_modality(name, f"{path}: ") for name in channels.values()]
-    for modality in modalities:
-        alike = [name for name in names.values() if modality_named(name) == modality]
-        if len(alike) > 1 or len(channels) < len(names):
-            raise InputError(f"{path}: each channel must have its own name, but {' and '.join(alike)} are the same")
+    if len(channels) < len(names):
+        raise InputError(f"{path}: each channel must have its own number, but one is there twice, such as 1 and 01")
+    if twice := repeated(modalities):
+        alike = [name for name in names.values() if modality_named(name) == twice[0]]
+        raise InputError(f"{path}: each channel must have its own name, but {' and '.join(alike)} are the same")
     numbered = any(re.search(r"^images(Tr|Ts)/[^/]+_\d{4}\.[^/]+$", image) for image in listing.images)
     kinds: dict[str, Role]
     if description.channel_names or numbered:

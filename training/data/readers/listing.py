@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spuproj.training.data.readers.case_files import without_suffix
+from spuproj.training.runtime.files import InputError
+
+MOST_FOLDERS = 2**20
+"""In a data set; links count as what they lead to."""
 
 # Images that are not read, by their endings.
 _FOREIGN = (".dcm", ".ima", ".img", ".hdr", ".mnc", ".nii.bz2", ".nii.xz", ".nii.zst", ".npy", ".npz")
@@ -45,10 +49,18 @@ def list_folder(folder: Path) -> Listing:
     """Lists a folder. Hidden files and folders are left out: names with a leading dot, and macOS's ``__MACOSX``.
 
     Links to folders are followed, except to one that the link lies in.
+
+    Raises:
+        InputError: for more than ``MOST_FOLDERS``, as folders are that have links to each other.
     """
     found, files = Listing(), set[str]()
     waiting: list[tuple[str, frozenset[_Place]]] = [("", frozenset())]
     while waiting:
+        if len(found.folders) > MOST_FOLDERS:
+            raise InputError(
+                f"{folder} must have at most {MOST_FOLDERS} folders in it, but has more, such as "
+                f"{found.folders[-1]!r:.120}; remove links from folders to each other, or name a smaller folder"
+            )
         prefix, above = waiting.pop()
         try:
             here = os.stat(folder / prefix)

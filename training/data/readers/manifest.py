@@ -15,8 +15,10 @@ from spuproj.training.data.labels import SCHEMES, LabelScheme, own_scheme, schem
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, modality_named, require_modality
 from spuproj.training.runtime.files import InputError, read_json, write_json
 from spuproj.training.runtime.names import plain_name
-from spuproj.training.runtime.settings import SETTINGS, plain_errors
+from spuproj.training.runtime.settings import SETTINGS, made
+from spuproj.training.runtime.wording import some_of
 
+_LISTED = 12
 _LEVELS = {"error": Level.ERROR, "warning": Level.WARNING, "note": Level.NOTE}
 
 
@@ -50,7 +52,7 @@ def json_manifest(path: Path) -> list[CaseFiles]:
 
     Raises:
         InputError: for a file that is no manifest, with the case and the field; for names of cases that are no plain
-            file names, all of them.
+            file names, the first of them.
     """
     content = read_json(path)
     cases, unknown = content.get("cases"), sorted(set(content) - {"cases", "labels"})
@@ -65,7 +67,7 @@ def json_manifest(path: Path) -> list[CaseFiles]:
 
 
 def check_names(path: Path, names: Iterable[str]) -> None:
-    """Raises InputError, which tells of all of them, where names of cases are no plain file names."""
+    """Raises InputError, which tells of the first of them, where names of cases are no plain file names."""
     wrong = []
     for name in names:
         try:
@@ -73,7 +75,7 @@ def check_names(path: Path, names: Iterable[str]) -> None:
         except InputError as error:
             wrong.append(str(error))
     if wrong:
-        raise InputError(f"{path}: {'; '.join(dict.fromkeys(wrong))}")
+        raise InputError(f"{path}: {some_of(list(dict.fromkeys(wrong)), _LISTED, '; ')}")
 
 
 def scheme_in(labels: object, beginning: str) -> LabelScheme | None:
@@ -93,8 +95,7 @@ def scheme_in(labels: object, beginning: str) -> LabelScheme | None:
 def _entry(path: Path, number: int, case: object) -> Entry:
     if not (isinstance(case, dict) and case.get("name") and isinstance(case.get("images"), dict)):
         raise InputError(f"{path}, case {number}: must have a name and images, got {case!r:.200}")
-    with plain_errors(Entry, f"{path}, case {number}: "):
-        return Entry(**case)
+    return made(Entry, case, f"{path}, case {number}: ")
 
 
 def _case(path: Path, entry: Entry, scheme: LabelScheme | None) -> CaseFiles:

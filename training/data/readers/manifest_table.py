@@ -13,6 +13,8 @@ from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.readers.case_files import BRAIN_MASK, SEGMENTATION, CaseFiles, ImageFile, modality_named
 from spuproj.training.data.readers.manifest import by_modality, check_names, file_in, scheme_in
 from spuproj.training.runtime.files import InputError, why_no_file
+from spuproj.training.runtime.names import repeated
+from spuproj.training.runtime.wording import some_of
 
 _COLUMNS = {
     "name": "name",
@@ -22,6 +24,8 @@ _COLUMNS = {
     "mask": BRAIN_MASK,
 }
 """Regular expressions of the headings of columns that are no modalities; the first that matches counts."""
+
+_LISTED = 12
 
 Row = tuple[int, Mapping[str, str]]
 """The number of its line, and the cells by column."""
@@ -54,7 +58,11 @@ def _rows(path: Path, text: str) -> Iterator[Row]:
 
 
 def _columns_with(heading: str, mark: str) -> int:
-    return len(next(csv.reader([heading], delimiter=mark), []))
+    try:
+        return len(next(csv.reader([heading], delimiter=mark), []))
+    # A cell longer than the csv module takes, which reading the table then tells.
+    except csv.Error:
+        return 0
 
 
 def _table(path: Path, text: str, mark: str, before: int) -> Iterator[Row]:
@@ -99,15 +107,16 @@ def _text(path: Path) -> tuple[str, bool]:
 def _headings(path: Path, cells: Sequence[str]) -> list[str]:
     """The columns; those without a heading are empty."""
     columns = [_column(cell) for cell in cells]
-    for column in columns:
-        alike = [repr(cell) for cell, other in zip(cells, columns, strict=True) if other == column]
-        if column and len(alike) > 1:
-            raise InputError(
-                f"{path}: each column must be there once, but {' and '.join(alike)} are both {column!r}; "
-                "name one of them otherwise or remove it"
-            )
+    if twice := repeated(filter(None, columns)):
+        alike = [repr(cell) for cell, column in zip(cells, columns, strict=True) if column == twice[0]]
+        raise InputError(
+            f"{path}: each column must be there once, but {' and '.join(alike)} are both {twice[0]!r}; "
+            "name one of them otherwise or remove it"
+        )
     if "name" not in columns:
-        raise InputError(f"{path} must have a column 'name', but has {', '.join(filter(None, cells))}")
+        raise InputError(
+            f"{path} must have a column 'name', but has {some_of([f'{cell:.60}' for cell in cells if cell])}"
+        )
     return columns
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from spuproj.training.data.readers.case_files import require_modality, without_suffix
 from spuproj.training.data.readers.conventions import LABEL, MASK, Convention
 from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.names import repeated
 
 CASE = "{case}"
 
@@ -27,7 +28,7 @@ def typed_conventions(images: Mapping[str, str], label: str | None, mask: str | 
             mask as that of a modality.
     """
     names = [require_modality(name, "") for name in images]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := repeated(names):
         alike = [name for name in images if require_modality(name, "") == twice[0]]
         raise InputError(f"each modality must have one pattern, but {' and '.join(alike)} are both {twice[0]!r}")
     roles = {**dict(zip(names, images.values(), strict=True)), LABEL: label, MASK: mask}

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import TypeVar
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
+
+from spuproj.training.runtime.files import InputError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -75,6 +78,20 @@ class Grid:
     def _sizes(self) -> NDArray[np.float64]:
         sizes: NDArray[np.float64] = np.linalg.norm(self.affine[:3, :3], axis=0)
         return sizes
+
+
+def require_placed(path: Path, grid: Grid) -> None:
+    """Raises InputError where the affine of a file's grid is not finite or not invertible."""
+    with np.errstate(all="ignore"):
+        axes = grid.affine[:3, :3]
+        sizes = np.linalg.norm(axes, axis=0)
+        # The determinant of unit vectors is 1 where they are orthogonal, and 0 where they lie in a plane.
+        spread = abs(np.linalg.det(axes / sizes))
+    if not (np.isfinite(grid.affine).all() and np.isfinite(sizes).all() and (sizes > 0).all() and spread >= 1e-3):
+        raise InputError(
+            f"{path} must be placed by a finite and invertible affine, got {grid.affine[:3].round(6).tolist()}; "
+            "correct the header (qform, sform and voxel sizes), or convert the image anew"
+        )
 
 
 def _times(numbers: Sequence[float]) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.readers.case_files import ImageFile
 from spuproj.training.data.volumes import itk_file, nibabel_file
-from spuproj.training.data.volumes.grid import Grid
+from spuproj.training.data.volumes.grid import Grid, require_placed
 from spuproj.training.runtime.files import InputError
 from spuproj.training.runtime.wording import some_of
 
@@ -86,7 +86,7 @@ def open_volume(file: ImageFile) -> Volume:
     grid = Grid((first, second, third), header.affine)
     if not 0 < math.prod(grid.shape) <= MOST_VOXELS:
         raise InputError(f"{file.path} must have 1 to {MOST_VOXELS} voxels (512 x 512 x 512), got {grid.shape}")
-    _require_affine(file.path, header.affine)
+    require_placed(file.path, grid)
     findings = (*header.findings, *notes, *_unusual_size(grid))
     in_file = math.prod(header.shape) // math.prod(grid.shape)
     return Volume(file.path, grid, header.like, findings, in_file, lambda: header.read(index))
@@ -144,18 +144,6 @@ def _selection(file: ImageFile, shape: tuple[int, ...]) -> tuple[tuple[int | sli
         f"{file.path} must hold one volume of three axes, got the shape {shape}; if it holds one volume for each "
         'modality, name them in a manifest: {"file": "' + file.path.name + '", "channel": 0}'
     )
-
-
-def _require_affine(path: Path, affine: NDArray[np.float64]) -> None:
-    axes = affine[:3, :3]
-    sizes = np.linalg.norm(axes, axis=0)
-    flat = not np.isfinite(affine).all() or (sizes == 0).any()
-    # The determinant of unit vectors is 1 where they are orthogonal, and 0 where they lie in a plane.
-    if flat or not np.isfinite(sizes).all() or abs(np.linalg.det(axes / sizes)) < 1e-3:
-        raise InputError(
-            f"{path} must be placed by a finite and invertible affine, got {affine[:3].round(6).tolist()}; correct the "
-            "header (qform, sform and voxel sizes), or convert the image anew"
-        )
 
 
 def _unusual_size(grid: Grid) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
@@ -16,16 +17,22 @@ from numpy.typing import NDArray
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.volumes.header import Header
 
+MOST_NUMBERS = 2**29
+"""In a file, of all its components: SimpleITK reads it whole."""
+MOST_AXES = 6
+"""Of an NRRD file, as its header says: SimpleITK crashes for 16."""
+
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
 _MOST_OF_HEADER = 2**16
-
+_LONGEST_LINE = 2**16
 # SimpleITK's axes are LPS, nibabel's RAS.
 _TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 def open_header(path: Path) -> Header:
     """The header of a file. Raises whatever SimpleITK raises, and ValueError for voxels in a pipe or device."""
+    _require_few_axes(path)
     import SimpleITK  # slow to import
 
     _require_voxels_in_files(path)
@@ -36,6 +43,8 @@ def open_header(path: Path) -> Header:
     reader.ReadImageInformation()
     channels = reader.GetNumberOfComponents()
     shape = tuple(map(int, reader.GetSize()))
+    if math.prod(shape) * channels > MOST_NUMBERS:
+        raise ValueError(f"it has {math.prod(shape) * channels} numbers, more than {MOST_NUMBERS}")
     affine = _affine(reader)
     like = nib.Nifti1Image(np.zeros((1, 1, 1), np.uint8), affine)
     like.header.set_xyzt_units("mm")
@@ -68,6 +77,20 @@ def _require_voxels_in_files(path: Path) -> None:
     else:
         return
     raise ValueError(f"its voxels must be in a file, but {os.fsdecode(name)} is none")
+
+
+def _require_few_axes(path: Path) -> None:
+    """Raises ValueError for an NRRD header that names other numbers of axes than 1 to ``MOST_AXES``."""
+    if path.suffix.lower() not in (".nrrd", ".nhdr"):
+        return
+    with path.open("rb") as stream:
+        for line in iter(lambda: stream.readline(_LONGEST_LINE), b""):
+            name, _, value = line.partition(b":")
+            if name.strip().lower() == b"dimension" and not 1 <= int(value) <= MOST_AXES:
+                raise ValueError(f"it has {int(value)} axes, not 1 to {MOST_AXES}")
+            # An empty line ends the header.
+            if not line.strip():
+                return
 
 
 def _affine(reader: Any) -> NDArray[np.float64]:

@@ -21,9 +21,13 @@ SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
 _MILLIMETRES = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _SAME = 0.1  # of a voxel, between the two affines of a NIfTI header
 
+MOST_BEFORE_VOXELS = 2**26
+"""Bytes of header and extensions, which are read whole. A compressed file of a few bytes can hold gigabytes of them."""
+
 
 def open_header(path: Path) -> Header:
     """The header of a file. Raises whatever nibabel raises."""
+    _require_short(path)
     with _repairs() as repaired:
         image: Any = nib.load(path)
     if isinstance(image, nib.Nifti1Image):
@@ -45,6 +49,20 @@ def open_header(path: Path) -> Header:
         findings=findings,
         read=lambda index: np.asanyarray(image.dataobj[index]),
     )
+
+
+def _require_short(path: Path) -> None:
+    """Raises ValueError where the voxels of a NIfTI file begin after ``MOST_BEFORE_VOXELS``."""
+    if path.name.lower().endswith((".mgz", ".mgh")):
+        return
+    with nib.openers.ImageOpener(path) as stream:
+        start = stream.read(nib.nifti2.header_dtype.itemsize)
+    for kind in (nib.Nifti2Header, nib.Nifti1Header):
+        size = kind.template_dtype.itemsize
+        if kind.may_contain_header(start) and len(start) >= size:
+            begins = float(kind(start[:size], check=False)["vox_offset"])
+            if begins > MOST_BEFORE_VOXELS:
+                raise ValueError(f"its voxels begin at byte {begins:.0f}, after more than {MOST_BEFORE_VOXELS} others")
 
 
 @contextmanager

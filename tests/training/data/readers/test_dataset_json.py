@@ -155,7 +155,7 @@ def test_a_folder_of_data_sets_names_one(tmp_path):
         ({"channel_names": {"0": 1}}, "channel_names.0 must be text, got 1"),
         ({"channel_names": {"x": "T1"}}, "channels must be numbered 0, 1, 2 and so on, got 'x'"),
         ({"channel_names": {"0": "T1", "1": "T1w"}}, "must have its own name, but T1 and T1w are the same"),
-        ({"channel_names": {"0": "T1", "00": "T2"}}, "each channel must have its own"),
+        ({"channel_names": {"0": "T1", "00": "T2"}}, "each channel must have its own number"),
         ({"labels": [1]}, "labels must be an object, got [1]"),
         ({"labels": {"tumour": 1.5}}, "the label values of tumour must be whole numbers other than 0"),
         ({"labels": {"tumour": True}}, "the label values of tumour must be whole numbers other than 0"),

@@ -18,6 +18,7 @@ OWN = "the name comes from the code"
 SAME = "the name of a path that is already there"
 COUNTED = "the name is made from a number"
 TEMPORARY = "a temporary folder"
+FILE = "the name of an image file in a folder"
 LABELS = "every part is made of letters and digits, see _label"
 
 ALLOWED = {
@@ -63,6 +64,11 @@ ALLOWED = {
         "Path(name)": "this is inside() itself",
         "folder / path.name": SAME,
         "out / path.name": SAME,
+    },
+    "spuproj/nnunet/export.py": {"Path(folder, f'{number}.nii')": COUNTED},
+    "spuproj/nnunet/files.py": {
+        "Path(results)": READ,
+        **dict.fromkeys(("out / VARIANCE / f'{case}_var.nii.gz'", "out / case", "out / f'{case}.npz'"), FILE),
     },
     "training/workflows/demo.py": {"out / 'models' / target": OWN, "out / part": OWN},
     "training/workflows/evaluate.py": {"out / name": OWN, "Path(folder)": "is read: the user's own folder"},
@@ -148,7 +154,9 @@ def _is_known(node: ast.expr) -> bool:
 
 
 FILES = sorted(
-    str(path.relative_to(ROOT)) for folder in ("training", "spuproj_cli") for path in (ROOT / folder).rglob("*.py")
+    str(path.relative_to(ROOT))
+    for folder in ("training", "spuproj", "spuproj_cli")
+    for path in (ROOT / folder).rglob("*.py")
 )
 
 
