@@ -1,14 +1,17 @@
-"""TensorBoard's logs of a training, without what a resumed training writes again."""
+"""TensorBoard's logs of a training: without what a resumed training writes again, and on a full disk."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from spuproj.training.runtime.disk import full_disk_in
 from spuproj.training.runtime.files import atomic_write
 
 LOGS = "logs"
@@ -41,3 +44,24 @@ def _events(files: list[Path]) -> Iterator[Event]:
     """The events of all files; a killed process may have left the last one of a file in part, which is not read."""
     for path in files:
         yield from LegacyEventFileLoader(str(path)).Load()
+
+
+@contextmanager
+def full_disk_said_once() -> Iterator[None]:
+    """TensorBoard writes in a thread, which passes on to the training that a disk is full, and need not print it."""
+    before, hook = set(threading.enumerate()), threading.excepthook
+
+    def passed_on(found: threading.ExceptHookArgs) -> None:
+        if full_disk_in(found.exc_value) is None:
+            hook(found)
+
+    threading.excepthook = passed_on
+    try:
+        yield
+    except Exception as error:
+        # The thread may not have ended yet.
+        for thread in set(threading.enumerate()) - before if full_disk_in(error) else ():
+            thread.join(1)
+        raise
+    finally:
+        threading.excepthook = hook

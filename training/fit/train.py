@@ -27,7 +27,7 @@ from spuproj.training.data.splits import Split, chosen, read_split
 from spuproj.training.data.volumes.intensities import CLIP
 from spuproj.training.fit.augmentation import augmented
 from spuproj.training.fit.callbacks import LastCheckpoint, LearningCurve, training_progress
-from spuproj.training.fit.logs import LOGS, cut_logs
+from spuproj.training.fit.logs import LOGS, cut_logs, full_disk_said_once
 from spuproj.training.fit.module import Segmenter
 from spuproj.training.fit.record import curve_record, data_record, environment_record, write_record
 from spuproj.training.fit.resume import (
@@ -251,7 +251,7 @@ def _fit(
     curve, bar = LearningCurve(), training_progress(f"Training {config.target}", total_steps)
     trainer = _trainer(config, out, hardware, len(draws), [curve, LastCheckpoint(out, draws), bar])
     model = Segmenter(config, cohort.size, total_steps, hardware)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), full_disk_said_once():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         trainer.fit(model, loader, watched, ckpt_path=checkpoint and checkpoint.path, weights_only=True)

@@ -25,7 +25,7 @@ def says_if_full(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = _reason(error)
+        reason = full_disk_in(error)
         if reason is None:
             raise
         place = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
@@ -36,8 +36,8 @@ def says_if_full(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _reason(error: BaseException | None) -> str | None:
-    """The system's words for a full disk, in an error or in those that led to it."""
+def full_disk_in(error: BaseException | None) -> str | None:
+    """The system's words for a full disk, in an error or in those that led to it; None where it is none."""
     while error is not None:
         for code, words in _FULL.items():
             # Libraries in other languages pass on the words alone.

@@ -36,7 +36,7 @@ class Fault:
     Attributes:
         operation: number of the operation on files below ``folder``, counted from 1, before which it is killed.
         half: number of the checkpoint, counted from 1, which it is killed in the middle of.
-        clock: seconds that its clock is ahead.
+        clock: seconds that its clock is ahead at first; from there it runs backwards.
         count: whether the number of operations is printed at the end.
         folder: that the operations are counted in.
     """
@@ -99,9 +99,10 @@ def _run(arguments: list[str], log: Path, fault: Fault) -> None:
 
 def _prepare(fault: Fault) -> Callable[[], int]:
     """Makes the fault happen in this process; returns what tells the number of operations."""
+    started = time.monotonic()
     if fault.clock:
-        real = time.time
-        time.time = lambda: real() + fault.clock
+        begin = time.time()
+        time.time = lambda: begin + fault.clock - (time.monotonic() - started)
     done, written = 0, 0
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:

@@ -108,7 +108,7 @@ def test_a_full_disk_is_said_with_what_is_safe_and_the_training_goes_on_with_roo
 ):
     printed = train_with_room(arguments, unbroken, disk, room)
     error = [line for line in printed.splitlines() if line.startswith("error")]
-    assert len(error) == 1
+    assert len(error) == 1, printed
     assert "must have room for what is written, but its disk is full (No space left on device; " in error[0]
     assert str(disk / "run") in error[0]
     assert re.search(safe, error[0])

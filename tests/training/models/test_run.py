@@ -204,12 +204,18 @@ def test_a_run_that_fails_to_save_is_not_a_whole_run(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise OSError("disk full")
 
-    monkeypatch.setattr("spuproj.training.models.run.save_file", fail)
+    monkeypatch.setattr("spuproj.training.models.run.save", fail)
     with pytest.raises(OSError, match="disk full"):
         save_run(tmp_path / "run", CONFIG, make_network(CONFIG))
     with pytest.raises(InputError, match=r"has no model\.safetensors"):
         load_run(tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+
+
+def test_those_who_may_read_the_configuration_may_read_the_weights(tmp_path):
+    save_run(tmp_path / "run", CONFIG, make_network(CONFIG))
+    config, weights = ((tmp_path / "run" / name).stat().st_mode for name in ("config.json", "model.safetensors"))
+    assert config == weights
 
 
 def test_the_network_takes_the_modalities_and_gives_one_logit():
