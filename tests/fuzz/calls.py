@@ -93,4 +93,4 @@ def check(name: str, result: Tensor, bound: Bounded, also: float | None = None, 
 def rows_of(tensor: Tensor) -> Array:
     """A tensor's planes as float64 rows, a single image with an axis of views."""
     array = flat(plain(tensor))
-    return array[:, None] if tensor.dim() == 4 else array  # type: ignore[no-any-return]
+    return array[:, None] if tensor.dim() == 4 else array

@@ -110,7 +110,8 @@ def scattered(
 ) -> Bounded:
     """Values ``[B, N, C, K]``, or ``[B, C, K]`` summed over views, of the adjoint on planes ``[B, N, C, P]``."""
     a, size = arithmetic.both, np.abs(source.value) + source.error
-    back = Reading(*(each.swapaxes(-1, -2) for each in reading[:2]), *reading[2:])
+    least, most = reading.least.swapaxes(-1, -2), reading.most.swapaxes(-1, -2)
+    back = Reading(least, most, reading.shown, reading.may_be_shown)
     reaches = (back.most > 0).astype(np.float64)
     numbers = [
         reaches.sum(axis=-1)[:, :, None],
@@ -136,7 +137,7 @@ def used_weights(weights: Array | None, reading: Reading) -> Array:
 class Moments(NamedTuple):
     mean: Bounded
     variance: Bounded
-    count: Bounded
+    count: Bounded  # type: ignore[assignment]
 
 
 @np.errstate(all="ignore")
@@ -163,8 +164,8 @@ def moments(
     spread = 2 * apart * moved + moved**2 + (6 * views + 20) * a * apart**2
     spread = spread + underflow * (1 + 3 * apart) + 2 * arithmetic.tiny
     single = (shown.sum(axis=1) == 1) & ~any_unsure
-    touched = (shown & values.touched).any(axis=1)
-    lost = (may_be_shown & values.lost).any(axis=1)
+    touched = np.any(shown & values.touched, axis=1)
+    lost = np.any(may_be_shown & values.lost, axis=1)
     room = arithmetic.largest * (1 - 4 * (views + 1) * a)
     apart = np.where(any_unsure, 2 * largest, apart)
     lost |= ~(most < room) | ~(np.maximum(most, 1) * apart < room)
@@ -198,7 +199,10 @@ def slopes(
     used = (weight > 0) & (count > 0)[:, None]
     share = np.divide(weight, count[:, None], out=np.zeros_like(weight), where=used)
     per_count = np.divide(1, count, out=np.zeros_like(count), where=count > 0)[:, None]
-    m, g, h = (Bounded(*(each[:, None] for each in one)) for one in (mean, *grads))
+    m, g, h = (
+        Bounded(one.value[:, None], one.error[:, None], one.touched[:, None], one.lost[:, None])
+        for one in (mean, *grads)
+    )
     deviation, off = values.value - m.value, values.error + m.error
     value = share * (g.value + 2 * h.value * deviation)
     size = np.abs(g.value) + 2 * np.abs(h.value) * (np.abs(deviation) + off)

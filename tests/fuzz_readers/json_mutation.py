@@ -7,7 +7,7 @@ import random
 from copy import deepcopy
 from typing import Any
 
-ODD = (
+ODD: tuple[Any, ...] = (
     None, True, 0, -1, 1.5, 1e308, -0.0, 10**30, float("nan"), float("inf"), "", "../x", "a/b", ".", "\x00", "\u202e",
     "=1+1", "$\\frac{$", "{0.__class__}", "\ud800", "x" * 300, [], [[]], {}, {"a": 1}, "spherical", "t1", "0", [0, 0],
     "__dataclass_self__", "self",

@@ -131,7 +131,7 @@ READERS: dict[str, Callable[[Path, bytes], object]] = {
     "model_weights": weights,
     "record": record,
     "summary": summary,
-    "checkpoint": lambda folder, content: checked_checkpoint(written(folder / "a.ckpt", content)),
+    "checkpoint": lambda folder, content: checked_checkpoint(written(folder / "a.ckpt", content), {"target": "WT"}),
     "cache": cached,
 }
 """By name what reads a file; folders of the same names hold its seeds and findings."""

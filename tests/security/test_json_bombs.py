@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import tracemalloc
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,14 @@ BOMBS = {
     "NaN alone": "NaN",
     "ten thousand names": json.dumps({f"n{number}": number for number in range(10_000)}),
 }
-ODD = (float("nan"), float("inf"), 10**4000, "x" * 1_000_000, [[]] * 10_000, {str(n): n for n in range(10_000)})
+ODD: tuple[Any, ...] = (
+    float("nan"),
+    float("inf"),
+    10**4000,
+    "x" * 1_000_000,
+    [[]] * 10_000,
+    {str(n): n for n in range(10_000)},
+)
 """In place of each field of a good file."""
 
 

@@ -67,8 +67,10 @@ def every_name(path: Path, name: str) -> Path:
 
 
 def everything(path: Path) -> Path:
+    one = {name: {name: 1.0} for name in HOSTILE}
     entries = [
-        CohortEntry(name, f"{name}.html", *[{name: 1.0}] * 4, (Finding(Level.NOTE, name),), None) for name in HOSTILE
+        CohortEntry(name, f"{name}.html", each, each, each, each, (Finding(Level.NOTE, name),), None)
+        for name, each in one.items()
     ]
     return write_cohort_report(path, [*entries, *(CohortEntry(name, error=name) for name in HOSTILE)])
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
 from spuproj import __version__
@@ -56,10 +56,10 @@ class CachedCase:
         return self.labels.shape[1], self.labels.shape[2]
 
 
+@with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
 class Metadata(TypedDict):
     """A cached case without its arrays and scheme; see ``CachedCase``."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)  # type: ignore[misc]
     values: list[list[int]]
     pixel: tuple[float, float]
     box: Box

@@ -56,9 +56,9 @@ def shared_stems(cases: Sequence[CaseFiles]) -> list[str]:
         for beginning in {name, *_beginnings(name)}:
             longer.setdefault(beginning, []).append(name)
     for patient in patients:
-        beginning = next((start for start in _beginnings(patient) if start in stem_of), None)
-        if beginning is not None and beginning not in groups:
-            groups[beginning] = longer[beginning]
+        shortest = next((start for start in _beginnings(patient) if start in stem_of), None)
+        if shortest is not None and shortest not in groups:
+            groups[shortest] = longer[shortest]
     if not groups:
         return []
     shown = "; ".join(some_of(group, 4) for group in list(groups.values())[:_EXAMPLES])

@@ -64,7 +64,8 @@ def view_logits(
         stack = stack + noise
     every = stack.flatten(0, 1)
     parts = [network(part) for part in every.split(most or len(every))]
-    return torch.cat(parts).unflatten(0, stack.shape[:2])
+    logits: Tensor = torch.cat(parts).unflatten(0, stack.shape[:2])
+    return logits
 
 
 def view_probabilities(

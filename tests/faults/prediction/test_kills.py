@@ -133,7 +133,7 @@ def test_killed_before_each_operation_on_a_file(data, models, killed, whole, tmp
 def test_killed_at_random_moments(data, models, whole, tmp_path):
     seed = random.randrange(2**32)
     parts = random.Random(seed)
-    runs = [{"name": "first"}]
+    runs: list[dict[str, Any]] = [{"name": "first"}]
     # One in each twentieth of the time.
     runs += [
         {"name": f"kill{number}", "moment": ["time", (number + parts.random()) / RANDOM_MOMENTS]}

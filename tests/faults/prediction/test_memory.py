@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +76,8 @@ def test_whatever_says_that_memory_ran_out_leads_to_smaller_passes(cohort, model
 )  # fmt: skip
 def test_passes_are_halved_until_they_fit_and_each_time_it_is_said(cohort, models, capsys, room, passes, words):
     config, network = load_run(models["WT"])
-    case, notes = load_case(cohort[1]), []
+    case = load_case(cohort[1])
+    notes: list[Any] = []
     narrow = Roomy(network, room, SAYINGS[0])
     found = predict_case(config, narrow, case, notes.append, members=True)
     assert narrow.passes[: len(passes)] == passes

@@ -8,6 +8,7 @@ import shutil
 import unicodedata
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -77,7 +78,7 @@ def evaluation_pictures(text: str, folder: Path) -> None:
     case, found = made_up_case(), prediction()
     truth = case.labels == 3
     maps = Maps(
-        truth, found.segmentation, found.probability.astype(float), found.variance * 400.0, case.brain, (1, 1, 1)
+        truth, found.segmentation, found.probability.astype(np.float64), found.variance * 400.0, case.brain, (1, 1, 1)
     )
     rows = [CaseResult(f"{text}{method}", text, "A", *measure(maps, "nan")) for method in range(2)]
     for draw in (lambda rows: filtering_curves(rows, EvaluationOptions("variance-1", "nan")), box_plots,
@@ -86,7 +87,7 @@ def evaluation_pictures(text: str, folder: Path) -> None:
 
 
 def study_picture(text: str, folder: Path) -> None:
-    numbers = {field.name: 0.5 for field in fields(StudyResult)}
+    numbers: dict[str, Any] = {field.name: 0.5 for field in fields(StudyResult)}
     study_plot([StudyResult(**{**numbers, "setting": text, "target": text, "seed": 0})])
 
 
@@ -107,7 +108,7 @@ def test_every_picture_shows_names_letter_by_letter(monkeypatch, tmp_path, draw,
     shown: set[str] = set()
     real = Text.draw
 
-    def draw_and_note(self: Text, *arguments: object) -> None:
+    def draw_and_note(self: Text, *arguments: Any) -> None:
         shown.add(self.get_text())
         assert not is_math_text(self.get_text())
         real(self, *arguments)
@@ -178,7 +179,7 @@ def test_names_that_differ_in_how_accents_are_written_are_one_file_on_some_syste
         named(cohort[1], tmp_path / "data", name)
     with pytest.raises(InputError, match=r"must be written by one case, but M.* and M.* would both write it"):
         predict_cohort([models["WT"]], tmp_path / "data", tmp_path / "out")
-    composed, decomposed = (changed(models["WT"], tmp_path / form, target=unicodedata.normalize(form, "lésion"))
+    one, other = (changed(models["WT"], tmp_path / form, target=unicodedata.normalize(form, "lésion"))
                             for form in ("NFC", "NFD"))  # fmt: skip
     with pytest.raises(InputError, match="models must be of different targets"):
-        predict([composed, decomposed], cohort[1], tmp_path / "out")
+        predict([one, other], cohort[1], tmp_path / "out")

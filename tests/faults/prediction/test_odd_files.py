@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,6 +94,7 @@ def test_an_odd_manifest_or_split_is_named(spuproj, data, models, tmp_path, odd,
         path, source = put(odd, data / file), ("--data", data)
     else:
         path = put(odd, tmp_path / file)
+        source: tuple[Any, ...]
         source = (name, path) if name == "--data" else ("--data", data, name, path)
     status, _ = spuproj("predict", "--model", models["WT"], *source, "--out", tmp_path / "out")
     assert str(status).startswith("error: ")

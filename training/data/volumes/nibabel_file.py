@@ -55,12 +55,13 @@ def _require_short(path: Path) -> None:
     """Raises ValueError where the voxels of a NIfTI file begin after ``MOST_BEFORE_VOXELS``."""
     if path.name.lower().endswith((".mgz", ".mgh")):
         return
-    with nib.openers.ImageOpener(path) as stream:
+    with nib.openers.ImageOpener(str(path)) as stream:
         start = stream.read(nib.nifti2.header_dtype.itemsize)
     for kind in (nib.Nifti2Header, nib.Nifti1Header):
         size = kind.template_dtype.itemsize
         if kind.may_contain_header(start) and len(start) >= size:
-            begins = float(kind(start[:size], check=False)["vox_offset"])
+            header: Any = kind
+            begins = float(header(start[:size], check=False)["vox_offset"])
             if begins > MOST_BEFORE_VOXELS:
                 raise ValueError(f"its voxels begin at byte {begins:.0f}, after more than {MOST_BEFORE_VOXELS} others")
 
