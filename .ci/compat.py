@@ -18,8 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "compat"
 UV = Path(sys.executable).with_name("uv")
 OPTIONS = [f"--config-setting=cmake.define.{name}" for name in ("SPUPROJ_CUDA=OFF", "SPUPROJ_CUDA_HOST=ON")]
-TOOLS = ("pytest", "pytest-xdist", "hypothesis")
-VERSIONS = "import platform, torch, numpy; print(platform.python_version(), torch.__version__, numpy.__version__)"
+TOOLS = ("pytest", "pytest-xdist", "hypothesis", "scipy", "matplotlib")
+VERSIONS = """
+from importlib.metadata import version
+from platform import python_version
+print(python_version(), version("torch"), version("numpy"))
+"""
 HEADING = "| Python | torch | NumPy | passed | failed | skipped |"
 
 
@@ -64,8 +68,8 @@ def test(python: Path, wheel: Path, resolution: str, arguments: Sequence[str]) -
     run(UV, "venv", "--quiet", "--python", python, leg)
     install: list[str | Path] = [UV, "pip", "install", "--quiet", "--python", leg / "bin" / "python"]
     run(*install, "--resolution", resolution, "--no-build", "--requirements", "pyproject.toml")
-    run(*install, wheel, *TOOLS)
     versions = run(leg / "bin" / "python", "-c", VERSIONS).split()
+    run(*install, wheel, f"torch=={versions[1]}", f"numpy=={versions[2]}", *TOOLS)
     junit = (f"--junit-xml={report}", "--override-ini=cache_dir=build/compat/pytest")
     said = run(leg / "bin" / "pytest", "-n", "auto", "-m", "not slow", *junit, *arguments, check=False)
     report.with_suffix(".log").write_text(said)
