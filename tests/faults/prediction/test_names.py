@@ -78,8 +78,9 @@ def evaluation_pictures(text: str, folder: Path) -> None:
     case, found = made_up_case(), prediction()
     truth = case.labels == 3
     maps = Maps(
-        truth, found.segmentation, found.probability.astype(np.float64), found.variance * 400.0, case.brain, (1, 1, 1)
-    )
+        truth, found.segmentation, found.probability.astype(np.float64),
+        found.variance.astype(np.float64) * 400, case.brain, (1, 1, 1),
+    )  # fmt: skip
     rows = [CaseResult(f"{text}{method}", text, "A", *measure(maps, "nan")) for method in range(2)]
     for draw in (lambda rows: filtering_curves(rows, EvaluationOptions("variance-1", "nan")), box_plots,
                  reliability_diagram):  # fmt: skip

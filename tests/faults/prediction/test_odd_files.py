@@ -88,13 +88,13 @@ def test_an_odd_file_of_a_model_is_named(data, models, tmp_path, odd, file):
 @pytest.mark.parametrize("option", ["--data set.csv", "--data set.json", "--split split.json", "--data dataset.json"])
 def test_an_odd_manifest_or_split_is_named(spuproj, data, models, tmp_path, odd, option):
     name, file = option.split()
+    source: tuple[Any, ...]
     if file == "dataset.json":
         if odd == "nothing":
             return
         path, source = put(odd, data / file), ("--data", data)
     else:
         path = put(odd, tmp_path / file)
-        source: tuple[Any, ...]
         source = (name, path) if name == "--data" else ("--data", data, name, path)
     status, _ = spuproj("predict", "--model", models["WT"], *source, "--out", tmp_path / "out")
     assert str(status).startswith("error: ")
