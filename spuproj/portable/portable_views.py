@@ -53,7 +53,7 @@ class PortableViews(GeometryModule):
         _check(image, 4, self.size)
         views = self.slice_grid.shape[-4]
         copies = image.unsqueeze(1).expand(-1, views, -1, -1, -1)
-        return torch.where(self.slice_shown, _sampled(copies, self.slice_grid), fill).to(image.dtype)
+        return _filled(_sampled(copies, self.slice_grid), ~self.slice_shown, fill).to(image.dtype)
 
     @torch.jit.export
     def unproject(self, stack: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class PortableViews(GeometryModule):
         variance = (used * (values - mean.unsqueeze(1)) ** 2).sum(1) / total
         unseen = count == 0
         few = unseen if min_count <= 1 else count < min_count
-        mean, variance = mean.masked_fill(unseen, fill), variance.masked_fill(few, fill)
+        mean, variance = _filled(mean, unseen, fill), _filled(variance, few, fill)
         count = count.expand_as(mean) if weights is not None else count.expand_as(mean).to(torch.int32)
         return mean.to(stack.dtype), variance.to(stack.dtype), count.clone()
 
@@ -112,6 +112,11 @@ def _sampled(source: Tensor, grid: Tensor) -> Tensor:
     found: Tensor = grid_sample(planes, flat, mode="bilinear", padding_mode="border", align_corners=False)
     by_view: Tensor = found.unflatten(0, (batch, views))
     return by_view
+
+
+def _filled(values: Tensor, where: Tensor, fill: float) -> Tensor:
+    """The values, with ``fill`` at some places: infinite if their dtype cannot hold it, as in ``Views``."""
+    return torch.where(where, torch.full([], fill, dtype=torch.float64, device=values.device).to(values.dtype), values)
 
 
 def _check(tensor: Tensor, rank: int, size: tuple[int, int]) -> None:

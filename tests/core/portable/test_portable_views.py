@@ -32,7 +32,7 @@ def test_every_geometry_gives_what_the_reference_gives(table):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize(("min_count", "fill"), [(1, 0.0), (1, -1.0), (2, math.nan), (1.5, 0.25)])
+@pytest.mark.parametrize(("min_count", "fill"), [(1, 0.0), (1, -1.0), (2, math.nan), (1.5, 0.25), (3, 1e39)])
 def test_reduce_takes_the_options_of_views(dtype, weighted, min_count, fill):
     stack, weights = STACK.to(dtype), ZOOM.border_weights(3) if weighted else None
     wanted = ZOOM.reduce(stack, weights=weights, min_count=min_count, fill=fill)
@@ -43,9 +43,10 @@ def test_reduce_takes_the_options_of_views(dtype, weighted, min_count, fill):
         assert_close(one, other, rtol=0, atol=digits, equal_nan=True)
 
 
-def test_view_pixels_outside_the_slice_are_filled():
+@pytest.mark.parametrize("fill", [-2.0, -1e39])
+def test_view_pixels_outside_the_slice_are_filled(fill):
     views = Views.rigid(SIZE, degrees=[0, 30])
-    assert_close(views.portable().project(IMAGE, -2.0), views.project(IMAGE, fill=-2.0), rtol=0, atol=1e-5)
+    assert_close(views.portable().project(IMAGE, fill), views.project(IMAGE, fill=fill), rtol=0, atol=1e-5)
     assert_close(views.portable()(IMAGE), views.project(IMAGE), rtol=0, atol=1e-5)
 
 
