@@ -134,12 +134,14 @@ class CpuBackend(Backend):
         # Taps too large to be kept would be kept by the call nevertheless.
         if prepared is None or not any(taps is launch.taps for taps in list(prepared.values.values())):
             return
-        if prepared.calls is None:
-            prepared.calls = self._calls.of_table(table)
-        if len(prepared.calls) >= CALLS:
-            prepared.calls.clear()
+        # Another thread may drop the calls at any time.
+        calls = prepared.calls
+        if calls is None:
+            calls = prepared.calls = self._calls.of_table(table)
+        if len(calls) >= CALLS:
+            calls.clear()
         examples = [(each, None if each.nbytes >= SMALLEST else _example(each)) for each in results]
-        prepared.calls.keep(op, geometry_at, given, examples, *launch)
+        calls.keep(op, geometry_at, given, examples, *launch)
 
     def gather(
         self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor, fill: float

@@ -17,12 +17,16 @@ _NEVER = (
     "os.fork",
     "socket.connect",
 )
-_CHANGES = {
-    **dict.fromkeys(("os.mkdir", "os.remove", "os.rmdir", "os.truncate"), (0,)),
-    **dict.fromkeys(("os.link", "os.symlink"), (1,)),
-    "os.rename": (0, 1),
+_CHANGES: dict[str, tuple[tuple[int, int | None], ...]] = {
+    **dict.fromkeys(("os.remove", "os.rmdir"), ((0, 1),)),
+    "os.mkdir": ((0, 2),),
+    "os.truncate": ((0, None),),
+    "os.link": ((1, 3),),
+    "os.symlink": ((1, 2),),
+    "os.rename": ((0, 2), (1, 3)),
 }
-"""Events that change entries of folders, and which of their arguments are the paths of these."""
+"""Events that change entries of folders, and which of their arguments are the paths of these, and the open folders that
+relative paths start from (-1 where it is the current one)."""
 
 _watched: list[tuple[str, list[str]]] = []
 
@@ -36,7 +40,15 @@ def _hook(event: str, arguments: tuple[object, ...]) -> None:
     elif event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
         found.extend(_outside(folder, event, arguments[:1]))
     elif event in _CHANGES:
-        found.extend(_outside(folder, event, [arguments[number] for number in _CHANGES[event]]))
+        found.extend(_outside(folder, event, [_absolute(arguments, *numbers) for numbers in _CHANGES[event]]))
+
+
+def _absolute(arguments: tuple[object, ...], path: int, start: int | None) -> object:
+    """The path among an event's arguments, from the folder that it starts in."""
+    given, descriptor = arguments[path], -1 if start is None else arguments[start]
+    if isinstance(given, str | bytes | os.PathLike) and isinstance(descriptor, int) and descriptor >= 0:
+        return os.path.join(os.readlink(f"/proc/self/fd/{descriptor}"), os.fsdecode(given))
+    return given
 
 
 def _outside(folder: str, event: str, paths: Sequence[object]) -> Iterator[str]:

@@ -72,7 +72,7 @@ def test_a_trap_within_a_checkpoint_is_named_and_not_run(place, tmp_path):
     whole = torch.load(SEEDS / "checkpoint" / "plain", weights_only=True)
     torch.save({**whole, place: Trap(tmp_path / "sprung")}, tmp_path / "made")
     (tmp_path / "in").mkdir()
-    with pytest.raises(InputError, match="must be a checkpoint of 'spuproj train', but cannot be read"):
+    with pytest.raises(InputError, match="must be a checkpoint of this training, but cannot be read"):
         READERS["checkpoint"](tmp_path / "in", (tmp_path / "made").read_bytes())
     assert not (tmp_path / "sprung").exists()
 

@@ -187,7 +187,7 @@ def broken(path, kind, like):
         ("missing", "must be there, but is missing; predict with --maps seg,prob,var"),
         ("link", "link"),
         ("folder", "folder"),
-        ("text", "not a gzip file"),
+        ("text", "Not a gzipped file"),
         ("shape", "must have the shape of Phantom_002, (30, 30, 19), got (5, 6, 7)"),
         ("place", "must be on the grid of Phantom_002, but lies 1.12 voxels beside it"),
         ("large", "cannot be scaled: "),
