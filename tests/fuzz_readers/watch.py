@@ -8,6 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+if sys.platform == "darwin":
+    import fcntl
+
 _NEVER = (
     "pickle.find_class",
     "subprocess.Popen",
@@ -47,8 +50,15 @@ def _absolute(arguments: tuple[object, ...], path: int, start: int | None) -> ob
     """The path among an event's arguments, from the folder that it starts in."""
     given, descriptor = arguments[path], -1 if start is None else arguments[start]
     if isinstance(given, str | bytes | os.PathLike) and isinstance(descriptor, int) and descriptor >= 0:
-        return os.path.join(os.readlink(f"/proc/self/fd/{descriptor}"), os.fsdecode(given))
+        return os.path.join(_path_of(descriptor), os.fsdecode(given))
     return given
+
+
+def _path_of(descriptor: int) -> str:
+    """The path of an open folder."""
+    if sys.platform == "darwin":
+        return os.fsdecode(fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
+    return os.readlink(f"/proc/self/fd/{descriptor}")
 
 
 def _outside(folder: str, event: str, paths: Sequence[object]) -> Iterator[str]:
