@@ -80,7 +80,7 @@ void define_calls(py::module_& m) {
 
 }  // namespace
 
-// Not declared as free of the GIL: kept calls have no other lock. A free-threaded Python turns the GIL on at the import.
+// Not declared as free of the GIL: kept calls have no other lock. A free-threaded Python turns it on at the import.
 PYBIND11_MODULE(_cpu, m) {
     m.doc() = "spuproj's CPU kernels; spuproj.backends.cpu is their only caller.";
     static_assert(sizeof(ViewGeometry) == 19 * sizeof(double), "a geometry table has 19 columns");
