@@ -257,10 +257,9 @@ def test_the_example_prints_the_variance_of_each_case(trained, monkeypatch, tmp_
         runpy.run_path(str(ROOT / "examples" / "nnunet_variance.py"))
     variance = nib.Nifti1Image.from_filename(tmp_path / "variance" / "same_var.nii.gz").get_fdata()
     found = nib.Nifti1Image.from_filename(tmp_path / "same.nii.gz").get_fdata() > 0
-    assert (
-        f"{found.sum()} voxels are segmented, with a mean variance of {variance[found].mean():.5f}"
-        in printed.getvalue()
-    )
+    # A network that was trained so shortly may segment nothing.
+    mean = variance[found].mean() if found.any() else 0.0
+    assert f"{found.sum()} voxels are segmented, with a mean variance of {mean:.5f}" in printed.getvalue()
 
 
 def test_the_command_in_the_documents_runs(trained, tmp_path):
