@@ -159,11 +159,16 @@ def pixel_grid(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Ten
 
 
 def snapped(y: Tensor, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Clamps coordinates within the tolerance of the image to it; NaN farther outside."""
+    """Clamps coordinates within the tolerance of the image to it; NaN farther outside. Clamped ones keep their gradient."""
     inside = (y >= -BORDER_TOLERANCE) & (y <= size[0] - 1 + BORDER_TOLERANCE)
     inside = inside & (x >= -BORDER_TOLERANCE) & (x <= size[1] - 1 + BORDER_TOLERANCE)
-    y, x = y.clamp(0, max(size[0] - 1, 0)), x.clamp(0, max(size[1] - 1, 0))
+    y, x = _clamped(y, size[0]), _clamped(x, size[1])
     return torch.where(inside, y, math.nan), torch.where(inside, x, math.nan)
+
+
+def _clamped(at: Tensor, count: int) -> Tensor:
+    """Coordinates within 0 and count - 1. What moves them is a rounding, so it has no part in the gradient."""
+    return at + (at.clamp(0, max(count - 1, 0)) - at).detach()
 
 
 def slice_coordinates(table: Tensor, size: tuple[int, int], view_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
