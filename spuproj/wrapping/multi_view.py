@@ -111,7 +111,7 @@ class MultiView(nn.Module):
         maps = self._maps(look, self._predicted(stack.flatten(0, 1), args, kwargs).unflatten(0, stack.shape[:2]))
         if x.dim() == 3:
             maps = Prediction._make(None if part is None else part.squeeze(0) for part in maps)
-        if torch.compiler.is_exporting() or is_tracing():
+        if _is_exporting() or is_tracing():
             # A file that holds a class of this package could not be loaded without it.
             return tuple(part for part in maps if part is not None)  # type: ignore[return-value]
         return maps
@@ -124,7 +124,7 @@ class MultiView(nn.Module):
         return self.look if self.look.weights.device == x.device else self.look.to(x.device)
 
     def _new_look(self, size: tuple[int, int], device: torch.device) -> _Look:
-        if torch.compiler.is_exporting():
+        if _is_exporting():
             raise RuntimeError("views must exist before an export: call the module once with a slice of this size")
         assert self._views_of_size is not None
         # Views are made outside compiled code.
@@ -169,6 +169,12 @@ class MultiView(nn.Module):
             unseen = (look.weights == 0).unsqueeze(-3)
             kept = torch.where(unseen, math.nan, look.views.unproject(probability))
         return Prediction(mean, variance, entropy(whole, dim), shared, count, kept)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _is_exporting() -> bool:
+    """Whether ``torch.export`` is at work. In compiled code torch up to 2.10 would always say so."""
+    return torch.compiler.is_exporting()
 
 
 def _checked_probability(values: Tensor) -> Tensor:

@@ -153,8 +153,9 @@ def moments(
     count, most = (weight * shown).sum(axis=1), (weight * may_be_shown).sum(axis=1)
     a = arithmetic.both + arithmetic.tiny * most
     share = np.divide(1, count, out=np.zeros_like(count), where=count > 0)
-    size = (np.abs(values.value) + values.error) * may_be_shown
-    largest, e = size.max(axis=1), (values.error * shown).max(axis=1)
+    # Not by multiplication: where a view is not shown, its error may be infinite.
+    largest = np.where(may_be_shown, np.abs(values.value) + values.error, 0).max(axis=1)
+    e = np.where(shown, values.error, 0).max(axis=1)
     high = np.where(shown, values.value + values.error, -np.inf).max(axis=1)
     low = np.where(shown, values.value - values.error, np.inf).min(axis=1)
     apart = np.maximum(high - low, 0)
