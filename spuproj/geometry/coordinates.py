@@ -159,7 +159,7 @@ def pixel_grid(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Ten
 
 
 def snapped(y: Tensor, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Clamps coordinates within the tolerance of the image to it; NaN farther outside. Clamped ones keep their gradient."""
+    """Clamps coordinates within the tolerance of the image to it, with their gradient; NaN farther outside."""
     inside = (y >= -BORDER_TOLERANCE) & (y <= size[0] - 1 + BORDER_TOLERANCE)
     inside = inside & (x >= -BORDER_TOLERANCE) & (x <= size[1] - 1 + BORDER_TOLERANCE)
     y, x = _clamped(y, size[0]), _clamped(x, size[1])
