@@ -20,7 +20,7 @@ Computed = TypeVar("Computed")
 Slices = NDArray[np.int64]
 
 # What torch, oneDNN, cuDNN and cuBLAS say in a RuntimeError, in lower case; NumPy raises MemoryError.
-_SAYINGS = ("out of memory", "allocate memory", "bad_alloc", "alloc_failed")
+_SAYINGS = ("out of memory", "allocate memory", "bad_alloc", "alloc_failed", "could not create a primitive")
 
 
 def in_passes(
