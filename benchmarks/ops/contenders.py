@@ -124,7 +124,7 @@ def ours_as(form: str, problem: Problem) -> Contender:
         options["out"] = buffer(interleaved, case.torch_dtype).movedim(-1, 2)
     if form == WEIGHTED:
         # Equal weights change no result, and take as long as any others.
-        options["weights"] = torch.ones(case.views, *views.view_size)
+        options["weights"] = torch.ones(case.views, *views.size)
     sample = {
         OP: lambda planes: torch.ops.spuproj.project(planes, views.geometry, views.view_size),
         FIRST_CALL: lambda planes: next(unseen).project(planes, **options),

@@ -28,12 +28,16 @@ def says_if_full(folder: Path) -> Iterator[None]:
         reason = full_disk_in(error)
         if reason is None:
             raise
-        place = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-        free = shutil.disk_usage(place).free / 1e6
+        free = shutil.disk_usage(existing_part(folder)).free / 1e6
         raise DiskFullError(
             f"{folder} must have room for what is written, but its disk is full ({reason}; {free:.1f} MB are free); "
             "make room on it"
         ) from error
+
+
+def existing_part(folder: Path) -> Path:
+    """The folder, or the nearest of those above it that is there."""
+    return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
 
 
 def full_disk_in(error: BaseException | None) -> str | None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from spuproj.training.runtime.disk import existing_part
 from spuproj.training.runtime.files import InputError
 
 LONGEST = 160
@@ -73,7 +74,7 @@ def require_names_fit(folder: Path, paths: Iterable[str], remedy: str) -> None:
         paths: of the files, relative to the folder.
         remedy: what to do, at the end of the error.
     """
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    there = existing_part(folder)
     # Windows does not say; NTFS takes as many. A path ends with a zero, which counts.
     limits = [os.pathconf(there, "PC_NAME_MAX"), os.pathconf(there, "PC_PATH_MAX") - 1] if os.name == "posix" else [255]
     for path in paths:

@@ -25,8 +25,6 @@ _COLUMNS = {
 }
 """Regular expressions of the headings of columns that are no modalities; the first that matches counts."""
 
-_LISTED = 12
-
 Row = tuple[int, Mapping[str, str]]
 """The number of its line, and the cells by column."""
 
