@@ -172,7 +172,8 @@ class GpuBackend(Backend):
     def repeat(self, op: object, geometry_at: int, given: tuple[Any, ...]) -> Any:
         table = given[geometry_at]
         prepared = self.prepared.find(table)
-        call = None if prepared is None or prepared.calls is None else prepared.calls.get(_key(op, given))
+        calls = None if prepared is None else prepared.calls
+        call = None if calls is None else calls.get(_key(op, given))
         if call is None or side_stream(table) is not None:
             return NotImplemented
         return call.run(given, table.device)
@@ -188,10 +189,12 @@ class GpuBackend(Backend):
             places = [_place(argument, (*given, *results)) for argument in launch.arguments]
         except StopIteration:
             return  # A tensor was copied first.
-        if prepared.calls is None or len(prepared.calls) >= CALLS:
-            prepared.calls = {}
+        # Another thread may drop the calls at any time.
+        calls = prepared.calls
+        if calls is None or len(calls) >= CALLS:
+            calls = prepared.calls = {}
         layouts = [(tuple(each.shape), each.stride(), each.dtype) for each in results]
-        prepared.calls[_key(op, given)] = _Call(launch.kernel, places, launch.options, layouts)
+        calls[_key(op, given)] = _Call(launch.kernel, places, launch.options, layouts)
 
     def gather(
         self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor, fill: float

@@ -91,22 +91,22 @@ class PreparedStore:
             return None
         if prepared.unchanged(table):
             return prepared
-        with self._lock:
-            if not prepared.pinned and self._tables.get(id(table)) is prepared:
-                del self._tables[id(table)]
+        if not prepared.pinned:
+            self._drop(id(table), prepared)
         return None
 
     def get(self, table: Tensor, sampling: Sampling, make: Make[Value]) -> Value:
         """The cached ``make(table, sampling)``, safe to use on the current stream."""
         key, stream, prepared = (sampling, make), side_stream(table), self.find(table)
         capturing = stream is not None and torch.cuda.is_current_stream_capturing()
-        if prepared is None or key not in prepared.values or (capturing and not prepared.pinned):
+        # Another thread may drop the value at any time.
+        kept: Value | None = None if prepared is None else prepared.values.get(key)
+        if prepared is None or kept is None or (capturing and not prepared.pinned):
             value = make(table, sampling)
             # Later writes to the table must be detectable.
             if stream is None and not (table.is_cuda and table.is_inference()):
-                self._keep(table, prepared, key, value)
+                self._keep(table, key, value)
             return value
-        kept: Value = prepared.values[key]
         if stream is not None and not capturing and prepared.made is not None and (key, stream) not in prepared.waited:
             # The current stream waits for the value, and its memory is kept until this stream has read it.
             stream.wait_event(prepared.made)
@@ -125,15 +125,17 @@ class PreparedStore:
         with self._lock:
             self._tables.clear()
 
-    def _keep(self, table: Tensor, prepared: Prepared | None, key: Hashable, value: Any) -> None:
+    def _keep(self, table: Tensor, key: Hashable, value: Any) -> None:
         """Caches a value that does not exceed the limit by itself; then drops the oldest values beyond the limit."""
         limit = self.limit if isinstance(self.limit, int) else self.limit(table.device)
         with self._lock:
+            prepared = self.find(table)
             if _nbytes(value) > limit and not (prepared and prepared.pinned):
                 self._warn(table.device, limit)
                 return
-            if prepared is None or self._tables.get(id(table)) is not prepared:
-                prepared = self._new_entry(table)
+            prepared = prepared or self._new_entry(table)
+            if key in prepared.values:
+                return  # Another thread was faster.
             if key in prepared.dropped:
                 self._warn(table.device, limit)
             if not prepared.values:
@@ -152,16 +154,24 @@ class PreparedStore:
         self._tables[id(table)] = entry
         return entry
 
+    def _drop(self, at: int, entry: Prepared) -> None:
+        """Drops an entry, unless it is gone already."""
+        with self._lock:
+            if self._tables.get(at) is entry:
+                self._tables.pop(at, None)
+
     def _make_room(self, newest: Prepared, key: Hashable, limit: int) -> None:
         """Drops entries of tables that have changed, and then the oldest values, until the others fit the limit."""
-        there = [(at, each) for at, each in list(self._tables.items()) if each.device == newest.device]
+        # Any allocation may start the garbage collector, which drops entries of freed tables from the dict itself.
+        all_tables = self._tables.copy()
+        there = [(at, each) for at, each in all_tables.items() if each.nbytes and each.device == newest.device]
         size = sum(each.nbytes for _, each in there)
         if size <= limit:
             return
         for at, entry in there:
             table = entry.table()
             if not entry.pinned and (table is None or not entry.unchanged(table)):
-                del self._tables[at]
+                self._drop(at, entry)
                 size -= entry.nbytes
         for at, entry in there:
             for old in [] if entry.pinned or at not in self._tables else list(entry.values):
@@ -187,10 +197,9 @@ class PreparedStore:
 
         def drop(dead: weakref.ref[Tensor]) -> None:
             alive = store()
-            if alive is not None:
-                with alive._lock:
-                    if key in alive._tables and alive._tables[key].table is dead:
-                        del alive._tables[key]
+            entry = None if alive is None else alive._tables.get(key)
+            if alive is not None and entry is not None and entry.table is dead:
+                alive._drop(key, entry)
 
         return weakref.ref(table, drop)
 
