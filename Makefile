@@ -28,7 +28,7 @@ test-slow: $(INSTALLED)
 
 # Each test of the ops once, as if the packages of the training layer were not installed: a machine for GPU tests is like that.
 test-bare: $(INSTALLED)
-	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/tests/bare $(BIN)/pytest -n auto -p first_of_each -m "not slow" \
+	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/tests/bare:$(CURDIR)/tests/plugins $(BIN)/pytest -n auto -p first_of_each -m "not slow" \
 	  tests/core tests/benchmarks
 
 # The tests, and which lines and branches they did not reach: a table here, the lines themselves in build/coverage/index.html.
@@ -47,7 +47,7 @@ numerics: $(INSTALLED)
 load: $(INSTALLED)
 	$(BIN)/pytest -m slow tests/load
 
-# The package installed as users do, with old and new releases of Python, torch and NumPy; ARGUMENTS go to pytest.
+# The package installed as users do, with old and new releases of Python, torch and NumPy; ARGUMENTS are tests.
 compat: $(INSTALLED)
 	$(BIN)/pip install uv
 	$(BIN)/python .ci/compat.py $(ARGUMENTS)

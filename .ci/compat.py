@@ -1,8 +1,9 @@
 """Installs the package as users do, and runs the tests of its core against it: with the oldest and the newest Python at
 hand, and for each with the oldest and the newest releases of torch and NumPy that pyproject.toml allows.
 
-Arguments go to pytest (``tests/core`` without any). A leg is a virtual environment of several GB; it is removed after
-its tests. The table of all legs is printed, and lies in build/compat/report.md.
+Each test is run once, with the first of its parameters. Arguments are the tests to run (``tests/core`` without any). A
+leg is a virtual environment of several GB; it is removed after its tests. The table of all legs is printed, and lies in
+build/compat/report.md.
 """
 
 import os
@@ -60,7 +61,7 @@ def build(python: Path) -> Path:
     return next(dist.glob("*.whl"))
 
 
-def test(python: Path, wheel: Path, resolution: str, arguments: Sequence[str]) -> str:
+def test(python: Path, wheel: Path, resolution: str, tests: Sequence[str]) -> str:
     """A row of the table: versions, and how the tests went."""
     leg, report = FOLDER / "leg", FOLDER / f"{python.name}-{resolution}.xml"
     shutil.rmtree(leg, ignore_errors=True)
@@ -71,7 +72,8 @@ def test(python: Path, wheel: Path, resolution: str, arguments: Sequence[str]) -
     versions = run(leg / "bin" / "python", "-c", VERSIONS).split()
     run(*install, wheel, f"torch=={versions[1]}", f"numpy=={versions[2]}", *TOOLS)
     junit = (f"--junit-xml={report}", "--override-ini=cache_dir=build/compat/pytest")
-    said = run(leg / "bin" / "pytest", "-n", "auto", "-m", "not slow", *junit, *arguments, check=False)
+    pytest = ("env", f"PYTHONPATH={ROOT / 'tests' / 'plugins'}", leg / "bin" / "pytest", "-p", "first_of_each")
+    said = run(*pytest, "-n", "auto", "-m", "not slow", *junit, *tests, check=False)
     report.with_suffix(".log").write_text(said)
     shutil.rmtree(leg)
     shutil.rmtree(FOLDER / "cache")
@@ -87,7 +89,7 @@ def counts(report: Path) -> tuple[str, str, str]:
     return str(int(suite["tests"]) - failed - skipped), str(failed), str(skipped)
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(tests: Sequence[str]) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     oldest = re.search(r'^requires-python = ">=3\.(\d+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert oldest is not None
@@ -97,7 +99,7 @@ def main(arguments: Sequence[str]) -> None:
     for minor in sorted({min(found), max(found)}):
         wheel = build(found[minor])
         for resolution in ("lowest-direct", "highest"):
-            rows.append(test(found[minor], wheel, resolution, arguments))
+            rows.append(test(found[minor], wheel, resolution, tests))
             print(rows[-1], flush=True)
     (FOLDER / "report.md").write_text("\n".join(rows) + "\n")
     if any(row.split(" | ")[4] != "0" for row in rows[2:]):
