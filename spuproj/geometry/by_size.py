@@ -13,19 +13,19 @@ KEPT = 8
 
 
 class Recent(Generic[Made]):
-    """The last results by key; unlike ``functools.lru_cache`` it can be pickled."""
+    """The last results by key, for any threads; unlike ``functools.lru_cache`` it can be pickled."""
 
     def __init__(self) -> None:
         self._results: dict[Hashable, Made] = {}
 
     def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """The result of this key, made if it is not there; it may push out the oldest one."""
-        if key not in self._results:
+        result = self._results.get(key)
+        if result is None:
             result = make()
-            while len(self._results) >= KEPT:
-                self._results.pop(next(iter(self._results)))
-            self._results[key] = result
-        return self._results[key]
+            # A new dict each time: other threads may be reading the one before.
+            self._results = dict([*self._results.items()][1 - KEPT :]) | {key: result}
+        return result
 
 
 class Factory(Generic[Made]):
