@@ -161,12 +161,17 @@ def error_cases(*rows: tuple[str, type[Exception], str, Callable[[], Any]]) -> p
     )
 
 
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs code in a fresh interpreter that can import these helpers, also where PYTHONSAFEPATH is set."""
+def python_environment() -> dict[str, str]:
+    """The environment of an interpreter that can import these helpers, also where PYTHONSAFEPATH is set."""
     paths = (str(ROOT / "tests"), os.environ.get("PYTHONPATH"))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs code in a fresh interpreter that can import these helpers."""
     return subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **environment},
+        env={**python_environment(), **environment},
         cwd=ROOT / "tests",
         capture_output=True,
         text=True,
