@@ -41,6 +41,17 @@ VARIANTS = {
 }
 each_op = pytest.mark.parametrize("op", READS)
 each_variant = pytest.mark.parametrize(("op", "options"), VARIANTS.values(), ids=VARIANTS)
+_BILINEAR = {name: variant for name, variant in VARIANTS.items() if variant[1][0] == "bilinear"}
+each_bilinear_variant = pytest.mark.parametrize(("op", "options"), _BILINEAR.values(), ids=_BILINEAR)
+_OF_EACH_DTYPE = {
+    f"{name}-{dtype}": (*variant, dtype)
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+    for name, variant in (VARIANTS if dtype == torch.float32 else _BILINEAR).items()
+}
+each_variant_of_each_dtype = pytest.mark.parametrize(
+    ("op", "options", "dtype"), _OF_EACH_DTYPE.values(), ids=_OF_EACH_DTYPE
+)
+"""Nearest interpolation differs in what is read, not in arithmetic, so that float32 alone has it."""
 each_linear_variant = pytest.mark.parametrize(
     ("op", "options"),
     [variant for variant in VARIANTS.values() if variant[0] in LINEAR],
