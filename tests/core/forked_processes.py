@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from functools import cache
 from pathlib import Path
 
-from helpers import ROOT, python_environment
+from helpers import ROOT, python_environment, run_python
 
 _SERVER = """
 import json, os, sys, torch
@@ -43,6 +44,8 @@ def _server() -> subprocess.Popen[str]:
 
 def run_after_torch(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Like ``run_python``, in an interpreter that has imported torch before it gets this environment."""
+    if not hasattr(os, "fork"):
+        return run_python(code, **environment)
     server = _server()
     assert server.stdin is not None
     assert server.stdout is not None
