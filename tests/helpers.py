@@ -41,6 +41,17 @@ VARIANTS = {
 }
 each_op = pytest.mark.parametrize("op", READS)
 each_variant = pytest.mark.parametrize(("op", "options"), VARIANTS.values(), ids=VARIANTS)
+_BILINEAR = {name: variant for name, variant in VARIANTS.items() if variant[1][0] == "bilinear"}
+each_bilinear_variant = pytest.mark.parametrize(("op", "options"), _BILINEAR.values(), ids=_BILINEAR)
+_OF_EACH_DTYPE = {
+    f"{name}-{dtype}": (*variant, dtype)
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+    for name, variant in (VARIANTS if dtype == torch.float32 else _BILINEAR).items()
+}
+each_variant_of_each_dtype = pytest.mark.parametrize(
+    ("op", "options", "dtype"), _OF_EACH_DTYPE.values(), ids=_OF_EACH_DTYPE
+)
+"""Nearest interpolation differs in what is read, not in arithmetic, so that float32 alone has it."""
 each_linear_variant = pytest.mark.parametrize(
     ("op", "options"),
     [variant for variant in VARIANTS.values() if variant[0] in LINEAR],
@@ -161,12 +172,17 @@ def error_cases(*rows: tuple[str, type[Exception], str, Callable[[], Any]]) -> p
     )
 
 
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs code in a fresh interpreter that can import these helpers, also where PYTHONSAFEPATH is set."""
+def python_environment() -> dict[str, str]:
+    """The environment of an interpreter that can import these helpers, also where PYTHONSAFEPATH is set."""
     paths = (str(ROOT / "tests"), os.environ.get("PYTHONPATH"))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs code in a fresh interpreter that can import these helpers."""
     return subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **environment},
+        env={**python_environment(), **environment},
         cwd=ROOT / "tests",
         capture_output=True,
         text=True,

@@ -12,6 +12,7 @@ from helpers import (
     BACKENDS,
     doubles,
     each_variant,
+    each_variant_of_each_dtype,
     noise,
     parts,
     random_geometry,
@@ -34,8 +35,7 @@ TOLERANCES: dict[torch.dtype, dict[str, Any]] = {
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
-@each_variant
-@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@each_variant_of_each_dtype
 @settings(max_examples=4)
 @given(table=tables(SIZE, VIEW_SIZE), seed=st.integers(0, 100))
 def test_op_equals_the_reference(backend, dtype, op, options, table, seed):
@@ -46,8 +46,7 @@ def test_op_equals_the_reference(backend, dtype, op, options, table, seed):
     assert_close(doubles(result), parts(ref(op, tensor, table, wanted, *options)), **TOLERANCES[dtype])
 
 
-@each_variant
-@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@each_variant_of_each_dtype
 def test_geometry_per_sample_equals_the_samples_one_by_one(backend, dtype, op, options):
     pairs = [("gnomonic", "equidistant"), ("equal_area", "orthographic"), ("stereographic", "stereographic")]
     table = torch.stack([random_geometry(n, SIZE, VIEW_SIZE, *pair, views=4).table() for n, pair in enumerate(pairs)])

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.multiprocessing import get_context
 
-from helpers import noise, run_python
+from core.forked_processes import run_after_torch
+from helpers import noise
 from spuproj import Views, empty_cache, set_cache_limit
 from spuproj.backends import memory
 
@@ -184,12 +185,12 @@ print(memory.kept())
 
 @pytest.mark.parametrize(("limit", "kept"), [("", "4194304"), ("0", "0"), ("3.9", "0"), ("4", "4194304")])
 def test_the_variable_sets_the_limit(limit, kept):
-    run = run_python(KEPT, SPUPROJ_CACHE_LIMIT=limit)
+    run = run_after_torch(KEPT, SPUPROJ_CACHE_LIMIT=limit)
     assert run.stdout.split() == [kept], run.stderr
 
 
 def test_a_variable_that_is_no_size_is_refused_by_name():
-    run = run_python(KEPT, SPUPROJ_CACHE_LIMIT="lots")
+    run = run_after_torch(KEPT, SPUPROJ_CACHE_LIMIT="lots")
     assert "SPUPROJ_CACHE_LIMIT must be a number of MiB, finite and not negative, got 'lots'" in run.stderr
 
 
@@ -282,5 +283,5 @@ print(memory.AVAILABLE, memory.kept(), torch.equal(first, second), first.untyped
 
 
 def test_a_torch_without_the_exchange_interface_gets_ordinary_results():
-    run = run_python(WITHOUT_EXCHANGE)
+    run = run_after_torch(WITHOUT_EXCHANGE)
     assert run.stdout.split() == ["False", "0", "True", "True"], run.stderr

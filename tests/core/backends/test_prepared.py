@@ -6,7 +6,8 @@ import gc
 import pytest
 import torch
 
-from helpers import noise, random_geometry, run_python
+from core.forked_processes import run_after_torch
+from helpers import noise, random_geometry
 from small_views import four_views, used
 from spuproj import backends, functional
 from spuproj.backends import cpu
@@ -181,7 +182,7 @@ print(after.e + after.h - before.e - before.h)
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33")
 def test_kept_calls_hold_no_memory_of_their_results():
     """100 tables, for each a result of 1000 KiB that is freed at once: as examples of results they were 100 MB."""
-    run = run_python(ALLOCATED)
+    run = run_after_torch(ALLOCATED)
     assert int(run.stdout) < 20_000_000, run.stderr
 
 

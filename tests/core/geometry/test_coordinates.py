@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from torch.testing import assert_close
@@ -18,6 +18,7 @@ SIZE, VIEW_SIZE = (40, 52), (44, 36)
 
 
 @pytest.mark.parametrize(("lift", "chart"), PAIRS)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 10**6), spacing=st.sampled_from([(1.0, 1.0), (3.0, 1.0), (0.8, 1.25)]))
 def test_slice_to_view_to_slice_returns_within_1e_9_pixels(lift, chart, seed, spacing):
     g = random_geometry(seed, SIZE, VIEW_SIZE, lift, chart)
@@ -53,6 +54,7 @@ def coordinates_read_by(backend, table, *, inverse):
     return [torch.where(shown > 0.5, at, torch.nan) for at in (at_y, at_x)]
 
 
+@settings(max_examples=20)
 @given(table=tables(SIZE, VIEW_SIZE))
 def test_coordinates_of_every_backend_equal_the_reference(backend, table):
     for inverse, name in ((False, "slice_coordinates"), (True, "view_coordinates")):

@@ -26,7 +26,7 @@ def test_contain_is_the_largest_scale_that_shows_every_point(lift, chart, pose):
         centers = [(14.5, 21.5), (12.0, 24.0)]
     views = Views.spherical(size, centers, radius=60.0, lift=lift, chart=chart, pose=pose, view_size=view_size)
     g = Geometry.from_table(views.geometry)
-    fine = 401
+    fine = 101
     y = torch.linspace(0, size[0] - 1, fine, dtype=torch.float64)[:, None]
     x = torch.linspace(0, size[1] - 1, fine, dtype=torch.float64)[None, :]
     lifted = ~torch.isnan(lift_points(g, y, x)[..., 2])

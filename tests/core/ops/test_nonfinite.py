@@ -30,7 +30,7 @@ def reached(op, table, interpolation, padding, touched):
 
 
 @each_variant
-@settings(max_examples=15)
+@settings(max_examples=6)
 @given(
     table=tables(SIZE, VIEW_SIZE),
     value=st.sampled_from([math.nan, math.inf, -math.inf]),

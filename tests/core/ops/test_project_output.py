@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -20,6 +20,7 @@ def channels_last(stack):
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 16, 20])
 @pytest.mark.parametrize("out_dtype", FLOATING)
+@settings(max_examples=8)
 @given(
     batch=st.integers(1, 2),
     table=st.one_of(tables(SIZE, VIEW_SIZE), st.just(Views.rigid(SIZE, view_size=VIEW_SIZE).geometry)),
@@ -72,6 +73,7 @@ def test_out_is_written_whole_and_returned(out_dtype, memory_format):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@settings(max_examples=20)
 @given(batch=st.integers(1, 3), channels=st.sampled_from([1, 2, 3, 4, 5, 9, 16, 17]), columns=st.integers(2, 90))
 def test_nothing_beyond_out_is_touched(dtype, batch, channels, columns):
     """Kernels write whole vectors, some lanes without a plane; no write may reach neighbouring memory."""

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from torch.testing import assert_close
 
-from helpers import noise, random_geometry, ref, run_python, tables
+from core.forked_processes import run_after_torch
+from helpers import noise, random_geometry, ref, tables
 from spuproj import Geometry, Views, functional, geometry
 
 SIZE, VIEW_SIZE = (13, 17), (11, 15)
@@ -126,6 +127,6 @@ print((peak() - before) / stack.nbytes)
 
 
 def test_reduce_allocates_no_stack_of_slices():
-    run = run_python(MEMORY)
+    run = run_after_torch(MEMORY)
     assert run.returncode == 0, run.stderr
     assert float(run.stdout) < 0.25

@@ -6,7 +6,7 @@ from torch import nn
 from torch.library import opcheck
 from torch.testing import assert_close
 
-from helpers import each_op, each_variant, noise, parts, random_geometry, source_shape, target_size
+from helpers import VARIANTS, each_op, noise, parts, random_geometry, source_shape, target_size
 from spuproj import Views, functional
 
 SIZE, VIEW_SIZE = (6, 7), (5, 8)
@@ -30,8 +30,15 @@ def reduce_backward_inputs(table, dtype=torch.float32):
     return noise(*mean.shape, seed=1, dtype=dtype), noise(*mean.shape, seed=2, dtype=dtype), views, mean, count
 
 
-@each_variant
-@each_sharing
+# Every op with both, bilinear and nearest with both, constant and border with both.
+@pytest.mark.parametrize(
+    ("op", "options", "table_of"),
+    [
+        (op, options, (shared_table, table_per_sample)[(options[0] == "nearest") ^ (options[-1] == "border")])
+        for op, options in VARIANTS.values()
+    ],
+    ids=VARIANTS,
+)
 def test_opcheck(op, options, table_of):
     tensor = noise(*source_shape(op, 2, SIZE, VIEW_SIZE)).requires_grad_()
     opcheck(getattr(OPS, op).default, (tensor, table_of(), target_size(op, SIZE, VIEW_SIZE), *options))

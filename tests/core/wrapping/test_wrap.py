@@ -341,8 +341,7 @@ def test_an_empty_batch_gives_empty_maps():
     assert [tuple(part.shape) for part in found[:5]] == [(0, 3, *SIZE)] * 5
 
 
-@pytest.mark.parametrize("strict", [False, True])
-@pytest.mark.parametrize("activation", ["softmax", torch.sigmoid], ids=["softmax", "function"])
+@pytest.mark.parametrize(("strict", "activation"), [(False, "softmax"), (True, torch.sigmoid)])
 def test_it_exports(strict, activation):
     wrapped = wrap(network(), ZOOM, activation, chunk=3, members=True)
     exported = torch.export.export(wrapped, (X,), strict=strict).module()
@@ -357,8 +356,10 @@ def test_a_factory_exports_once_its_views_exist():
     assert_same_maps(Prediction(*torch.export.export(wrapped, (X,), strict=False).module()(X)), wanted)
 
 
-@pytest.mark.parametrize("views", [ZOOM, Views.factory("spherical", grid=(2, 2))], ids=["views", "factory"])
-@pytest.mark.parametrize("fullgraph", [False, True])
+FACTORY = Views.factory("spherical", grid=(2, 2))
+
+
+@pytest.mark.parametrize(("views", "fullgraph"), [(ZOOM, True), (FACTORY, True), (FACTORY, False)])
 def test_it_compiles(views, fullgraph):
     torch.compiler.reset()
     wrapped = wrap(network(), views, "softmax", chunk=5)

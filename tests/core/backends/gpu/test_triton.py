@@ -11,7 +11,8 @@ from backends_under_test import BACKENDS, GPU, OpsOn
 from helpers import (
     READS,
     doubles,
-    each_variant,
+    each_bilinear_variant,
+    each_variant_of_each_dtype,
     noise,
     parts,
     random_geometry,
@@ -34,7 +35,7 @@ from spuproj.backends.triton import backend as triton_backend
 backend = OpsOn(triton_backend)
 
 # More pixels than one program handles, and views of another size than the slice.
-SIZE, VIEW_SIZE = (15, 19), (14, 20)
+SIZE, VIEW_SIZE = (9, 15), (11, 12)
 SHARED = random_geometry(1, SIZE, VIEW_SIZE, "gnomonic", "equidistant", views=3).table()
 PER_SAMPLE = torch.stack(
     [
@@ -67,8 +68,7 @@ def run(op, tensor, table, *options, on=backend):
 OTHER_WAYS = ((SHARED, True), (PER_SAMPLE, False), (PER_SAMPLE, True))
 
 
-@each_variant
-@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@each_variant_of_each_dtype
 def test_op_equals_the_reference(dtype, op, options):
     tensor = noise(*source_shape(op, 3, SIZE, VIEW_SIZE), dtype=dtype)
     result = run(op, tensor, SHARED, *options)
@@ -85,7 +85,7 @@ def test_batches_that_do_not_fill_programs(batch, channels, op):
     assert_close(run(op, tensor, SHARED, *options), run(op, tensor, SHARED, *options, on=BACKENDS["torch"]))
 
 
-@each_variant
+@each_bilinear_variant
 @pytest.mark.parametrize(("samples_at_a_time", "deterministic"), [(1, True), (2, False)])
 def test_geometry_per_sample(monkeypatch, op, options, samples_at_a_time, deterministic):
     monkeypatch.setattr(TritonKernels, "points", samples_at_a_time * 2 * max(math.prod(SIZE), math.prod(VIEW_SIZE)))
