@@ -89,7 +89,7 @@ def test_a_module_that_a_block_forgets_to_import_is_found() -> None:
         import_module(module)
     code = "import html, torch, spuproj\nprint(spuproj.functional, torch.nn, html.parser, spuproj.plotting)"
     assert set(not_imported(code)) == {"html.parser", "spuproj.plotting"}
-    assert set(not_imported(f"import html.parser, spuproj.plotting\n{code}")) == set()
+    assert set(not_imported(f"import html.parser\nfrom spuproj.plotting import figure\n{code}")) == set()
 
 
 @pytest.mark.parametrize("document", having(COMMAND))

@@ -239,7 +239,7 @@ def test_predict_says_what_is_wrong_with_the_model(spuproj, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning")
 def test_demo_makes_everything_and_replaces_only_a_demo(spuproj, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "TRAINING_CASES", 3)
+    monkeypatch.setattr(demo, "TRAINING_CASES", 5)
     monkeypatch.setattr(demo, "SPACING", 8.0)
     monkeypatch.setattr(demo, "EPOCHS", 1)
     out = tmp_path / "demo"

@@ -34,6 +34,8 @@ def not_imported(code: str) -> Iterator[str]:
     for node in tree:
         if isinstance(node, ast.Import):
             imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imported.add(node.module)
     for node in tree:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             package, name = node.value.id, f"{node.value.id}.{node.attr}"
