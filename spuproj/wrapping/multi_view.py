@@ -178,7 +178,7 @@ def _is_exporting() -> bool:
     # Where nothing is compiled, this module would import torch's compiler, which takes longer than torch itself.
     from spuproj.wrapping.exporting import is_exporting
 
-    return is_exporting()
+    return is_exporting()  # type: ignore[no-any-return]
 
 
 def _checked_probability(values: Tensor) -> Tensor:
