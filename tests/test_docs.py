@@ -1,10 +1,8 @@
 """Documents: links, paths, commands and options exist, blocks of Python run, figures are current."""
 
-import os
 import re
-import subprocess
-import sys
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +11,17 @@ from PIL import Image
 from typer.main import get_group
 
 from helpers import ROOT
+from processes.forked import run_forked
+from processes.here import not_imported, run_here
 from spuproj_cli.app import app
 
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
 GUIDES = ("CONTRIBUTING.md", "docs/architecture.md", "docs/backends.md")
 ENDING = re.compile(r"\w\.(cff|cpp|cu|hpp|json|lock|md|pyi?|sh|toml|ya?ml)$")
 PICTURES = ROOT / "docs/pictures"
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^ +(?:\$ )?(spuproj [a-z].*)$", re.MULTILINE)
+MANY_PACKAGES = re.compile(r"^(?:from|import) (?:monai|nnunetv2|onnxruntime|torchmetrics)", re.MULTILINE)
 IN_DIAGRAM = re.compile(r"(?<=\s)(?:csrc|spuproj|training|benchmarks|tests|docs|examples)/[\w./]*")
 
 
@@ -73,10 +73,23 @@ def joined(document: str) -> str:
 
 
 @pytest.mark.parametrize("document", having(BLOCK))
+@pytest.mark.filterwarnings("default")  # a reader's Python stops at none
 def test_every_block_of_python_runs(document: str, tmp_path: Path) -> None:
     """The blocks of a document run one after another, as a reader would type them."""
-    blocks = BLOCK.findall((ROOT / document).read_text())
-    subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, env=ONE_THREAD, check=True)
+    code = "\n".join(BLOCK.findall((ROOT / document).read_text()))
+    if MANY_PACKAGES.search(code):
+        run_here(code, folder=tmp_path)
+    else:
+        run = run_forked(code, folder=tmp_path)
+        assert run.returncode == 0, run.stderr
+
+
+def test_a_module_that_a_block_forgets_to_import_is_found() -> None:
+    for module in ("html.parser", "spuproj.plotting"):
+        import_module(module)
+    code = "import html, torch, spuproj\nprint(spuproj.functional, torch.nn, html.parser, spuproj.plotting)"
+    assert set(not_imported(code)) == {"html.parser", "spuproj.plotting"}
+    assert set(not_imported(f"import html.parser\nfrom spuproj.plotting import figure\n{code}")) == set()
 
 
 @pytest.mark.parametrize("document", having(COMMAND))
@@ -95,7 +108,8 @@ def options(command: str) -> set[str]:
 
 
 def test_the_figures_are_those_that_the_code_draws(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, ROOT / "docs/site/figures.py", tmp_path], env=ONE_THREAD, check=True)
+    run = run_forked(ROOT / "docs/site/figures.py", tmp_path)
+    assert run.returncode == 0, run.stderr
     drawn = sorted(tmp_path.iterdir())
     assert len(drawn) >= 4
     for path in drawn:

@@ -1,9 +1,6 @@
 """The scripts in examples/ run as a user runs them and give the results that they claim."""
 
-import os
 import re
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +10,8 @@ import pytest
 from PIL import Image
 
 from helpers import ROOT
+from processes.forked import run_forked
+from processes.here import run_here
 
 PLAIN = ("any_network", "learn_where_to_look", "training_through_views", "views_as_augmentation", "wrap_a_network")
 
@@ -27,13 +26,14 @@ def colours_in(path: Path) -> int:
 
 @cache
 def output(name: str, *arguments: str) -> str:
-    return subprocess.run(
-        [sys.executable, ROOT / "examples" / f"{name}.py", *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    run = run_forked(ROOT / "examples" / f"{name}.py", *arguments)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def output_here(name: str, folder: Path, *arguments: object) -> str:
+    """Of an example whose packages take long to import."""
+    return run_here((ROOT / "examples" / f"{name}.py").read_text(), *arguments, folder=folder)
 
 
 def test_every_example_is_run() -> None:
@@ -61,8 +61,8 @@ def test_training_through_views_lowers_the_loss() -> None:
     assert losses[-1] < losses[0] / 5
 
 
-def test_the_maps_of_a_monai_inferer_keep_the_spacing_of_the_volume() -> None:
-    assert "(1, 1, 64, 48, 6), voxels of [1.0, 1.0, 5.0] mm" in output("monai_inferer")
+def test_the_maps_of_a_monai_inferer_keep_the_spacing_of_the_volume(tmp_path: Path) -> None:
+    assert "(1, 1, 64, 48, 6), voxels of [1.0, 1.0, 5.0] mm" in output_here("monai_inferer", tmp_path)
 
 
 def test_learned_views_show_lesions_better_than_fixed_views() -> None:
@@ -70,14 +70,15 @@ def test_learned_views_show_lesions_better_than_fixed_views() -> None:
     assert learned < 0.6 * fixed
 
 
-def test_the_variance_of_views_finds_their_errors() -> None:
-    scores = dict(re.findall(r"(\w+): ([\d.]+)", output("torchmetrics_uncertainty")))
+def test_the_variance_of_views_finds_their_errors(tmp_path: Path) -> None:
+    scores = dict(re.findall(r"(\w+): ([\d.]+)", output_here("torchmetrics_uncertainty", tmp_path)))
     assert set(scores) == {"QUBraTS", "ErrorAUROC", "RiskCoverage"}
     assert float(scores["ErrorAUROC"]) > 0.8
 
 
+@pytest.mark.filterwarnings("default")  # the exporter's own
 def test_onnxruntime_computes_what_spuproj_computes(tmp_path: Path) -> None:
-    printed = output("export_to_onnx", str(tmp_path / "maps.onnx"))
+    printed = output_here("export_to_onnx", tmp_path, "maps.onnx")
     difference = re.search(r"largest difference .*: ([\d.e+-]+)", printed)
     assert difference is not None
     assert float(difference[1]) < 1e-5
@@ -87,7 +88,7 @@ def test_the_uncertainty_of_a_slice_is_drawn(tmp_path: Path) -> None:
     voxels = np.zeros((24, 30, 4), dtype=np.float32)
     voxels[6:18, 8:22, 1] = 100
     nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "volume.nii.gz")
-    output("uncertainty_of_a_slice", str(tmp_path / "volume.nii.gz"), "1", str(tmp_path / "picture.png"))
+    output_here("uncertainty_of_a_slice", tmp_path, "volume.nii.gz", 1, "picture.png")
     assert colours_in(tmp_path / "picture.png") > 100
 
 

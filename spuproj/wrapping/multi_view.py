@@ -171,10 +171,14 @@ class MultiView(nn.Module):
         return Prediction(mean, variance, entropy(whole, dim), shared, count, kept)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _is_exporting() -> bool:
-    """Whether ``torch.export`` is at work. In compiled code torch up to 2.10 would always say so."""
-    return torch.compiler.is_exporting()
+    """Whether ``torch.export`` is at work."""
+    if not torch.compiler.is_compiling():
+        return False
+    # Where nothing is compiled, this module would import torch's compiler, which takes longer than torch itself.
+    from spuproj.wrapping.exporting import is_exporting
+
+    return is_exporting()  # type: ignore[no-any-return]
 
 
 def _checked_probability(values: Tensor) -> Tensor:

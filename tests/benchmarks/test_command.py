@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from helpers import run_python
 from made_up_rows import some_record
+from processes.forked import run_forked
 from spuproj.benchmarks import __main__ as command
 
 
@@ -35,7 +35,7 @@ print([name for name in sys.modules if name.startswith(heavy)])
 
 
 def test_the_benchmark_of_the_ops_imports_no_training_layer_and_peers_only_where_they_take_part():
-    run = run_python(IMPORTED)
+    run = run_forked(IMPORTED)
     assert run.stdout.strip() == "[]", run.stderr
 
 
@@ -49,6 +49,6 @@ entry.main()
 
 
 def test_without_a_part_of_the_bench_extra_the_command_says_what_to_install():
-    run = run_python(WITHOUT)
+    run = run_forked(WITHOUT)
     assert run.returncode == 1
     assert "pip install 'spuproj[bench]'" in run.stderr

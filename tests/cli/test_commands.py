@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from helpers import run_python
+from processes.forked import run_forked
 from spuproj.training.workflows import demo
 
 pytest_plugins = ["training_fixtures"]
@@ -239,7 +239,7 @@ def test_predict_says_what_is_wrong_with_the_model(spuproj, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning")
 def test_demo_makes_everything_and_replaces_only_a_demo(spuproj, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "TRAINING_CASES", 6)
+    monkeypatch.setattr(demo, "TRAINING_CASES", 5)
     monkeypatch.setattr(demo, "SPACING", 8.0)
     monkeypatch.setattr(demo, "EPOCHS", 1)
     out = tmp_path / "demo"
@@ -273,7 +273,7 @@ for arguments in {arguments!r}:
 
 
 def test_without_the_training_extra_info_works_and_the_rest_says_what_to_install():
-    run = run_python(WITHOUT.format(missing="typer", arguments=[["info"], ["--help"], ["train"], []]))
+    run = run_forked(WITHOUT.format(missing="typer", arguments=[["info"], ["--help"], ["train"], []]))
     assert run.returncode == 0, run.stderr
     assert "backend torch" in run.stdout
     ended = [line for line in run.stdout.splitlines() if line.startswith("ended:")]
@@ -283,6 +283,6 @@ def test_without_the_training_extra_info_works_and_the_rest_says_what_to_install
 
 def test_without_a_part_of_the_training_extra_a_command_says_what_to_install():
     arguments = ["train", "--data", "nowhere", "--target", "ET", "--out", "nowhere"]
-    run = run_python(WITHOUT.format(missing="monai", arguments=[arguments]))
+    run = run_forked(WITHOUT.format(missing="monai", arguments=[arguments]))
     assert run.returncode == 0, run.stderr
     assert "pip install 'spuproj[training]'" in run.stdout

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from importlib.metadata import version
 
 import pytest
 from typer.main import get_group
 
-from helpers import ROOT, run_python
+from helpers import run_python
+from processes.forked import run_forked
 from spuproj import PROFILES
 from spuproj.training.evaluation.metrics import EMPTY
 from spuproj.training.inference.multi_view import AGGREGATIONS
@@ -63,9 +62,8 @@ def test_completion_is_shown_for_a_shell():
 
 def app_help(*arguments: str) -> str:
     """Help as ``python -m spuproj`` prints it."""
-    run = subprocess.run(
-        [sys.executable, "-m", "spuproj", *arguments, "--help"], cwd=ROOT / "tests", capture_output=True, text=True
-    )
+    code = "import runpy; runpy.run_module('spuproj', run_name='__main__', alter_sys=True)"
+    run = run_forked(code, *arguments, "--help")
     assert run.returncode == 0, run.stderr
     return run.stdout
 

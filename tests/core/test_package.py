@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import spuproj
-from helpers import ROOT, run_python
+from helpers import ROOT
+from processes.forked import run_forked
 from spuproj import Views, functional, geometry, reference, uncertainty
 
 MODULE_UNDER_TEST = Path(find_spec("spuproj._cpu").origin)
@@ -31,9 +32,9 @@ def test_the_module_under_test_is_among_the_compiled_ones():
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    packages = ("monai", "pytorch_lightning", "nibabel", "nilearn", "matplotlib", "scipy")
+    packages = ("monai", "pytorch_lightning", "nibabel", "nilearn", "matplotlib", "scipy", "torch._dynamo")
     heavy = (*packages, "spuproj.training", "spuproj.backends.triton")
-    run = run_python(f"import sys, spuproj; print([name for name in {heavy!r} if name in sys.modules])")
+    run = run_forked(f"import sys, spuproj; print([name for name in {heavy!r} if name in sys.modules])")
     assert run.stdout == "[]\n", run.stderr
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +14,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
 
+from processes.forked import run_forked
 from spuproj.nnunet import TRAINERS
 
 DATASET = "Dataset101_Ellipses"
@@ -69,12 +68,15 @@ from types import SimpleNamespace
 
 # Processes would take most of the time, since each imports nnU-Net anew; and so would 10 million intensities per case.
 multiprocessing.get_context = lambda kind: SimpleNamespace(Pool=ThreadPool)
+multiprocessing.Pool = ThreadPool
 from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 DatasetFingerprintExtractor.__setattr__ = lambda extractor, name, value: object.__setattr__(
     extractor, name, 1e4 if name == "num_foreground_voxels_for_intensitystats" else value
 )
 from nnunetv2.experiment_planning.plan_and_preprocess_entrypoints import plan_and_preprocess_entry
 from nnunetv2.run.run_training import run_training_entry
+from nnunetv2.training.logging.nnunet_logger import LocalLogger
+LocalLogger.plot_progress_png = lambda logger, folder: None  # A picture that no test looks at.
 
 def run(command, arguments):
     sys.argv[1:] = arguments.split()
@@ -115,7 +117,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespac
         for name in ("raw", "preprocessed", "results"):
             patch.setenv(f"nnUNet_{name}", str(root / name))
         (root / "commands.py").write_text(WITHOUT_TORCHVISION + COMMANDS)
-        done = subprocess.run([sys.executable, root / "commands.py"], capture_output=True, text=True, check=False)
+        done = run_forked(root / "commands.py")
         assert done.returncode == 0, done.stdout + done.stderr
         exec(WITHOUT_TORCHVISION, {})
         models = root / "results" / DATASET

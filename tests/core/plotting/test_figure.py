@@ -8,7 +8,8 @@ import torch
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 
-from helpers import error_cases, noise, refused, run_python
+from helpers import error_cases, noise, refused
+from processes.forked import run_forked
 from spuproj import Views
 from spuproj.plotting.figure import pole_points
 
@@ -173,7 +174,7 @@ assert "matplotlib" not in sys.modules
 spuproj.Views.spherical((8, 8), grid=(1, 1)).plot()
 assert "matplotlib.figure" in sys.modules and "matplotlib.pyplot" not in sys.modules
 """
-    ended = run_python(code)
+    ended = run_forked(code)
     assert ended.returncode == 0, ended.stderr
 
 
@@ -186,7 +187,7 @@ views = Views.spherical((8, 8), grid=(1, 1))
 print(views._repr_html_())
 views.plot()
 """
-    ended = run_python(code)
+    ended = run_forked(code)
     assert ended.stdout.strip() == "<pre>Views(1 views, size=(8, 8), view_size=(8, 8))</pre>"
     assert "ImportError: plotting views needs matplotlib" in ended.stderr
     assert "pip install 'spuproj[plot]'" in ended.stderr

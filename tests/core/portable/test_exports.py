@@ -1,8 +1,5 @@
 """What portable views make possible: ONNX through onnxruntime, TorchScript, and programs that load without spuproj."""
 
-import subprocess
-import sys
-
 import onnxruntime
 import pytest
 import torch
@@ -10,6 +7,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from helpers import noise
+from processes.forked import run_forked
 from spuproj import Prediction, Views, wrap
 
 SIZE = (20, 26)
@@ -88,7 +86,8 @@ found = torch.export.load("maps.pt2").module()(x)
 assert "spuproj" not in sys.modules
 torch.testing.assert_close(found[0], mean)
 """
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    run = run_forked(code, folder=tmp_path)
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.parametrize("views", [VIEWS, VIEWS.portable()], ids=["kernels", "portable"])
