@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
-import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from faults import forks
+from faults.prediction.runs import run_all
 from spuproj.training.runtime.files import InputError
 from spuproj.training.workflows.predict import predict, predict_cohort
 
@@ -22,7 +25,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="processes are forked and killed"),
 ]
 
-FORKS = Path(__file__).with_name("forks.py")
 RANDOM_MOMENTS = 20
 NAMES = ["Phantom_001", "Phantom_002"]
 
@@ -36,16 +38,22 @@ def data(cohort, tmp_path_factory) -> Path:
     return folder
 
 
-def command(data: Path, model: Path, outs: Path, runs: list[dict[str, Any]]) -> list[str]:
+@contextmanager
+def started(data: Path, model: Path, outs: Path, runs: list[dict[str, Any]]) -> Iterator[Connection]:
+    """Starts runs; yields what they send, and receive. At its end they must have ended."""
+    ours, theirs = forks.context().Pipe()
     task = {"data": str(data), "model": str(model), "outs": str(outs), "runs": runs}
-    return [sys.executable, str(FORKS), json.dumps(task)]
+    process = forks.start(run_all, (task, theirs), outs)
+    theirs.close()
+    yield ours
+    process.join()
+    assert process.exitcode == 0
 
 
 def forked(data: Path, model: Path, outs: Path, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """How each run ended, and the operations on files that it came to."""
-    done = subprocess.run(command(data, model, outs, runs), cwd=outs, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    ends: dict[str, Any] = json.loads(done.stdout)
+    with started(data, model, outs, runs) as process:
+        ends: dict[str, Any] = process.recv()
     return ends
 
 
@@ -159,11 +167,8 @@ def test_a_shard_that_dies_does_not_disturb_the_others_and_is_completed(data, mo
 def test_a_second_process_is_told_who_writes_there_and_disturbs_nothing(data, models, whole, tmp_path):
     out, model = tmp_path / "out", models["WT"]
     runs = [{"name": "out", "moment": MOMENTS["moving"], "stop": True}]
-    with subprocess.Popen(
-        command(data, model, tmp_path, runs), cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as first:
-        assert first.stdout is not None
-        number = int(first.stdout.readline())
+    with started(data, model, tmp_path, runs) as first:
+        number: int = first.recv()
         before = contents(out)
         others = [
             lambda: predict_cohort([model], data, out),
@@ -181,6 +186,6 @@ def test_a_second_process_is_told_who_writes_there_and_disturbs_nothing(data, mo
         assert {name: after.get(name) for name in before} == before
         assert set(after) - set(before) == {"report.html"}
         os.kill(number, 0)
-        first.communicate("")
+        first.send("end")
     assert predict_cohort([model], data, out).failed == {}
     assert contents(out) == whole

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import re
 import resource
@@ -20,11 +19,9 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-CHECKPOINT = Path("checkpoints", "last.ckpt")
+from faults import forks
 
-# A process that has imported the libraries once and forks for each command.
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["spuproj.training.fit.train", "spuproj_cli.app", __name__])
+CHECKPOINT = Path("checkpoints", "last.ckpt")
 
 _OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree")
 
@@ -70,21 +67,13 @@ class Command:
 
 def start(arguments: Sequence[object], log: Path, fault: Fault | None = None) -> Command:
     """Starts ``spuproj`` with these arguments."""
-    before = os.getcwd()
-    # Python looks for modules in the folder that it starts in first.
-    os.chdir(log.parent)
-    try:
-        process = _CONTEXT.Process(target=_run, args=([*map(str, arguments)], log, fault or Fault()))
-        process.start()
-    finally:
-        os.chdir(before)
-    return Command(process, log)
+    log.unlink(missing_ok=True)
+    log.touch()
+    return Command(forks.start(_run, ([*map(str, arguments)], log, fault or Fault()), log.parent), log)
 
 
 def _run(arguments: list[str], log: Path, fault: Fault) -> None:
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (1, 2):
-        os.dup2(file, stream)
+    forks.redirect(log, log)
     torch.set_num_threads(1)
     done = _prepare(fault)
     sys.argv = ["spuproj", *arguments]

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from training_helpers import names_file_or_passes
 
+from faults.forks import run_forked
 from spuproj.training.data import cache
 from spuproj.training.fit.resume import CHECKPOINT, checked_checkpoint, require_same_training
 from spuproj.training.fit.train import train
@@ -64,16 +62,7 @@ def killed(data, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("killed")
     (folder / "tiny.json").write_text(json.dumps(asdict(METHOD)))
     arguments = ["train", "--data", data, "--target", "WT", "--out", folder / "run", "--method", folder / "tiny.json"]
-    process = subprocess.run(
-        [sys.executable, "-c", KILLED, *map(str, arguments)],
-        # Python looks for modules in the folder that it starts in first.
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    process = run_forked(KILLED, *arguments)
     assert process.returncode == -signal.SIGKILL, process.stderr
     return folder / "run"
 

@@ -16,6 +16,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import BinaryF1Score
 
 import spuproj.metrics
+from faults.forks import run_forked
 from helpers import run_python
 from spuproj.metrics import ErrorAUROC, QUBraTS, RiskCoverage
 from spuproj.training.evaluation.metrics import Maps, measure
@@ -189,30 +190,27 @@ def test_an_unknown_scaling_is_refused():
 TWO_PROCESSES = """
 import sys, torch
 from torch import distributed, multiprocessing
-sys.path += ["training/metrics", "."]
+from spuproj.metrics import ErrorAUROC
 
-def work(rank, store):
-    from test_metrics import cases
-    from spuproj.metrics import ErrorAUROC
+def work(rank, store, batches):
     distributed.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
     metric = ErrorAUROC()
-    # The first process has one case more than the second.
-    metric.update(**cases(rank, 2 - rank))
+    metric.update(**torch.load(batches)[rank])
     # In one piece: two processes write to one pipe.
     sys.stdout.write(f"{float(metric.compute())}\\n")
     sys.stdout.flush()
 
-if __name__ == "__main__":
-    import test_metrics
-    multiprocessing.start_processes(work, (sys.argv[1],), nprocs=2, start_method="fork")
+multiprocessing.start_processes(work, tuple(sys.argv[1:]), nprocs=2, start_method="fork")
 """
 
 
 def test_processes_share_their_cases(tmp_path):
-    code = TWO_PROCESSES.replace("sys.argv[1]", repr(str(tmp_path / "store")))
-    run = run_python(code, OMP_NUM_THREADS="1")
+    # The first process has one case more than the second.
+    batches = [cases(0, 2), cases(1, 1)]
+    torch.save(batches, tmp_path / "batches")
+    run = run_forked(TWO_PROCESSES, tmp_path / "store", tmp_path / "batches")
     assert run.returncode == 0, run.stderr
-    wanted = np.mean([*evaluated("auroc", cases(0, 2)), *evaluated("auroc", cases(1, 1))])
+    wanted = np.mean([value for batch in batches for value in evaluated("auroc", batch)])
     assert [float(line) for line in run.stdout.split()] == pytest.approx([wanted] * 2, abs=1e-6)
 
 

@@ -8,13 +8,14 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from faults.forks import execute, start
 from spuproj.training.runtime.files import InputError
 from spuproj.training.runtime.locks import LOCK, held
 
@@ -26,7 +27,8 @@ from spuproj.training.runtime.locks import held
 with held(Path(sys.argv[1])):
     child = os.fork()
     if child:
-        print(child, flush=True)
+        Path(sys.argv[1], "child.new").write_text(str(child))
+        Path(sys.argv[1], "child.new").rename(Path(sys.argv[1], "child"))
     time.sleep(60)
 """
 
@@ -41,19 +43,22 @@ def is_free(folder: Path, part: str = "") -> bool:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="kills and forks processes")
 def test_a_lock_names_its_process_ends_when_that_is_killed_and_is_not_inherited_by_its_children(tmp_path):
-    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
-        child = int(process.stdout.readline())
+    process = start(execute, (HOLDER, [str(tmp_path)], tmp_path / "out", tmp_path / "err"), tmp_path)
+    while not (tmp_path / "child").exists():
+        assert process.is_alive(), (tmp_path / "err").read_text()
+        time.sleep(0.01)
+    child = int((tmp_path / "child").read_text())
+    try:
         message = rf"{re.escape(str(tmp_path))} must be .* but process {process.pid} on {socket.gethostname()} .*since"
         with pytest.raises(InputError, match=message), held(tmp_path):
             pass
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        try:
-            assert (tmp_path / LOCK).exists()
-            assert is_free(tmp_path)
-        finally:
-            os.kill(child, signal.SIGKILL)
+        process.kill()
+        process.join()
+        assert (tmp_path / LOCK).exists()
+        assert is_free(tmp_path)
+    finally:
+        process.kill()
+        os.kill(child, signal.SIGKILL)
 
 
 def test_a_held_folder_is_free_again_afterwards_also_after_an_error(tmp_path):

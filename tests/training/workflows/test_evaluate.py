@@ -34,8 +34,11 @@ FILES = ["table.csv", "table.json", "table.tex", "per_case.csv", "score_curves.p
 def predictions(cohort, models, tmp_path_factory):
     """Two methods' maps of the cohort's three patients: all targets, and the same with the targets' models swapped."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("straight", "swapped")}
-    for case in cohort:
-        predict(list(models.values()), case, folders["straight"])
+    with pytest.MonkeyPatch.context() as patch:
+        # Nothing here looks at the pictures of predictions.
+        patch.setattr("spuproj.training.workflows.predict.case_figure", lambda *given: given[3].write_text("picture"))
+        for case in cohort:
+            predict(list(models.values()), case, folders["straight"])
     for path in folders["straight"].glob("*.nii.gz"):
         name = path.name.replace("_ET_", "_xx_").replace("_WT_", "_ET_").replace("_xx_", "_WT_")
         shutil.copy(path, folders["swapped"] / name)
@@ -125,7 +128,7 @@ def test_pictures_are_written(written):
         assert (written / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_entropy_scaling_takes_the_entropy_maps(cohort, predictions, tmp_path):
+def test_the_entropy_scaling_takes_the_entropy_maps(cohort, predictions, tmp_path, no_plots):
     evaluate({"one": predictions["straight"]}, cohort[0].parent, tmp_path, scaling="entropy-1", empty="nan")
     content = json.loads((tmp_path / "table.json").read_text())
     assert (content["scaling"]["name"], content["empty"]) == ("entropy-1", "nan")
@@ -135,7 +138,7 @@ def test_the_entropy_scaling_takes_the_entropy_maps(cohort, predictions, tmp_pat
     assert float(row["mean_uncertainty"]) == pytest.approx(100 * entropy[case.brain].mean() / math.log(2), rel=1e-5)
 
 
-def test_a_target_that_nobody_has_is_not_a_number_in_the_other_convention(cohort, predictions, tmp_path):
+def test_a_target_that_nobody_has_is_not_a_number_in_the_other_convention(cohort, predictions, tmp_path, no_plots):
     evaluate({"one": predictions["straight"]}, cohort[0].parent, tmp_path, empty="nan")
     content = json.loads((tmp_path / "table.json").read_text())
     assert content["summaries"]["ET"]["one"]["sensitivity"]["patients"] == 2
@@ -299,7 +302,7 @@ def renamed(case, folder, name):
     return copy
 
 
-def test_names_that_begin_alike_are_told_apart(cohort, models, tmp_path, no_plots):
+def test_names_that_begin_alike_are_told_apart(cohort, models, tmp_path, no_plots, no_picture):
     for case, name in zip(cohort, ("sub-01", "sub-01_ses-02", "sub-01_WT"), strict=True):
         renamed(case, tmp_path / "data", name)
     predict_cohort([models["WT"], models["TC"]], tmp_path / "data", tmp_path / "maps")
@@ -375,7 +378,7 @@ def test_options_say_what_the_numbers_depend_on():
     )
 
 
-def test_the_command_prints_the_table_and_the_files(cohort, predictions, tmp_path, capsys):
+def test_the_command_prints_the_table_and_the_files(cohort, predictions, tmp_path, capsys, no_plots):
     arguments = [
         "--data",
         str(cohort[0].parent),

@@ -260,7 +260,7 @@ def test_a_qform_that_contradicts_the_sform_is_a_warning(tmp_path):
     assert "qform and sform place the image 4 voxels apart: the sform is taken" in message
 
 
-@settings(max_examples=1500)
+@settings(max_examples=250)
 @given(st.lists(st.tuples(st.integers(0, 351), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4))
 def test_no_corruption_of_a_header_ends_in_another_exception(tmp_path_factory, changes):
     whole = bytearray(FUZZED)

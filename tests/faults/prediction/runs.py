@@ -1,23 +1,21 @@
-"""A script that forks runs of ``spuproj predict`` on a data set, and kills or stops each at another moment.
+"""Forks runs of ``spuproj predict`` on a data set, and kills or stops each at another moment.
 
-Its argument is a JSON object: ``data``, ``model``, ``outs`` (the folder of the runs' folders), and ``runs``, each
+A task has ``data``, ``model``, ``outs`` (the folder of the runs' folders), and ``runs``, each
 with a ``name``, the ``shard`` and the ``moment``: ``["operation", 17]`` comes before the 17th operation on the
 outputs' files, ``["before", "os.rename a"]`` and ``["after", "os.rename a"]`` are those around one of them, and
-``["time", 0.4]`` is this part of the time that the first run has taken; without a moment the run ends by itself. It
-prints an object: for each run how it ended, and the operations that it came to. With ``stop``, a run is stopped
-instead, its process id is printed, and it is killed when standard input ends.
-
-One process imports the libraries, which takes seconds, and each fork runs at once.
+``["time", 0.4]`` is this part of the time that the first run has taken; without a moment the run ends by itself. Its
+result is an object: for each run how it ended, and the operations that it came to. With ``stop``, a run is stopped
+instead, its process id is sent, and it is killed when an answer comes.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import threading
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +68,8 @@ def _run(task: dict[str, Any], run: dict[str, Any], out: Path, log: int) -> None
         os._exit(0 if end.code in (None, 0) else 1)
 
 
-def main() -> None:
-    task = json.loads(sys.argv[1])
+def run_all(task: dict[str, Any], connection: Connection) -> None:
+    """Does a task and sends its result."""
     ends, whole = {}, 0.0
     for run in task["runs"]:
         out = Path(task["outs"], run["name"])
@@ -82,8 +80,8 @@ def main() -> None:
             _run(task, run, out, os.open(log, os.O_WRONLY | os.O_CREAT))
         if run.get("stop"):
             os.waitpid(child, os.WUNTRACED)
-            print(child, flush=True)
-            sys.stdin.read()
+            connection.send(child)
+            connection.recv()
             os.kill(child, signal.SIGKILL)
         kind, value = run.get("moment", ("", ""))
         if kind == "time":
@@ -91,8 +89,4 @@ def main() -> None:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         whole = whole or time.monotonic() - started
         ends[run["name"]] = {"status": status, "operations": log.read_text().splitlines() if log.exists() else []}
-    print(json.dumps(ends))
-
-
-if __name__ == "__main__":
-    main()
+    connection.send(ends)
