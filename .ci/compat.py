@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "compat"
 UV = Path(sys.executable).with_name("uv")
 OPTIONS = [f"--config-setting=cmake.define.{name}" for name in ("SPUPROJ_CUDA=OFF", "SPUPROJ_CUDA_HOST=ON")]
-TOOLS = ("pytest", "pytest-xdist", "hypothesis", "scipy", "matplotlib")
+TOOLS = ("pytest", "pytest-xdist", "hypothesis", "scipy", "matplotlib", "safetensors")
 VERSIONS = """
 from importlib.metadata import version
 from platform import python_version
@@ -71,9 +71,14 @@ def test(python: Path, wheel: Path, resolution: str, tests: Sequence[str]) -> st
     run(*install, "--resolution", resolution, "--no-build", "--requirements", "pyproject.toml")
     versions = run(leg / "bin" / "python", "-c", VERSIONS).split()
     run(*install, wheel, f"torch=={versions[1]}", f"numpy=={versions[2]}", *TOOLS)
-    junit = (f"--junit-xml={report}", "--override-ini=cache_dir=build/compat/pytest")
+    # Each release of torch and Triton has warnings of its own about itself.
+    options = (
+        f"--junit-xml={report}",
+        "--override-ini=cache_dir=build/compat/pytest",
+        "--override-ini=filterwarnings=",
+    )
     pytest = ("env", f"PYTHONPATH={ROOT / 'tests' / 'plugins'}", leg / "bin" / "pytest", "-p", "first_of_each")
-    said = run(*pytest, "-n", "auto", "-m", "not slow", *junit, *tests, check=False)
+    said = run(*pytest, "-n", "auto", "-m", "not slow", *options, *tests, check=False)
     report.with_suffix(".log").write_text(said)
     shutil.rmtree(leg)
     shutil.rmtree(FOLDER / "cache")

@@ -26,10 +26,12 @@ _limit_known = False
 
 def in_block(like: Tensor, *, keep: bool = True) -> Tensor:
     """An uninitialised tensor like a dense CPU tensor, in a block if large; ``keep`` keeps the block for reuse."""
-    if not AVAILABLE or like.nbytes < SMALLEST:
+    if like.nbytes < SMALLEST:
         return like
     if not _limit_known:
         _set_limit(os.environ.get(VARIABLE) or 256, VARIABLE)
+    if not AVAILABLE:
+        return like
     return _cpu.in_block(like, keep)
 
 

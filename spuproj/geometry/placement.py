@@ -93,8 +93,10 @@ def checked_centers(centers: Any, size: Size) -> Tensor:
     refuse_gradient(centers, "centers")
     if isinstance(centers, np.ndarray):
         centers = array_tensor(centers, "centers")
-    points = plain_tensor(centers, "centers") if isinstance(centers, Tensor) else torch.as_tensor(centers, dtype=_EXACT)
-    points = points.to(_EXACT)
+    if not isinstance(centers, Tensor):
+        # Torch before 2.8 would not use the default device here.
+        centers = torch.as_tensor(centers, dtype=_EXACT, device=torch.get_default_device())
+    points = plain_tensor(centers, "centers").to(_EXACT)
     if points.numel() == 0:
         raise ValueError("centers must hold at least one point (y, x), got an empty list")
     if points.dim() not in (2, 3) or points.shape[-1] != 2:
@@ -102,7 +104,7 @@ def checked_centers(centers: Any, size: Size) -> Tensor:
     if points.is_meta:
         return points
     points = points.cpu()
-    last = torch.tensor([size[0] - 1.0, size[1] - 1.0], dtype=torch.float64)
+    last = torch.tensor([size[0] - 1.0, size[1] - 1.0], dtype=torch.float64, device="cpu")
     outside = ~((points >= 0) & (points <= last)).all(-1)
     if bool(outside.any()):
         y, x = points[outside][0].tolist()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import atexit
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+
+from helpers import python_environment
 
 PARENT = """
 import json, os, sys, types
@@ -45,7 +46,7 @@ exec(compile(job["code"], job["arguments"][0], "exec"), main.__dict__)
 @cache
 def _parent() -> subprocess.Popen[str]:
     # One thread: a forked process has none of the others that its parent had.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**python_environment(), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PARENT]
     parent = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     atexit.register(parent.communicate)
@@ -58,7 +59,7 @@ def run_forked(
     """Runs code, or a script with arguments, in a forked process with one thread, in a folder (or an empty one)."""
     with tempfile.TemporaryDirectory() as empty:
         where = str(folder or empty)
-        everything = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", **environment}
+        everything = {**python_environment(), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", **environment}
         command = ["-c" if isinstance(code, str) else str(code), *map(str, arguments)]
         if sys.platform == "linux":
             return _forked(code if isinstance(code, str) else code.read_text(), command, where, everything)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from backends_under_test import GPU
-from core.forked_processes import run_after_torch
+from processes.forked import run_forked
 from spuproj import backends, info
 from spuproj.backends import cuda
 
@@ -84,7 +84,7 @@ def test_asking_for_a_gpu_backend_without_a_gpu_is_an_error_that_says_so(machine
 
 def test_a_build_without_cuda_says_how_to_get_it():
     without = "import sys; sys.modules['spuproj._cuda'] = None; from spuproj import backends; "
-    run = run_after_torch(without + "print(backends.missing('cuda'))")
+    run = run_forked(without + "print(backends.missing('cuda'))")
     assert run.stdout.startswith("the compiled module spuproj._cuda does not import"), run.stderr
     assert "build spuproj from source where nvcc is found" in run.stdout
 

@@ -6,8 +6,8 @@ import json
 import pytest
 import torch
 
-from core.forked_processes import run_after_torch
 from helpers import every_result, noise, random_geometry
+from processes.forked import run_forked
 from spuproj import Views, functional
 from spuproj.backends import cpu
 
@@ -58,7 +58,7 @@ print(json.dumps([cpu.simd_level(), runpy.run_path({__file__!r})["digests"]()]))
 """
     expected = digests()
     for level in cpu.simd_levels():
-        run = run_after_torch(script, SPUPROJ_SIMD=level)
+        run = run_forked(script, SPUPROJ_SIMD=level)
         assert run.returncode == 0, run.stderr
         assert json.loads(run.stdout) == [level, expected]
 
@@ -81,7 +81,7 @@ for call in (
 
 
 def test_an_unknown_level_is_an_error_that_names_the_levels():
-    run = run_after_torch(UNKNOWN, SPUPROJ_SIMD="sse9")
+    run = run_forked(UNKNOWN, SPUPROJ_SIMD="sse9")
     levels = ", ".join(cpu.simd_levels())
     expected = f"SPUPROJ_SIMD must name a level of this processor ({levels}), got sse9"
     assert run.stdout.splitlines() == [expected] * 3, run.stderr

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from core.forked_processes import run_after_torch
 from helpers import every_result, noise, random_geometry, same_bits
+from processes.forked import run_forked
 from spuproj import Views
 
 SIZE, VIEW_SIZE = (120, 110), (100, 130)
@@ -102,4 +102,4 @@ def test_a_forked_child_may_use_several_threads():
             os._exit(0 if (views.project(image).numpy() == expected).all() else 1)
         print("child", os.waitpid(child, 0)[1])
     """
-    assert "child 0" in run_after_torch(textwrap.dedent(script)).stdout
+    assert "child 0" in run_forked(textwrap.dedent(script)).stdout

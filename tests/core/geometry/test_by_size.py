@@ -6,7 +6,8 @@ from spuproj.geometry.by_size import KEPT, Recent
 
 
 def test_only_the_newest_results_are_kept():
-    recent, made = Recent(), []
+    recent: Recent[list[int]] = Recent()
+    made: list[int] = []
 
     def get(key):
         return recent.get(key, lambda: made.append(key) or [key])
@@ -34,7 +35,7 @@ class Interrupted:
 
 
 def test_another_thread_may_push_a_result_out_at_any_moment():
-    recent = Recent()
+    recent: Recent[str] = Recent()
     key = Interrupted(recent)
     for _ in range(2):
         assert recent.get(key, lambda: "its own") == "its own"

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from torch.testing import assert_close
 
-from core.forked_processes import run_after_torch
 from helpers import noise, random_geometry, ref, tables
+from processes.forked import run_forked
 from spuproj import Geometry, Views, functional, geometry
 
 SIZE, VIEW_SIZE = (13, 17), (11, 15)
@@ -127,6 +127,6 @@ print((peak() - before) / stack.nbytes)
 
 
 def test_reduce_allocates_no_stack_of_slices():
-    run = run_after_torch(MEMORY)
+    run = run_forked(MEMORY)
     assert run.returncode == 0, run.stderr
     assert float(run.stdout) < 0.25

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from core.forked_processes import run_after_torch
+from processes.forked import run_forked
 
 pytest.importorskip("triton", minversion="3.5")
 
@@ -55,7 +55,7 @@ print(json.dumps({
 
 
 def run(code, cache):
-    finished = run_after_torch(START + code, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(cache))
+    finished = run_forked(START + code, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(cache))
     assert finished.returncode == 0, finished.stderr
     return json.loads(finished.stdout)
 
