@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy.integrate import trapezoid
 
 from spuproj.uncertainty import SCALINGS, qu_brats, to_percent
 
@@ -27,7 +28,7 @@ def by_definition(truth, prediction, values, mask, points):
         curves["dice"].append(2 * (a & b).sum() / total if total else 1.0)
         curves["ftp"].append((whole_tp - (a & b).sum()) / (whole_tp + EPS))
         curves["ftn"].append((whole_tn - (~truth & ~prediction & mask & left).sum()) / (whole_tn + EPS))
-    areas = {name: np.trapezoid(curve, np.linspace(0, 100, points)) / 100 for name, curve in curves.items()}
+    areas = {name: trapezoid(curve, np.linspace(0, 100, points)) / 100 for name, curve in curves.items()}
     return curves, areas, (areas["dice"] + 1 - areas["ftp"] + 1 - areas["ftn"]) / 3
 
 

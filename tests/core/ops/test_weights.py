@@ -228,12 +228,14 @@ def test_vmap_equals_a_loop(in_dims, per_sample):
 
 
 def test_views_reduce_compiles_and_exports_whole(tmp_path):
-    views = Views.spherical((12, 16), grid=(2, 2))
-    weights = views.border_weights(4)
-
     class Blend(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.views = Views.spherical((12, 16), grid=(2, 2))
+            self.register_buffer("weights", self.views.border_weights(4))
+
         def forward(self, stack):
-            return views.reduce(stack, weights=weights, min_count=2, fill=-1.0)
+            return self.views.reduce(stack, weights=self.weights, min_count=2, fill=-1.0)
 
     stack = noise(2, 4, 3, 12, 16)
     wanted = Blend()(stack)
