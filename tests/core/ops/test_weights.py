@@ -229,6 +229,8 @@ def test_vmap_equals_a_loop(in_dims, per_sample):
 
 def test_views_reduce_compiles_and_exports_whole(tmp_path):
     class Blend(torch.nn.Module):
+        weights: torch.Tensor
+
         def __init__(self):
             super().__init__()
             self.views = Views.spherical((12, 16), grid=(2, 2))

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from faults.forks import run_forked
+from processes.forkserver import run_with_libraries
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread", "no_picture")
@@ -118,6 +118,6 @@ except InputError as error:
 def test_a_folder_of_somebody_else_is_refused_before_any_work():
     with TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
-        done = run_forked(CLOSED, folder)
+        done = run_with_libraries(CLOSED, folder)
         message = f"{folder}/new must be a folder to write to, but {folder} may not be written to; choose another\n"
         assert (done.stdout, done.stderr) == (message, "")

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from faults import forks
 from faults.prediction.runs import run_all
+from processes import forkserver
 from spuproj.training.runtime.files import InputError
 from spuproj.training.workflows.predict import predict, predict_cohort
 
@@ -41,9 +41,9 @@ def data(cohort, tmp_path_factory) -> Path:
 @contextmanager
 def started(data: Path, model: Path, outs: Path, runs: list[dict[str, Any]]) -> Iterator[Connection]:
     """Starts runs; yields what they send, and receive. At its end they must have ended."""
-    ours, theirs = forks.context().Pipe()
+    ours, theirs = forkserver.context().Pipe()
     task = {"data": str(data), "model": str(model), "outs": str(outs), "runs": runs}
-    process = forks.start(run_all, (task, theirs), outs)
+    process = forkserver.start(run_all, (task, theirs), outs)
     theirs.close()
     yield ours
     process.join()

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from faults import forks
+from processes import forkserver
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 
@@ -69,11 +69,11 @@ def start(arguments: Sequence[object], log: Path, fault: Fault | None = None) ->
     """Starts ``spuproj`` with these arguments."""
     log.unlink(missing_ok=True)
     log.touch()
-    return Command(forks.start(_run, ([*map(str, arguments)], log, fault or Fault()), log.parent), log)
+    return Command(forkserver.start(_run, ([*map(str, arguments)], log, fault or Fault()), log.parent), log)
 
 
 def _run(arguments: list[str], log: Path, fault: Fault) -> None:
-    forks.redirect(log, log)
+    forkserver.redirect(log, log)
     torch.set_num_threads(1)
     done = _prepare(fault)
     sys.argv = ["spuproj", *arguments]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from training_helpers import names_file_or_passes
 
-from faults.forks import run_forked
+from processes.forkserver import run_with_libraries
 from spuproj.training.data import cache
 from spuproj.training.fit.resume import CHECKPOINT, checked_checkpoint, require_same_training
 from spuproj.training.fit.train import train
@@ -62,7 +62,7 @@ def killed(data, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("killed")
     (folder / "tiny.json").write_text(json.dumps(asdict(METHOD)))
     arguments = ["train", "--data", data, "--target", "WT", "--out", folder / "run", "--method", folder / "tiny.json"]
-    process = run_forked(KILLED, *arguments)
+    process = run_with_libraries(KILLED, *arguments)
     assert process.returncode == -signal.SIGKILL, process.stderr
     return folder / "run"
 

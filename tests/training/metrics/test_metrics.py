@@ -16,8 +16,8 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import BinaryF1Score
 
 import spuproj.metrics
-from faults.forks import run_forked
 from helpers import run_python
+from processes.forkserver import run_with_libraries
 from spuproj.metrics import ErrorAUROC, QUBraTS, RiskCoverage
 from spuproj.training.evaluation.metrics import Maps, measure
 from spuproj.uncertainty import entropy, to_percent
@@ -208,7 +208,7 @@ def test_processes_share_their_cases(tmp_path):
     # The first process has one case more than the second.
     batches = [cases(0, 2), cases(1, 1)]
     torch.save(batches, tmp_path / "batches")
-    run = run_forked(TWO_PROCESSES, tmp_path / "store", tmp_path / "batches")
+    run = run_with_libraries(TWO_PROCESSES, tmp_path / "store", tmp_path / "batches")
     assert run.returncode == 0, run.stderr
     wanted = np.mean([value for batch in batches for value in evaluated("auroc", batch)])
     assert [float(line) for line in run.stdout.split()] == pytest.approx([wanted] * 2, abs=1e-6)

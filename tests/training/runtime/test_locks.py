@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.forks import execute, start
+from processes.forkserver import execute, start
 from spuproj.training.runtime.files import InputError
 from spuproj.training.runtime.locks import LOCK, held
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.forks import execute, start
+from processes.forkserver import execute, start
 
 pty = pytest.importorskip("pty", reason="pseudo-terminals are POSIX's")
 

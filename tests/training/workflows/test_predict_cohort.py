@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from faults.forks import run_forked
+from processes.forkserver import run_with_libraries
 from spuproj.training.data.splits import Split, write_splits
 from spuproj.training.inference.multi_view import predict_case
 from spuproj.training.inference.outputs import DEFAULT_KINDS
@@ -298,7 +298,7 @@ predict.predict_cohort([Path({model!r})], Path({data!r}), Path({out!r}))
 
 def test_a_killed_process_leaves_whole_cases_and_the_next_one_goes_on(data, model, tmp_path):
     out = tmp_path / "out"
-    run = run_forked(KILLED.format(model=str(model[0]), data=str(data), out=str(out)))
+    run = run_with_libraries(KILLED.format(model=str(model[0]), data=str(data), out=str(out)))
     assert run.returncode == -9
     assert predicted_names(out) == [NAMES[0]]
     assert {path.name[:11] for path in out.iterdir() if not path.name.startswith(".")} == {NAMES[0]}

@@ -49,7 +49,7 @@ def redirect(out: Path, err: Path) -> None:
         os.close(file)
 
 
-def run_forked(code: str, *arguments: object, limit: float = 240) -> CompletedProcess[str]:
+def run_with_libraries(code: str, *arguments: object, limit: float = 240) -> CompletedProcess[str]:
     """Runs code as its own program with ``arguments``; fails where it takes more than ``limit`` seconds."""
     with tempfile.TemporaryDirectory() as name:
         out, err = Path(name, "out"), Path(name, "err")
