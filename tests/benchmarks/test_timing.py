@@ -66,7 +66,7 @@ def test_a_call_on_a_part_of_the_batch_counts_as_often_as_it_would_take():
 
     whole, part = (Contender("", "", call, parts=parts) for parts in (1, 1000))
     seconds = in_turns([over_and_over("cpu", whole), over_and_over("cpu", part)], budget=0)
-    assert min(seconds[1]) > 20 * max(seconds[0])
+    assert min(seconds[1]) > 20 * min(seconds[0])  # Other processes only make a call slower.
 
 
 def test_only_headline_cases_are_measured_as_called(monkeypatch):
