@@ -55,10 +55,14 @@ def test_nothing_is_left_behind(kind, calls):
     call, count = KINDS[kind], calls // SLOW_KINDS.get(kind, 1)
     for _ in range(max(count // 10, 20)):
         call()
-    before, objects = held(), len(gc.get_objects())
-    for _ in range(count):
-        call()
-    after = held()
-    assert after.megabytes - before.megabytes < 4
-    assert after[1:] == before[1:]
-    assert len(gc.get_objects()) - objects < 50
+    grown = []
+    while not grown or (grown[-1] >= 4 and len(grown) < 3):
+        before, objects = held(), len(gc.get_objects())
+        for _ in range(count):
+            call()
+        after = held()
+        assert after[1:] == before[1:]
+        assert len(gc.get_objects()) - objects < 50
+        grown.append(after.megabytes - before.megabytes)
+    # Threads of other tests may take memory meanwhile; what calls leave behind grows each time.
+    assert min(grown) < 4, grown
