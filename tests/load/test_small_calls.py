@@ -55,7 +55,7 @@ def test_nothing_is_left_behind(kind, calls):
     call, count = KINDS[kind], calls // SLOW_KINDS.get(kind, 1)
     for _ in range(max(count // 10, 20)):
         call()
-    grown = []
+    grown: list[float] = []
     while not grown or (grown[-1] >= 4 and len(grown) < 3):
         before, objects = held(), len(gc.get_objects())
         for _ in range(count):
