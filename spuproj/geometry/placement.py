@@ -93,8 +93,8 @@ def checked_centers(centers: Any, size: Size) -> Tensor:
     refuse_gradient(centers, "centers")
     if isinstance(centers, np.ndarray):
         centers = array_tensor(centers, "centers")
-    if not isinstance(centers, Tensor):
-        # Torch before 2.8 would not use the default device here.
+    elif not isinstance(centers, Tensor):
+        # Torch 2.7 does not take the default device here by itself.
         centers = torch.as_tensor(centers, dtype=_EXACT, device=torch.get_default_device())
     points = plain_tensor(centers, "centers").to(_EXACT)
     if points.numel() == 0:
