@@ -3,14 +3,15 @@
 A task has ``data``, ``model``, ``outs`` (the folder of the runs' folders), and ``runs``, each
 with a ``name``, the ``shard`` and the ``moment``: ``["operation", 17]`` comes before the 17th operation on the
 outputs' files, ``["before", "os.rename a"]`` and ``["after", "os.rename a"]`` are those around one of them, and
-``["time", 0.4]`` is this part of the time that the first run has taken; without a moment the run ends by itself. Its
-result is an object: for each run how it ended, and the operations that it came to. With ``stop``, a run is stopped
-instead, its process id is sent, and it is killed when an answer comes.
+``["time", 0.4]`` is this part of the time that the first run has taken; a run that takes less is repeated. Without a
+moment it ends by itself. The task's result is an object: for each run how it ended, and the operations that it came
+to. With ``stop``, a run is stopped instead, its process id is sent, and it is killed when an answer comes.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -68,25 +69,40 @@ def _run(task: dict[str, Any], run: dict[str, Any], out: Path, log: int) -> None
         os._exit(0 if end.code in (None, 0) else 1)
 
 
+def _forked(
+    task: dict[str, Any], run: dict[str, Any], out: Path, log: Path, whole: float, connection: Connection
+) -> tuple[int, float]:
+    """How a run ended, and the seconds that it took; ``whole`` are those of a run that nobody kills."""
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        _run(task, run, out, os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
+    if run.get("stop"):
+        os.waitpid(child, os.WUNTRACED)
+        connection.send(child)
+        connection.recv()
+        os.kill(child, signal.SIGKILL)
+    kind, value = run.get("moment", ("", ""))
+    killer = threading.Timer(value * whole if kind == "time" else 0, os.kill, (child, signal.SIGKILL))
+    if kind == "time":
+        killer.start()
+    # The process keeps its number until it is waited for, so that the timer kills no other.
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    killer.cancel()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), time.monotonic() - started
+
+
 def run_all(task: dict[str, Any], connection: Connection) -> None:
     """Does a task and sends its result."""
     ends, whole = {}, 0.0
     for run in task["runs"]:
         out = Path(task["outs"], run["name"])
         log = out.with_suffix(".log")
-        started = time.monotonic()
-        child = os.fork()
-        if child == 0:
-            _run(task, run, out, os.open(log, os.O_WRONLY | os.O_CREAT))
-        if run.get("stop"):
-            os.waitpid(child, os.WUNTRACED)
-            connection.send(child)
-            connection.recv()
-            os.kill(child, signal.SIGKILL)
-        kind, value = run.get("moment", ("", ""))
-        if kind == "time":
-            threading.Timer(value * whole, os.kill, (child, signal.SIGKILL)).start()
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        whole = whole or time.monotonic() - started
+        status, seconds = _forked(task, run, out, log, whole, connection)
+        # A run that ended before its moment tells how long one takes now.
+        while status == 0 and run.get("moment", ("",))[0] == "time":
+            shutil.rmtree(out)
+            status, seconds = _forked(task, run, out, log, seconds, connection)
+        whole = whole or seconds
         ends[run["name"]] = {"status": status, "operations": log.read_text().splitlines() if log.exists() else []}
     connection.send(ends)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import time
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from faults.training.processes import HALF, Fault, left_of, start
+from faults.training.processes import HALF, Command, Fault, left_of, start
 from spuproj.training.models.method import Method
 from spuproj.training.models.view_sets import Spherical
 
@@ -54,6 +55,19 @@ def unbroken(cohort, tmp_path_factory) -> Unbroken:
     return Unbroken(arguments, seconds, operations, left_of(folder / "run"))
 
 
+def killed_in_time(arguments: list[object], run: Path, part: float, seconds: float) -> Command:
+    """A training that is killed after a part of its time."""
+    begin = time.monotonic()
+    command = start(arguments, run.with_name("log"))
+    command.process.join(part * seconds)
+    command.process.kill()
+    if command.status() != 0:
+        return command
+    # It has ended before that moment, and tells how long a training takes now.
+    shutil.rmtree(run)
+    return killed_in_time(arguments, run, part, time.monotonic() - begin)
+
+
 def kill(unbroken: Unbroken, run: Path, kind: str, when: float) -> None:
     """Starts or resumes the training and kills it. Checks that it was killed, and in the middle of what."""
     arguments, fault = [*unbroken.arguments, "--out", run, "--resume"], Fault(folder=run)
@@ -61,10 +75,11 @@ def kill(unbroken: Unbroken, run: Path, kind: str, when: float) -> None:
         fault = replace(fault, operation=1 + int(when * unbroken.operations))
     if kind == "half":
         fault = replace(fault, half=int(when))
-    command = start(arguments, run.with_name("log"), fault)
-    if kind == "time":
-        time.sleep(when * unbroken.seconds)
-        command.process.kill()
+    command = (
+        killed_in_time(arguments, run, when, unbroken.seconds)
+        if kind == "time"
+        else start(arguments, run.with_name("log"), fault)
+    )
     assert command.status() == -(signal.SIGXFSZ if kind == "half" else signal.SIGKILL), command.printed
     if kind == "half":
         assert [path.stat().st_size for path in run.glob("checkpoints/.spuproj-*/content/last.ckpt")] == [HALF]
