@@ -44,7 +44,8 @@ def slopes_of(planes, row, points, inverse, border, unit):
     for axis, ((along, error), (across, other)) in enumerate((ends, ends[::-1])):
         last, wide = lengths[axis] - 1, lengths[1 - axis] - 1
         known, straight = sure & ((along - error > 0) | border), np.clip(np.nan_to_num(across), 0, wide)
-        beyond = (along + error < 0) | (along - error > last)
+        # Without a border, what is read beyond the image lies within the tolerance and has the slope of its edge.
+        beyond = border & ((along + error < 0) | (along - error > last))
         known &= beyond | (np.abs(along - np.round(along)) > error)
         slope = slope_along(planes.swapaxes(1, 2) if axis else planes, np.nan_to_num(along).clip(0, last), straight)
         slope = np.where(known & ~beyond, slope, 0)
