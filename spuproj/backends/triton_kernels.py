@@ -144,9 +144,9 @@ def reduce(
     i, y, x = _load_taps(index, fraction_y, fraction_x, tap, inside)
     weight = _load_weights(weights, at, inside, y, weighted)
     for n in range(views):
-        # The next view's taps arrive while this view's pixels are read. In the interpreter of Triton 3.9, `&` of a mask and
-        # a comparison of two numbers is no mask.
-        more, tap, at = tl.where(n + 1 < views, inside, False), tap + pixels, at + weights_view
+        # The next view's taps arrive while this view's pixels are read. In the interpreter of Triton 3.9, `&` of a mask
+        # and a comparison of two numbers is no mask.
+        more, tap, at = pixel < tl.where(n + 1 < views, pixels, 0), tap + pixels, at + weights_view
         next_i, next_y, next_x = _load_taps(index, fraction_y, fraction_x, tap, more)
         next_weight = _load_weights(weights, at, more, y, weighted)
         shows = (i >= 0) & (weight > 0)

@@ -94,8 +94,8 @@ def checked_centers(centers: Any, size: Size) -> Tensor:
     if isinstance(centers, np.ndarray):
         centers = array_tensor(centers, "centers")
     elif not isinstance(centers, Tensor):
-        # Torch 2.7 does not take the default device here by itself.
-        centers = torch.as_tensor(centers, dtype=_EXACT, device=torch.get_default_device())
+        # Not as_tensor, which ignores the default device before torch 2.8.
+        centers = torch.tensor(centers, dtype=_EXACT)
     points = plain_tensor(centers, "centers").to(_EXACT)
     if points.numel() == 0:
         raise ValueError("centers must hold at least one point (y, x), got an empty list")

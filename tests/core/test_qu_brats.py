@@ -34,9 +34,8 @@ def by_definition(truth, prediction, values, mask, points):
 
 masks = arrays.arrays(np.bool_, SHAPE)
 # Many values on the thresholds themselves.
-percents = arrays.arrays(
-    np.float32, SHAPE, elements=st.sampled_from([0, 1, 2.5, 2.6, 25, 49.9, 50, 50.1, 97.5, 99, 100])
-)
+PERCENTS = np.array([0, 1, 2.5, 2.6, 25, 49.9, 50, 50.1, 97.5, 99, 100], np.float32).tolist()
+percents = arrays.arrays(np.float32, SHAPE, elements=st.sampled_from(PERCENTS))
 
 
 @given(truth=masks, prediction=masks, values=percents, mask=masks, points=st.sampled_from([2, 5, 41]))

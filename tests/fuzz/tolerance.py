@@ -208,10 +208,11 @@ def slopes(
     value = share * (g.value + 2 * h.value * deviation)
     size = np.abs(g.value) + 2 * np.abs(h.value) * (np.abs(deviation) + off)
     error = share * (2 * np.abs(h.value) * off + 8 * a * size) + used * tiny * (4 + 2 * per_count)
-    shown, may_be_shown = (each[:, :, None] & used for each in (reading.shown, reading.may_be_shown))
+    shown, may_be_shown = reading.shown[:, :, None] & used, reading.may_be_shown[:, :, None] & (weight > 0)
     touched = values.touched | m.touched | g.touched | h.touched
     room = arithmetic.largest / 2
-    lost = values.lost | m.lost | g.lost | h.lost | ~(np.maximum(weight, 1) * size < room)
+    # The count is that of one backend; where it has no view, another may have one.
+    lost = values.lost | m.lost | g.lost | h.lost | (count == 0)[:, None] | ~(np.maximum(weight, 1) * size < room)
     lost |= ~(np.maximum(per_count, 1) * size < room) | ~(np.abs(h.value) < room)
     return Bounded(value, error, shown & touched, may_be_shown & lost)
 
