@@ -44,10 +44,15 @@ class Frame(NamedTuple):
         return max(n * unit for n, unit in zip(self.size, self.spacing, strict=True)) / 2
 
 
+def _default_device() -> torch.device:
+    """Where new tensors are made. What torch 2.7 calls so ignores ``with torch.device(...)``."""
+    return torch.empty(0).device
+
+
 @contextmanager
 def on_cpu() -> Iterator[None]:
     """Makes new tensors on the CPU, whatever torch's default device is."""
-    if torch.get_default_device().type == "cpu":
+    if _default_device().type == "cpu":
         yield
     else:
         with torch.device("cpu"):
@@ -56,7 +61,7 @@ def on_cpu() -> Iterator[None]:
 
 def home_of(centers: Any) -> torch.device:
     """The device of new views: that of their centres if these are a tensor, else torch's default."""
-    return centers.device if isinstance(centers, Tensor) else torch.get_default_device()
+    return centers.device if isinstance(centers, Tensor) else _default_device()
 
 
 def frame(size: Sequence[int], view_size: Sequence[int] | None, spacing: Sequence[float] | None) -> Frame:
@@ -94,7 +99,7 @@ def checked_centers(centers: Any, size: Size) -> Tensor:
     if isinstance(centers, np.ndarray):
         centers = array_tensor(centers, "centers")
     elif not isinstance(centers, Tensor):
-        # Not as_tensor, which ignores the default device before torch 2.8.
+        # Not as_tensor, which ignores the default device in torch 2.7.
         centers = torch.tensor(centers, dtype=_EXACT)
     points = plain_tensor(centers, "centers").to(_EXACT)
     if points.numel() == 0:
