@@ -211,8 +211,9 @@ def slopes(
     shown, may_be_shown = reading.shown[:, :, None] & used, reading.may_be_shown[:, :, None] & (weight > 0)
     touched = values.touched | m.touched | g.touched | h.touched
     room = arithmetic.largest / 2
-    # The count is that of one backend; where it has no view, another may have one.
-    lost = values.lost | m.lost | g.lost | h.lost | (count == 0)[:, None] | ~(np.maximum(weight, 1) * size < room)
+    lost = values.lost | m.lost | g.lost | h.lost | ~(np.maximum(weight, 1) * size < room)
+    # The count is that of one backend; where it has no view, another may have one that is not sure to show.
+    lost |= (count == 0)[:, None] & reading.unsure[:, :, None]
     lost |= ~(np.maximum(per_count, 1) * size < room) | ~(np.abs(h.value) < room)
     return Bounded(value, error, shown & touched, may_be_shown & lost)
 
