@@ -72,6 +72,12 @@ TapRun<A> run_of(const T& taps, int64_t first, int64_t count, int64_t width) {
             static_cast<const A*>(taps.fraction_x) + first, count, width};
 }
 
+// Whether no tap has a source.
+template <class A>
+bool no_source(const TapRun<A>& taps) {
+    return std::all_of(taps.index, taps.index + taps.count, [](int32_t index) { return index == -1; });
+}
+
 // Pixels [first, first + count) of the planes in the arithmetic type: in place if the planes have that type, else
 // converted to `loaded`. Lanes beyond the last plane repeat it.
 template <class E, class A = Arithmetic<E>>

@@ -66,8 +66,9 @@ void gather_adjoint(int64_t threads, int dtype, bool sum_views, const Shape& sha
                 return true;
             };
         };
-        add_transposed(kernels, blocks, shape.views, sum_views, taps, {dtype, destination, false}, 0, threads,
-                       begin_view);
+        const int64_t elements = shape.batch * (sum_views ? 1 : shape.views) * shape.channels * taps.source_pixels;
+        const Output output = {dtype, destination, use_streaming(elements * element_size(dtype))};
+        add_transposed(kernels, blocks, shape.views, sum_views, taps, output, 0, threads, begin_view);
     });
 }
 
@@ -91,7 +92,8 @@ void reduce_backward(int64_t threads, int dtype, const Shape& shape, const Taps&
             return [=, &kernels, &weights](const TapRun<A>& run, int64_t first, A* loaded, const A** rows) {
                 A* values[kMaxLanes];
                 for (int64_t l = 0; l < kMaxLanes; ++l) values[l] = loaded + l * kRun;
-                if (!kernels.gather(run, view, A(0), values)) return false;
+                if (no_source(run)) return false;
+                kernels.gather(run, view, A(0), values, false);
                 for (int64_t l = 0; l < planes; ++l) {
                     A converted[3][kRun];
                     const A* moments[3];
@@ -112,8 +114,9 @@ void reduce_backward(int64_t threads, int dtype, const Shape& shape, const Taps&
                 return true;
             };
         };
-        add_transposed(kernels, blocks, shape.views, false, taps, {dtype, grad_source, false}, taps.source_pixels,
-                       threads, begin_view);
+        const int64_t elements = shape.batch * shape.views * shape.channels * taps.source_pixels;
+        const Output output = {dtype, grad_source, use_streaming(elements * element_size(dtype))};
+        add_transposed(kernels, blocks, shape.views, false, taps, output, taps.source_pixels, threads, begin_view);
     });
 }
 

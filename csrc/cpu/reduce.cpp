@@ -81,7 +81,7 @@ void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& sourc
 void reduce(int64_t threads, int dtype, const Shape& shape, const Tiles& tiles, const Planes& source,
             const Planes& weights, const Planes& mean, const Planes& variance, const Planes& count) {
     const int64_t bytes_per_pixel = 2 * element_size(dtype) + static_cast<int64_t>(sizeof(int32_t));
-    const bool stream = exceeds_cache(shape.batch * shape.channels * tiles.height * tiles.width * bytes_per_pixel);
+    const bool stream = use_streaming(shape.batch * shape.channels * tiles.height * tiles.width * bytes_per_pixel);
     with_element(dtype, [&](auto element) {
         using E = decltype(element);
         const auto run = [&](auto* counts) {

@@ -5,8 +5,9 @@
 
 namespace spuproj::cpu {
 
-// Results too large for the caches are written with streaming stores, which bypass them.
-inline bool exceeds_cache(int64_t bytes) { return bytes > int64_t(16) << 20; }
+// Whether a result is written with streaming stores, past the caches. Other stores first read each line that they write,
+// and displace lines of the caches, many of which must then be written to memory.
+inline bool use_streaming(int64_t bytes) { return bytes >= int64_t(1) << 20; }
 
 // A tensor to write: its element type, its planes, and whether to use streaming stores.
 struct Output {
@@ -28,8 +29,8 @@ class Writer {
           stream_(output.stream),
           in_block_(planes > 1 && planes == kernels.lanes && planes == pixel_stride_ &&
                     offset[planes - 1] == offset[0] + planes - 1),
-          direct_(!output.stream && output.dtype == (std::is_same_v<A, float> ? kFloat32 : kFloat64)),
-          in_place_(direct_ && pixel_stride_ == 1),
+          direct_(output.dtype == (std::is_same_v<A, float> ? kFloat32 : kFloat64)),
+          in_rows_(direct_ && pixel_stride_ == 1),
           write_row_(arithmetic_kernels(A()).write[output.dtype]),
           write_pixels_(arithmetic_kernels(A()).write_pixels[output.dtype]),
           offset_(offset),
@@ -44,32 +45,31 @@ class Writer {
     }
 
     // The most taps that gather can take at once: any number if kernels write to the tensor itself.
-    int64_t longest_run() const { return direct_ && (in_place_ || in_block_) ? INT32_MAX : kRun; }
+    int64_t longest_run() const { return in_rows_ || (direct_ && in_block_) ? INT32_MAX : kRun; }
 
     // Blends a run of taps and writes the values from pixel `first` on.
     void gather(const TapRun<A>& taps, const A* block, int64_t first) {
         if (in_block_) return gather_block(taps, block, first);
-        const bool written = kernels_.gather(taps, block, fill_, begin(first, taps.count));
+        if (in_rows_) return kernels_.gather(taps, block, fill_, tensor_rows(first), stream_);
         // A buffer that already holds `fill` alone is not filled again.
-        if (!written && !(filled_ && !in_place_))
-            for (int64_t l = 0; l < planes_; ++l) std::fill_n(rows_[l], in_place_ ? count_ : kRun, fill_);
-        filled_ = !written;
+        const bool empty = no_source(taps);
+        A* const* rows = begin(first, taps.count);
+        if (!empty || !filled_) kernels_.gather(taps, block, fill_, rows, false);
+        filled_ = empty && taps.count == kRun;
         end();
     }
 
-    // Rows for a kernel to write at most kRun pixels of each plane to, from `first` on: in the tensor or in the buffer.
+    // Rows for a kernel without streaming stores to write at most kRun pixels of each plane to, from `first` on: in the
+    // tensor or in the buffer.
     A* const* begin(int64_t first, int64_t count) {
         first_ = first;
         count_ = count;
-        if (in_place_)
-            for (int64_t l = 0; l < kMaxLanes; ++l)
-                rows_[l] = reinterpret_cast<A*>(to_) + offset_[std::min(l, planes_ - 1)] + first;
-        return rows_;
+        return in_rows_ && !stream_ ? tensor_rows(first) : rows_;
     }
 
     // To be called after the kernel; writes the buffer to the tensor.
     void end() const {
-        if (in_place_) return;
+        if (in_rows_ && !stream_) return;
         for (int64_t l = 0; l < planes_;) {
             char* to = to_ + (offset_[l] + first_ * pixel_stride_) * size_;
             int64_t end = l + 1;
@@ -85,15 +85,20 @@ class Writer {
     }
 
  private:
+    // The tensor's rows from pixel `first` on.
+    A* const* tensor_rows(int64_t first) {
+        for (int64_t l = 0; l < kMaxLanes; ++l)
+            rows_[l] = reinterpret_cast<A*>(to_) + offset_[std::min(l, planes_ - 1)] + first;
+        return rows_;
+    }
+
     // For a channels-last tensor whose pixels have the layout of a kernel's block.
     void gather_block(const TapRun<A>& taps, const A* block, int64_t first) {
         char* to = to_ + (offset_[0] + first * pixel_stride_) * size_;
-        A* blends = direct_ ? reinterpret_cast<A*>(to) : buffer_;
-        const int64_t elements = taps.count * planes_;
-        if (!kernels_.gather_block(taps, block, fill_, blends)) std::fill_n(blends, elements, fill_);
-        if (direct_) return;
-        for_each_run(0, elements, [&](int64_t start, int64_t count) {
-            write_row_(blends + start, count, stream_, to + start * size_);
+        if (direct_) return kernels_.gather_block(taps, block, fill_, reinterpret_cast<A*>(to), stream_);
+        kernels_.gather_block(taps, block, fill_, buffer_, false);
+        for_each_run(0, taps.count * planes_, [&](int64_t start, int64_t count) {
+            write_row_(buffer_ + start, count, stream_, to + start * size_);
         });
     }
 
@@ -102,8 +107,8 @@ class Writer {
     int64_t size_, pixel_stride_;
     bool stream_;
     bool in_block_;  // the tensor has the layout of a kernel's block
-    bool direct_;    // kernels may write to the tensor: no conversion, no streaming
-    bool in_place_;  // kernels write their rows to the tensor
+    bool direct_;    // the tensor's elements are of the arithmetic type
+    bool in_rows_;   // kernels may write rows to the tensor
     void (*write_row_)(const A*, int64_t, bool, void*);
     void (*write_pixels_)(const A*, int64_t, int64_t, int64_t, void*);
     const int64_t* offset_;
@@ -111,7 +116,7 @@ class Writer {
     A fill_;
     bool filled_ = false;  // whether the buffer holds `fill` alone
     A* rows_[kMaxLanes];
-    A buffer_[kMaxLanes * kRun];
+    alignas(64) A buffer_[kMaxLanes * kRun];
 };
 
 }  // namespace spuproj::cpu

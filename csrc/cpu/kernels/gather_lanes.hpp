@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/kernels/lanes.hpp"
+#include "cpu/kernels/line_writer.hpp"
 #include "cpu/kernels/tap_run.hpp"
 #include "spuproj/blend.hpp"
 
@@ -48,26 +49,47 @@ inline void blend_each(const TapRun<A>& taps, int64_t start, int64_t end, const 
         store_lanes<A, L>(blends + (p - start) * L, blend_at<A, L>(taps, p, block, fill));
 }
 
-template <class A, int L>
-bool gather(const TapRun<A>& run, const A* block, A fill, A* const* rows) {
-    const TapRun<A> taps = run;
-    if (!any_source(taps)) return false;
-    A values[kRun * L], *to[L];
-    for (int64_t start = 0; start < taps.count; start += kRun) {
-        const int64_t end = least(start + kRun, taps.count);
-        blend_each<A, L>(taps, start, end, block, fill, values);
-        for (int l = 0; l < L; ++l) to[l] = rows[l] + start;
-        deinterleave<A, L>(values, end - start, to);
-    }
-    return true;
+template <class A>
+inline void fill_with(A* to, int64_t count, A fill) {
+    for (int64_t i = 0; i < count; ++i) to[i] = fill;
 }
 
 template <class A, int L>
-bool gather_block(const TapRun<A>& run, const A* block, A fill, A* blends) {
+void gather(const TapRun<A>& run, const A* block, A fill, A* const* rows, bool stream) {
     const TapRun<A> taps = run;
-    if (!any_source(taps)) return false;
-    blend_each<A, L>(taps, 0, taps.count, block, fill, blends);
-    return true;
+    alignas(kLineBytes) A values[kRun * L];
+    A* to[L];
+    LineWriter<A, L> writer(rows);
+    for (int l = 0; l < L; ++l) stream = stream && worth_lines(rows[l], taps.count);
+    for (int64_t start = 0; start < taps.count; start += kRun) {
+        const int64_t end = least(start + kRun, taps.count), count = end - start;
+        for (int l = 0; l < L; ++l) to[l] = stream ? writer.piece(l) : rows[l] + start;
+        if (any_source(taps, start, end)) {
+            blend_each<A, L>(taps, start, end, block, fill, values);
+            deinterleave<A, L>(values, count, to);
+        } else {
+            for (int l = 0; l < L; ++l) fill_with(to[l], count, fill);
+        }
+        if (stream) writer.write(count);
+    }
+    if (stream) writer.finish();
+}
+
+template <class A, int L>
+void gather_block(const TapRun<A>& run, const A* block, A fill, A* blends, bool stream) {
+    const TapRun<A> taps = run;
+    if (stream && begins_line(blends)) {
+        for (int64_t p = 0; p < taps.count; ++p)
+            stream_lanes<A, L>(blends + p * L, blend_at<A, L>(taps, p, block, fill));
+        return;
+    }
+    for (int64_t start = 0; start < taps.count; start += kRun) {
+        const int64_t end = least(start + kRun, taps.count);
+        if (any_source(taps, start, end))
+            blend_each<A, L>(taps, start, end, block, fill, blends + start * L);
+        else
+            fill_with(blends + start * L, (end - start) * L, fill);
+    }
 }
 
 }  // namespace

@@ -71,13 +71,14 @@ inline void store_values(A* to, Vector<A> values, int64_t count) {
 }
 
 template <class A>
-bool gather_single(const TapRun<A>& run, const A* plane, A fill, A* const* rows) {
+void gather_single(const TapRun<A>& run, const A* plane, A fill, A* const* rows, bool stream) {
     const TapRun<A> taps = run;
-    if (!any_source(taps)) return false;
-    A* row = rows[0];
-    for (int64_t start = 0; start < taps.count; start += kWidth<A>)
-        store_values(row + start, blend_group_at(taps, start, plane, fill), taps.count - start);
-    return true;
+    const int64_t streamed = stream && begins_line(rows[0]) ? taps.count / kWidth<A> * kWidth<A> : 0;
+    int64_t start = 0;
+    for (; start < streamed; start += kWidth<A>)
+        stream_vector(rows[0] + start, blend_group_at(taps, start, plane, fill));
+    for (; start < taps.count; start += kWidth<A>)
+        store_values(rows[0] + start, blend_group_at(taps, start, plane, fill), taps.count - start);
 }
 
 }  // namespace

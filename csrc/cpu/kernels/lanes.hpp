@@ -41,6 +41,12 @@ inline void store_lanes(A* to, const Lanes<A, L>& lanes) {
 }
 
 template <class A, int L>
+inline void stream_lanes(A* to, const Lanes<A, L>& lanes) {
+    for (int v = 0; v < lanes.kVectors; ++v)
+        stream_vector<A, kLaneWidth<A, L>>(to + v * kLaneWidth<A, L>, lanes.part[v]);
+}
+
+template <class A, int L>
 inline Lanes<A, L> all_lanes(A value) {
     Lanes<A, L> lanes;
     for (int v = 0; v < lanes.kVectors; ++v) lanes.part[v] = repeated<A, kLaneWidth<A, L>>(value);

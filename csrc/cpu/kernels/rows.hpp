@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "cpu/kernels/line_writer.hpp"
 #include "cpu/kernels/table.hpp"
 #include "cpu/kernels/vector.hpp"
 
@@ -34,9 +35,9 @@ void write(const A* row, int64_t count, bool stream, void* to) {
     const int64_t bytes = count * static_cast<int64_t>(sizeof(O));
     char* out = static_cast<char*>(to);
     // Streaming stores are faster only where they write whole cache lines.
-    if (!stream || bytes % kLineBytes != 0 || reinterpret_cast<uintptr_t>(to) % kLineBytes != 0)
+    if (!stream || bytes % kLineBytes != 0 || !begins_line(to))
         return convert_row(row, count, static_cast<O*>(to));
-    O converted[kRun];
+    alignas(kLineBytes) O converted[kRun];
     const void* from = row;
     if constexpr (!std::is_same_v<A, O>) {
         convert_row(row, count, converted);

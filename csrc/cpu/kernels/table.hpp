@@ -43,11 +43,11 @@ struct LaneKernels {
     void (*interleave)(const A* const* rows, int64_t count, A* block);
     // converts a block to rows
     void (*deinterleave)(const A* block, int64_t count, A* const* rows);
-    // writes the blends of any number of taps to rows, `fill` for points without a source; if no point has a source,
-    // writes nothing and returns false
-    bool (*gather)(const TapRun<A>& taps, const A* block, A fill, A* const* rows);
+    // writes the blends of any number of taps to rows, `fill` for points without a source; if `stream`, with streaming
+    // stores where the rows begin with a cache line
+    void (*gather)(const TapRun<A>& taps, const A* block, A fill, A* const* rows, bool stream);
     // the same to a block; null for a single plane, whose block is a row
-    bool (*gather_block)(const TapRun<A>& taps, const A* block, A fill, A* blends);
+    void (*gather_block)(const TapRun<A>& taps, const A* block, A fill, A* blends, bool stream);
     // mean and population variance, as rows, and count over the views; taps[n] read blocks[n]
     Reduce<A, int32_t> reduce;
     // the same with the weights of each view as a row; count is their sum

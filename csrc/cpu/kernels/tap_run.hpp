@@ -10,12 +10,11 @@ namespace {
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Whether any tap has a source.
+// Whether any of the taps [start, end) has a source.
 template <class A>
-inline bool any_source(const TapRun<A>& taps) {
+inline bool any_source(const TapRun<A>& taps, int64_t start, int64_t end) {
     int32_t all = -1;
-    for (int64_t start = 0; start < taps.count && all == -1; start += kRun)
-        for (int64_t p = start; p < least(start + kRun, taps.count); ++p) all &= taps.index[p];
+    for (int64_t p = start; p < end; ++p) all &= taps.index[p];
     return all != -1;
 }
 

@@ -21,7 +21,10 @@ constexpr int kRegisterBytes = 32;
 constexpr int kRegisterBytes = 16;
 #endif
 
+// Of a cache line.
 constexpr int64_t kLineBytes = 64;
+template <class T>
+constexpr int64_t kLine = kLineBytes / static_cast<int64_t>(sizeof(T));
 
 template <class T>
 constexpr int kWidth = kRegisterBytes / static_cast<int>(sizeof(T));
@@ -54,17 +57,19 @@ inline Vector<T, W> repeated(T value) {
 }
 
 // Streaming store, which bypasses the caches; the address must be aligned to the vector's size.
-template <class T>
-inline void stream_vector(T* to, Vector<T> value) {
+template <class T, int W = kWidth<T>>
+inline void stream_vector(T* to, Vector<T, W> value) {
+    [[maybe_unused]] const auto address = reinterpret_cast<float*>(to);
 #if defined(__AVX512F__)
-    _mm512_stream_ps(reinterpret_cast<float*>(to), reinterpret_cast<__m512>(value));
-#elif defined(__AVX__)
-    _mm256_stream_ps(reinterpret_cast<float*>(to), reinterpret_cast<__m256>(value));
-#elif defined(__x86_64__)
-    _mm_stream_ps(reinterpret_cast<float*>(to), reinterpret_cast<__m128>(value));
-#else
-    store_vector(to, value);
+    if constexpr (sizeof(value) == 64) return _mm512_stream_ps(address, reinterpret_cast<__m512>(value));
 #endif
+#if defined(__AVX__)
+    if constexpr (sizeof(value) == 32) return _mm256_stream_ps(address, reinterpret_cast<__m256>(value));
+#endif
+#if defined(__x86_64__)
+    if constexpr (sizeof(value) == 16) return _mm_stream_ps(address, reinterpret_cast<__m128>(value));
+#endif
+    store_vector<T, W>(to, value);
 }
 
 // Fence after streaming stores, which are not ordered with other stores.
