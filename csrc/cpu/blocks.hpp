@@ -32,11 +32,17 @@ const A* weights_of(const Planes& weights, int64_t sample, int64_t n, int64_t fi
     return static_cast<const A*>(weights.data) + sample * weights.batch_stride + n * weights.view_stride + first;
 }
 
-// The kernels that leave the fewest lanes unused with this many planes.
+// For blocks of whole planes: blocks of 16 leave the caches before their pixels are read again.
+template <class A>
+const LaneKernels<A>& plane_kernels(int64_t planes) {
+    const ArithmeticKernels<A>& kernels = arithmetic_kernels(A());
+    return planes >= 2 ? kernels.narrow : kernels.single;
+}
+
+// For smaller blocks: the kernels that leave the fewest lanes unused with this many planes.
 template <class A>
 const LaneKernels<A>& lane_kernels(int64_t planes) {
-    const ArithmeticKernels<A>& kernels = arithmetic_kernels(A());
-    return planes >= 8 ? kernels.wide : planes >= 2 ? kernels.narrow : kernels.single;
+    return planes >= 8 ? arithmetic_kernels(A()).wide : plane_kernels<A>(planes);
 }
 
 // Up to kMaxLanes planes of one tensor; `offset` holds their distances from `base`, in elements.

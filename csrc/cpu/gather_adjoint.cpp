@@ -80,7 +80,7 @@ void reduce_backward(int64_t threads, int dtype, const Shape& shape, const Taps&
         using A = Arithmetic<E>;
         // Zero if all samples share both taps and weights.
         const int64_t distance = taps.sample_stride + weights.batch_stride;
-        const LaneKernels<A>& kernels = lane_kernels<A>(sharing_planes(shape, distance));
+        const LaneKernels<A>& kernels = plane_kernels<A>(sharing_planes(shape, distance));
         const Chunks blocks = chunks_of(shape, distance, kernels.lanes);
         const auto begin_view = [&](int64_t block, int64_t n, A* view) {
             Offsets from, slice;

@@ -58,10 +58,10 @@ template <class E>
 void project_elements(const Shape& shape, const Taps& taps, const Planes& source, const Output& output, double fill,
                       int64_t threads) {
     using A = Arithmetic<E>;
-    const LaneKernels<A>& narrow = arithmetic_kernels(A()).narrow;
-    // For a channels-last destination the kernels whose blocks have its layout.
-    const bool fits = output.planes.pixel_stride == narrow.lanes;
-    const LaneKernels<A>& kernels = fits ? narrow : lane_kernels<A>(sharing_planes(shape, taps.sample_stride));
+    const LaneKernels<A>& wide = arithmetic_kernels(A()).wide;
+    // For a channels-last destination of 16 channels the kernels whose blocks have its layout.
+    const bool fits = output.planes.pixel_stride == wide.lanes;
+    const LaneKernels<A>& kernels = fits ? wide : plane_kernels<A>(sharing_planes(shape, taps.sample_stride));
     const Chunks blocks = chunks_of(shape, taps.sample_stride, kernels.lanes);
     const int64_t parts = ceiling(taps.pixels, kUnitPixels);
     SourceBlocks<E> sources(kernels, blocks, taps.source_pixels, source, threads);

@@ -36,7 +36,7 @@ class Writer {
           offset_(offset),
           planes_(planes),
           fill_(fill) {
-        for (int64_t l = 0; l < kMaxLanes; ++l) rows_[l] = buffer_ + l * kRun;
+        for (int64_t l = 0; l < kMaxLanes; ++l) buffer_rows_[l] = buffer_ + l * kRun;
     }
     Writer(const Writer&) = delete;
     Writer& operator=(const Writer&) = delete;
@@ -64,21 +64,22 @@ class Writer {
     A* const* begin(int64_t first, int64_t count) {
         first_ = first;
         count_ = count;
-        return in_rows_ && !stream_ ? tensor_rows(first) : rows_;
+        buffered_ = !in_rows_ || (stream_ && begins_lines(first));
+        return buffered_ ? buffer_rows_ : tensor_rows(first);
     }
 
     // To be called after the kernel; writes the buffer to the tensor.
     void end() const {
-        if (in_rows_ && !stream_) return;
+        if (!buffered_) return;
         for (int64_t l = 0; l < planes_;) {
             char* to = to_ + (offset_[l] + first_ * pixel_stride_) * size_;
             int64_t end = l + 1;
             if (pixel_stride_ == 1) {
-                write_row_(rows_[l], count_, stream_, to);
+                write_row_(buffer_rows_[l], count_, stream_, to);
             } else {
                 // Channels-last: adjacent channels of a sample are written together.
                 while (end < planes_ && offset_[end] == offset_[end - 1] + 1) ++end;
-                write_pixels_(rows_[l], end - l, count_, pixel_stride_, to);
+                write_pixels_(buffer_rows_[l], end - l, count_, pixel_stride_, to);
             }
             l = end;
         }
@@ -88,8 +89,15 @@ class Writer {
     // The tensor's rows from pixel `first` on.
     A* const* tensor_rows(int64_t first) {
         for (int64_t l = 0; l < kMaxLanes; ++l)
-            rows_[l] = reinterpret_cast<A*>(to_) + offset_[std::min(l, planes_ - 1)] + first;
-        return rows_;
+            tensor_rows_[l] = reinterpret_cast<A*>(to_) + offset_[std::min(l, planes_ - 1)] + first;
+        return tensor_rows_;
+    }
+
+    // Whether all planes begin with a cache line at pixel `first`.
+    bool begins_lines(int64_t first) const {
+        return std::all_of(offset_, offset_ + planes_, [&](int64_t offset) {
+            return reinterpret_cast<uintptr_t>(to_ + (offset + first) * size_) % 64 == 0;
+        });
     }
 
     // For a channels-last tensor whose pixels have the layout of a kernel's block.
@@ -115,7 +123,8 @@ class Writer {
     int64_t planes_, first_ = 0, count_ = 0;
     A fill_;
     bool filled_ = false;  // whether the buffer holds `fill` alone
-    A* rows_[kMaxLanes];
+    bool buffered_ = false;  // whether the current rows are those of the buffer
+    A *buffer_rows_[kMaxLanes], *tensor_rows_[kMaxLanes];
     alignas(64) A buffer_[kMaxLanes * kRun];
 };
 

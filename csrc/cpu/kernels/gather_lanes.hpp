@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cpu/kernels/lanes.hpp"
-#include "cpu/kernels/line_writer.hpp"
+#include "cpu/kernels/rows.hpp"
 #include "cpu/kernels/tap_run.hpp"
 #include "spuproj/blend.hpp"
 
@@ -57,22 +57,22 @@ inline void fill_with(A* to, int64_t count, A fill) {
 template <class A, int L>
 void gather(const TapRun<A>& run, const A* block, A fill, A* const* rows, bool stream) {
     const TapRun<A> taps = run;
-    alignas(kLineBytes) A values[kRun * L];
+    const int used = different_rows<L>(rows);
+    alignas(kLineBytes) A values[kRun * L], buffer[L * kRun];
     A* to[L];
-    LineWriter<A, L> writer(rows);
-    for (int l = 0; l < L; ++l) stream = stream && worth_lines(rows[l], taps.count);
+    for (int l = 0; l < used; ++l) stream = stream && begins_line(rows[l]);
     for (int64_t start = 0; start < taps.count; start += kRun) {
         const int64_t end = least(start + kRun, taps.count), count = end - start;
-        for (int l = 0; l < L; ++l) to[l] = stream ? writer.piece(l) : rows[l] + start;
+        for (int l = 0; l < L; ++l) to[l] = stream ? buffer + l * kRun : rows[l] + start;
         if (any_source(taps, start, end)) {
             blend_each<A, L>(taps, start, end, block, fill, values);
             deinterleave<A, L>(values, count, to);
         } else {
-            for (int l = 0; l < L; ++l) fill_with(to[l], count, fill);
+            for (int l = 0; l < used; ++l) fill_with(to[l], count, fill);
         }
-        if (stream) writer.write(count);
+        if (!stream) continue;
+        for (int l = 0; l < used; ++l) write<A, A>(to[l], count, true, rows[l] + start);
     }
-    if (stream) writer.finish();
 }
 
 template <class A, int L>

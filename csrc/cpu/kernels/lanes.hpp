@@ -53,6 +53,14 @@ inline Lanes<A, L> all_lanes(A value) {
     return lanes;
 }
 
+// The number of rows up to the last plane's, which the others repeat.
+template <int L, class A>
+inline int different_rows(A* const* rows) {
+    int different = 1;
+    while (different < L && rows[different] != rows[different - 1]) ++different;
+    return different;
+}
+
 // Transposes squares of W pixels of W planes; the last square may overlap the one before.
 template <class A, int L>
 void interleave(const A* const* rows, int64_t count, A* block) {

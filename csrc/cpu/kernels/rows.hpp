@@ -3,7 +3,6 @@
 
 #include <type_traits>
 
-#include "cpu/kernels/line_writer.hpp"
 #include "cpu/kernels/table.hpp"
 #include "cpu/kernels/vector.hpp"
 

@@ -72,6 +72,8 @@ inline void stream_vector(T* to, Vector<T, W> value) {
     store_vector<T, W>(to, value);
 }
 
+inline bool begins_line(const void* address) { return reinterpret_cast<uintptr_t>(address) % kLineBytes == 0; }
+
 // Fence after streaming stores, which are not ordered with other stores.
 inline void end_streaming() {
 #if defined(__x86_64__)
