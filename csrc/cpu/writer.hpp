@@ -5,8 +5,8 @@
 
 namespace spuproj::cpu {
 
-// Whether a result is written with streaming stores, past the caches. Other stores first read each line that they write,
-// and displace lines of the caches, many of which must then be written to memory.
+// Whether a result is written with streaming stores, past the caches. Other stores first read each line that they
+// write, and displace lines of the caches, many of which must then be written to memory.
 inline bool use_streaming(int64_t bytes) { return bytes >= int64_t(1) << 20; }
 
 // A tensor to write: its element type, its planes, and whether to use streaming stores.
@@ -122,7 +122,7 @@ class Writer {
     const int64_t* offset_;
     int64_t planes_, first_ = 0, count_ = 0;
     A fill_;
-    bool filled_ = false;  // whether the buffer holds `fill` alone
+    bool filled_ = false;    // whether the buffer holds `fill` alone
     bool buffered_ = false;  // whether the current rows are those of the buffer
     A *buffer_rows_[kMaxLanes], *tensor_rows_[kMaxLanes];
     alignas(64) A buffer_[kMaxLanes * kRun];

@@ -53,6 +53,7 @@ struct TensorRows {
     float* rows[4];
     float* operator()(int l) const { return rows[l]; }
 };
+// Four cache lines in a row.
 struct Lines {
     float* memory;
     float* operator()(int l) const { return memory + l * kLine<float>; }
@@ -107,8 +108,8 @@ inline void gather_group(const TapRun<float>& taps, int64_t start, const float* 
     const Group group = group_at<8>(taps, start);
     if (group == Group::kBlend || group == Group::kPartial) {
         // Prefetches one row further down, for the next row of points; an integer, as that may be past the block's end.
-        const intptr_t next = reinterpret_cast<intptr_t>(block) +
-                              (taps.index[start] + 2 * taps.width) * int64_t(4 * sizeof(float));
+        const intptr_t next =
+            reinterpret_cast<intptr_t>(block) + (taps.index[start] + 2 * taps.width) * int64_t(4 * sizeof(float));
         __builtin_prefetch(reinterpret_cast<const void*>(next));
         __builtin_prefetch(reinterpret_cast<const void*>(next + kLineBytes));
         group == Group::kBlend ? gather_eight<false>(taps, start, block, fill, to, at)
@@ -142,6 +143,7 @@ void gather_four_rows(const TapRun<float>& run, const float* block, float fill, 
     const int used = different_rows<4>(rows);
     for (int l = 0; l < used; ++l) stream = stream && begins_line(to.row(l));
     int64_t start = 0;
+    // A whole line of each row at a time: streaming stores of parts of several lines in turn are slow.
     if (stream) {
         alignas(kLineBytes) float memory[4 * kLine<float>];
         const FourRows<Lines> lines{{memory}};

@@ -34,8 +34,7 @@ void write(const A* row, int64_t count, bool stream, void* to) {
     const int64_t bytes = count * static_cast<int64_t>(sizeof(O));
     char* out = static_cast<char*>(to);
     // Streaming stores are faster only where they write whole cache lines.
-    if (!stream || bytes % kLineBytes != 0 || !begins_line(to))
-        return convert_row(row, count, static_cast<O*>(to));
+    if (!stream || bytes % kLineBytes != 0 || !begins_line(to)) return convert_row(row, count, static_cast<O*>(to));
     alignas(kLineBytes) O converted[kRun];
     const void* from = row;
     if constexpr (!std::is_same_v<A, O>) {

@@ -6,12 +6,13 @@ import torch
 from helpers import noise, random_geometry
 from spuproj import Views, functional
 
-
 STREAMED = 2**20
 """Bytes from which on results are written with streaming stores, past the caches."""
 
 VIEWS = 25
-SIZES = pytest.mark.parametrize("size", [(96, 128), (93, 129)], ids=["planes of whole cache lines", "of parts of lines"])
+SIZES = pytest.mark.parametrize(
+    "size", [(96, 128), (93, 129)], ids=["planes of whole cache lines", "of parts of lines"]
+)
 
 
 def geometry_of(size, views):
