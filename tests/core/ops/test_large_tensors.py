@@ -11,7 +11,9 @@ STREAMED = 2**20
 
 VIEWS = 25
 SIZES = pytest.mark.parametrize(
-    "size", [(96, 128), (93, 129)], ids=["planes of whole cache lines", "of parts of lines"]
+    "size",
+    [(96, 128), (160, 72), (93, 129)],
+    ids=["rows of whole cache lines", "planes of whole cache lines", "planes of parts of lines"],
 )
 
 
