@@ -16,9 +16,10 @@ using Offsets = std::array<int64_t, kMaxLanes>;
 // rows to the values from pixel `first` on, possibly in `loaded`; it returns false if there is nothing to add.
 template <class A, class BeginView>
 void add_transposed(const LaneKernels<A>& kernels, const Chunks& blocks, int64_t views, bool sum_views,
-                    const Taps& taps, const Output& output, int64_t scratch_pixels, int64_t threads,
+                    const Taps& taps, int dtype, const Planes& destination, int64_t scratch_pixels, int64_t threads,
                     const BeginView& begin_view) {
     const int64_t targets = sum_views ? 1 : views, terms = sum_views ? views : 1;
+    const Output output = output_of(dtype, destination, blocks.batch * targets * blocks.channels * taps.source_pixels);
     // Enough bands to give every thread a unit of work.
     const int64_t width = taps.source_width, height = taps.source_pixels / width;
     const int64_t bands = std::max<int64_t>(1, std::min(height, ceiling(threads, blocks.count() * targets)));
@@ -66,9 +67,7 @@ void gather_adjoint(int64_t threads, int dtype, bool sum_views, const Shape& sha
                 return true;
             };
         };
-        const int64_t elements = shape.batch * (sum_views ? 1 : shape.views) * shape.channels * taps.source_pixels;
-        const Output output = {dtype, destination, use_streaming(elements * element_size(dtype))};
-        add_transposed(kernels, blocks, shape.views, sum_views, taps, output, 0, threads, begin_view);
+        add_transposed(kernels, blocks, shape.views, sum_views, taps, dtype, destination, 0, threads, begin_view);
     });
 }
 
@@ -114,9 +113,8 @@ void reduce_backward(int64_t threads, int dtype, const Shape& shape, const Taps&
                 return true;
             };
         };
-        const int64_t elements = shape.batch * shape.views * shape.channels * taps.source_pixels;
-        const Output output = {dtype, grad_source, use_streaming(elements * element_size(dtype))};
-        add_transposed(kernels, blocks, shape.views, false, taps, output, taps.source_pixels, threads, begin_view);
+        add_transposed(kernels, blocks, shape.views, false, taps, dtype, grad_source, taps.source_pixels, threads,
+                       begin_view);
     });
 }
 

@@ -96,7 +96,7 @@ Copy copy_kernel(int64_t element_size) {
 void project(int64_t threads, int dtype, int destination_dtype, const Shape& shape, const Taps& taps,
              const Planes& source, const Planes& destination, double fill) {
     const int64_t elements = shape.batch * shape.views * shape.channels * taps.pixels;
-    const Output output = {destination_dtype, destination, use_streaming(elements * element_size(destination_dtype))};
+    const Output output = output_of(destination_dtype, destination, elements);
     with_element(
         dtype, [&](auto element) { project_elements<decltype(element)>(shape, taps, source, output, fill, threads); });
 }

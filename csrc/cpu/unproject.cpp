@@ -6,7 +6,7 @@ namespace spuproj::cpu {
 void unproject(int64_t threads, int dtype, const Shape& shape, const Tiles& tiles, const Planes& source,
                const Planes& destination) {
     const int64_t elements = shape.batch * shape.views * shape.channels * tiles.height * tiles.width;
-    const Output output = {dtype, destination, use_streaming(elements * element_size(dtype))};
+    const Output output = output_of(dtype, destination, elements);
     const int64_t down = tiles_down(tiles), across = tiles_across(tiles);
     const int64_t most = most_pixels(tiles, (tiles.sample_stride == 0 ? 1 : shape.batch) * shape.views, 1);
     with_element(dtype, [&](auto element) {

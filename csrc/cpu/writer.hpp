@@ -16,6 +16,10 @@ struct Output {
     bool stream;
 };
 
+inline Output output_of(int dtype, const Planes& planes, int64_t elements) {
+    return {dtype, planes, use_streaming(elements * element_size(dtype))};
+}
+
 // Writes values of up to kMaxLanes planes, run by run. `offset` holds the planes' distances from the beginning of the
 // tensor, in elements; points without a source get `fill`. Lanes beyond the last plane repeat it, also when they write.
 template <class A>
