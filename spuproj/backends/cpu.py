@@ -16,7 +16,7 @@ from spuproj.backends.prepared import PreparedStore
 from spuproj.backends.taps import Sampling
 
 try:
-    from spuproj import _cpu
+    import spuproj._cpu as _cpu
     from spuproj._cpu import simd_level as simd_level
     from spuproj._cpu import simd_levels as simd_levels
 

@@ -14,7 +14,8 @@ from spuproj.backends.native import CODES, bits_of, strides_of
 from spuproj.backends.taps import Sampling, Taps, Transpose
 
 try:
-    from spuproj import _cuda  # type: ignore[attr-defined]
+    # Not "from spuproj import _cuda": where it is missing, that error speaks of a circular import and of a path.
+    import spuproj._cuda as _cuda  # type: ignore[import-untyped]
 
     MISSING: str | None = None
 except ImportError as error:
