@@ -49,12 +49,10 @@ T made_of(Given<P>... given) {
     return T{taken<P>(given)...};
 }
 
-inline void define_sampling_and_taps(pybind11::module_& m) {
+inline void define_sampling(pybind11::module_& m) {
     namespace py = pybind11;
     py::class_<Sampling>(m, "Sampling", py::module_local())
         .def(py::init(&made_of<Sampling, int64_t, int64_t, int64_t, int64_t, bool, bool, bool, bool>));
-    py::class_<Taps>(m, "Taps", py::module_local())
-        .def(py::init(&made_of<Taps, int32_t*, void*, void*, int64_t, int64_t, int64_t, int64_t, int64_t>));
 }
 
 }  // namespace spuproj::bindings

@@ -86,10 +86,14 @@ PYBIND11_MODULE(_cpu, m) {
     static_assert(sizeof(ViewGeometry) == 19 * sizeof(double), "a geometry table has 19 columns");
     static_assert(sizeof(cpu::Window) == 3 * sizeof(int32_t), "a window has 3 columns");
     m.attr("TILE") = py::make_tuple(cpu::kTileRows, cpu::kTileColumns);
-    bindings::define_sampling_and_taps(m);
+    m.attr("TAP_LINE") = kTapLine;
+    bindings::define_sampling(m);
+    py::class_<cpu::FlatTaps>(m, "FlatTaps", py::module_local())
+        .def(py::init(&bindings::made_of<cpu::FlatTaps, int32_t*, void*, void*, int64_t, int64_t, int64_t, int64_t,
+                                         int64_t, bool*>));
     py::class_<cpu::Tiles>(m, "Tiles", py::module_local())
-        .def(py::init(
-            &bindings::made_of<cpu::Tiles, int32_t*, void*, void*, cpu::Window*, int64_t, int64_t, int64_t, int64_t>));
+        .def(py::init(&bindings::made_of<cpu::Tiles, int32_t*, void*, void*, cpu::Window*, int64_t, int64_t, int64_t,
+                                         int64_t, bool*>));
     bindings::define(m, "build_taps", &cpu::build_taps);
     bindings::define(m, "build_tiles", &cpu::build_tiles);
     define_kernels(m);

@@ -10,7 +10,9 @@ using namespace spuproj;
 PYBIND11_MODULE(SPUPROJ_MODULE, m) {
     m.doc() = "spuproj's CUDA kernels; spuproj.backends.cuda is their only caller.";
     static_assert(sizeof(ViewGeometry) == 19 * sizeof(double), "a geometry table has 19 columns");
-    bindings::define_sampling_and_taps(m);
+    bindings::define_sampling(m);
+    py::class_<Taps>(m, "Taps", py::module_local())
+        .def(py::init(&bindings::made_of<Taps, int32_t*, void*, void*, int64_t, int64_t, int64_t, int64_t, int64_t>));
     py::class_<cuda::Transpose>(m, "Transpose", py::module_local())
         .def(py::init(&bindings::made_of<cuda::Transpose, const int32_t*, const int32_t*, const void*, int64_t, int64_t,
                                          int64_t, int64_t>));

@@ -71,17 +71,33 @@ void for_each_run(int64_t first, int64_t last, const Body& body) {
     for_each_run(first, last, kRun, body);
 }
 
-// Consecutive taps of Taps or Tiles; `width` is the row length of what they read.
+// Consecutive taps of FlatTaps or Tiles, the first of which begins a line; `width` is the row length of what they read.
 template <class A, class T>
-TapRun<A> run_of(const T& taps, int64_t first, int64_t count, int64_t width) {
-    return {taps.index + first, static_cast<const A*>(taps.fraction_y) + first,
-            static_cast<const A*>(taps.fraction_x) + first, count, width};
+TapRun<A> run_of(const T& taps, int64_t first, int64_t line, int64_t count, int64_t width) {
+    return {taps.index + first,
+            static_cast<const A*>(taps.fraction_y) + first,
+            static_cast<const A*>(taps.fraction_x) + first,
+            taps.has_source + line,
+            count,
+            width};
 }
 
-// Whether no tap has a source.
+// The number of a sample's view n among all views that have taps.
+inline int64_t view_of(const Taps& taps, int64_t sample, int64_t n) {
+    return sample * (taps.sample_stride / taps.pixels) + n;
+}
+
+// Taps of one view; `first` begins a line.
 template <class A>
-bool no_source(const TapRun<A>& taps) {
-    return std::all_of(taps.index, taps.index + taps.count, [](int32_t index) { return index == -1; });
+TapRun<A> view_run(const FlatTaps& taps, int64_t view, int64_t first, int64_t count) {
+    const int64_t line = view * ceiling(taps.pixels, kTapLine) + first / kTapLine;
+    return run_of<A>(taps, view * taps.pixels + first, line, count, taps.source_width);
+}
+
+template <class A>
+bool any_source(const TapRun<A>& taps) {
+    const bool* const end = taps.has_source + ceiling(taps.count, kTapLine);
+    return std::find(taps.has_source, end, true) != end;
 }
 
 // Pixels [first, first + count) of the planes in the arithmetic type: in place if the planes have that type, else

@@ -13,10 +13,10 @@ using Offsets = std::array<int64_t, kMaxLanes>;
 
 // destination[b, n, c] = T[b, n]^T values[b, n, c]; with sum_views, destination[b, c] is their sum over n.
 // begin_view(block, n, scratch) returns a function that loads a run of values: load(run, first, loaded, rows) points
-// rows to the values from pixel `first` on, possibly in `loaded`; it returns false if there is nothing to add.
+// rows to the values from pixel `first` on, possibly in `loaded`.
 template <class A, class BeginView>
 void add_transposed(const LaneKernels<A>& kernels, const Chunks& blocks, int64_t views, bool sum_views,
-                    const Taps& taps, int dtype, const Planes& destination, int64_t scratch_pixels, int64_t threads,
+                    const FlatTaps& taps, int dtype, const Planes& destination, int64_t scratch_pixels, int64_t threads,
                     const BeginView& begin_view) {
     const int64_t targets = sum_views ? 1 : views, terms = sum_views ? views : 1;
     const Output output = output_of(dtype, destination, blocks.batch * targets * blocks.channels * taps.source_pixels);
@@ -31,12 +31,14 @@ void add_transposed(const LaneKernels<A>& kernels, const Chunks& blocks, int64_t
         std::fill_n(accumulator, elements, A(0));
         for (int64_t n = target; n < target + terms; ++n) {
             const auto load = begin_view(block, n, accumulator + elements);
-            const int64_t tap = blocks.sample(block) * taps.sample_stride + n * taps.pixels;
+            const int64_t view = view_of(taps, blocks.sample(block), n);
             for_each_run(0, taps.pixels, [&](int64_t first, int64_t count) {
                 A loaded[kMaxLanes * kRun];
                 const A* rows[kMaxLanes];
-                const TapRun<A> run = run_of<A>(taps, tap + first, count, width);
-                if (load(run, first, loaded, rows)) kernels.gather_adjoint(run, rows, band, accumulator);
+                const TapRun<A> run = view_run<A>(taps, view, first, count);
+                if (!any_source(run)) return;
+                load(run, first, loaded, rows);
+                kernels.gather_adjoint(run, rows, band, accumulator);
             });
         }
         int64_t to[kMaxLanes];
@@ -51,7 +53,7 @@ void add_transposed(const LaneKernels<A>& kernels, const Chunks& blocks, int64_t
 
 }  // namespace
 
-void gather_adjoint(int64_t threads, int dtype, bool sum_views, const Shape& shape, const Taps& taps,
+void gather_adjoint(int64_t threads, int dtype, bool sum_views, const Shape& shape, const FlatTaps& taps,
                     const Planes& source, const Planes& destination) {
     with_element(dtype, [&](auto element) {
         using E = decltype(element);
@@ -64,14 +66,13 @@ void gather_adjoint(int64_t threads, int dtype, bool sum_views, const Shape& sha
             return [=, &kernels, &source](const TapRun<A>& run, int64_t first, A* loaded, const A** rows) {
                 load_rows<E>({static_cast<const E*>(source.data), from.data(), planes}, kernels.lanes, first, run.count,
                              loaded, rows);
-                return true;
             };
         };
         add_transposed(kernels, blocks, shape.views, sum_views, taps, dtype, destination, 0, threads, begin_view);
     });
 }
 
-void reduce_backward(int64_t threads, int dtype, const Shape& shape, const Taps& taps, const Planes& grad_mean,
+void reduce_backward(int64_t threads, int dtype, const Shape& shape, const FlatTaps& taps, const Planes& grad_mean,
                      const Planes& grad_variance, const Planes& source, const Planes& mean, const Planes& count,
                      const Planes& weights, const Planes& grad_source) {
     with_element(dtype, [&](auto element) {
@@ -91,7 +92,6 @@ void reduce_backward(int64_t threads, int dtype, const Shape& shape, const Taps&
             return [=, &kernels, &weights](const TapRun<A>& run, int64_t first, A* loaded, const A** rows) {
                 A* values[kMaxLanes];
                 for (int64_t l = 0; l < kMaxLanes; ++l) values[l] = loaded + l * kRun;
-                if (no_source(run)) return false;
                 kernels.gather(run, view, A(0), values, false);
                 for (int64_t l = 0; l < planes; ++l) {
                     A converted[3][kRun];
@@ -110,7 +110,6 @@ void reduce_backward(int64_t threads, int dtype, const Shape& shape, const Taps&
                         slopes(arithmetic_kernels(A()).slopes, static_cast<const int32_t*>(count.data));
                 }
                 for (int64_t l = 0; l < kernels.lanes; ++l) rows[l] = values[std::min(l, planes - 1)];
-                return true;
             };
         };
         add_transposed(kernels, blocks, shape.views, false, taps, dtype, grad_source, taps.source_pixels, threads,

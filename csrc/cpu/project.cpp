@@ -55,7 +55,7 @@ class SourceBlocks {
 };
 
 template <class E>
-void project_elements(const Shape& shape, const Taps& taps, const Planes& source, const Output& output, double fill,
+void project_elements(const Shape& shape, const FlatTaps& taps, const Planes& source, const Output& output, double fill,
                       int64_t threads) {
     using A = Arithmetic<E>;
     const LaneKernels<A>& wide = arithmetic_kernels(A()).wide;
@@ -75,11 +75,11 @@ void project_elements(const Shape& shape, const Taps& taps, const Planes& source
             int64_t to[kMaxLanes];
             const int64_t planes = offsets_of(blocks, block, n, output.planes, to);
             Writer<A> writer(kernels, output, to, planes, static_cast<A>(fill));
-            const int64_t tap = blocks.sample(block) * taps.sample_stride + n * taps.pixels;
+            const int64_t view = view_of(taps, blocks.sample(block), n);
             const A* pixels = sources.read(block);
             const int64_t last = std::min(taps.pixels, (part + 1) * kUnitPixels);
             for_each_run(part * kUnitPixels, last, writer.longest_run(), [&](int64_t first, int64_t count) {
-                writer.gather(run_of<A>(taps, tap + first, count, taps.source_width), pixels, first);
+                writer.gather(view_run<A>(taps, view, first, count), pixels, first);
             });
         });
     }
@@ -93,7 +93,7 @@ Copy copy_kernel(int64_t element_size) {
 
 }  // namespace
 
-void project(int64_t threads, int dtype, int destination_dtype, const Shape& shape, const Taps& taps,
+void project(int64_t threads, int dtype, int destination_dtype, const Shape& shape, const FlatTaps& taps,
              const Planes& source, const Planes& destination, double fill) {
     const int64_t elements = shape.batch * shape.views * shape.channels * taps.pixels;
     const Output output = output_of(destination_dtype, destination, elements);
@@ -101,18 +101,17 @@ void project(int64_t threads, int dtype, int destination_dtype, const Shape& sha
         dtype, [&](auto element) { project_elements<decltype(element)>(shape, taps, source, output, fill, threads); });
 }
 
-void copy(int64_t threads, int64_t element_size, const Shape& shape, const Taps& taps, const Planes& source,
+void copy(int64_t threads, int64_t element_size, const Shape& shape, const FlatTaps& taps, const Planes& source,
           const Planes& destination, uint64_t fill_bits) {
     const Copy run = copy_kernel(element_size);
     parallel_for(shape.batch * shape.views, threads, [&](int64_t unit, Scratch&) {
         const int64_t b = unit / shape.views, n = unit % shape.views;
-        const int32_t* index = taps.index + b * taps.sample_stride + n * taps.pixels;
+        const TapRun<float> all = view_run<float>(taps, view_of(taps, b, n), 0, taps.pixels);
         const int64_t from = b * source.batch_stride + n * source.view_stride;
         const int64_t to = b * destination.batch_stride + n * destination.view_stride;
         for (int64_t c = 0; c < shape.channels; ++c)
-            run(index, taps.pixels,
-                static_cast<const char*>(source.data) + (from + c * source.channel_stride) * element_size, fill_bits,
-                destination.pixel_stride,
+            run(all, static_cast<const char*>(source.data) + (from + c * source.channel_stride) * element_size,
+                fill_bits, destination.pixel_stride,
                 static_cast<char*>(destination.data) + (to + c * destination.channel_stride) * element_size);
     });
 }

@@ -21,13 +21,26 @@ void check_profiles(const ViewGeometry* geometry, int64_t count) {
     }
 }
 
+// Whether each line of taps has a source.
+void mark_lines(const int32_t* index, int64_t count, bool* has_source) {
+    for (int64_t first = 0; first < count; first += kTapLine) {
+        const int32_t* const end = index + std::min(count, first + kTapLine);
+        *has_source++ = std::any_of(index + first, end, [](int32_t stored) { return stored != -1; });
+    }
+}
+
 template <class A>
-void build(int64_t threads, const ViewGeometry* geometry, int64_t count, const Sampling& sampling, const Taps& taps) {
+void build(int64_t threads, const ViewGeometry* geometry, int64_t count, const Sampling& sampling,
+           const FlatTaps& taps) {
     parallel_for(count * sampling.height, threads, [&](int64_t unit, Scratch&) {
         const int64_t view = unit / sampling.height, row = unit % sampling.height;
         for (int64_t column = 0; column < sampling.width; ++column)
             store_tap<A>(tap_at(geometry[view], sampling, row, column), taps.source_width, taps,
                          unit * sampling.width + column);
+    });
+    parallel_for(count, threads, [&](int64_t view, Scratch&) {
+        mark_lines(taps.index + view * taps.pixels, taps.pixels,
+                   taps.has_source + view * ceiling(taps.pixels, kTapLine));
     });
 }
 
@@ -71,13 +84,15 @@ void build_tiled(int64_t threads, const ViewGeometry* geometry, int64_t count, c
             store_tap<A>(taps[p], window.columns, tiles, unit * kTilePixels + p);
         }
         tiles.window[unit] = window;
+        const int64_t first = unit * kTilePixels;
+        mark_lines(tiles.index + first, kTilePixels, tiles.has_source + first / kTapLine);
     });
 }
 
 }  // namespace
 
 void build_taps(int64_t threads, const ViewGeometry* geometry, int64_t count, const Sampling& sampling,
-                const Taps& taps) {
+                const FlatTaps& taps) {
     check_profiles(geometry, count);
     const auto run = sampling.double_precision ? build<double> : build<float>;
     run(threads, geometry, count, sampling, taps);

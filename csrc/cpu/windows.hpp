@@ -38,7 +38,8 @@ void for_each_tile_row(const Tiles& tiles, int64_t top, int64_t left, const Body
 // The first `count` taps of one row of a tile; `tile` counts the tiles of all views.
 template <class A>
 TapRun<A> tile_run(const Tiles& tiles, int64_t tile, int64_t row, int64_t count) {
-    return run_of<A>(tiles, tile * kTilePixels + row * kTileColumns, count, tiles.window[tile].columns);
+    const int64_t first = tile * kTilePixels + row * kTileColumns;
+    return run_of<A>(tiles, first, first / kTapLine, count, tiles.window[tile].columns);
 }
 
 // Interleaves the window's pixels of the planes into a block.

@@ -56,7 +56,7 @@ class Writer {
         if (in_block_) return gather_block(taps, block, first);
         if (in_rows_) return kernels_.gather(taps, block, fill_, tensor_rows(first), stream_);
         // A buffer that already holds `fill` alone is not filled again.
-        const bool empty = no_source(taps);
+        const bool empty = !any_source(taps);
         A* const* rows = begin(first, taps.count);
         if (!empty || !filled_) kernels_.gather(taps, block, fill_, rows, false);
         filled_ = empty && taps.count == kRun;

@@ -47,19 +47,15 @@ Setting setting_of(const Problem& problem, Random& random) {
 std::vector<Layout> tap_layouts(const Setting& setting, int64_t taps) {
     return {{kFloat32, 1, setting.views(), 1, taps},  // the indices, of four bytes as well
             {setting.fraction, 1, setting.views(), 1, taps},
-            {setting.fraction, 1, setting.views(), 1, taps}};
+            {setting.fraction, 1, setting.views(), 1, taps},
+            {kBytes, 1, setting.views(), 1, ceiling(taps, kTapLine)}};
 }
 
-Taps taps_in(const std::vector<Tensor>& memory, const Sampling& sampling, int64_t sample_views) {
+cpu::FlatTaps taps_in(const std::vector<Tensor>& memory, const Sampling& sampling, int64_t sample_views) {
     const int64_t pixels = sampling.height * sampling.width;
-    return {data_of<int32_t>(memory[0]),
-            memory[1].planes.data,
-            memory[2].planes.data,
-            pixels,
-            sampling.width,
-            sampling.source_height * sampling.source_width,
-            sampling.source_width,
-            sample_views * pixels};
+    return {{data_of<int32_t>(memory[0]), memory[1].planes.data, memory[2].planes.data, pixels, sampling.width,
+             sampling.source_height * sampling.source_width, sampling.source_width, sample_views * pixels},
+            data_of<bool>(memory[3])};
 }
 
 int64_t tiles_of(const Sampling& sampling) {
@@ -70,11 +66,12 @@ cpu::Tiles tiles_in(const std::vector<Tensor>& memory, const Sampling& sampling,
     return {data_of<int32_t>(memory[0]),
             memory[1].planes.data,
             memory[2].planes.data,
-            data_of<cpu::Window>(memory[3]),
+            data_of<cpu::Window>(memory[4]),
             sampling.height,
             sampling.width,
             sampling.source_width,
-            sample_views * tiles_of(sampling)};
+            sample_views * tiles_of(sampling),
+            data_of<bool>(memory[3])};
 }
 
 Call build_taps(const Setting& s, bool inverse, bool nearest) {
@@ -100,7 +97,7 @@ Call build_tiles(const Setting& s) {
 // Taps in memory that lives as long as what captures them.
 struct BuiltTaps {
     std::vector<Tensor> memory;
-    Taps taps;
+    cpu::FlatTaps taps;
 };
 BuiltTaps built_taps(const Setting& s, bool inverse, bool nearest = false) {
     BuiltTaps built = {results_of(build_taps(s, inverse, nearest), 1, 0), {}};

@@ -25,6 +25,9 @@ class Random {
     std::mt19937_64 engine_;
 };
 
+// Stands for bytes beside the library's element types.
+constexpr int kBytes = -1;
+
 struct Layout {
     int dtype;
     int64_t batch, views, channels, pixels;
@@ -40,7 +43,8 @@ struct Tensor {
 };
 
 inline Tensor tensor(const Layout& layout, char pattern = 0) {
-    const auto size = with_element(layout.dtype, [](auto element) { return sizeof(element); });
+    const auto size =
+        layout.dtype == kBytes ? 1 : with_element(layout.dtype, [](auto element) { return sizeof(element); });
     Tensor made;
     made.memory = std::make_shared<std::vector<char>>(static_cast<size_t>(layout.elements()) * size, pattern);
     const int64_t per_view = layout.channels * layout.pixels;

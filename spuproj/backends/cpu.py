@@ -45,11 +45,9 @@ class CpuTaps:
 
 def flat_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
     """Taps of every pixel, view by view."""
-    memory, *addresses, _ = _memory(geometry, sampling, sampling.pixels)
-    source = math.prod(sampling.source), sampling.source[1]
-    native = _cpu.Taps(
-        *addresses, sampling.pixels, sampling.size[1], *source, _sample_stride(geometry, sampling.pixels)
-    )
+    memory, *addresses, _, has_source = _memory(geometry, sampling, sampling.pixels)
+    sizes = sampling.pixels, sampling.size[1], math.prod(sampling.source), sampling.source[1]
+    native = _cpu.FlatTaps(*addresses, *sizes, _sample_stride(geometry, sampling.pixels), has_source)
     return _built(_cpu.build_taps, geometry, sampling, CpuTaps(memory, native))
 
 
@@ -57,21 +55,23 @@ def tiled_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
     """Taps in tiles of ``_cpu.TILE`` pixels, each with the window of the source that it reads."""
     (height, width), (rows, columns) = sampling.size, _cpu.TILE
     tiles = -(-height // rows) * -(-width // columns)
-    memory, *addresses = _memory(geometry, sampling, tiles * rows * columns, tiles)
-    native = _cpu.Tiles(*addresses, height, width, sampling.source[1], _sample_stride(geometry, tiles))
+    memory, *addresses, has_source = _memory(geometry, sampling, tiles * rows * columns, tiles)
+    sizes = height, width, sampling.source[1]
+    native = _cpu.Tiles(*addresses, *sizes, _sample_stride(geometry, tiles), has_source)
     return _built(_cpu.build_tiles, geometry, sampling, CpuTaps(memory, native))
 
 
-def _memory(geometry: Tensor, sampling: Sampling, taps: int, tiles: int = 0) -> tuple[Tensor, int, int, int, int]:
+def _memory(geometry: Tensor, sampling: Sampling, taps: int, tiles: int = 0) -> tuple[Tensor, int, int, int, int, int]:
     """Memory for the taps of all views, in one piece, so that all of it is on large pages.
 
-    Returns the memory and the addresses in it: of indices, of both fractions, and of windows.
+    Returns the memory and the addresses in it: of indices, of both fractions, of windows, and of what tells whether a
+    line of taps has a source.
     """
-    views, fraction = geometry.shape[:-1].numel(), sampling.precision.itemsize
-    sizes = [views * nbytes for nbytes in (taps * fraction, taps * fraction, taps * 4, tiles * 12)]
+    views, fraction, lines = geometry.shape[:-1].numel(), sampling.precision.itemsize, -(-taps // _cpu.TAP_LINE)
+    sizes = [views * nbytes for nbytes in (taps * fraction, taps * fraction, taps * 4, tiles * 12, lines)]
     memory = in_block(torch.empty(sum(sizes), dtype=torch.uint8, device="cpu"), keep=False)
-    y, x, index, window = accumulate(sizes[:-1], initial=memory.data_ptr())
-    return memory, index, y, x, window
+    y, x, index, window, has_source = accumulate(sizes[:-1], initial=memory.data_ptr())
+    return memory, index, y, x, window, has_source
 
 
 def _built(build: Callable[..., None], geometry: Tensor, sampling: Sampling, taps: CpuTaps) -> CpuTaps:

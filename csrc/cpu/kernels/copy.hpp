@@ -7,14 +7,18 @@ namespace spuproj::cpu {
 namespace {
 
 template <class U, bool Fills>
-inline void copy_all(const int32_t* index, int64_t count, const U* from, U fill, int64_t pixel_stride, U* to) {
-    for (int64_t start = 0; start < count; start += kRun) {
-        const int64_t run = least(kRun, count - start);
+inline void copy_all(const TapRun<float>& taps, const U* from, U fill, int64_t pixel_stride, U* to) {
+    for (int64_t start = 0; start < taps.count; start += kRun) {
+        const int64_t run = least(kRun, taps.count - start);
+        if (!any_source(taps, start, start + run)) {
+            for (int64_t p = start; p < start + run; ++p) to[p * pixel_stride] = fill;
+            continue;
+        }
         // Points without a source read pixel 0 and mask it out, which avoids mispredicted branches.
         int32_t read[kRun];
         U kept[kRun];
         for (int64_t p = 0; p < run; ++p) {
-            const int32_t stored = index[start + p];
+            const int32_t stored = taps.index[start + p];
             read[p] = stored == -1 ? 0 : static_cast<int32_t>(source_index(stored));
             kept[p] = static_cast<U>(stored == -1 ? U(0) : ~U(0));
         }
@@ -26,10 +30,9 @@ inline void copy_all(const int32_t* index, int64_t count, const U* from, U fill,
 }
 
 template <class U>
-void copy(const int32_t* index, int64_t count, const void* source, uint64_t fill, int64_t pixel_stride,
-          void* destination) {
+void copy(const TapRun<float>& taps, const void* source, uint64_t fill, int64_t pixel_stride, void* destination) {
     const auto run = static_cast<U>(fill) == 0 ? copy_all<U, false> : copy_all<U, true>;
-    run(index, count, static_cast<const U*>(source), static_cast<U>(fill), pixel_stride, static_cast<U*>(destination));
+    run(taps, static_cast<const U*>(source), static_cast<U>(fill), pixel_stride, static_cast<U*>(destination));
 }
 
 }  // namespace

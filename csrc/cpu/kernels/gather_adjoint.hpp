@@ -37,7 +37,6 @@ constexpr int64_t kParts = 4;
 template <class A, int L>
 void gather_adjoint(const TapRun<A>& run, const A* const* rows, const Band& band, A* accumulator) {
     const TapRun<A> taps = run;
-    if (!any_source(taps, 0, taps.count)) return;
     A block[kRun * L];
     interleave<A, L>(rows, taps.count, block);
     A weights[4][kRun];  // in the order of CornerWeights

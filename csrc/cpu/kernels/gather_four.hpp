@@ -81,24 +81,36 @@ struct FourPlaneBlock {
     }
 };
 
-// Eight taps from `start` on that blend four pixels or, if Partial, have no source; their blends go to `at`.
-template <bool Partial, class To>
-inline void gather_eight(const TapRun<float>& taps, int64_t start, const float* block, float fill, const To& to,
-                         int64_t at) {
+// Blends of the eight taps from `start` on, which blend four pixels; if Partial, some have no source and read pixel 0.
+template <bool Partial>
+inline void blend_eight(const TapRun<float>& taps, int64_t start, const float* block, Eight (&blends)[4]) {
     const float* y = taps.fraction_y + start;
     const Eight x = load_vector<float, 8>(taps.fraction_x + start);
-    const int32_t *stored = taps.index + start, *index = stored;
+    const int32_t* index = taps.index + start;
     int32_t pixels[8];
     if constexpr (Partial) {
-        // As in readable(): taps without a source read pixel 0.
-        const auto given = load_vector<int32_t, 8>(stored);
+        // As in readable().
+        const auto given = load_vector<int32_t, 8>(index);
         store_vector<int32_t, 8>(pixels, given < 0 ? Vector<int32_t, 8>{} : given);
         index = pixels;
     }
     const float* below = block + taps.width * 4;
-    Eight blends[4] = {blend_pair<0>(index, y, block, below, x), blend_pair<1>(index, y, block, below, x),
-                       blend_pair<2>(index, y, block, below, x), blend_pair<3>(index, y, block, below, x)};
-    to.template put_eight<Partial>(at, stored, blends, fill);
+    blends[0] = blend_pair<0>(index, y, block, below, x);
+    blends[1] = blend_pair<1>(index, y, block, below, x);
+    blends[2] = blend_pair<2>(index, y, block, below, x);
+    blends[3] = blend_pair<3>(index, y, block, below, x);
+}
+
+// GCC takes a function that only prefetches for one without effect and drops its calls, unless it is always inlined.
+#define SPUPROJ_PREFETCH __attribute__((always_inline)) inline void
+
+// Prefetches the lines that taps from `first` on read one row further down, for the next row of points.
+SPUPROJ_PREFETCH prefetch_below(const TapRun<float>& taps, int64_t first, int lines, const float* block) {
+    // An integer, as that may be past the block's end.
+    const intptr_t next =
+        reinterpret_cast<intptr_t>(block) + (taps.index[first] + 2 * taps.width) * int64_t(4 * sizeof(float));
+    for (int line = 0; line < lines; ++line)
+        __builtin_prefetch(reinterpret_cast<const void*>(next + line * kLineBytes));
 }
 
 // At most eight taps of any kind.
@@ -107,13 +119,15 @@ inline void gather_group(const TapRun<float>& taps, int64_t start, const float* 
                          int64_t at) {
     const Group group = group_at<8>(taps, start);
     if (group == Group::kBlend || group == Group::kPartial) {
-        // Prefetches one row further down, for the next row of points; an integer, as that may be past the block's end.
-        const intptr_t next =
-            reinterpret_cast<intptr_t>(block) + (taps.index[start] + 2 * taps.width) * int64_t(4 * sizeof(float));
-        __builtin_prefetch(reinterpret_cast<const void*>(next));
-        __builtin_prefetch(reinterpret_cast<const void*>(next + kLineBytes));
-        group == Group::kBlend ? gather_eight<false>(taps, start, block, fill, to, at)
-                               : gather_eight<true>(taps, start, block, fill, to, at);
+        prefetch_below(taps, start, 2, block);
+        Eight blends[4];
+        if (group == Group::kBlend) {
+            blend_eight<false>(taps, start, block, blends);
+            to.template put_eight<false>(at, taps.index + start, blends, fill);
+        } else {
+            blend_eight<true>(taps, start, block, blends);
+            to.template put_eight<true>(at, taps.index + start, blends, fill);
+        }
     } else if (group == Group::kNone) {
         to.put_fill(at, fill);
     } else {
@@ -122,7 +136,9 @@ inline void gather_group(const TapRun<float>& taps, int64_t start, const float* 
     }
 }
 
-inline void prefetch_taps(const TapRun<float>& taps, int64_t first) {
+// Prefetches the line of taps that begins with tap `first`, unless it is known to have no source.
+SPUPROJ_PREFETCH prefetch_line(const TapRun<float>& taps, int64_t first) {
+    if (first < taps.count && !taps.has_source[first / kTapLine]) return;
     __builtin_prefetch(taps.index + first);
     __builtin_prefetch(taps.fraction_y + first);
     __builtin_prefetch(taps.fraction_x + first);
@@ -132,8 +148,43 @@ inline void prefetch_taps(const TapRun<float>& taps, int64_t first) {
 template <class To>
 inline void gather_groups(const TapRun<float>& taps, int64_t start, const float* block, float fill, const To& to) {
     for (; start < taps.count; start += 8) {
-        if (start % kLine<float> == 0) prefetch_taps(taps, start + kAhead);
-        gather_group(taps, start, block, fill, to, start);
+        if (start % kTapLine == 0) prefetch_line(taps, start + kAhead);
+        if (!taps.has_source[start / kTapLine] && start + 8 <= taps.count)
+            to.put_fill(start, fill);
+        else
+            gather_group(taps, start, block, fill, to, start);
+    }
+}
+
+// The taps of a whole cache line of each row, with streaming stores. The other loop would gain nothing by this one's
+// sixteen taps at a time.
+inline void stream_line(const TapRun<float>& taps, int64_t start, const float* block, float fill,
+                        const FourRows<TensorRows>& to, int used) {
+    prefetch_line(taps, start + kAhead);
+    const auto put = [&](int l, Eight left, Eight right) {
+        stream_vector<float, 8>(to.row(l) + start, left);
+        stream_vector<float, 8>(to.row(l) + start + 8, right);
+    };
+    const int32_t* index = taps.index + start;
+    if (!taps.has_source[start / kTapLine]) {
+        const Eight none = repeated<float, 8>(fill);
+        for (int l = 0; l < used; ++l) put(l, none, none);
+    } else if (sign_bits(load_vector<int32_t, 8>(index) | load_vector<int32_t, 8>(index + 8)) == 0) {
+        prefetch_below(taps, start, 4, block);
+        Eight blends[2][4];
+        for (int half = 0; half < 2; ++half) {
+            blend_eight<false>(taps, start + half * 8, block, blends[half]);
+            transpose_parts<float, 8, 4>(blends[half]);
+        }
+        for (int l = 0; l < used; ++l) put(l, blends[0][l], blends[1][l]);
+    } else {
+        // Streaming stores of parts of several lines in turn are slow.
+        alignas(kLineBytes) float memory[4 * kLine<float>];
+        const FourRows<Lines> lines{{memory}};
+        gather_group(taps, start, block, fill, lines, 0);
+        gather_group(taps, start + 8, block, fill, lines, 8);
+        for (int l = 0; l < used; ++l)
+            put(l, load_vector<float, 8>(lines.row(l)), load_vector<float, 8>(lines.row(l) + 8));
     }
 }
 
@@ -143,19 +194,8 @@ void gather_four_rows(const TapRun<float>& run, const float* block, float fill, 
     const int used = different_rows<4>(rows);
     for (int l = 0; l < used; ++l) stream = stream && begins_line(to.row(l));
     int64_t start = 0;
-    // A whole line of each row at a time: streaming stores of parts of several lines in turn are slow.
-    if (stream) {
-        alignas(kLineBytes) float memory[4 * kLine<float>];
-        const FourRows<Lines> lines{{memory}};
-        for (; start + kLine<float> <= taps.count; start += kLine<float>) {
-            prefetch_taps(taps, start + kAhead);
-            gather_group(taps, start, block, fill, lines, 0);
-            gather_group(taps, start + 8, block, fill, lines, 8);
-            for (int l = 0; l < used; ++l)
-                for (int half = 0; half < kLine<float>; half += 8)
-                    stream_vector<float, 8>(to.row(l) + start + half, load_vector<float, 8>(lines.row(l) + half));
-        }
-    }
+    if (stream)
+        for (; start + kTapLine <= taps.count; start += kTapLine) stream_line(taps, start, block, fill, to, used);
     gather_groups(taps, start, block, fill, to);
 }
 

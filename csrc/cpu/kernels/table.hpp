@@ -4,6 +4,7 @@
 #pragma once
 
 #include "spuproj/element.hpp"
+#include "spuproj/taps.hpp"
 
 namespace spuproj::cpu {
 
@@ -11,12 +12,13 @@ namespace spuproj::cpu {
 constexpr int64_t kRun = 64;
 constexpr int64_t kMaxLanes = 16;
 
-// Consecutive taps, as Taps or Tiles store them; `width` is the row length of the block that they read.
+// Consecutive taps, as FlatTaps or Tiles store them; `width` is the row length of the block that they read.
 template <class A>
 struct TapRun {
     const int32_t* index;
     const A* fraction_y;
     const A* fraction_x;
+    const bool* has_source;  // for each line of kTapLine taps
     int64_t count;
     int64_t width;
 };
@@ -72,7 +74,7 @@ template <class E>
 using Load = void (*)(const E* from, int64_t count, Arithmetic<E>* row);
 
 // destination[p * pixel_stride] = source[tap p], `fill` without a source; for one element size
-using Copy = void (*)(const int32_t* index, int64_t count, const void* source, uint64_t fill, int64_t pixel_stride,
+using Copy = void (*)(const TapRun<float>& taps, const void* source, uint64_t fill, int64_t pixel_stride,
                       void* destination);
 
 struct KernelTable {

@@ -10,12 +10,12 @@ namespace {
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Whether any of the taps [start, end) has a source.
+// Whether any of the taps [start, end) has a source; `start` begins a line.
 template <class A>
 inline bool any_source(const TapRun<A>& taps, int64_t start, int64_t end) {
-    int32_t all = -1;
-    for (int64_t p = start; p < end; ++p) all &= taps.index[p];
-    return all != -1;
+    bool any = false;
+    for (int64_t line = start / kTapLine; line * kTapLine < end; ++line) any |= taps.has_source[line];
+    return any;
 }
 
 // Whether every tap blends four pixels.

@@ -12,6 +12,11 @@ namespace spuproj::cpu {
 constexpr int64_t kTileRows = 16, kTileColumns = 64;
 constexpr int64_t kTilePixels = kTileRows * kTileColumns;
 
+// Taps view by view.
+struct FlatTaps : Taps {
+    bool* has_source;  // [views, lines of a view]: whether any tap of a line has a source
+};
+
 // The rectangle of source pixels that a tile's taps read; `first` is the index of its upper left pixel.
 struct Window {
     int32_t first, rows, columns;
@@ -26,20 +31,21 @@ struct Tiles {
     int64_t height, width;  // of the slice
     int64_t source_width;
     int64_t sample_stride;  // as in Taps, but counts tiles
+    bool* has_source;       // [views, tiles, kTilePixels / kTapLine], as in FlatTaps
 };
 
 // The next two throw std::invalid_argument for an unknown profile code in lift or chart.
 
 // Taps of all points of `count` views.
 void build_taps(int64_t threads, const ViewGeometry* geometry, int64_t count, const Sampling& sampling,
-                const Taps& taps);
+                const FlatTaps& taps);
 
 // The same taps in tiles, and the tiles' windows.
 void build_tiles(int64_t threads, const ViewGeometry* geometry, int64_t count, const Sampling& sampling,
                  const Tiles& tiles);
 
 // destination[b, n, c] = T[b, n] source[b, c]; points without a source get `fill`.
-void project(int64_t threads, int dtype, int destination_dtype, const Shape& shape, const Taps& taps,
+void project(int64_t threads, int dtype, int destination_dtype, const Shape& shape, const FlatTaps& taps,
              const Planes& source, const Planes& destination, double fill);
 
 // destination[b, n, c] = T[b, n] source[b, n, c]; points without a source get zero.
@@ -47,11 +53,11 @@ void unproject(int64_t threads, int dtype, const Shape& shape, const Tiles& tile
                const Planes& destination);
 
 // Either of the two with nearest interpolation: copies elements of 1, 2, 4 or 8 bytes without converting them.
-void copy(int64_t threads, int64_t element_size, const Shape& shape, const Taps& taps, const Planes& source,
+void copy(int64_t threads, int64_t element_size, const Shape& shape, const FlatTaps& taps, const Planes& source,
           const Planes& destination, uint64_t fill_bits);
 
 // destination[b, n, c] = T[b, n]^T source[b, n, c]; with sum_views, destination[b, c] is their sum over n.
-void gather_adjoint(int64_t threads, int dtype, bool sum_views, const Shape& shape, const Taps& taps,
+void gather_adjoint(int64_t threads, int dtype, bool sum_views, const Shape& shape, const FlatTaps& taps,
                     const Planes& source, const Planes& destination);
 
 // Mean, variance and count (int32) of T[b, n] source[b, n, c] over the views n that show a pixel; zero if none does.
@@ -62,7 +68,7 @@ void reduce(int64_t threads, int dtype, const Shape& shape, const Tiles& tiles, 
             const Planes& weights, const Planes& mean, const Planes& variance, const Planes& count);
 
 // Gradient of reduce with respect to its source; all tensors but source are contiguous.
-void reduce_backward(int64_t threads, int dtype, const Shape& shape, const Taps& taps, const Planes& grad_mean,
+void reduce_backward(int64_t threads, int dtype, const Shape& shape, const FlatTaps& taps, const Planes& grad_mean,
                      const Planes& grad_variance, const Planes& source, const Planes& mean, const Planes& count,
                      const Planes& weights, const Planes& grad_source);
 

@@ -19,6 +19,9 @@ struct Taps {
     int64_t sample_stride;  // points from one sample to the next; 0 if all samples share the taps
 };
 
+// As many consecutive taps of a view as have their indices in one cache line.
+constexpr int64_t kTapLine = 16;
+
 // Encodes a pixel index below 2^31 - 1 with the kind of tap: the index itself if it blends four pixels, -2 - index if a
 // fraction is exactly zero, so that a neighbour must not be read, and -1 without a source.
 // A is the stored precision: a tiny fraction of type double may be zero as a float.
