@@ -92,7 +92,7 @@ class Layout {
         managed->sizes = sizes_;
         managed->major = 1;
         managed->tensor = tensor_;
-        managed->tensor.data = cpu::block_pool().take(nbytes(), keep);
+        managed->tensor.data = cpu::block_pool().take(nbytes(), keep ? cpu::Content::kResult : cpu::Content::kTaps);
         managed->tensor.shape = managed->sizes.data();
         managed->tensor.strides = managed->sizes.data() + axes();
         managed->deleter = [](dlpack::ManagedTensor* self) {

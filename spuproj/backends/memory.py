@@ -1,4 +1,7 @@
-"""Memory of large results on the CPU: kept when a result is freed, and reused for the next one (docs/backends.md)."""
+"""Memory of large results on the CPU: kept when a result is freed, and reused for the next one (docs/backends.md).
+
+Kernels take their temporary memory from it as well (csrc/cpu/runtime/parallel.hpp).
+"""
 
 import math
 import os
@@ -42,12 +45,12 @@ def drop_free_blocks() -> None:
 
 
 def kept() -> int:
-    """Size of all blocks for results, used or free, in bytes."""
+    """Size of all blocks that are kept, used or free, in bytes."""
     return _cpu.kept_bytes() if AVAILABLE else 0
 
 
 def set_cache_limit(mebibytes: float) -> None:
-    """Sets the largest amount of memory that is kept for results on the CPU; 0 keeps none.
+    """Sets the largest amount of memory that is kept for results and kernels on the CPU; 0 keeps none.
 
     The limit includes used and free blocks. It is initially that of the environment variable ``SPUPROJ_CACHE_LIMIT``,
     or 256 MiB.

@@ -39,10 +39,12 @@ void release(char* address, size_t nbytes) { munmap(address, nbytes); }
 
 }  // namespace
 
-void* BlockPool::take(size_t nbytes, bool keep) {
+void* BlockPool::take(size_t nbytes, Content content) {
     const std::lock_guard<std::mutex> hold(lock);
     const size_t pages = (nbytes + kLargePage - 1) / kLargePage * kLargePage;
-    keep = keep && pages <= limit_;  // One that exceeds the limit by itself displaces nothing.
+    const bool keep =
+        content != Content::kTaps && pages <= limit_;  // One that exceeds the limit by itself displaces nothing.
+    if (content == Content::kKernel && !keep) return nullptr;
     const auto fits = [&](const Block& block) {
         return keep && !block.used && pages <= block.nbytes && block.nbytes <= 2 * pages;
     };
@@ -56,6 +58,7 @@ void* BlockPool::take(size_t nbytes, bool keep) {
         blocks_.push_back({address, pages, keep, true});
     }
     void* const given = blocks_.back().address;
+    if (content == Content::kKernel) std::rotate(blocks_.begin(), blocks_.end() - 1, blocks_.end());
     drop_beyond(limit_);
     return given;
 }

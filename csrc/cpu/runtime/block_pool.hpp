@@ -1,4 +1,4 @@
-// Memory of large results on the CPU: kept when a result is freed, and given to the next one.
+// Memory of large results on the CPU, and of kernels while they run: kept when it is freed, and given to the next one.
 #pragma once
 
 #include <cstddef>
@@ -7,12 +7,16 @@
 
 namespace spuproj::cpu {
 
+// What memory is taken for.
+enum class Content { kResult, kTaps, kKernel };
+
 // Blocks of large pages. New memory costs as much as a kernel, since the system clears every page of it.
 class BlockPool {
  public:
     // Returns at least nbytes of uninitialised memory, aligned to a large page: the free block used last of which they
-    // fill at least half, else a new block. Unless `keep`, the block is freed when it is given back.
-    void* take(size_t nbytes, bool keep);
+    // fill at least half, else a new block. One of taps is freed when it is given back. One of a kernel counts as used
+    // longest ago, so that it displaces no results; a null pointer if the limit is too small to keep it.
+    void* take(size_t nbytes, Content content);
 
     // Takes back what take() has returned, from any thread.
     void give_back(void* address);

@@ -5,9 +5,10 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <mutex>
-#include <vector>
+#include <new>
+
+#include "cpu/runtime/block_pool.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -15,36 +16,53 @@
 
 namespace spuproj::cpu {
 
-// Uninitialised memory of one thread, reused from unit to unit and aligned to cache lines.
+// Uninitialised memory of one thread, reused from unit to unit and aligned to cache lines. If it is large, a block of
+// the pool: its large pages spare most of the processor's address translation.
 class Scratch {
  public:
+    Scratch() = default;
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    ~Scratch() { release(); }
+
     template <class T>
     T* get(int64_t count) {
         const size_t nbytes = static_cast<size_t>(count) * sizeof(T);
-        const size_t lines = (nbytes + sizeof(Line) - 1) / sizeof(Line);
-        if (lines_ < lines) {
-            storage_.reset(new Line[lines]);
-            lines_ = lines;
+        if (nbytes_ < nbytes) {
+            release();
+            void* const block = nbytes >= kPooled ? block_pool().take(nbytes, Content::kKernel) : nullptr;
+            pooled_ = block != nullptr;
+            memory_ = static_cast<char*>(pooled_ ? block : operator new(nbytes, kLine));
+            nbytes_ = nbytes;
         }
-        forbid_beyond(nbytes);
-        return reinterpret_cast<T*>(storage_.get());
+        allow(nbytes);
+        return reinterpret_cast<T*>(memory_);
     }
 
  private:
-    struct alignas(64) Line {
-        char bytes[64];
-    };
+    static constexpr std::align_val_t kLine{64};
+
+    static constexpr size_t kPooled = size_t{1} << 18;
+
+    void release() {
+        allow(nbytes_);
+        pooled_ ? block_pool().give_back(memory_) : operator delete(memory_, kLine);
+        memory_ = nullptr;
+        nbytes_ = 0;
+        pooled_ = false;
+    }
 
     // For AddressSanitizer, which would not see an access beyond what was asked for but within what is there.
-    void forbid_beyond([[maybe_unused]] size_t nbytes) {
+    void allow([[maybe_unused]] size_t nbytes) {
 #if defined(__SANITIZE_ADDRESS__)
-        __asan_unpoison_memory_region(storage_.get(), lines_ * sizeof(Line));
-        __asan_poison_memory_region(reinterpret_cast<char*>(storage_.get()) + nbytes, lines_ * sizeof(Line) - nbytes);
+        __asan_unpoison_memory_region(memory_, nbytes_);
+        __asan_poison_memory_region(memory_ + nbytes, nbytes_ - nbytes);
 #endif
     }
 
-    std::unique_ptr<Line[]> storage_;
-    size_t lines_ = 0;
+    char* memory_ = nullptr;
+    size_t nbytes_ = 0;
+    bool pooled_ = false;
 };
 
 // Runs work(data), which must not throw, on up to `threads` threads at once.

@@ -16,10 +16,11 @@ from processes.forked import run_forked
 from spuproj import Views, empty_cache, set_cache_limit
 from spuproj.backends import memory
 
-SIZE = (256, 256)
-# Two views of two channels in float32: 1 MiB, so that every result lies in a block.
+SIZE = (256, 512)
+# Two views of one channel in float32: 1 MiB, so that every result lies in a block. A single plane needs no temporary
+# memory, which would lie in another.
 VIEWS = Views.spherical(SIZE, grid=(1, 2))
-IMAGE = noise(1, 2, *SIZE)
+IMAGE = noise(1, 1, *SIZE)
 
 pytestmark = pytest.mark.skipif(not memory.AVAILABLE, reason="this torch lacks DLPack's C exchange interface")
 
@@ -39,6 +40,30 @@ def _no_blocks():
 def test_a_freed_result_gives_its_memory_to_the_next_one():
     first = VIEWS.project(IMAGE).data_ptr()
     assert [VIEWS.project(IMAGE).data_ptr() for _ in range(3)] == [first] * 3
+
+
+def test_a_limit_of_zero_keeps_no_temporary_memory():
+    channels = noise(1, 4, *SIZE)
+    expected = VIEWS.project(channels)
+    set_cache_limit(0)
+    assert torch.equal(VIEWS.project(channels), expected)
+    assert memory.kept() == 0
+
+
+def test_temporary_memory_displaces_no_results():
+    channels = noise(1, 4, *SIZE)  # interleaved in 2 MiB; a result of them takes 4
+    set_cache_limit(8)
+    results = [VIEWS.project(channels) for _ in range(2)]
+    assert memory.kept() == 2 * 4 * 2**20
+    assert torch.equal(*results)
+
+
+def test_temporary_memory_is_kept_and_leaves_blocks_of_results_to_results():
+    channels = noise(1, 2, *SIZE)  # interleaved in 2 MiB; a result of them takes a block of 2 MiB as well
+    first = VIEWS.project(channels).data_ptr()
+    assert [VIEWS.project(channels).data_ptr() for _ in range(3)] == [first] * 3
+    assert memory.kept() == 2 * 2 * 2**20
+    assert torch.equal(VIEWS.project(channels)[:, :, :1], VIEWS.project(channels[:, :1]))
 
 
 def test_results_that_live_have_memory_of_their_own():
