@@ -14,10 +14,10 @@ Reduce<A, Count> reduce_kernel(const LaneKernels<A>& kernels) {
         return kernels.reduce_weighted;
 }
 
-// Rows of weights are too short for the hardware prefetcher, as those of windows are.
-template <class A>
-void prefetch(const A* row, int64_t count) {
-    for (int64_t p = 0; p < count; p += 64 / static_cast<int64_t>(sizeof(A))) __builtin_prefetch(row + p);
+// Rows of taps and weights are too short for the hardware prefetcher, as those of windows are.
+template <class T>
+void prefetch(const T* row, int64_t count) {
+    for (int64_t p = 0; p < count; p += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(row + p);
 }
 
 // Count is int32_t, or with weights the arithmetic type.
@@ -60,6 +60,9 @@ void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& sourc
                 for (size_t n = 0; n < runs.size(); ++n) {
                     const auto view = static_cast<int64_t>(n);
                     runs[n] = tile_run<A>(tiles, tile + view * per_view, row, width);
+                    prefetch(runs[n].index + kTileColumns, width);
+                    prefetch(runs[n].fraction_y + kTileColumns, width);
+                    prefetch(runs[n].fraction_x + kTileColumns, width);
                     each[n] = weights_of<A>(weights, blocks.sample(block), view, first);
                     if (weights.data != nullptr) prefetch(each[n] + tiles.width, width);
                 }
