@@ -42,8 +42,8 @@ void release(char* address, size_t nbytes) { munmap(address, nbytes); }
 void* BlockPool::take(size_t nbytes, Content content) {
     const std::lock_guard<std::mutex> hold(lock);
     const size_t pages = (nbytes + kLargePage - 1) / kLargePage * kLargePage;
-    const bool keep =
-        content != Content::kTaps && pages <= limit_;  // One that exceeds the limit by itself displaces nothing.
+    // One that exceeds the limit by itself displaces nothing.
+    const bool keep = content != Content::kTaps && pages <= limit_;
     if (content == Content::kKernel && !keep) return nullptr;
     const auto fits = [&](const Block& block) {
         return keep && !block.used && pages <= block.nbytes && block.nbytes <= 2 * pages;
