@@ -127,7 +127,7 @@ def check_project_out(call: Call) -> None:
     _check_out_dtype(image, out.dtype, "out's dtype")
     if out.device != image.device:
         raise ValueError(f"out must be on the device of image, {image.device}, got {out.device}")
-    if not (out.is_contiguous() or out.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)):
+    if not (out.is_contiguous() or out.movedim(-3, -1).is_contiguous()):
         raise ValueError(f"out must be contiguous, or channels_last view by view, got the strides {out.stride()}")
 
 

@@ -85,6 +85,39 @@ def test_nothing_beyond_out_is_touched(dtype, batch, channels, columns):
     assert (larger[[0, -1]] == 7.0).all()
 
 
+PARTS = {
+    "whole": lambda n, c, h, w: torch.empty(2, n, c, h, w),
+    "channels_last": lambda n, c, h, w: torch.empty(2, n, h, w, c).movedim(-1, -3),
+    "first_views": lambda n, c, h, w: torch.empty(2, 2 * n, c, h, w)[:, :n],
+    "every_other_view": lambda n, c, h, w: torch.empty(2, 2 * n, c, h, w)[:, ::2],
+    "first_channels": lambda n, c, h, w: torch.empty(2, n, 2 * c, h, w)[:, :, :c],
+    "crop": lambda n, c, h, w: torch.empty(2, n, c, h + 3, w + 2)[..., :h, :w],
+    "crop_of_some_views": lambda n, c, h, w: torch.empty(2, 2 * n, c, h + 3, w + 2)[:, :n, :, :h, :w],
+    "transposed": lambda n, c, h, w: torch.empty(2, n, c, w, h).mT,
+    "transposed_views": lambda n, c, h, w: torch.empty(2, 2 * n, c, w, h)[:, :n].mT,
+    "views_before_samples": lambda n, c, h, w: torch.empty(n, 2, c, h, w).transpose(0, 1),
+    "expanded_samples": lambda n, c, h, w: torch.empty(1, n, c, h, w).expand(2, -1, -1, -1, -1),
+    "expanded_views": lambda n, c, h, w: torch.empty(2, 1, c, h, w).expand(-1, n, -1, -1, -1),
+}
+
+
+@pytest.mark.parametrize("make", PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("view_size", [(7, 9), (7, 1), (1, 9), (1, 1)], ids=str)
+def test_an_out_of_any_strides_is_written_right_or_refused(make, channels, view_size):
+    views = Views.rigid(SIZE, degrees=[0, 30, 60, 90], view_size=view_size)
+    image, out = noise(2, channels, *SIZE), make(len(views), channels, *view_size)
+    last = out.movedim(-3, -1)
+    out.fill_(7.0)
+    if out.is_contiguous() or last.is_contiguous():
+        views.project(image, out=out)
+        assert torch.equal(out, views.project(image))
+    else:
+        with pytest.raises(ValueError, match="out must be contiguous, or channels_last view by view"):
+            views.project(image, out=out)
+        assert (out == 7.0).all()
+
+
 def test_writing_into_out_is_seen_by_autograd():
     """Overwriting an out that a backward pass has saved must raise."""
     views = Views.spherical(SIZE, grid=(2, 2))
