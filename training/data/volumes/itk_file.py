@@ -6,6 +6,7 @@ import math
 import os
 import re
 import stat
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
 _MOST_OF_HEADER = 2**16
 _LONGEST_LINE = 2**16
+_CHUNK = 2**20
 # SimpleITK's axes are LPS, nibabel's RAS.
 _TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -50,6 +52,7 @@ def open_header(path: Path) -> Header:
     like.header.set_xyzt_units("mm")
 
     def read(index: tuple[int | slice, ...]) -> NDArray[Any]:
+        _require_sound(path)
         # SimpleITK's arrays have the axes in reverse, and components last.
         voxels: NDArray[Any] = itk.GetArrayFromImage(reader.Execute())
         spatial = tuple(reversed(range(len(shape))))
@@ -63,6 +66,37 @@ def open_header(path: Path) -> Header:
         findings=_orientation(path, reader),
         read=read,
     )
+
+
+def _require_sound(path: Path) -> None:
+    """Raises zlib.error or ValueError where compressed voxels are damaged: SimpleITK does not compare checksums."""
+    with path.open("rb") as stream:
+        start = stream.read(_MOST_OF_HEADER)
+    # The header of NRRD ends at an empty line, that of MetaImage with the name of the file of the voxels.
+    end = re.search(rb"\r?\n\r?\n" if start.startswith(b"NRRD") else rb"ElementDataFile[^\n]*\n?", start)
+    if end is None and len(start) == _MOST_OF_HEADER:
+        return
+    header = start[: end.end() if end else len(start)]
+    fields = dict(re.findall(rb"(?m)^[ \t]*(\w[\w ]*?)[ \t]*[:=][ \t]*(.*?)\s*$", header.lower()))
+    if fields.get(b"encoding") not in (b"gz", b"gzip") and fields.get(b"compresseddata") != b"true":
+        return
+    files = re.findall(rb"(?im)^[ \t]*(?:data ?file|ElementDataFile)[ \t]*[:=][ \t]*(.*?)\s*$", header)
+    detached = path.parent / os.fsdecode(files[0]) if files and files[0].lower() != b"local" else None
+    if fields.get(b"line skip", b"0") == b"0" and (detached is None or detached.is_file()):
+        _require_checksum(detached or path, 0 if detached else len(header))
+
+
+def _require_checksum(path: Path, start: int) -> None:
+    """Decompresses what begins at byte ``start`` of a file, to its checksum, which zlib compares."""
+    # Of zlib or of gzip.
+    decompressor, most = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32), MOST_NUMBERS * 8
+    with path.open("rb") as stream:
+        stream.seek(start)
+        while not decompressor.eof:
+            compressed = decompressor.unconsumed_tail or stream.read(_CHUNK)
+            most -= len(decompressor.decompress(compressed, 16 * _CHUNK))
+            if most < 0 or not compressed:
+                raise ValueError("its compressed voxels do not end where they should")
 
 
 def _require_voxels_in_files(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel import imageglobals
+from numpy.typing import NDArray
 
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.volumes.grid import Grid
@@ -21,8 +23,8 @@ SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
 _MILLIMETRES = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _SAME = 0.1  # of a voxel, between the two affines of a NIfTI header
 
-MOST_BEFORE_VOXELS = 2**26
-"""Bytes of header and extensions, which are read whole. A compressed file of a few bytes can hold gigabytes of them."""
+MOST_BESIDE_VOXELS = 2**26
+"""Bytes before the voxels, and bytes after them. A compressed file of a few bytes can hold gigabytes of either."""
 
 
 def open_header(path: Path) -> Header:
@@ -47,12 +49,29 @@ def open_header(path: Path) -> Header:
         dtype=image.get_data_dtype(),
         like=like,
         findings=findings,
-        read=lambda index: np.asanyarray(image.dataobj[index]),
+        read=lambda index: _voxels(path, image, index),
     )
 
 
+def _voxels(path: Path, image: Any, index: tuple[int | slice, ...]) -> NDArray[Any]:
+    """Some voxels. A compressed file is read to its end, where the checksum is by which damage is found."""
+    stored = image.dataobj
+    voxels: NDArray[Any]
+    if not path.name.lower().endswith((".gz", ".mgz")):
+        voxels = np.asanyarray(stored[index])
+        return voxels
+    with nib.openers.ImageOpener(str(path)) as stream:
+        layout = stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter
+        voxels = np.asanyarray(nib.arrayproxy.ArrayProxy(stream, layout)[index])
+        stream.seek(stored.offset + math.prod(stored.shape) * stored.dtype.itemsize)
+        stream.read(MOST_BESIDE_VOXELS)
+        if stream.read(1):
+            raise ValueError(f"more than {MOST_BESIDE_VOXELS} bytes follow its voxels")
+    return voxels
+
+
 def _require_short(path: Path) -> None:
-    """Raises ValueError where the voxels of a NIfTI file begin after ``MOST_BEFORE_VOXELS``."""
+    """Raises ValueError where the voxels of a NIfTI file begin after ``MOST_BESIDE_VOXELS``."""
     if path.name.lower().endswith((".mgz", ".mgh")):
         return
     with nib.openers.ImageOpener(str(path)) as stream:
@@ -62,8 +81,8 @@ def _require_short(path: Path) -> None:
         if kind.may_contain_header(start) and len(start) >= size:
             header: Any = kind
             begins = float(header(start[:size], check=False)["vox_offset"])
-            if begins > MOST_BEFORE_VOXELS:
-                raise ValueError(f"its voxels begin at byte {begins:.0f}, after more than {MOST_BEFORE_VOXELS} others")
+            if begins > MOST_BESIDE_VOXELS:
+                raise ValueError(f"its voxels begin at byte {begins:.0f}, after more than {MOST_BESIDE_VOXELS} others")
 
 
 @contextmanager
