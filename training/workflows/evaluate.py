@@ -267,11 +267,11 @@ def _maps(case: Case, target: str, folder: Path, options: EvaluationOptions) -> 
 
 
 def _require_grid(case: Case, path: Path) -> None:
-    """Raises InputError where a map is not on the case's grid, by its header."""
-    grid = open_volume(ImageFile(path)).grid
-    if grid.shape != case.grid.shape:
-        raise InputError(f"{path} must have the shape of {case.name}, {case.grid.shape}, got {grid.shape}")
-    apart = case.grid.distance(grid)
+    """Raises InputError where a map is not on the case's grid, by its header; the order of axes does not matter."""
+    grid, wanted = open_volume(ImageFile(path)).grid.lps, case.grid.lps
+    if grid.shape != wanted.shape:
+        raise InputError(f"{path} must have the shape of {case.name} in LPS axes, {wanted.shape}, got {grid.shape}")
+    apart = wanted.distance(grid)
     if not apart <= TOLERANCE:
         raise InputError(f"{path} must be on the grid of {case.name}, but lies {apart:.3g} voxels beside it")
 
