@@ -28,9 +28,20 @@ def refuse_gradient(value: object, argument: str) -> None:
 
 
 def number_of(value: float, argument: str) -> float:
-    """Converts to float. Raises ValueError for a tensor that requires a gradient."""
+    """Converts to float. Raises TypeError for what is no number, and ValueError if it requires a gradient."""
     refuse_gradient(value, argument)
-    return float(value)
+    try:
+        return whole_float(value) if isinstance(value, int) else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{argument} must be a number, got {value!r}") from None
+
+
+def whole_float(value: int) -> float:
+    """A whole number as a float, infinite if it is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def positive(value: float, argument: str) -> float:

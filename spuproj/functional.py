@@ -73,7 +73,7 @@ def project(
         True
     """
     image, geometry = _source(image, "image"), plain_tensor(geometry, "geometry")
-    fill = fill if type(fill) is int else plain_number(fill, "fill")
+    fill = plain_number(fill, "fill")
     if out is None:
         size = tuple(image.shape[-2:]) if view_size is None else pixel_size(view_size, "view_size")
         return _PROJECT(image, geometry, size, interpolation, padding, fill, out_dtype, memory_format)
@@ -171,7 +171,8 @@ def unproject_reduce(
         geometry: ``[N, 19]`` or ``[B, N, 19]`` table.
         size: (H, W) of the slice.
         weights: ``[N, H, W]`` or, per sample, ``[B, N, H, W]``: the weight of every view at every slice pixel, finite
-            and not negative, of any floating dtype, such as ``views.border_weights(8)``; 1 if None. A view of weight
+            and not negative, of any floating dtype, such as ``views.border_weights(8)``; 1 if None. The results are NaN
+            or infinite where the sum of the weights, or of weighted values, exceeds the arithmetic. A view of weight
             zero (below 1.2e-38) does not show the pixel, and its value there is not used, even if it is NaN. Weights
             have no gradient.
         min_count: where ``count`` is smaller, the variance is ``fill``; positive. With 2, a pixel that one view alone

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from spuproj.checks import whole_float
+
 Restore = Callable[[Tensor], Any]
 
 
@@ -63,7 +65,7 @@ def _as_it_is(result: Tensor) -> Tensor:
 def plain_number(value: Any, argument: str) -> float:
     """Converts a number, or an array or tensor of one element, to a Python number. Raises TypeError otherwise."""
     if isinstance(value, (int, float)):
-        return float(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
+        return whole_float(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
     one = isinstance(value, (np.ndarray, np.generic, Tensor)) and math.prod(value.shape) == 1
     item = value.item() if one else value
     if not isinstance(item, (int, float)):
@@ -76,12 +78,22 @@ def whole_numbers(value: Any, argument: str) -> Tensor:
     if isinstance(value, Tensor):
         numbers = plain_tensor(value, argument)
     else:
-        array = np.asarray([] if isinstance(value, (list, tuple)) and not value else value)
-        array = array.astype(np.int64) if array.dtype.kind in "iu" or array.size == 0 else array
+        try:
+            array = np.asarray([] if isinstance(value, (list, tuple)) and not value else value)
+        except ValueError:  # Lists of different lengths.
+            raise TypeError(f"{argument} must be whole numbers or a mask, got {value!r}") from None
+        array = _signed(array) if array.dtype.kind in "iu" or array.size == 0 else array
         numbers = torch.from_numpy(np.array(array)) if array.dtype.kind in "ib" else torch.empty(0, device="cpu")
     if numbers.is_floating_point() or numbers.is_complex() or (numbers.dtype == torch.bool and numbers.dim() == 0):
         raise TypeError(f"{argument} must be whole numbers or a mask, got {value!r}")
+    if numbers.dtype == torch.uint64:
+        numbers = torch.from_numpy(_signed(numbers.cpu().numpy())).to(numbers.device)
     return numbers if numbers.dtype == torch.bool else numbers.to(torch.int64)
+
+
+def _signed(whole: NDArray[Any]) -> NDArray[np.int64]:
+    """Whole numbers as int64; the largest of it stands for those beyond, which no index reaches either."""
+    return (np.minimum(whole, np.iinfo(np.int64).max) if whole.dtype == np.uint64 else whole).astype(np.int64)
 
 
 def _remedy(value: Any, argument: str) -> str:
@@ -116,7 +128,8 @@ def array_tensor(array: NDArray[Any], argument: str) -> Tensor:
 def _to_numpy(result: Tensor) -> NDArray[Any]:
     if result.dtype == torch.bfloat16:
         raise TypeError("out_dtype must be one that NumPy has where an array is given, got torch.bfloat16")
-    array: NDArray[Any] = result.numpy()
+    # An array has no gradient, even if the geometry that made it does.
+    array: NDArray[Any] = result.detach().numpy()
     return array
 
 

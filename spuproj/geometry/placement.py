@@ -93,14 +93,20 @@ def _checked_spacing(spacing: Any) -> tuple[float, float]:
 def checked_centers(centers: Any, size: Size) -> Tensor:
     """Points ``[N, 2]`` or ``[B, N, 2]`` of the slice, float64 on the CPU, or on the meta device without numbers.
 
-    Raises ValueError for points outside the slice, an empty list, another shape, or points that want a gradient.
+    Raises ValueError for points outside the slice, an empty list, another shape, or points that want a gradient, and
+    TypeError for what are no points of real numbers.
     """
     refuse_gradient(centers, "centers")
     if isinstance(centers, np.ndarray):
         centers = array_tensor(centers, "centers")
     elif not isinstance(centers, Tensor):
-        # Not as_tensor, which ignores the default device in torch 2.7.
-        centers = torch.tensor(centers, dtype=_EXACT)
+        try:
+            # Not as_tensor, which ignores the default device in torch 2.7.
+            centers = torch.tensor(centers, dtype=_EXACT)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise TypeError(f"centers must be points (y, x), [N, 2] or [B, N, 2], got {centers!r}") from None
+    if centers.is_complex():
+        raise TypeError(f"centers must be real numbers, got {centers.dtype}")
     points = plain_tensor(centers, "centers").to(_EXACT)
     if points.numel() == 0:
         raise ValueError("centers must hold at least one point (y, x), got an empty list")
@@ -120,10 +126,13 @@ def checked_centers(centers: Any, size: Size) -> Tensor:
 def checked_box(box: Sequence[float] | None, size: Size) -> tuple[float, float, float, float]:
     """(y0, x0, y1, x1) as floats; the whole slice if None.
 
-    Raises ValueError if the corners are not ordered or not inside the slice.
+    Raises ValueError if the corners are not ordered or not inside the slice, and TypeError for what are no numbers.
     """
     last_y, last_x = size[0] - 1, size[1] - 1
-    edges = tuple(map(float, (0, 0, last_y, last_x) if box is None else box))
+    try:
+        edges = tuple(map(float, (0, 0, last_y, last_x) if box is None else box))
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"box must be four numbers (y0, x0, y1, x1), got {box!r}") from None
     if len(edges) != 4 or not (0 <= edges[0] <= edges[2] <= last_y and 0 <= edges[1] <= edges[3] <= last_x):
         raise ValueError(f"box must be (y0, x0, y1, x1), ordered and inside the slice, got {edges}")
     return edges
@@ -260,7 +269,13 @@ def plane_rotations(
     turns = [0.0] if given is None else given
     if isinstance(turns, str) or not isinstance(turns, Iterable):
         raise ValueError(f"{name} must be a list of numbers, got {turns!r}")
-    radians = [number_of(turn, name) * (math.pi / 180 if degrees is not None else 1) for turn in turns]
+    if isinstance(flips, str) or not isinstance(flips, Iterable):
+        raise ValueError(f"flips must be a list of names, got {flips!r}")
+    numbers = [number_of(turn, name) for turn in turns]
+    for number in numbers:
+        if not math.isfinite(number):
+            raise ValueError(f"{name} must be finite, got {number}")
+    radians = [number * (math.pi / 180 if degrees is not None else 1) for number in numbers]
     rotations = [_plane_rotation(angle, flip) for angle in radians for flip in flips]
     if not rotations:
         raise ValueError("angles and flips must each hold at least one entry, got an empty list")
@@ -269,8 +284,6 @@ def plane_rotations(
 
 def _plane_rotation(angle: float, flip: str) -> Tensor:
     choice(flip, FLIPS, "flips")
-    if not math.isfinite(angle):
-        raise ValueError(f"angles must be finite, got {angle}")
     cosine, sine = _exact(math.cos(angle)), _exact(math.sin(angle))
     across, down = (-1.0 if flip in names else 1.0 for names in (("horizontal", "both"), ("vertical", "both")))
     rows = [[down * cosine, -down * sine, 0.0], [across * sine, across * cosine, 0.0], [0.0, 0.0, 1.0]]

@@ -17,7 +17,7 @@ def picked(table: Tensor, index: Tensor | Sequence[int]) -> Tensor:
     if samples not in (None, len(chosen)):
         raise ValueError(f"index must have one entry per sample, {samples}, got {len(chosen)}")
     if chosen.device.type == "cpu" and not bool(((chosen >= -views) & (chosen < views)).all()):
-        raise ValueError(f"index must lie in [-{views}, {views - 1}], got {chosen.tolist()}")
+        raise ValueError(f"index must lie in [-{views}, {views - 1}], got {index!r}")
     chosen = chosen.to(table.device, non_blocking=table.is_cuda)
     rows = chosen if samples is None else (torch.arange(len(chosen), device=chosen.device), chosen)
     return table[rows].unsqueeze(1)

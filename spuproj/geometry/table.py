@@ -72,6 +72,11 @@ def checked_table(geometry: Geometry) -> Tensor:
 
     Numbers on a GPU are not checked, since that would wait for the device.
     """
+    if not isinstance(geometry, Geometry):
+        kind = type(geometry).__name__
+        raise TypeError(
+            f"geometry must be a Geometry, got {kind}; Views.from_table takes a table, such as views.geometry"
+        )
     table = plain_tensor(geometry.table(), "geometry")
     if table.dim() not in (2, 3) or table.shape[-2] == 0:
         raise ValueError(f"views must be a list of at least one view, [N] or [B, N], got {tuple(table.shape[:-1])}")

@@ -1,6 +1,7 @@
 """Constructors of Views refuse bad parameters: the message names the argument, what it must be, and what it got."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from spuproj import Geometry, Views
 TABLE = four_views().geometry
 
 
-@pytest.mark.parametrize("value", [0, -3, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("value", [0, -3, math.nan, math.inf, -math.inf, 10**400])
 @pytest.mark.parametrize(
     ("name", "call"),
     [
@@ -24,7 +25,35 @@ TABLE = four_views().geometry
     ],
 )
 def test_a_length_or_ratio_that_is_not_positive_and_finite(name, call, value):
-    refused(ValueError, f"{name} must be positive and finite, got {float(value)}", lambda: call(value))
+    got = math.inf if value == 10**400 else float(value)
+    refused(ValueError, f"{name} must be positive and finite, got {got}", lambda: call(value))
+
+
+ANY: Any = Views  # Its arguments may have other types here.
+
+
+@error_cases(
+    ("radius", TypeError, "radius must be a number, got 'a'", lambda: ANY.spherical(SIZE, grid=(2, 2), radius="a")),
+    ("factor", TypeError, "factor must be a number, got [1]", lambda: ANY.zoom(SIZE, [(5, 5)], factor=[1])),
+    ("degrees", TypeError, "degrees must be a number, got None", lambda: ANY.rigid(SIZE, degrees=[None])),
+    ("width", TypeError, "width must be a number, got None", lambda: ANY.border_weights(four_views(), None)),
+    ("min_count", TypeError, "min_count must be a number, got 'a'",
+     lambda: ANY.reduce(four_views(), torch.zeros(4, 1, *VIEW_SIZE), min_count="a")),
+    ("box", TypeError, "box must be four numbers (y0, x0, y1, x1), got 5",
+     lambda: ANY.spherical(SIZE, grid=(2, 2), box=5)),
+    ("text", TypeError, "centers must be points (y, x), [N, 2] or [B, N, 2], got 'ab'",
+     lambda: ANY.zoom(SIZE, "ab")),
+    ("none", TypeError, "centers must be points (y, x), [N, 2] or [B, N, 2], got [None]",
+     lambda: ANY.zoom(SIZE, [None])),
+    ("ragged", TypeError, "centers must be points (y, x), [N, 2] or [B, N, 2], got [(1, 2), (3,)]",
+     lambda: ANY.zoom(SIZE, [(1, 2), (3,)])),
+    ("complex", TypeError, "centers must be real numbers, got torch.complex64",
+     lambda: ANY.zoom(SIZE, torch.ones(1, 2, dtype=torch.complex64))),
+    ("table", TypeError, "geometry must be a Geometry, got Tensor; Views.from_table takes a table",
+     lambda: ANY(TABLE, SIZE)),
+)  # fmt: skip
+def test_what_is_no_number_or_geometry_is_named(error, message, call):
+    refused(error, message, call)
 
 
 @pytest.mark.parametrize("point", [(-1.0, 3.0), (3.0, 16.0), (12.0, 3.0), (math.nan, 3.0), (3.0, math.inf)])
@@ -147,11 +176,13 @@ def test_a_size_that_is_one_number():
     [
         ({"degrees": [0], "angles": [0]}, "angles or degrees must be given, one of the two, got both"),
         ({"degrees": []}, "must each hold at least one entry"),
-        ({"degrees": [math.nan]}, "angles must be finite, got nan"),
+        ({"degrees": [math.nan]}, "degrees must be finite, got nan"),
         ({"angles": [0.0, math.nan]}, "angles must be finite, got nan"),
         ({"angles": [0.0, math.inf]}, "angles must be finite, got inf"),
+        ({"angles": [10**400]}, "angles must be finite, got inf"),
+        ({"flips": None}, "flips must be a list of names, got None"),
     ],
-    ids=["both", "empty", "degrees", "nan", "inf"],
+    ids=["both", "empty", "degrees", "nan", "inf", "huge", "flips"],
 )
 def test_bad_angles_are_refused(options, message):
     with pytest.raises(ValueError, match=message):

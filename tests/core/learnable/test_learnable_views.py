@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -47,6 +48,15 @@ def test_results_are_those_of_the_frozen_views():
     assert torch.equal(views.unproject(stack), frozen.unproject(stack))
     for ours, theirs in zip(views.reduce(stack, min_count=2), frozen.reduce(stack, min_count=2), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_arrays_give_arrays():
+    views = LearnableViews(SIZE, grid=(2, 3), view_size=VIEW_SIZE)
+    image, stack = noise(2, 3, *SIZE), noise(2, 6, 3, *VIEW_SIZE)
+    np.testing.assert_array_equal(views.project(image.numpy()), views.project(image).detach())
+    np.testing.assert_array_equal(views.unproject(stack.numpy()), views.unproject(stack).detach())
+    for ours, theirs in zip(views.reduce(stack.numpy()), views.reduce(stack), strict=True):
+        np.testing.assert_array_equal(ours, theirs.detach())
 
 
 def test_an_angle_turns_the_view_as_rigid_views_do():

@@ -113,6 +113,15 @@ def test_a_fill_may_be_a_number_of_numpy_or_torch(fill):
     )
 
 
+@pytest.mark.parametrize("fill", [2**63, -(2**64), 2**70, 10**400, -(10**400)])
+def test_a_fill_may_be_any_whole_number(fill):
+    wanted = torch.tensor(max(min(fill, 10**300), -(10**300)), dtype=torch.float64).float()
+    beyond = torch.isnan(VIEWS.slice_coordinates()[0])
+    assert (VIEWS.project(IMAGE, fill=fill)[0, :, 0][beyond] == wanted).all()
+    unseen = VIEWS.reduce(VIEWS.project(IMAGE), weights=torch.zeros(len(VIEWS), *SIZE), fill=fill)[0]
+    assert (unseen == wanted).all()
+
+
 @pytest.mark.parametrize("fill", ["a", None, [1.0], 1j], ids=str)
 def test_a_fill_that_is_no_number_is_refused_in_words(fill):
     with pytest.raises((TypeError, ValueError), match="fill must"):

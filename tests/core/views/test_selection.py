@@ -66,7 +66,8 @@ def test_one_number_of_any_kind_gives_a_set_of_one(number):
 
 @pytest.mark.parametrize(
     "index",
-    [4, -5, np.int64(4), torch.tensor(-5), [0, 4], [-5], torch.tensor([0, 4]), [True, False], torch.ones(5).bool()],
+    [4, -5, np.int64(4), torch.tensor(-5), [0, 4], [-5], torch.tensor([0, 4]), [True, False], torch.ones(5).bool(),
+     2**64 - 1, np.array([2**64 - 2], dtype=np.uint64), torch.tensor([2**64 - 1], dtype=torch.uint64)],
     ids=str,
 )  # fmt: skip
 def test_an_index_out_of_range_is_an_index_error(index):
@@ -149,7 +150,8 @@ def test_gradients_pass_through_a_pick():
 @pytest.mark.parametrize(
     "index",
     [[0, 4], [0, -5], torch.tensor([4, 0]), torch.tensor([0, 255], dtype=torch.uint8), [0.0, 1.0], torch.zeros(2),
-     [True, False], torch.tensor([True, False]), 1, torch.tensor(1), [[0], [1]]],
+     [True, False], torch.tensor([True, False]), 1, torch.tensor(1), [[0], [1]], [0, [1]], [0, 2**64 - 1],
+     np.array([0, 2**64 - 1], dtype=np.uint64), torch.tensor([0, 2**64 - 1], dtype=torch.uint64)],
     ids=str,
 )  # fmt: skip
 @pytest.mark.parametrize("make", [four_views, per_sample])

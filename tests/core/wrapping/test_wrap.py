@@ -7,6 +7,7 @@ import pickle
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from helpers import noise, refused
-from spuproj import Prediction, Views, wrap
+from spuproj import LearnableViews, Prediction, Views, wrap
 from spuproj.wrapping import blending_weights
 
 SIZE, VIEW_SIZE = (20, 26), (18, 22)
@@ -144,7 +145,13 @@ def test_rounding_beyond_one_is_no_error_and_gives_finite_entropies():
 def test_an_unknown_activation_and_views_that_are_none_are_refused():
     message = "activation must be one of sigmoid, softmax, got 'relu'"
     refused(ValueError, message, lambda: wrap(network(), ZOOM, "relu"))
-    refused(TypeError, "views must be Views, or a function of the size", lambda: wrap(network(), "views"))  # type: ignore[arg-type]
+    learned, message = LearnableViews(SIZE, grid=(2, 2)), "views must be Views, or a function of the size"
+    wrapped: Any = partial(wrap, network())
+    for views in ("views", None, learned, network()):
+        refused(TypeError, message, partial(wrapped, views))
+    for wrong in (None, learned):
+        refused(TypeError, message, partial(wrapped(lambda size, wrong=wrong: wrong), X))
+    assert wrap(network(), learned.views())(X).mean.shape[-2:] == SIZE
 
 
 class Returning(nn.Module):
