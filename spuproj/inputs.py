@@ -93,7 +93,7 @@ def whole_numbers(value: Any, argument: str) -> Tensor:
 
 def _signed(whole: NDArray[Any]) -> NDArray[np.int64]:
     """Whole numbers as int64; the largest of it stands for those beyond, which no index reaches either."""
-    return (np.minimum(whole, np.iinfo(np.int64).max) if whole.dtype == np.uint64 else whole).astype(np.int64)
+    return (np.minimum(whole, np.uint64(2**63 - 1)) if whole.dtype == np.uint64 else whole).astype(np.int64)
 
 
 def _remedy(value: Any, argument: str) -> str:
