@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import math
 import re
@@ -212,21 +211,6 @@ def test_a_case_with_a_broken_map_is_said_and_the_others_are_evaluated(
     content = json.loads((out / "table.json").read_text())
     assert content["patients"] == ["Phantom_001", "Phantom_003"]
     assert content["not_evaluated"] == {"Phantom_002": reason.removeprefix("Phantom_002 failed: ")}
-
-
-def test_maps_of_another_order_of_axes_measure_the_same(spuproj, cohort, of_one_target, tmp_path, no_plots):
-    """Maps have the axes of the first image that a model uses, which need not be the first of the case."""
-    turned = shutil.copytree(of_one_target, tmp_path / "turned")
-    for path in turned.glob("Phantom_002_*.nii.gz"):
-        image = nib.Nifti1Image.from_filename(path)
-        other = image.as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
-        path.write_bytes(gzip.compress(other.to_bytes()))
-    arguments = ("--predictions", f"a={of_one_target}", "--predictions", f"b={turned}", "--out", tmp_path / "out")
-    assert spuproj("evaluate", "--data", cohort[0].parent, *arguments)[0] == 0
-    rows = lines(tmp_path / "out" / "per_case.csv")
-    first, second = ([{**row, "method": ""} for row in rows if row["method"] == name] for name in ("a", "b"))
-    assert first
-    assert first == second
 
 
 def changed_map(path, change):

@@ -81,16 +81,17 @@ def _require_sound(path: Path) -> None:
     if fields.get(b"encoding") not in (b"gz", b"gzip") and fields.get(b"compresseddata") != b"true":
         return
     files = re.findall(rb"(?im)^[ \t]*(?:data ?file|ElementDataFile)[ \t]*[:=][ \t]*(.*?)\s*$", header)
-    detached = path.parent / os.fsdecode(files[0]) if files and files[0].lower() != b"local" else None
-    if fields.get(b"line skip", b"0") == b"0" and (detached is None or detached.is_file()):
-        _require_checksum(detached or path, 0 if detached else len(header))
+    name = files[0] if files and files[0].lower() != b"local" else None
+    voxels = os.fsencode(path) if name is None else os.path.join(os.fsencode(path.parent), name)
+    if fields.get(b"line skip", b"0") == b"0" and os.path.isfile(voxels):
+        _require_checksum(voxels, len(header) if name is None else 0)
 
 
-def _require_checksum(path: Path, start: int) -> None:
+def _require_checksum(path: bytes, start: int) -> None:
     """Decompresses what begins at byte ``start`` of a file, to its checksum, which zlib compares."""
     # Of zlib or of gzip.
     decompressor, most = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32), MOST_NUMBERS * 8
-    with path.open("rb") as stream:
+    with open(path, "rb") as stream:
         stream.seek(start)
         while not decompressor.eof:
             compressed = decompressor.unconsumed_tail or stream.read(_CHUNK)
