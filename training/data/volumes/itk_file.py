@@ -77,11 +77,16 @@ def _require_sound(path: Path) -> None:
     if end is None and len(start) == _MOST_OF_HEADER:
         return
     header = start[: end.end() if end else len(start)]
-    fields = dict(re.findall(rb"(?m)^[ \t]*(\w[\w ]*?)[ \t]*[:=][ \t]*(.*?)\s*$", header.lower()))
-    if fields.get(b"encoding") not in (b"gz", b"gzip") and fields.get(b"compresseddata") != b"true":
+    pairs = (re.split(rb"[:=]+", line, maxsplit=1) for line in header.splitlines())
+    fields = {pair[0].strip().lower(): pair[1].strip() for pair in pairs if len(pair) == 2}
+    if fields.get(b"encoding", b"").lower() not in (b"gz", b"gzip") and fields.get(b"compresseddata", b"")[:1] not in (
+        b"T",
+        b"t",
+        b"1",
+    ):
         return
-    files = re.findall(rb"(?im)^[ \t]*(?:data ?file|ElementDataFile)[ \t]*[:=][ \t]*(.*?)\s*$", header)
-    name = files[0] if files and files[0].lower() != b"local" else None
+    named = (fields.get(key) for key in (b"data file", b"datafile", b"elementdatafile"))
+    name = next((each for each in named if each and each.lower() != b"local"), None)
     voxels = os.fsencode(path) if name is None else os.path.join(os.fsencode(path.parent), name)
     if fields.get(b"line skip", b"0") == b"0" and os.path.isfile(voxels):
         _require_checksum(voxels, len(header) if name is None else 0)
