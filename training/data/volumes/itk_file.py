@@ -79,11 +79,8 @@ def _require_sound(path: Path) -> None:
     header = start[: end.end() if end else len(start)]
     pairs = (re.split(rb"[:=]+", line, maxsplit=1) for line in header.splitlines())
     fields = {pair[0].strip().lower(): pair[1].strip() for pair in pairs if len(pair) == 2}
-    if fields.get(b"encoding", b"").lower() not in (b"gz", b"gzip") and fields.get(b"compresseddata", b"")[:1] not in (
-        b"T",
-        b"t",
-        b"1",
-    ):
+    gzipped = fields.get(b"encoding", b"").lower() in (b"gz", b"gzip")
+    if not gzipped and fields.get(b"compresseddata", b"")[:1].lower() not in (b"t", b"1"):
         return
     named = (fields.get(key) for key in (b"data file", b"datafile", b"elementdatafile"))
     name = next((each for each in named if each and each.lower() != b"local"), None)
