@@ -114,10 +114,13 @@ def says_what_is_safe(run: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # torch has no type of its own for it. Memory that these processes share and that is full is called a disk.
-        if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+        # torch has no type of its own for it, and where a batch was just being received, the connection ends. Memory that
+        # these processes share and that is full is called a disk.
+        killed = isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
+        if killed or isinstance(error, ConnectionError):
+            reason = str(error).strip().rstrip(".")
             raise RuntimeError(
-                f"processes that load batches must live as long as the training, but: {str(error).strip()} If the "
+                f"processes that load batches must live as long as the training, but: {reason}. If the "
                 f"machine has run out of memory, use fewer of them (--workers); {_safe(run)}"
             ) from error
         try:
