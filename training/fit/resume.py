@@ -114,7 +114,7 @@ def says_what_is_safe(run: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # torch has no type of its own for it, and where a batch was just being received, the connection ends. Memory that
+        # torch has no type of its own for it; where a batch was just being received, the connection ends. Memory that
         # these processes share and that is full is called a disk.
         killed = isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
         if killed or isinstance(error, ConnectionError):

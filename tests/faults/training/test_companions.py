@@ -64,7 +64,8 @@ def test_a_killed_process_that_loads_batches_ends_the_training_with_what_is_safe
     error = [line for line in command.printed.splitlines() if line.startswith("error")]
     assert error, command.printed
     assert re.fullmatch(
-        r"error: processes that load batches must live as long as the training, but: (DataLoader worker \(pid|.*[Cc]onnection).*"
+        r"error: processes that load batches must live as long as the training, but: "
+        r"(DataLoader worker \(pid|.*[Cc]onnection).*"
         rf"\(--workers\); the training is safe up to its last complete epoch, in {run / CHECKPOINT}: .* --resume",
         error[0],
     )
