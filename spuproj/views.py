@@ -45,8 +45,8 @@ class Views(GeometryModule):
     Raises:
         ValueError: for an empty list of views, a size that is not two positive whole numbers, a radius, scale or
             spacing that is not positive and finite, a tangent point or pole that is not finite, an unknown profile
-            code, a rotation that is not orthogonal, a length beyond 1e8 pixels, or a geometry that requires a
-            gradient. The numbers of a geometry on a GPU are not checked, since that would wait for the device.
+            code, a rotation that is not orthogonal, a length beyond 1e8 pixels, or a geometry that requires a gradient.
+            Numbers on a GPU are not checked, since that would wait. TypeError: for what is no ``Geometry``.
     """
 
     def __init__(self, geometry: Geometry, size: Sequence[int], view_size: Sequence[int] | None = None) -> None:

@@ -267,19 +267,21 @@ def plane_rotations(
         raise ValueError("angles or degrees must be given, one of the two, got both")
     name, given = ("angles", angles) if degrees is None else ("degrees", degrees)
     turns = [0.0] if given is None else given
-    if isinstance(turns, str) or not isinstance(turns, Iterable):
-        raise ValueError(f"{name} must be a list of numbers, got {turns!r}")
-    if isinstance(flips, str) or not isinstance(flips, Iterable):
-        raise ValueError(f"flips must be a list of names, got {flips!r}")
-    numbers = [number_of(turn, name) for turn in turns]
-    for number in numbers:
-        if not math.isfinite(number):
-            raise ValueError(f"{name} must be finite, got {number}")
-    radians = [number * (math.pi / 180 if degrees is not None else 1) for number in numbers]
+    for argument, values, kind in ((name, turns, "numbers"), ("flips", flips, "names")):
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise ValueError(f"{argument} must be a list of {kind}, got {values!r}")
+    radians = [_finite(turn, name) * (math.pi / 180 if degrees is not None else 1) for turn in turns]
     rotations = [_plane_rotation(angle, flip) for angle in radians for flip in flips]
     if not rotations:
         raise ValueError("angles and flips must each hold at least one entry, got an empty list")
     return rotations
+
+
+def _finite(value: float, argument: str) -> float:
+    number = number_of(value, argument)
+    if not math.isfinite(number):
+        raise ValueError(f"{argument} must be finite, got {number}")
+    return number
 
 
 def _plane_rotation(angle: float, flip: str) -> Tensor:

@@ -68,7 +68,7 @@ def check_table(table: Tensor) -> None:
 
 
 def checked_table(geometry: Geometry) -> Tensor:
-    """Packs a user's geometry into a checked table. Raises ValueError as ``spuproj.Views`` does.
+    """Packs a user's geometry into a checked table. Raises as ``spuproj.Views`` does.
 
     Numbers on a GPU are not checked, since that would wait for the device.
     """

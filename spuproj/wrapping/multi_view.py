@@ -59,13 +59,8 @@ class _Look(nn.Module):
 
     weights: Tensor
 
-    def __init__(self, views: object) -> None:
+    def __init__(self, views: AnyViews) -> None:
         super().__init__()
-        if not isinstance(views, AnyViews):
-            raise TypeError(
-                "views must be Views, or a function of the size that returns Views, such as Views.factory(...), got "
-                f"{views!r}; those of LearnableViews are their views()"
-            )
         self.views = views
         self.register_buffer("weights", blending_weights(views), persistent=False)
         self.register_load_state_dict_post_hook(_weigh_again)  # type: ignore[no-untyped-call]
@@ -77,9 +72,18 @@ def _weigh_again(look: nn.Module, _: object) -> None:
     look.weights = blending_weights(look.views)
 
 
+def _checked_views(views: object) -> AnyViews:
+    if not isinstance(views, AnyViews):
+        raise TypeError(
+            "views must be Views, or a function of the size that returns Views, such as Views.factory(...), got "
+            f"{views!r}; those of LearnableViews are their views()"
+        )
+    return views
+
+
 def _own_look(views_of_size: ViewsOfSize, size: tuple[int, int], device: torch.device) -> _Look:
     """A look at slices of this size; its views are a copy, since a factory keeps its own for other devices too."""
-    return _Look(copy.deepcopy(views_of_size(size))).to(device)
+    return _Look(copy.deepcopy(_checked_views(views_of_size(size))).to(device))
 
 
 class MultiView(nn.Module):
@@ -100,7 +104,7 @@ class MultiView(nn.Module):
         self.model, self.activation, self.output, self.members = model, activation, output, members
         self.chunk = checked_chunk(chunk)
         self._views_of_size = views if callable(views) and not isinstance(views, nn.Module) else None
-        self.look = _Look(views) if self._views_of_size is None else None
+        self.look = _Look(_checked_views(views)) if self._views_of_size is None else None
         self._recent = Recent[_Look]()
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Prediction:
@@ -237,8 +241,8 @@ def wrap(
         ValueError: for an unknown activation or a chunk that is no positive number or amount of memory. When called:
             for slices of another size than the views, a model whose output has another size than its input, or
             probabilities outside [0, 1] (not checked in compiled code).
-        TypeError: for other views, if a function returns them when called; then also for a model that returns no
-            tensor and no ``output``, or one that it does not have.
+        TypeError: for views of another type. When called: for a function that returns such views, and for a model that
+            returns no tensor and no ``output``, or one that it does not have.
 
     Example:
         >>> network = torch.nn.Conv2d(4, 1, 3, padding=1)

@@ -70,13 +70,7 @@ def open_header(path: Path) -> Header:
 
 def _require_sound(path: Path) -> None:
     """Raises zlib.error or ValueError where compressed voxels are damaged: SimpleITK does not compare checksums."""
-    with path.open("rb") as stream:
-        start = stream.read(_MOST_OF_HEADER)
-    # The header of NRRD ends at an empty line, that of MetaImage with the name of the file of the voxels.
-    end = re.search(rb"\r?\n\r?\n" if start.startswith(b"NRRD") else rb"ElementDataFile[^\n]*\n?", start)
-    if end is None and len(start) == _MOST_OF_HEADER:
-        return
-    header = start[: end.end() if end else len(start)]
+    header = _text_header(path)
     pairs = (re.split(rb"[:=]+", line, maxsplit=1) for line in header.splitlines())
     fields = {pair[0].strip().lower(): pair[1].strip() for pair in pairs if len(pair) == 2}
     gzipped = fields.get(b"encoding", b"").lower() in (b"gz", b"gzip")
@@ -87,6 +81,17 @@ def _require_sound(path: Path) -> None:
     voxels = os.fsencode(path) if name is None else os.path.join(os.fsencode(path.parent), name)
     if fields.get(b"line skip", b"0") == b"0" and os.path.isfile(voxels):
         _require_checksum(voxels, len(header) if name is None else 0)
+
+
+def _text_header(path: Path) -> bytes:
+    """The header, or nothing where it is longer than ``_MOST_OF_HEADER``."""
+    with path.open("rb") as stream:
+        start = stream.read(_MOST_OF_HEADER)
+    # That of NRRD ends at an empty line, that of MetaImage with the name of the file of the voxels.
+    end = re.search(rb"\r?\n\r?\n" if start.startswith(b"NRRD") else rb"ElementDataFile[^\n]*\n?", start)
+    if end is not None:
+        return start[: end.end()]
+    return start if len(start) < _MOST_OF_HEADER else b""
 
 
 def _require_checksum(path: bytes, start: int) -> None:

@@ -54,15 +54,14 @@ def open_header(path: Path) -> Header:
 
 
 def _voxels(path: Path, image: Any, index: tuple[int | slice, ...]) -> NDArray[Any]:
-    """Some voxels. A compressed file is read to its end, where the checksum is by which damage is found."""
+    """Some voxels. A compressed file is read to its end: there is the checksum, by which damage is found."""
     stored = image.dataobj
-    voxels: NDArray[Any]
     if not path.name.lower().endswith((".gz", ".mgz")):
-        voxels = np.asanyarray(stored[index])
-        return voxels
+        whole: NDArray[Any] = np.asanyarray(stored[index])
+        return whole
     with nib.openers.ImageOpener(str(path)) as stream:
         layout = stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter
-        voxels = np.asanyarray(nib.arrayproxy.ArrayProxy(stream, layout)[index])
+        voxels: NDArray[Any] = np.asanyarray(nib.arrayproxy.ArrayProxy(stream, layout)[index])
         stream.seek(stored.offset + math.prod(stored.shape) * stored.dtype.itemsize)
         stream.read(MOST_BESIDE_VOXELS)
         if stream.read(1):
