@@ -65,7 +65,7 @@ def test_a_killed_process_that_loads_batches_ends_the_training_with_what_is_safe
     assert error, command.printed
     assert re.fullmatch(
         r"error: processes that load batches must live as long as the training, but: "
-        r"(DataLoader worker \(pid|.*[Cc]onnection).*"
+        r"(DataLoader worker \(pid.*|\[Errno 104\] Connection reset by peer\. If.*)"
         rf"\(--workers\); the training is safe up to its last complete epoch, in {run / CHECKPOINT}: .* --resume",
         error[0],
     )
@@ -85,6 +85,15 @@ def test_memory_that_processes_share_and_that_is_full_is_not_called_the_disk_of_
     )
     with pytest.raises(RuntimeError, match=re.compile(message, re.DOTALL)), says_what_is_safe(tmp_path):
         raise RuntimeError(text)
+
+
+def test_a_connection_that_ends_while_a_batch_is_received_is_told_as_a_killed_process(tmp_path):
+    message = (
+        r"^processes that load batches must live as long as the training, but: \[Errno 104\] Connection reset by peer\."
+        r" If the machine has run out of memory, use fewer of them \(--workers\); no epoch is complete"
+    )
+    with pytest.raises(RuntimeError, match=message), says_what_is_safe(tmp_path):
+        raise ConnectionResetError(104, "Connection reset by peer")
 
 
 def test_a_second_training_into_one_folder_is_refused_until_the_first_is_killed(arguments, tmp_path):
