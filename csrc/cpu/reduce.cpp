@@ -14,12 +14,6 @@ Reduce<A, Count> reduce_kernel(const LaneKernels<A>& kernels) {
         return kernels.reduce_weighted;
 }
 
-// Rows of taps and weights are too short for the hardware prefetcher, as those of windows are.
-template <class T>
-void prefetch(const T* row, int64_t count) {
-    for (int64_t p = 0; p < count; p += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(row + p);
-}
-
 // Count is int32_t, or with weights the arithmetic type.
 template <class E, class Count>
 void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& source, const Planes& weights,
@@ -60,11 +54,11 @@ void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& sourc
                 for (size_t n = 0; n < runs.size(); ++n) {
                     const auto view = static_cast<int64_t>(n);
                     runs[n] = tile_run<A>(tiles, tile + view * per_view, row, width);
-                    prefetch(runs[n].index + kTileColumns, width);
-                    prefetch(runs[n].fraction_y + kTileColumns, width);
-                    prefetch(runs[n].fraction_x + kTileColumns, width);
+                    prefetch_row(runs[n].index + kTileColumns, width);
+                    prefetch_row(runs[n].fraction_y + kTileColumns, width);
+                    prefetch_row(runs[n].fraction_x + kTileColumns, width);
                     each[n] = weights_of<A>(weights, blocks.sample(block), view, first);
-                    if (weights.data != nullptr) prefetch(each[n] + tiles.width, width);
+                    if (weights.data != nullptr) prefetch_row(each[n] + tiles.width, width);
                 }
                 if (!reduce_kernel<Count>(kernels)(runs.data(), windows.data(), each.data(), shape.views,
                                                    means.begin(first, width), variances.begin(first, width), seen))

@@ -42,19 +42,21 @@ TapRun<A> tile_run(const Tiles& tiles, int64_t tile, int64_t row, int64_t count)
     return run_of<A>(tiles, first, first / kTapLine, count, tiles.window[tile].columns);
 }
 
+// Prefetches one row of a window, of a tile's taps or of weights. These rows are too short for the hardware prefetcher
+// to detect that they are read in order.
+template <class T>
+SPUPROJ_PREFETCH prefetch_row(const T* row, int64_t count) {
+    for (int64_t p = 0; p < count; p += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(row + p);
+}
+
 // Interleaves the window's pixels of the planes into a block.
 template <class E, class A = Arithmetic<E>>
 void load_window(const LaneKernels<A>& kernels, const PlaneSet<const E>& set, const Window& window,
                  int64_t source_width, A* block) {
-    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(E));
     for (int64_t row = 0; row < window.rows; ++row) {
         const int64_t first = window.first + row * source_width;
-        if (row + 1 < window.rows) {
-            // Rows are too short for the hardware prefetcher to detect that they are read in order.
-            for (int64_t l = 0; l < set.planes; ++l)
-                for (int64_t p = 0; p < window.columns; p += kLine)
-                    __builtin_prefetch(set.base + set.offset[l] + first + source_width + p);
-        }
+        for (int64_t l = 0; l < set.planes && row + 1 < window.rows; ++l)
+            prefetch_row(set.base + set.offset[l] + first + source_width, window.columns);
         load_block<E>(kernels, set, first, first + window.columns, block + row * window.columns * kernels.lanes);
     }
 }

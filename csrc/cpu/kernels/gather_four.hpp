@@ -101,9 +101,6 @@ inline void blend_eight(const TapRun<float>& taps, int64_t start, const float* b
     blends[3] = blend_pair<3>(index, y, block, below, x);
 }
 
-// GCC takes a function that only prefetches for one without effect and drops its calls, unless it is always inlined.
-#define SPUPROJ_PREFETCH __attribute__((always_inline)) inline void
-
 // Prefetches the lines that taps from `first` on read one row further down, for the next row of points.
 SPUPROJ_PREFETCH prefetch_below(const TapRun<float>& taps, int64_t first, int lines, const float* block) {
     // An integer, as that may be past the block's end.

@@ -1,4 +1,4 @@
-// Macros with which the same code compiles for CPUs and, by nvcc, for GPUs.
+// Macros for what differs between compilers: the same code compiles for CPUs and, by nvcc, for GPUs.
 #pragma once
 
 #include <cmath>
@@ -15,3 +15,6 @@
 #else
 #define SPUPROJ_UNROLL
 #endif
+
+// GCC takes a function that only prefetches for one without effect and drops its calls, unless it is always inlined.
+#define SPUPROJ_PREFETCH __attribute__((always_inline)) inline void
