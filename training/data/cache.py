@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from spuproj.training.data.canvas import Box
 from spuproj.training.data.case import brain_box, image_file, load_case
 from spuproj.training.data.labels import LabelScheme, unclear
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
+from spuproj.training.data.volumes.content import source_files
 from spuproj.training.data.volumes.intensities import CLIP
 from spuproj.training.runtime.execution import rank
 from spuproj.training.runtime.files import atomic_write, read_json, write_json
@@ -147,14 +149,15 @@ def _fingerprint(files: CaseFiles, modalities: Sequence[str]) -> dict[str, Any]:
 
 
 def _file_state(file: ImageFile) -> list[str | int | None]:
-    """Path, channel and ``_state``, the last only of a file that is there."""
+    """Path, channel and ``_state`` of the files that an image is read from, the last only if it is there."""
     named = [str(file.path.absolute()), file.channel]
-    return [*named, *_state(file.path)] if file.path.is_file() else named
+    sources = source_files(file.path) if file.path.is_file() else []
+    return [*named, *(number for source in sources for number in _state(source))]
 
 
-def _state(path: Path) -> list[int]:
+def _state(path: Path | bytes) -> list[int]:
     """Size of a file, and time of its last change."""
-    found = path.stat()
+    found = os.stat(path)
     return [found.st_size, found.st_mtime_ns]
 
 

@@ -14,7 +14,7 @@ from spuproj.training.data import cache
 from spuproj.training.data.cache import cached_case, in_turn
 from spuproj.training.data.case import load_case
 from spuproj.training.data.labels import SCHEMES
-from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
 from spuproj.training.data.readers.registry import case_in
 from spuproj.training.runtime.files import InputError
 from tiny_datasets import OLD, brats, save, seg, volume
@@ -59,6 +59,21 @@ def change_an_image(files, folder):
     return files, TWO
 
 
+def change_the_voxels_of_a_detached_header(files, folder):
+    folder_of_images = files.images["flair"].path.parent
+    header = folder_of_images / "flair.nhdr"
+    header.write_text(
+        "NRRD0004\ntype: float\ndimension: 3\nsizes: 6 7 5\nspace: left-posterior-superior\nencoding: raw\n"
+        "space directions: (1,0,0) (0,1,0) (0,0,1)\nspace origin: (0,0,0)\nendian: little\ndata file: flair.raw\n"
+    )
+    voxels = folder_of_images / "flair.raw"
+    voxels.write_bytes(volume(3).tobytes(order="F"))
+    detached = replace(files, images={**files.images, "flair": ImageFile(header)})
+    cached_case(detached, TWO, folder)
+    voxels.write_bytes((volume(7) ** 2).tobytes(order="F"))
+    return detached, TWO
+
+
 def touch_the_label(files, folder):
     os.utime(files.label, ns=(1, 1))
     return files, TWO
@@ -100,6 +115,7 @@ def break_an_array(files, folder):
     "change",
     [
         change_an_image,
+        change_the_voxels_of_a_detached_header,
         touch_the_label,
         take_other_modalities,
         take_another_scheme,

@@ -109,16 +109,22 @@ def _require_checksum(path: bytes, start: int) -> None:
 
 def _require_voxels_in_files(path: Path) -> None:
     """A header may name other files for the voxels. A pipe would be waited for, and a device has no end."""
-    with path.open("rb") as stream:
-        lines = stream.read(_MOST_OF_HEADER).splitlines()
-    for name in (re.split(rb"[:=]", line, maxsplit=1)[-1].strip() for line in lines):
+    for named in named_paths(path):
         with suppress(OSError, ValueError):
-            mode = os.stat(os.path.join(os.fsencode(path.parent), name)).st_mode
+            mode = os.stat(named).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 break
     else:
         return
-    raise ValueError(f"its voxels must be in a file, but {os.fsdecode(name)} is none")
+    raise ValueError(f"its voxels must be in a file, but {os.fsdecode(os.path.basename(named))} is none")
+
+
+def named_paths(path: Path) -> list[bytes]:
+    """Paths of all that a header names, such as files of voxels; most lead nowhere, as it holds other words too."""
+    with path.open("rb") as stream:
+        lines = stream.read(_MOST_OF_HEADER).splitlines()
+    folder = os.fsencode(path.parent)
+    return [os.path.join(folder, re.split(rb"[:=]", line, maxsplit=1)[-1].strip()) for line in lines]
 
 
 def _require_few_axes(path: Path) -> None:
