@@ -60,7 +60,7 @@ def write_prediction(
         nib.save(nib.Nifti1Image(voxels, affine), folder / f"{case}_{target}_{kind}.nii.gz")
     targets = list(dict.fromkeys(target for target, _ in maps))
     recipe = {"aggregation": "mean", "models": {target: f"sha-of-{target}" for target in targets}, "labels": {}}
-    write_summary(folder, Summary(recipe, CohortEntry(case, None, dict.fromkeys(targets, 1.0))))
+    write_summary(folder, Summary(recipe, CohortEntry(case, None, dict.fromkeys(targets, 1.0)), ()))
     return folder
 
 

@@ -42,6 +42,7 @@ from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar, show
 from spuproj.training.runtime.wording import reason_of
+from spuproj.training.workflows.prediction_files import modalities_of_maps
 from spuproj.uncertainty import entropy, to_percent
 
 OUTPUTS = ("table.csv", "table.json", "table.tex", "per_case.csv", "score_curves.png", "boxes.png", "reliability.png")
@@ -226,7 +227,9 @@ def _case_rows(
     options: EvaluationOptions,
     on_method: Callable[[str], None],
 ) -> list[CaseResult]:
-    case = load_case(files, with_labels=True, may_lack=True)
+    # The brain is that of the images that were predicted: others of the case may not be skull-stripped.
+    used = dict.fromkeys(name for folder in methods.values() for name in modalities_of_maps(folder, files.name))
+    case = load_case(files, tuple(used) or None, with_labels=True, may_lack=True)
     rows = []
     for method, folder in methods.items():
         for target in targets[method]:

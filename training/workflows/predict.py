@@ -37,10 +37,12 @@ from spuproj.training.runtime.wording import reason_of
 from spuproj.training.workflows.prediction_files import (
     COHORT_REPORT,
     Summary,
+    differences,
     file_names,
     is_there,
-    outdated,
+    older_maps,
     read_summary,
+    recipe_of,
     report_name,
     require_names,
     require_replaceable,
@@ -81,9 +83,8 @@ class Task:
         return f"{self.origin} ({', '.join(f'{target}: {sha256[:12]}' for target, sha256 in self.models.items())})"
 
     def recipe(self, files: CaseFiles) -> dict[str, Any]:
-        """What a case's outputs depend on besides its images, see ``Summary``."""
-        labels = {target: list(values) for target, values in scheme_of(files).targets.items()}
-        return {"aggregation": self.aggregation, "models": dict(self.models), "labels": labels}
+        """What a case's maps depend on. Raises as ``recipe_of`` does."""
+        return recipe_of(files, self.runs[0][0].modalities, self.models, self.aggregation)
 
 
 @dataclass(frozen=True)
@@ -231,10 +232,12 @@ def _predict_each(task: Task, todo: Sequence[CaseFiles], outcome: Outcome, what:
 
 
 def _unfinished(task: Task, cases: Sequence[CaseFiles], outcome: Outcome, force: bool) -> list[CaseFiles]:
-    """The cases that are to be predicted. Finished ones, and those whose summary is broken, go to the outcome.
+    """The cases that are to be predicted.
+
+    Finished ones go to the outcome, and so do those that fail: the summary is broken, or of other images.
 
     Raises:
-        InputError: for a case that was predicted by another recipe.
+        InputError: for a case that was predicted by other models, or with other settings.
     """
     if force:
         return list(cases)
@@ -242,17 +245,19 @@ def _unfinished(task: Task, cases: Sequence[CaseFiles], outcome: Outcome, force:
     for files in cases:
         try:
             older = read_summary(task.out, files.name)
+            other = {} if older is None else differences(older.recipe, task.recipe(files))
         except InputError as error:
             _fail(outcome, files, error)
             continue
-        recipe = task.recipe(files)
-        if older is not None and older.recipe != recipe:
-            alike = {**older.recipe, "labels": recipe["labels"]} == recipe
-            other = "with another label scheme" if alike else "by other models or with another aggregation"
-            raise InputError(
-                f"{task.out} must hold no predictions {other}, but holds those of {files.name}; choose another folder, "
-                "or pass --force to write over them"
+        if other:
+            refusal = InputError(
+                f"{task.out} must hold no predictions {' and '.join(other.values())}, but holds those of {files.name}; "
+                "choose another folder, remove its files there, or pass --force to write over them"
             )
+            if not other.keys() <= {"images", "mask"}:
+                raise refusal
+            _fail(outcome, files, refusal)
+            continue
         if is_there(files, task.targets, task.kinds, task.out):
             outcome.skipped.append(files.name)
         else:
@@ -296,15 +301,19 @@ def _predict_one(task: Task, files: CaseFiles, show: MakeProgressBar) -> None:
     written = file_names(files, task.targets, task.kinds)
     require_replaceable(task.out, written)
     with held(task.out, files.name):
-        case = _loaded(task, files)
+        case, recipe = _loaded(task, files), task.recipe(files)
+        alike, older = older_maps(task.out, files, recipe, task.targets)
         with atomic_write_group(task.out, files.name, summary_name(files.name)) as folder:
-            _write_case(task, files, case, folder, show)
-            for path in outdated(task.out, files, task.recipe(files), task.targets, written):
-                path.unlink(missing_ok=True)
+            entry = _write_case(task, files, case, folder, show)
+            names = dict.fromkeys([*written, *(older if alike else ())])
+            write_summary(folder, Summary(recipe, entry, tuple(names)))
+            for name in older:
+                if name not in names:
+                    inside(task.out, name).unlink(missing_ok=True)
 
 
-def _write_case(task: Task, files: CaseFiles, case: Case, folder: Path, show: MakeProgressBar) -> None:
-    """Predicts a case and writes its files to a folder."""
+def _write_case(task: Task, files: CaseFiles, case: Case, folder: Path, show: MakeProgressBar) -> CohortEntry:
+    """Predicts a case and writes its files to a folder, all but the summary."""
     predictions: dict[str, Prediction] = {}
     scheme, members = scheme_of(files), "members" in task.kinds
     for target, prediction in predict_targets(task.runs, case, scheme, show, task.aggregation, members):
@@ -314,7 +323,7 @@ def _write_case(task: Task, files: CaseFiles, case: Case, folder: Path, show: Ma
     predictions = {target: predictions[target] for target in task.targets}
     if mergeable(predictions, scheme):
         write_merged(folder, case, predictions, scheme, task.kinds)
-    _write_pages(folder, task, files, case, predictions)
+    return _write_pages(folder, task, case, predictions)
 
 
 def case_for(runs: Sequence[Run], files: CaseFiles, with_labels: bool = False) -> Case:
@@ -370,8 +379,8 @@ def _notes(task: Task, files: CaseFiles) -> list[Finding]:
     return [Finding(Level.NOTE, note) for note in notes]
 
 
-def _write_pages(folder: Path, task: Task, files: CaseFiles, case: Case, predictions: dict[str, Prediction]) -> None:
-    """Writes figure, report and summary, and says serious warnings on standard error."""
+def _write_pages(folder: Path, task: Task, case: Case, predictions: dict[str, Prediction]) -> CohortEntry:
+    """Writes figure and report, and says serious warnings on standard error."""
     truth = None if case.labels is None else {target: case.target(target) for target in predictions}
     case_figure(case, predictions, task.runs[0][0], inside(folder, f"{case.name}.png"), truth)
     warnings = case_warnings(case, predictions)
@@ -379,4 +388,4 @@ def _write_pages(folder: Path, task: Task, files: CaseFiles, case: Case, predict
         if warning.level <= Level.WARNING:
             print_status(f"{case.name}: {warning.message}")
     report = write_case_report(inside(folder, report_name(case.name)), case, predictions, warnings, task.described)
-    write_summary(folder, Summary(task.recipe(files), entry_of(case, predictions, report.name, warnings)))
+    return entry_of(case, predictions, report.name, warnings)

@@ -11,7 +11,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from spuproj.training.data.labels import SCHEMES, LabelScheme
-from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, lacking
+from spuproj.training.data.readers.own_outputs import SUMMARY
+from spuproj.training.data.volumes.content import content_hash
 from spuproj.training.inference.outputs import MAPS, MERGED, map_names
 from spuproj.training.report.pages import CohortEntry
 from spuproj.training.runtime.files import InputError, inside, read_json, write_json
@@ -26,18 +28,63 @@ class Summary:
     """What ``<id>_summary.json`` holds.
 
     Attributes:
-        recipe: the aggregation, each model's SHA-256 by target, and the label values of each target; outputs of another
-            recipe are not mixed with these.
+        recipe: what the maps depend on, see ``recipe_of``; outputs of another recipe are not mixed with these.
         entry: the case in the report of the data set.
+        files: names of all of the case's files; they are never read as data, see ``own_outputs``.
     """
 
     recipe: Mapping[str, Any]
     entry: CohortEntry
+    files: tuple[str, ...]
+
+
+# How predictions of another recipe differ.
+_DIFFERENCES = {
+    "models": "by other models",
+    "aggregation": "with another aggregation",
+    "labels": "with another label scheme",
+    "images": "of other images",
+    "mask": "with another brain mask",
+}
 
 
 def scheme_of(files: CaseFiles) -> LabelScheme:
     """The scheme of a case's label map: that of its segmentation, or of BraTS 2020 where there is none."""
     return files.scheme or SCHEMES["brats2020"]
+
+
+def recipe_of(
+    files: CaseFiles, modalities: Sequence[str], models: Mapping[str, str], aggregation: str
+) -> dict[str, Any]:
+    """What a case's maps depend on: models, aggregation, label values of each target, and the content of its images.
+
+    Args:
+        files: of the case.
+        modalities: that the models take; images of others are not read.
+        models: the SHA-256 of each model, by target.
+        aggregation: see ``spuproj.training.inference.multi_view.segment``.
+
+    Raises:
+        InputError: for an image that cannot be read.
+    """
+    present = [name for name in modalities if name not in lacking(files, modalities)]
+    return {
+        "aggregation": aggregation,
+        "models": dict(models),
+        "labels": {target: list(values) for target, values in scheme_of(files).targets.items()},
+        "images": {name: _content(files.images[name]) for name in present},
+        "mask": None if files.mask is None else _content(ImageFile(files.mask)),
+    }
+
+
+def _content(image: ImageFile) -> dict[str, Any]:
+    return {"sha256": content_hash(image.path), "channel": image.channel}
+
+
+def differences(older: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, str]:
+    """How predictions of an older recipe differ, in words, by the parts of the recipe that do."""
+    parts = [name for name in {**recipe, **older} if older.get(name) != recipe.get(name)]
+    return {name: _DIFFERENCES.get(name, "by another version of spuproj") for name in parts}
 
 
 def file_names(files: CaseFiles, targets: Sequence[str], kinds: Sequence[str]) -> list[str]:
@@ -53,7 +100,7 @@ def report_name(case: str) -> str:
 
 def summary_name(case: str) -> str:
     """Name of a case's summary."""
-    return f"{case}_summary.json"
+    return f"{case}{SUMMARY}"
 
 
 def require_names(cases: Sequence[CaseFiles], targets: Sequence[str], kinds: Sequence[str], out: Path) -> None:
@@ -140,24 +187,36 @@ def read_summary(out: Path, case: str) -> Summary | None:
     return summary
 
 
-def outdated(
-    out: Path, files: CaseFiles, recipe: Mapping[str, Any], targets: Sequence[str], written: Sequence[str]
-) -> list[Path]:
-    """The maps of a case by another recipe that are not written over.
+def modalities_of_maps(folder: Path, case: str) -> tuple[str, ...]:
+    """The modalities that the maps of a case were made of; empty where no summary says it.
+
+    Raises:
+        InputError: for a broken summary.
+    """
+    summary = read_summary(folder, case)
+    images = None if summary is None else summary.recipe.get("images")
+    return tuple(images) if isinstance(images, Mapping) else ()
+
+
+def older_maps(
+    out: Path, files: CaseFiles, recipe: Mapping[str, Any], targets: Sequence[str]
+) -> tuple[bool, list[str]]:
+    """The maps of a case that are there, of whichever kinds.
 
     Args:
         out: folder of the outputs.
         files: of the case.
         recipe: of the outputs that are written now.
         targets: of these outputs; where the older summary is broken, its targets count as the same.
-        written: names of the files that are written now.
+
+    Returns:
+        Whether they are of this recipe; and their names, where the older summary is broken all that they can have.
     """
     try:
         older = read_summary(out, files.name)
-        if older is None or older.recipe == recipe:
-            return []
-        targets = list(older.entry.volumes) or targets
     except InputError:
-        pass
-    names = map_names(files.name, targets, scheme_of(files), (*MAPS, *MERGED))
-    return [inside(out, name) for name in names if name not in written]
+        return False, map_names(files.name, targets, scheme_of(files), (*MAPS, *MERGED))
+    if older is None:
+        return False, []
+    names = map_names(files.name, list(older.entry.volumes) or targets, scheme_of(files), (*MAPS, *MERGED))
+    return older.recipe == recipe, [name for name in names if name in older.files]

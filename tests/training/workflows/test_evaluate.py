@@ -267,10 +267,10 @@ def test_a_map_that_is_no_probability_or_entropy_fails_its_case(
 def test_an_error_of_a_library_in_one_case_is_said_and_the_others_are_evaluated(
     cohort, of_one_target, tmp_path, no_plots, monkeypatch
 ):
-    def fail_at_the_second(files, **options):
+    def fail_at_the_second(files, *given, **options):
         if files.name == "Phantom_002":
             raise KeyError("deep inside")
-        return load_case(files, **options)
+        return load_case(files, *given, **options)
 
     monkeypatch.setattr("spuproj.training.workflows.evaluate.load_case", fail_at_the_second)
     with pytest.raises(InputError, match=r"1 of 3 cases failed: Phantom_002; .* Phantom_002: KeyError: 'deep inside'"):

@@ -227,13 +227,15 @@ def test_finished_cases_of_another_model_or_aggregation_are_refused(data, model,
     config, network = load_run(model[0])
     next(network.parameters()).data += 1
     save_run(tmp_path / "other", config, network)
-    message = "must hold no predictions by other models or with another aggregation, but holds those of Phantom_003"
-    with pytest.raises(InputError, match=message):
+    message = "must hold no predictions {}, but holds those of Phantom_003; choose another folder"
+    with pytest.raises(InputError, match=message.format("by other models")):
         predict_cohort([tmp_path / "other"], data, out)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message.format("by other models")):
         predict_cohort([models["TC"]], data, out)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message.format("with another aggregation")):
         predict_cohort(model, data, out, aggregation="otsu")
+    with pytest.raises(InputError, match=message.format("with another aggregation and by other models")):
+        predict_cohort([models["TC"]], data, out, aggregation="otsu")
     assert contents(out) == before
     shutil.copytree(model[0], tmp_path / "copy")
     assert predict_cohort([tmp_path / "copy"], data, out).skipped == ["Phantom_003"]

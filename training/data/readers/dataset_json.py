@@ -23,7 +23,7 @@ from spuproj.training.data.labels import (
 from spuproj.training.data.readers.case_files import SUFFIXES, CaseFiles, ImageFile, modality_named, require_modality
 from spuproj.training.data.readers.conventions import LABEL, Convention, Role
 from spuproj.training.data.readers.grouping import Group, case_of, expected, grouped
-from spuproj.training.data.readers.left_out import foreign_files, unused_files, without_images
+from spuproj.training.data.readers.left_out import not_read, unused_files, without_images
 from spuproj.training.data.readers.listing import Listing, list_folder
 from spuproj.training.runtime.files import InputError, read_json
 from spuproj.training.runtime.names import repeated
@@ -89,9 +89,9 @@ def described_cases(source: Path) -> tuple[list[CaseFiles], list[str]] | None:
     left_out = [
         *([] if part else _not_read(source, listing, convention, description)),
         *([] if part or description.numTraining in (None, len(cases)) else [_other_number(description, len(cases))]),
-        *without_images(group for group in groups if not group.modalities),
+        *without_images(groups),
         *unused_files([path for path in others if not part or path.startswith(f"{source.name}/")]),
-        *foreign_files(listing),
+        *not_read(listing),
     ]
     return cases, left_out
 

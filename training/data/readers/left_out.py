@@ -20,14 +20,14 @@ def unused_files(paths: Sequence[str]) -> list[str]:
     if not paths:
         return []
     return [
-        f"{_files(len(paths))} not used, as no convention names {'it' if len(paths) == 1 else 'them'} so: "
+        f"{_files(len(paths))} not used, as no convention names {_them(paths)} so: "
         f"{examples(paths)}; to use them, list them in a manifest ('spuproj manifest')"
     ]
 
 
 def without_images(groups: Iterable[Group]) -> list[str]:
-    """A sentence on segmentations and masks of cases that have no image, if there are any."""
-    paths = [match.path for group in groups for match in group.matches]
+    """A sentence on segmentations and masks of those of the cases that have no image, if there are any."""
+    paths = [match.path for group in groups if not group.modalities for match in group.matches]
     if not paths:
         return []
     return [f"{_files(len(paths))} not used, as there is no image of the same case: {examples(paths)}"]
@@ -50,8 +50,8 @@ def drafts(groups: Iterable[Group]) -> list[str]:
 
 
 def without_case(listing: Listing, groups: Iterable[Group]) -> list[str]:
-    """Sentences on folders that are empty, or lie beside case folders and hold no image; and on what cannot be read."""
-    used = with_parents([*listing.images, *listing.foreign])
+    """Sentences on folders that are empty, or lie beside case folders and hold no image; and on what is not read."""
+    used = with_parents([*listing.images, *listing.outputs, *listing.foreign])
     places = {group.place for group in groups if group.matches[0].convention.own_folder}
     beside = [
         path
@@ -60,16 +60,21 @@ def without_case(listing: Listing, groups: Iterable[Group]) -> list[str]:
     ]
     hollow = sorted({*listing.empty, *beside})
     hollow = [path for path in hollow if not any(path.startswith(f"{other}/") for other in hollow)]
-    found = closed_folders(listing)
+    found = not_read(listing)
     if hollow:
         folders = (
             "1 folder holds no image, and is" if len(hollow) == 1 else f"{len(hollow)} folders hold no image, and are"
         )
         found.append(f"{folders} no case: {some_of(hollow)}")
-    return found + foreign_files(listing)
+    return found
 
 
-def closed_folders(listing: Listing) -> list[str]:
+def not_read(listing: Listing) -> list[str]:
+    """Sentences on folders that cannot be listed, images of kinds that are not read, and outputs of predictions."""
+    return [*_closed_folders(listing), *_foreign_files(listing), *_outputs(listing)]
+
+
+def _closed_folders(listing: Listing) -> list[str]:
     """A sentence on each reason why folders cannot be listed."""
     groups: dict[str, list[str]] = {}
     for path, reason in listing.closed.items():
@@ -77,7 +82,7 @@ def closed_folders(listing: Listing) -> list[str]:
     return [f"{some_of(paths)} cannot be listed: {reason}" for reason, paths in groups.items()]
 
 
-def foreign_files(listing: Listing) -> list[str]:
+def _foreign_files(listing: Listing) -> list[str]:
     """A sentence on images of kinds that are not read, if there are any."""
     if not listing.foreign:
         return []
@@ -85,6 +90,14 @@ def foreign_files(listing: Listing) -> list[str]:
         f"{_files(len(listing.foreign))} not used, as images of this kind are not read: {examples(listing.foreign)}; "
         "convert them to NIfTI (.nii.gz) first, DICOM for example with dcm2niix"
     ]
+
+
+def _outputs(listing: Listing) -> list[str]:
+    """A sentence on images that ``spuproj predict`` wrote, if there are any."""
+    paths = listing.outputs
+    if not paths:
+        return []
+    return [f"{_files(len(paths))} not used, as 'spuproj predict' wrote {_them(paths)}: {examples(paths)}"]
 
 
 def _place(path: str) -> str:
@@ -117,3 +130,7 @@ def _shown(path: str) -> str:
 
 def _files(count: int) -> str:
     return "1 image is" if count == 1 else f"{count} images are"
+
+
+def _them(paths: Sequence[str]) -> str:
+    return "it" if len(paths) == 1 else "them"

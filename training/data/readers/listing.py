@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from spuproj.training.data.readers.case_files import without_suffix
+from spuproj.training.data.readers.own_outputs import SUMMARY, own_outputs
 from spuproj.training.runtime.files import InputError
 
 MOST_FOLDERS = 2**20
@@ -27,6 +29,7 @@ class Listing:
 
     Attributes:
         images: whatever is named like an image: files, links whose file is not there, and folders.
+        outputs: images that ``spuproj predict`` wrote, which are not among them.
         foreign: images of kinds that are not read.
         folders: all other folders.
         empty: those of the folders with no file in them, at any depth; only the topmost of each.
@@ -34,6 +37,7 @@ class Listing:
     """
 
     images: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
@@ -53,7 +57,7 @@ def list_folder(folder: Path) -> Listing:
     Raises:
         InputError: for more than ``MOST_FOLDERS``, as folders are that have links to each other.
     """
-    found, files = Listing(), set[str]()
+    found, files, summaries = Listing(), set[str](), list[str]()
     waiting: list[tuple[str, frozenset[_Place]]] = [("", frozenset())]
     while waiting:
         if len(found.folders) > MOST_FOLDERS:
@@ -70,9 +74,11 @@ def list_folder(folder: Path) -> Listing:
             with os.scandir(folder / prefix) as entries:
                 for entry in entries:
                     _sort_in(entry, prefix, found, files, waiting, above)
+                    if entry.name.endswith(SUMMARY):
+                        summaries.append(prefix + entry.name)
         except OSError as error:
             found.closed[prefix or "."] = error.strerror or str(error)
-    _finish(found, files)
+    _finish(found, files, own_outputs(folder, summaries))
     return found
 
 
@@ -97,8 +103,20 @@ def _sort_in(
         found.closed[path] = f"it is a link to {os.readlink(entry.path)}, which does not exist"
     else:
         files.add(prefix)
-        if entry.name.lower().endswith(_FOREIGN):
+        if entry.name.lower().endswith(_FOREIGN) or _is_dicom(entry):
             found.foreign.append(path)
+
+
+def _is_dicom(entry: os.DirEntry[str]) -> bool:
+    """Whether a file whose name ends with no word, such as IM0001 or 1.2.840.10008, begins as DICOM files do."""
+    if not re.fullmatch(r"\.?\d*", os.path.splitext(entry.name)[1]):
+        return False
+    with suppress(OSError):
+        # A pipe would be waited for.
+        if entry.is_file():
+            with open(entry.path, "rb") as stream:
+                return stream.read(132)[128:] == b"DICM"
+    return False
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -107,9 +125,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     return False
 
 
-def _finish(found: Listing, files: set[str]) -> None:
-    """Sorts the lists, and finds the folders that are empty."""
-    for each in (found.images, found.foreign, found.folders):
+def _finish(found: Listing, files: set[str], outputs: set[str]) -> None:
+    """Sorts the lists, takes outputs out of the images, and finds the folders that are empty."""
+    found.outputs.extend(path for path in found.images if path in outputs)
+    found.images[:] = [path for path in found.images if path not in outputs]
+    for each in (found.images, found.outputs, found.foreign, found.folders):
         each.sort()
     full = with_parents(prefix.rstrip("/") for prefix in files) | with_parents(found.closed)
     hollow = {path for path in found.folders if path not in full}

@@ -15,7 +15,14 @@ from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.conventions import CONVENTIONS, VISIT, Convention
 from spuproj.training.data.readers.dataset_json import described_cases
 from spuproj.training.data.readers.grouping import case_of, grouped
-from spuproj.training.data.readers.left_out import badly_named, drafts, unused_files, without_case, without_images
+from spuproj.training.data.readers.left_out import (
+    badly_named,
+    drafts,
+    not_read,
+    unused_files,
+    without_case,
+    without_images,
+)
 from spuproj.training.data.readers.listing import Listing, list_folder, whole_path
 from spuproj.training.data.readers.manifest import check_names, json_manifest
 from spuproj.training.data.readers.manifest_table import csv_manifest
@@ -84,7 +91,7 @@ def cases_in(source: Path, labels: str | None = None) -> tuple[CaseFiles, ...]:
 
 
 def case_in(folder: Path, labels: str | None = None) -> CaseFiles:
-    """The files of a case folder, in one of the conventions of ``docs/data.md``.
+    """The files of a case folder, in one of the conventions of ``docs/data.md``; the rest is said on standard error.
 
     Args:
         folder: of the case.
@@ -104,12 +111,15 @@ def case_in(folder: Path, labels: str | None = None) -> CaseFiles:
     listing = list_folder(root)
     # The folder of a visit lies in that of the patient.
     data = root.parent.parent if re.fullmatch(f"(?i){VISIT}", root.name) else root.parent
-    groups, _ = grouped((str((root / path).relative_to(data)) for path in listing.images), CONVENTIONS)
-    cases = [case_of(data, group) for group in groups if group.modalities]
-    if len(cases) != 1:
-        names = [case.name for case in cases]
-        raise guidance.several_cases(folder, names) if cases else guidance.no_case(folder, listing)
-    return cases[0] if labels is None else replace(cases[0], scheme=scheme_named(labels))
+    groups, others = grouped((str((root / path).relative_to(data)) for path in listing.images), CONVENTIONS)
+    found = [group for group in groups if group.modalities]
+    if len(found) != 1:
+        names = [group.name for group in found]
+        raise guidance.several_cases(folder, names) if found else guidance.no_case(folder, listing)
+    for sentence in [*drafts(found), *without_images(groups), *unused_files(others), *not_read(listing)]:
+        print_status(sentence)
+    case = case_of(data, found[0])
+    return case if labels is None else replace(case, scheme=scheme_named(labels))
 
 
 def recognised_cases(root: Path, listing: Listing, conventions: Sequence[Convention]) -> Found:
@@ -125,7 +135,7 @@ def recognised_cases(root: Path, listing: Listing, conventions: Sequence[Convent
     left_out = [
         *badly_named(group for group in groups if group.modalities and name_fault(group.name)),
         *drafts(found),
-        *without_images(group for group in groups if not group.modalities),
+        *without_images(groups),
         *unused_files(others),
         *without_case(listing, found),
     ]

@@ -103,8 +103,12 @@ def _require_file(path: Path) -> None:
         )
     with _reading(path, "cannot be read: "):
         mode = path.stat()
+    if path.is_dir():
+        there = _others(path)
+        remedy = f", which holds {there}; put the image itself in its place" if there != "none" else ""
+        raise InputError(f"{path} must be a file, but is a folder{remedy}")
     if not stat.S_ISREG(mode.st_mode):
-        raise InputError(f"{path} must be a file, but is {'a folder' if path.is_dir() else 'of another kind'}")
+        raise InputError(f"{path} must be a file, but is of another kind")
     if mode.st_size == 0:
         raise InputError(f"{path} must be an image, but is an empty file")
     with _reading(path, "cannot be read: "), path.open("rb") as stream:

@@ -68,6 +68,31 @@ def test_what_is_left_out_is_said_on_standard_error(tmp_path, capsys):
     assert "dcm2niix" in said
 
 
+def test_what_a_case_folder_holds_and_is_not_used_is_said(tmp_path, capsys):
+    touch(tmp_path, *in_folders(("p1",), "_", OLD), "p1/p1_adc.nii.gz", "p1/scan.dcm", "p2/p2_t1.nii.gz")
+    assert len(case_in(tmp_path / "p1").images) == 4
+    assert capsys.readouterr().err.splitlines() == [
+        "1 image is not used, as no convention names it so: p1/p1_adc.nii.gz; to use them, list them in a manifest "
+        "('spuproj manifest')",
+        "1 image is not used, as images of this kind are not read: scan.dcm; convert them to NIfTI (.nii.gz) first, "
+        "DICOM for example with dcm2niix",
+    ]
+    case_in(tmp_path / "p2")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["IM0001", "1.2.840.10008.5.1", "IMG.0001", "scan.dcm"])
+def test_dicom_files_are_known_without_an_ending(tmp_path, name):
+    (tmp_path / "p1").mkdir()
+    (tmp_path / "p1" / name).write_bytes(bytes(128) + b"DICM" + bytes(10))
+    (tmp_path / "p1" / "README").write_bytes(b"text" * 100)
+    (tmp_path / "p1" / "short").write_bytes(b"")
+    os.mkfifo(tmp_path / "p1" / "pipe")
+    for read, path in ((read_data, tmp_path), (case_in, tmp_path / "p1")):
+        assert "1 image is not used, as images of this kind are not read: " in refusal(read, path)
+        assert f"{name}; convert them to NIfTI" in refusal(read, path)
+
+
 def test_a_folder_that_cannot_be_listed_is_said(tmp_path, monkeypatch):
     touch(tmp_path, *in_folders(("p1", "p2"), "_", OLD))
     scandir = os.scandir

@@ -216,13 +216,16 @@ def test_an_affine_that_places_nothing_says_what_to_correct(tmp_path):
 
 def test_what_is_there_in_place_of_a_file_is_told(tmp_path):
     (tmp_path / "folder.nii").mkdir()
+    (tmp_path / "full.nii").mkdir()
+    (tmp_path / "full.nii" / "0001.nii").touch()
     (tmp_path / "dangling.nii.gz").symlink_to("../annex/objects/abc")
     (tmp_path / "loop.nii").symlink_to("loop.nii")
     os.mkfifo(tmp_path / "pipe.nii")
     nib.save(nib.Nifti1Image(VOXELS, AFFINE), tmp_path / "there.nii.gz")
     for name, message in {
         "nowhere.nii": r"must hold nowhere\.nii, but it is missing; there are: dangling.*, there\.nii\.gz",
-        "folder.nii": "must be a file, but is a folder",
+        "folder.nii": "must be a file, but is a folder$",
+        "full.nii": r"is a folder, which holds 0001\.nii; put the image itself in its place",
         "dangling.nii.gz": r"is a link to \.\./annex/objects/abc, which does not exist; fetch the content",
         "loop.nii": r"loop\.nii",
         "pipe.nii": "must be a file, but is of another kind",

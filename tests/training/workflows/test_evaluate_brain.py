@@ -1,0 +1,79 @@
+"""The brain that measures are taken in is that of the images that were predicted."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from spuproj.training.workflows.predict import predict_cohort
+
+pytest_plugins = ["training_fixtures"]
+pytestmark = pytest.mark.usefixtures("one_thread", "no_picture")
+
+MODALITIES = ("t1", "t1ce", "t2", "flair")
+
+
+@pytest.fixture
+def data(cohort, tmp_path) -> Path:
+    """A case with a fifth image, in which all voxels count as brain, on a grid of its own where "grid" is asked for."""
+    source = cohort[1]
+    shutil.copytree(source, tmp_path / source.name)
+    flair = nib.Nifti1Image.from_filename(source / f"{source.name}_flair.nii.gz")
+    whole = np.random.default_rng(0).uniform(50, 100, flair.shape).astype(np.float32)
+    nib.save(nib.Nifti1Image(whole, flair.affine), tmp_path / source.name / "whole.nii.gz")
+    nib.save(nib.Nifti1Image(whole[:-1], flair.affine), tmp_path / source.name / "small.nii.gz")
+    return tmp_path / source.name
+
+
+def manifest(data: Path, *others: str) -> Path:
+    images = {name: f"{data}/{data.name}_{name}.nii.gz" for name in MODALITIES}
+    case = {
+        "name": data.name,
+        "images": {**{name: f"{data}/{name}.nii.gz" for name in others}, **images},
+        "label": f"{data}/{data.name}_seg.nii.gz",
+    }
+    path = data.parent / f"{len(others)}{''.join(others)}.json"
+    path.write_text(json.dumps({"labels": "brats2020", "cases": [case]}))
+    return path
+
+
+def rows(spuproj, data: Path, out: Path, *methods: str) -> list[dict[str, str]]:
+    predictions = [word for method in methods for word in ("--predictions", method)]
+    status, printed = spuproj("evaluate", "--data", data, *predictions, "--out", out)
+    assert status == 0, printed
+    with (out / "per_case.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("other", ["whole", "small"])
+def test_an_image_that_no_model_took_changes_no_measure(spuproj, data, models, tmp_path, other):
+    predict_cohort([models["WT"]], manifest(data), tmp_path / "maps")
+    wanted = rows(spuproj, manifest(data), tmp_path / "a", f"m={tmp_path / 'maps'}")
+    assert rows(spuproj, manifest(data, other), tmp_path / "b", f"m={tmp_path / 'maps'}") == wanted
+
+
+def test_methods_of_other_images_are_measured_in_the_brain_of_all(spuproj, data, models, tmp_path):
+    """Voxels that one method saw alone count for both: measures are compared on the same voxels."""
+    shutil.copytree(models["WT"], tmp_path / "five")
+    config = json.loads((tmp_path / "five" / "config.json").read_text())
+    config["modalities"] = ["t1", "t1ce", "t2", "whole"]
+    (tmp_path / "five" / "config.json").write_text(json.dumps(config))
+    predict_cohort([models["WT"]], manifest(data), tmp_path / "maps")
+    predict_cohort([tmp_path / "five"], manifest(data, "whole"), tmp_path / "other")
+    both = rows(spuproj, manifest(data, "whole"), tmp_path / "a", f"m={tmp_path / 'maps'}", f"n={tmp_path / 'other'}")
+    alone = rows(spuproj, manifest(data, "whole"), tmp_path / "b", f"n={tmp_path / 'other'}")
+    assert [row for row in both if row["method"] == "n"] == alone
+
+
+def test_maps_without_a_summary_are_measured_in_the_brain_of_all_images(spuproj, data, models, tmp_path):
+    predict_cohort([models["WT"]], manifest(data), tmp_path / "maps")
+    wanted = rows(spuproj, manifest(data), tmp_path / "a", f"m={tmp_path / 'maps'}")
+    (tmp_path / "maps" / f"{data.name}_summary.json").unlink()
+    assert rows(spuproj, manifest(data), tmp_path / "b", f"m={tmp_path / 'maps'}") == wanted
+    assert rows(spuproj, manifest(data, "whole"), tmp_path / "c", f"m={tmp_path / 'maps'}") != wanted
