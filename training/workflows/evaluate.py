@@ -192,9 +192,10 @@ def _left_out(cases: Sequence[CaseFiles], chosen: Selection, methods: Mapping[st
         if names:
             yield f"{_count(names, 'case')} not evaluated for {target}, no maps by {method}: {', '.join(names)}"
     known = {map_name(files.name, target, "seg") for files in cases for target in _targets(files)}
+    references = {files.label.resolve() for files in cases if files.label is not None}
     for method, folder in methods.items():
-        names = sorted(path.name for path in folder.iterdir() if path.name.endswith("_seg.nii.gz"))
-        others = [name for name in names if name not in known]
+        paths = sorted(path for path in folder.iterdir() if path.name.endswith("_seg.nii.gz"))
+        others = [path.name for path in paths if path.name not in known and path.resolve() not in references]
         if others:
             yield f"{_count(others, 'map')} not evaluated, of no such case or target, by {method}: {', '.join(others)}"
 

@@ -83,8 +83,15 @@ def _content(image: ImageFile) -> dict[str, Any]:
 
 def differences(older: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, str]:
     """How predictions of an older recipe differ, in words, by the parts of the recipe that do."""
-    parts = [name for name in {**recipe, **older} if older.get(name) != recipe.get(name)]
-    return {name: _DIFFERENCES.get(name, "by another version of spuproj") for name in parts}
+    found = {name: _DIFFERENCES.get(name, "by another version of spuproj") for name in _unlike(older, recipe)}
+    if "images" in found and isinstance(older.get("images"), Mapping):
+        found["images"] += f" ({', '.join(_unlike(older['images'], recipe['images']))})"
+    return found
+
+
+def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The keys whose values differ."""
+    return [key for key in {**other, **one} if one.get(key) != other.get(key)]
 
 
 def file_names(files: CaseFiles, targets: Sequence[str], kinds: Sequence[str]) -> list[str]:

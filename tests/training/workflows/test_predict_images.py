@@ -50,7 +50,8 @@ def change(data: Path, file: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "words"), [("_t1", "of other images"), ("_flair", "of other images"), ("mask", "with another brain mask")]
+    ("file", "words"),
+    [("_t1", "of other images (t1)"), ("_flair", "of other images (flair)"), ("mask", "with another brain mask")],
 )
 def test_maps_of_other_images_fail_their_case_and_with_force_go(spuproj, data, models, tmp_path, file, words):
     out = tmp_path / "out"

@@ -97,7 +97,7 @@ def _outputs(listing: Listing) -> list[str]:
     paths = listing.outputs
     if not paths:
         return []
-    return [f"{_files(len(paths))} not used, as 'spuproj predict' wrote {_them(paths)}: {examples(paths)}"]
+    return [f"{_files(len(paths))} not used, as 'spuproj predict' wrote {_them(paths)}: {some_of(paths)}"]
 
 
 def _place(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The brain that measures are taken in is that of the images that were predicted."""
+"""What evaluate takes of a data set: the brain of the images that were predicted, and no segmentation for a map."""
 
 from __future__ import annotations
 
@@ -77,3 +77,11 @@ def test_maps_without_a_summary_are_measured_in_the_brain_of_all_images(spuproj,
     (tmp_path / "maps" / f"{data.name}_summary.json").unlink()
     assert rows(spuproj, manifest(data), tmp_path / "b", f"m={tmp_path / 'maps'}") == wanted
     assert rows(spuproj, manifest(data, "whole"), tmp_path / "c", f"m={tmp_path / 'maps'}") != wanted
+
+
+def test_a_reference_segmentation_beside_the_maps_is_not_taken_for_a_map(spuproj, cohort, models, tmp_path):
+    folder = shutil.copytree(cohort[1], tmp_path / "data" / cohort[1].name)
+    predict_cohort([models["WT"]], tmp_path / "data", folder)
+    methods = ("--predictions", f"m={folder}")
+    status, printed = spuproj("evaluate", "--data", tmp_path / "data", *methods, "--out", tmp_path / "out")
+    assert (status, "not evaluated" in printed) == (0, False)
