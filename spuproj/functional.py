@@ -11,6 +11,7 @@ an unknown name, and TypeError for an unsupported dtype. Equations: ``docs/geome
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,13 +20,23 @@ from torch.autograd import forward_ad
 from spuproj.checks import pixel_size, positive
 from spuproj.inputs import fitted, plain_number, plain_tensor
 from spuproj.ops.checks import check_apart
+from spuproj.ops.registration import NO_GRAD
 
-_PROJECT: Callable[..., Tensor] = torch.ops.spuproj.project.default
+
+def _pair(name: str) -> Any:
+    """An op's twin without a gradient, and the op: ``_recorded`` tells which to call."""
+    return getattr(torch.ops.spuproj, name + NO_GRAD).default, getattr(torch.ops.spuproj, name).default
+
+
+_Linear = tuple[Callable[..., Tensor], Callable[..., Tensor]]
+_Moments = Callable[..., tuple[Tensor, Tensor, Tensor]]
+
+_PROJECT: _Linear = _pair("project")
 _PROJECT_OUT: Callable[..., None] = torch.ops.spuproj.project_out.default
-_PROJECT_ADJOINT: Callable[..., Tensor] = torch.ops.spuproj.project_adjoint.default
-_UNPROJECT: Callable[..., Tensor] = torch.ops.spuproj.unproject.default
-_UNPROJECT_ADJOINT: Callable[..., Tensor] = torch.ops.spuproj.unproject_adjoint.default
-_UNPROJECT_REDUCE: Callable[..., tuple[Tensor, Tensor, Tensor]] = torch.ops.spuproj.unproject_reduce.default
+_PROJECT_ADJOINT: _Linear = _pair("project_adjoint")
+_UNPROJECT: _Linear = _pair("unproject")
+_UNPROJECT_ADJOINT: _Linear = _pair("unproject_adjoint")
+_UNPROJECT_REDUCE: tuple[_Moments, _Moments] = _pair("unproject_reduce")
 
 __all__ = ["project", "project_adjoint", "unproject", "unproject_adjoint", "unproject_reduce"]
 
@@ -76,7 +87,8 @@ def project(
     fill = plain_number(fill, "fill")
     if out is None:
         size = tuple(image.shape[-2:]) if view_size is None else pixel_size(view_size, "view_size")
-        return _PROJECT(image, geometry, size, interpolation, padding, fill, out_dtype, memory_format)
+        op = _PROJECT[_recorded(image, geometry)]
+        return op(image, geometry, size, interpolation, padding, fill, out_dtype, memory_format)
     if out_dtype is not None or memory_format is not None:
         raise ValueError("out_dtype and memory_format must be None where out is given: out has both")
     out = plain_tensor(out, "out")
@@ -102,6 +114,15 @@ def _source(value: Tensor, argument: str) -> Tensor:
     return tensor
 
 
+def _recorded(*tensors: Tensor | None) -> bool:
+    """Whether a gradient may be recorded of what is done with the tensors, now or when a trace of it is called."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return True
+    enabled = torch.is_grad_enabled()
+    # Subclasses that take part in dispatch may record what their wrapper does not show.
+    return any(each is not None and (type(each) is not Tensor or (enabled and each.requires_grad)) for each in tensors)
+
+
 def project_adjoint(
     stack: Tensor, geometry: Tensor, size: Sequence[int], *, interpolation: str = "bilinear", padding: str = "constant"
 ) -> Tensor:
@@ -117,7 +138,9 @@ def project_adjoint(
         ``[B, C, H, W]`` of the stack's dtype: the sum over the views.
     """
     stack, geometry = _source(stack, "stack"), plain_tensor(geometry, "geometry")
-    return _PROJECT_ADJOINT(stack, geometry, pixel_size(size, "size"), interpolation, padding)
+    return _PROJECT_ADJOINT[_recorded(stack, geometry)](
+        stack, geometry, pixel_size(size, "size"), interpolation, padding
+    )
 
 
 def unproject(stack: Tensor, geometry: Tensor, size: Sequence[int], *, interpolation: str = "bilinear") -> Tensor:
@@ -133,7 +156,7 @@ def unproject(stack: Tensor, geometry: Tensor, size: Sequence[int], *, interpola
         ``[B, N, C, H, W]`` of the stack's dtype; zero at slice pixels that the view does not show.
     """
     stack, geometry = _source(stack, "stack"), plain_tensor(geometry, "geometry")
-    return _UNPROJECT(stack, geometry, pixel_size(size, "size"), interpolation)
+    return _UNPROJECT[_recorded(stack, geometry)](stack, geometry, pixel_size(size, "size"), interpolation)
 
 
 def unproject_adjoint(
@@ -151,7 +174,9 @@ def unproject_adjoint(
         ``[B, N, C, h, w]`` of the slices' dtype.
     """
     slices, geometry = _source(slices, "slices"), plain_tensor(geometry, "geometry")
-    return _UNPROJECT_ADJOINT(slices, geometry, pixel_size(view_size, "view_size"), interpolation)
+    return _UNPROJECT_ADJOINT[_recorded(slices, geometry)](
+        slices, geometry, pixel_size(view_size, "view_size"), interpolation
+    )
 
 
 def unproject_reduce(
@@ -193,7 +218,8 @@ def unproject_reduce(
     stack, geometry = _source(stack, "stack"), plain_tensor(geometry, "geometry")
     weights = None if weights is None else plain_tensor(weights, "weights")
     least, fill = positive(min_count, "min_count"), plain_number(fill, "fill")
-    moments = _UNPROJECT_REDUCE(stack, geometry, pixel_size(size, "size"), interpolation, weights)
+    op = _UNPROJECT_REDUCE[_recorded(stack, geometry, weights)]
+    moments = op(stack, geometry, pixel_size(size, "size"), interpolation, weights)
     if least <= 1 and fill == 0:
         return moments
     # Nothing distinguishes the channels, nor the samples if they share geometry and weights.

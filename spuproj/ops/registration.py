@@ -1,4 +1,8 @@
-"""Registers every op with torch from its record: kernels, fake kernel, gradient, vmap and autocast."""
+"""Registers every op with torch from its record: kernels, fake kernel, gradient, vmap and autocast.
+
+Each op with a gradient has a twin without one, ``<name>_no_grad``, for calls of which no gradient is recorded: what
+torch does for an op with a gradient takes longer than all else of a small call.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +21,23 @@ from spuproj.ops.run import run
 LIBRARY = torch.library.Library("spuproj", "DEF")
 
 
+NO_GRAD = "_no_grad"
+
+
 def _kernel(op: Op) -> Callable[..., Any]:
     """The op's kernel, of the backend for the device of the first tensor."""
     return lambda *given: run(op, backend_for(given[0].device), given)
+
+
+def _kernel_without_gradient(name: str, op: Op) -> Callable[..., Any]:
+    """The same for the op's twin. It refuses what wants a gradient, which would be lost in silence."""
+
+    def kernel(*given: Any) -> Any:
+        if torch.is_grad_enabled() and any(isinstance(each, Tensor) and each.requires_grad for each in given):
+            raise RuntimeError(f"spuproj::{name}{NO_GRAD} has no gradient; call spuproj::{name} where one is recorded")
+        return run(op, backend_for(given[0].device), given)
+
+    return kernel
 
 
 def _fake(op: Op) -> Callable[..., Any]:
@@ -98,19 +116,25 @@ def _vmap_rule(name: str, op: Op) -> Callable[..., tuple[Any, Any]]:
     return rule
 
 
-def _register(name: str, op: Op) -> None:
-    qualified = f"spuproj::{name}"
+def _define(name: str, op: Op, kernel: Callable[..., Any]) -> None:
     LIBRARY.define(name + op.schema, tags=(torch.Tag.pt2_compliant_tag,))
     for key in ("CompositeExplicitAutograd", "CPU", "CUDA"):
-        LIBRARY.impl(name, _kernel(op), key)
-    torch.library.register_fake(qualified, _fake(op), lib=LIBRARY)
+        LIBRARY.impl(name, kernel, key)
+    torch.library.register_fake(f"spuproj::{name}", _fake(op), lib=LIBRARY)
+
+
+def _register(name: str, op: Op) -> None:
+    _define(name, op, _kernel(op))
     if op.adjoint is None:
         return
     setup, backward = _transposed(op, op.adjoint) if isinstance(op.adjoint, str) else op.adjoint
-    torch.library.register_autograd(qualified, backward, setup_context=setup, lib=LIBRARY)
-    torch.library.register_vmap(qualified, _vmap_rule(name, op), lib=LIBRARY)
-    for device in ("cpu", "cuda"):
-        torch.library.register_autocast(qualified, device, torch.float32, lib=LIBRARY)
+    torch.library.register_autograd(f"spuproj::{name}", backward, setup_context=setup, lib=LIBRARY)
+    _define(name + NO_GRAD, op, _kernel_without_gradient(name, op))
+    for qualified in (f"spuproj::{name}", f"spuproj::{name}{NO_GRAD}"):
+        # The rule calls the op itself: what vmap has wrapped may want a gradient that its wrapper does not show.
+        torch.library.register_vmap(qualified, _vmap_rule(name, op), lib=LIBRARY)
+        for device in ("cpu", "cuda"):
+            torch.library.register_autocast(qualified, device, torch.float32, lib=LIBRARY)
 
 
 for _name, _op in OPS.items():

@@ -6,6 +6,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from small_views import IMAGE, STACK, VIEW_SIZE, four_rotations, four_views, used
+from spuproj.ops.registration import NO_GRAD
 
 
 class Watch(TorchDispatchMode):
@@ -31,7 +32,7 @@ each_call = pytest.mark.parametrize("name", CALLS)
 
 
 def op_of(name):
-    return "project_out" if name == "project_out" else name if name.startswith("unproject") else "project"
+    return "project_out" if name == "project_out" else (name if name.startswith("unproject") else "project") + NO_GRAD
 
 
 @each_call
