@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from spuproj.training.data.labels import SCHEMES, LabelScheme
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, lacking
-from spuproj.training.data.readers.own_outputs import SUMMARY
+from spuproj.training.data.readers.listing import SUMMARY
 from spuproj.training.data.volumes.content import content_hash
 from spuproj.training.inference.outputs import MAPS, MERGED, map_names
 from spuproj.training.report.pages import CohortEntry
@@ -30,7 +30,7 @@ class Summary:
     Attributes:
         recipe: what the maps depend on, see ``recipe_of``; outputs of another recipe are not mixed with these.
         entry: the case in the report of the data set.
-        files: names of all of the case's files; they are never read as data, see ``own_outputs``.
+        files: names of all of the case's files; they are never read as data, see ``list_folder``.
     """
 
     recipe: Mapping[str, Any]

@@ -1,8 +1,9 @@
-"""What evaluate takes of a data set: the brain of the images that were predicted, and no segmentation for a map."""
+"""What evaluate takes: the brain of the predicted images, maps of any order of axes, and no segmentation for a map."""
 
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from spuproj.training.workflows.predict import predict_cohort
+from spuproj.training.workflows.predict import predict, predict_cohort
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread", "no_picture")
@@ -85,3 +86,20 @@ def test_a_reference_segmentation_beside_the_maps_is_not_taken_for_a_map(spuproj
     methods = ("--predictions", f"m={folder}")
     status, printed = spuproj("evaluate", "--data", tmp_path / "data", *methods, "--out", tmp_path / "out")
     assert (status, "not evaluated" in printed) == (0, False)
+
+
+def test_maps_of_another_order_of_axes_measure_the_same(spuproj, cohort, models, tmp_path):
+    """Maps have the axes of the first image that a model uses, which need not be the first of the case."""
+    shutil.copytree(cohort[1], tmp_path / "data" / cohort[1].name)
+    predict([models["TC"]], cohort[1], tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    for path in (tmp_path / "b").glob("*.nii.gz"):
+        turned = nib.Nifti1Image.from_filename(path).as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
+        path.write_bytes(gzip.compress(turned.to_bytes()))
+    methods = ("--predictions", f"a={tmp_path / 'a'}", "--predictions", f"b={tmp_path / 'b'}")
+    assert spuproj("evaluate", "--data", tmp_path / "data", *methods, "--out", tmp_path / "out")[0] == 0
+    with (tmp_path / "out" / "per_case.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    first, second = ([{**row, "method": ""} for row in rows if row["method"] == name] for name in ("a", "b"))
+    assert first
+    assert first == second

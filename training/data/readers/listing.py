@@ -8,13 +8,16 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from spuproj.training.data.readers.case_files import without_suffix
-from spuproj.training.data.readers.own_outputs import SUMMARY, own_outputs
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.files import InputError, read_json
 
 MOST_FOLDERS = 2**20
 """In a data set; links count as what they lead to."""
+
+SUMMARY = "_summary.json"
+"""How the name of the file ends in which ``spuproj predict`` lists all files of a case, under "files"."""
 
 # Images that are not read, by their endings.
 _FOREIGN = (".dcm", ".ima", ".img", ".hdr", ".mnc", ".nii.bz2", ".nii.xz", ".nii.zst", ".npy", ".npz")
@@ -57,7 +60,7 @@ def list_folder(folder: Path) -> Listing:
     Raises:
         InputError: for more than ``MOST_FOLDERS``, as folders are that have links to each other.
     """
-    found, files, summaries = Listing(), set[str](), list[str]()
+    found, files, outputs = Listing(), set[str](), set[str]()
     waiting: list[tuple[str, frozenset[_Place]]] = [("", frozenset())]
     while waiting:
         if len(found.folders) > MOST_FOLDERS:
@@ -75,10 +78,10 @@ def list_folder(folder: Path) -> Listing:
                 for entry in entries:
                     _sort_in(entry, prefix, found, files, waiting, above)
                     if entry.name.endswith(SUMMARY):
-                        summaries.append(prefix + entry.name)
+                        outputs.update(f"{prefix}{name}" for name in _listed_in(Path(entry.path)))
         except OSError as error:
             found.closed[prefix or "."] = error.strerror or str(error)
-    _finish(found, files, own_outputs(folder, summaries))
+    _finish(found, files, outputs)
     return found
 
 
@@ -105,6 +108,14 @@ def _sort_in(
         files.add(prefix)
         if entry.name.lower().endswith(_FOREIGN) or _is_dicom(entry):
             found.foreign.append(path)
+
+
+def _listed_in(summary: Path) -> list[Any]:
+    """The names that a summary of ``spuproj predict`` lists; none where the file is no such summary."""
+    with suppress(InputError):
+        names = read_json(summary).get("files")
+        return names if isinstance(names, list) else []
+    return []
 
 
 def _is_dicom(entry: os.DirEntry[str]) -> bool:
