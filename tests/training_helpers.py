@@ -56,11 +56,13 @@ def write_prediction(
 ) -> Path:
     """Writes maps of a case, by target and kind, and the summary that marks it as finished."""
     folder.mkdir(parents=True, exist_ok=True)
-    for (target, kind), voxels in maps.items():
-        nib.save(nib.Nifti1Image(voxels, affine), folder / f"{case}_{target}_{kind}.nii.gz")
+    names = {key: f"{case}_{key[0]}_{key[1]}.nii.gz" for key in maps}
+    for key, voxels in maps.items():
+        nib.save(nib.Nifti1Image(voxels, affine), folder / names[key])
     targets = list(dict.fromkeys(target for target, _ in maps))
     recipe = {"aggregation": "mean", "models": {target: f"sha-of-{target}" for target in targets}, "labels": {}}
-    write_summary(folder, Summary(recipe, CohortEntry(case, None, dict.fromkeys(targets, 1.0)), ()))
+    entry = CohortEntry(case, None, dict.fromkeys(targets, 1.0))
+    write_summary(folder, Summary(recipe, entry, tuple(names.values()), None))
     return folder
 
 

@@ -200,7 +200,7 @@ def test_explore_refuses_several_volumes_and_missing_files(spuproj, tmp_path):
     status, _ = spuproj("explore", "--input", series, "--out", out)
     assert status.startswith(f"error: {series} must hold one volume of three axes, got the shape (6, 6, 6, 2)")
     status, _ = spuproj("explore", "--input", tmp_path / "none.nii", "--out", out)
-    assert status == f"error: {tmp_path} must hold none.nii, but it is missing; there are: series.nii"
+    assert status == f"error: {tmp_path} must hold none.nii, but it is missing; images there: series.nii"
     assert not out.exists()
 
 

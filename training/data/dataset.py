@@ -135,8 +135,9 @@ class Cohort:
         return (y0 + dy) / down, (x0 + dx) / right, (y1 + dy) / down, (x1 + dx) / right
 
     def digest(self, names: Sequence[str]) -> str:
-        """SHA-256 of the arrays of the named cases, in hexadecimal; their order does not matter."""
-        lines = [f"{name} {self.cases[name].digest}\n" for name in sorted(names)]
+        """SHA-256 of the named cases, their arrays and the meaning of their labels; the order does not matter."""
+        cases = [(name, self.cases[name]) for name in sorted(names)]
+        lines = [f"{name} {case.digest} {sorted(case.scheme.targets.items())}\n" for name, case in cases]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -162,8 +163,10 @@ def cache_cohort(
         on_case(files.name)
     faults += _other_pixels(found.values())
     if faults:
+        # What several cases say alike is listed once.
+        count, faults = len(faults), list(dict.fromkeys(faults))
         listed = "; ".join(faults[:_LISTED]) + ("; ..." if len(faults) > _LISTED else "")
-        raise InputError(f"{len(faults)} of {len(cases)} cases cannot be used ('spuproj check' lists all): {listed}")
+        raise InputError(f"{count} of {len(cases)} cases cannot be used ('spuproj check' lists all): {listed}")
     ordered = {files.name: found[files.name] for files in cases}
     size = size_around(case.box for case in ordered.values())
     entries = {name: _entries(case, target, size) for name, case in ordered.items()}

@@ -17,6 +17,7 @@ from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.data.volumes.segmentation import label_values
 from spuproj.training.runtime.files import InputError, read_json, refuse_overwrite, write_json
 from spuproj.training.runtime.names import repeated
+from spuproj.training.runtime.wording import some_of
 
 # How often the patients who validate are drawn anew, until both they and those who train have every target.
 _DRAWS = 20
@@ -218,10 +219,13 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def chosen(cases: Sequence[CaseFiles], names: Sequence[str]) -> list[CaseFiles]:
-    """The cases of these names. Raises InputError where the data set lacks one."""
+def chosen(cases: Sequence[CaseFiles], names: Sequence[str], source: Path) -> list[CaseFiles]:
+    """The cases of these names, which a file names. Raises InputError where the data set lacks one."""
     known = {case.name: case for case in cases}
     missing = [name for name in names if name not in known]
     if missing:
-        raise InputError(f"the data must hold all cases of the split, but lacks {', '.join(missing)}")
+        raise InputError(
+            f"the data must hold all cases that {source} names, but hold no {some_of(missing)}; give the data that it "
+            "was made of, or make another one"
+        )
     return [known[name] for name in names]

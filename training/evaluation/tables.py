@@ -171,6 +171,8 @@ def _number(value: float) -> str:
 
 
 def _sentence(target: str, measure: str, each: Difference) -> str:
+    if each.patients == 0:
+        return f"{target} {measure}: no patient has values of both {each.first} and {each.second}"
     return (
         f"{target} {measure}: {each.first} less {each.second}, median {each.median:+.4f}, Wilcoxon p {each.p:.2g}, "
         f"Holm {each.adjusted:.2g}, {each.patients} patients"

@@ -165,6 +165,8 @@ def _maps(predictions: Path, summary: Summary) -> list[tuple[Path, str, dict[str
                 "Case": case,
                 "ModelSHA256": model_of(summary, target),
             }
+            if source.name in summary.files and not source.is_file():
+                raise InputError(f"{source} must be there, since the case is finished; predict it again with --force")
             if source.is_file():
                 found.append((source, f"label-{_label(target, target)}_{kind.ending}", sidecar))
     if not found:

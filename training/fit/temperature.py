@@ -60,8 +60,8 @@ def calibrate_run(run: Path, cases: Sequence[CaseFiles]) -> Temperature:
     """
     config, network = load_run(run)
     record = read_record(run)
-    names = _validation_cases(run, record)
-    watched = chosen(cases, names)
+    names = validation_cases(run, record)
+    watched = chosen(cases, names, run / RECORD)
     curves = []
     with progress_bar(f"Calibrating {config.target}", len(watched)) as advance:
         for files in watched:
@@ -81,7 +81,8 @@ def calibrate_run(run: Path, cases: Sequence[CaseFiles]) -> Temperature:
     return found
 
 
-def _validation_cases(run: Path, record: Mapping[str, Any]) -> list[str]:
+def validation_cases(run: Path, record: Mapping[str, Any]) -> list[str]:
+    """The names of a run's validation cases. Raises InputError where its record has none."""
     names: list[str] = ((record.get("data") or {}).get("validation") or {}).get("cases") or []
     if not names:
         raise InputError(f"{run / RECORD} must name the validation cases of 'spuproj train', but does not; train again")

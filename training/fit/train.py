@@ -41,9 +41,10 @@ from spuproj.training.fit.resume import (
     require_same_training,
     says_what_is_safe,
 )
-from spuproj.training.fit.temperature import calibrate_run, is_calibrated
+from spuproj.training.fit.temperature import calibrate_run, is_calibrated, validation_cases
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method, load_method
+from spuproj.training.models.record import read_record
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, save_run, write_config
 from spuproj.training.runtime.execution import PRECISIONS, Hardware, check_hardware, rank
 from spuproj.training.runtime.files import InputError, refuse_overwrite, remove_leftovers, require_folder
@@ -123,10 +124,12 @@ def train(
         asked = {
             "target": target, "method": asdict(method), "seed": seed, "modalities": modalities, "augmented": augment,
         }  # fmt: skip
-        if resume and _is_finished(out, asked):
+        if resume and _is_finished(out, asked, roles):
             if not calibrate or is_calibrated(out):
                 print_status(f"{out} has finished: there is nothing to resume")
             elif rank() == 0:
+                with _cache_folder(out, cache) as folder:
+                    _require_same_validation(out, cases, modalities, target, folder)
                 calibrate_run(out, cases)
             return out
         pl.seed_everything(seed, workers=True, verbose=False)
@@ -160,11 +163,26 @@ def _refuse_overwrite_of_run(out: Path, force: bool, resume: bool) -> None:
         )
 
 
-def _is_finished(out: Path, asked: dict[str, Any]) -> bool:
-    """Whether the run is complete. Raises InputError, before data is read, where its options were others."""
+def _is_finished(out: Path, asked: dict[str, Any], roles: Split | None) -> bool:
+    """Whether the run is complete. Raises InputError, before data is read, where its options or cases were others."""
     if (out / CONFIG).is_file():
         require_same_training(out / CONFIG, asked)
-    return (out / WEIGHTS).exists()
+    finished = (out / WEIGHTS).exists()
+    if finished and roles is not None and "data" in read_record(out):
+        cases = {role: {"cases": sorted(getattr(roles, role))} for role in ("train", "validation")}
+        require_same_training(out / RECORD, {"data": cases})
+    return finished
+
+
+def _require_same_validation(
+    run: Path, cases: Sequence[CaseFiles], modalities: Sequence[str], target: str, cache: Path
+) -> None:
+    """Raises InputError where the validation cases of a finished run have changed since its training."""
+    names = validation_cases(run, read_record(run))
+    watched = chosen(cases, names, run / RECORD)
+    with progress_bar(f"Reading the validation cases of {target}", len(watched)) as advance:
+        digest = cache_cohort(watched, modalities, target, cache, advance).digest(names)
+    require_same_training(run / RECORD, {"data": {"validation": {"sha256": digest}}})
 
 
 def _cases(
@@ -175,7 +193,9 @@ def _cases(
     for sentence in shared_stems(cases):
         print_status(f"warning: {sentence}")
     roles = _roles_given(split, fold, validation)
-    return (cases, None) if roles is None else (chosen(cases, [*roles.train, *roles.validation]), roles)
+    if split is None or roles is None:
+        return cases, None
+    return chosen(cases, [*roles.train, *roles.validation], split), roles
 
 
 @contextmanager

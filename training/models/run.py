@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -33,14 +34,17 @@ def write_config(directory: Path, config: ModelConfig) -> None:
 def save_run(directory: Path, config: ModelConfig, network: nn.Module, data: str = "") -> None:
     """Writes the configuration and then the weights: a folder with weights is a whole run.
 
-    The weights' header names the version of this package and ``data``, the hash of what was trained on.
+    The weights' header names, as JSON under ``spuproj``, the version of this package and ``data``, the hash of what was
+    trained on.
     """
     (directory / WEIGHTS).unlink(missing_ok=True)
     write_config(directory, config)
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     with atomic_write(directory / WEIGHTS) as temporary:
         # A file that safetensors itself makes may be read by its owner alone.
-        temporary.write_bytes(save(weights, metadata={"spuproj": __version__, "data": data}))
+        # Of several keys safetensors draws the order, and the file would have another hash each time.
+        about = json.dumps({"version": __version__, "data": data})
+        temporary.write_bytes(save(weights, metadata={"spuproj": about}))
 
 
 def load_run(directory: Path) -> Run:

@@ -41,8 +41,8 @@ from spuproj.training.runtime.files import (
 from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar, show
-from spuproj.training.runtime.wording import reason_of
-from spuproj.training.workflows.prediction_files import modalities_of_maps
+from spuproj.training.runtime.wording import reason_of, some_of
+from spuproj.training.workflows.prediction_files import modalities_of_maps, other_images
 from spuproj.uncertainty import entropy, to_percent
 
 OUTPUTS = ("table.csv", "table.json", "table.tex", "per_case.csv", "score_curves.png", "boxes.png", "reliability.png")
@@ -58,11 +58,13 @@ class Selection:
         targets: of each case that every method has predicted, the targets of each method.
         left_out: the other cases, by the reason.
         failed: why a case cannot be evaluated that should be, by its name.
+        unlike: cases whose maps were made of other images than they have now, by method and how these differ.
     """
 
     targets: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     failed: dict[str, str] = field(default_factory=dict)
+    unlike: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
 
 def evaluate(
@@ -148,6 +150,7 @@ def _write(rows: Sequence[CaseResult], options: EvaluationOptions, out: Path, ch
             temporary.write_bytes(content)
     reasons = {name: reason for reason, names in chosen.left_out.items() for name in names}
     values = {**summary_values(rows, summaries, options), "not_evaluated": {**reasons, **chosen.failed}}
+    values["other_images"] = dict(chosen.unlike)
     write_json(out / "table.json", values)
 
 
@@ -212,10 +215,16 @@ def _measured(
     with progress_bar("Evaluating", len(cases) * len(methods)) as advance:
         for files in cases:
             try:
+                unlike = {method: other_images(folder, files) for method, folder in methods.items()}
                 rows += _case_rows(files, methods, chosen.targets[files.name], options, advance)
+                for method, words in unlike.items():
+                    if words:
+                        chosen.unlike[f"the maps by {method} are {words} than the data hold now"].append(files.name)
             # No error of one case may stop the others.
             except Exception as error:
                 chosen.failed[files.name] = reason_of(error)
+    for difference, names in chosen.unlike.items():
+        print_status(f"warning: {difference}: {some_of(names)}")
     for name, reason in chosen.failed.items():
         print_status(f"{name} failed: {reason}")
     return rows
@@ -253,7 +262,7 @@ def _maps(case: Case, target: str, folder: Path, options: EvaluationOptions) -> 
         worst = probability[~((probability >= 0) & (probability <= 1))].flat[0]
         raise InputError(f"{paths[1]} must hold probabilities from 0 to 1, but holds {worst:g}; predict the case again")
     # A single view has an entropy.
-    instead = None if options.scaling == "entropy-1" else entropy(torch.from_numpy(probability))
+    instead = None if options.scaling == "entropy-1" else entropy(torch.from_numpy(probability.astype(float)))
     try:
         percent = to_percent(uncertainty, options.scaling, instead)
     except ValueError as error:

@@ -47,6 +47,7 @@ from spuproj.training.workflows.prediction_files import (
     require_names,
     require_replaceable,
     scheme_of,
+    segmentation_hash,
     summary_name,
     write_summary,
 )
@@ -169,9 +170,9 @@ def predict_cohort(
 ) -> Outcome:
     """Predicts a data set's cases one after another, as ``predict`` does, with one case in memory at a time.
 
-    A case is finished, and skipped, where all of its files are in ``out``. They are moved there together, so that the
-    same call continues after a killed process; files of an unfinished case are overwritten. A case that fails is
-    reported, and the others are still predicted.
+    A case is finished, and skipped, where all of its files are in ``out`` and its segmentation is the same. They are
+    moved there together, so that the same call continues after a killed process; files of an unfinished case are
+    overwritten. A case that fails is reported, and the others are still predicted.
 
     One process at a time writes a case, and one a shard; another ends with an error. Where the disk is full, the
     prediction ends.
@@ -197,7 +198,7 @@ def predict_cohort(
     task = _task(models, out, aggregation, maps)
     index, count = shard
     every = cases_in(data, labels)
-    cases = every if split is None else chosen(every, read_split(split, fold).test)
+    cases = every if split is None else chosen(every, read_split(split, fold).test, split)
     require_names(cases, task.targets, task.kinds, out)
     outcome = Outcome()
     # No case can have a name that begins with a dot.
@@ -258,7 +259,9 @@ def _unfinished(task: Task, cases: Sequence[CaseFiles], outcome: Outcome, force:
                 raise refusal
             _fail(outcome, files, refusal)
             continue
-        if is_there(files, task.targets, task.kinds, task.out):
+        # The report compares with the segmentation; the maps come out as they were.
+        same = older is not None and older.segmentation == segmentation_hash(files)
+        if same and is_there(files, task.targets, task.kinds, task.out):
             outcome.skipped.append(files.name)
         else:
             todo.append(files)
@@ -306,7 +309,7 @@ def _predict_one(task: Task, files: CaseFiles, show: MakeProgressBar) -> None:
         with atomic_write_group(task.out, files.name, summary_name(files.name)) as folder:
             entry = _write_case(task, files, case, folder, show)
             names = dict.fromkeys([*written, *(older if alike else ())])
-            write_summary(folder, Summary(recipe, entry, tuple(names)))
+            write_summary(folder, Summary(recipe, entry, tuple(names), segmentation_hash(files)))
             for name in older:
                 if name not in names:
                     inside(task.out, name).unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,14 @@ class Summary:
         recipe: what the maps depend on, see ``recipe_of``; outputs of another recipe are not mixed with these.
         entry: the case in the report of the data set.
         files: names of all of the case's files; they are never read as data, see ``list_folder``.
+        segmentation: the SHA-256 of the segmentation that the report compares with; None where there was none, or it
+            could not be read.
     """
 
     recipe: Mapping[str, Any]
     entry: CohortEntry
     files: tuple[str, ...]
+    segmentation: str | None
 
 
 # How predictions of another recipe differ.
@@ -79,6 +83,15 @@ def recipe_of(
 
 def _content(image: ImageFile) -> dict[str, Any]:
     return {"sha256": content_hash(image.path), "channel": image.channel}
+
+
+def segmentation_hash(files: CaseFiles) -> str | None:
+    """The SHA-256 of a case's segmentation; None where there is none, or it cannot be read."""
+    if files.label is None:
+        return None
+    with suppress(InputError):
+        return content_hash(files.label)
+    return None
 
 
 def differences(older: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, str]:
@@ -203,6 +216,20 @@ def modalities_of_maps(folder: Path, case: str) -> tuple[str, ...]:
     summary = read_summary(folder, case)
     images = None if summary is None else summary.recipe.get("images")
     return tuple(images) if isinstance(images, Mapping) else ()
+
+
+def other_images(folder: Path, files: CaseFiles) -> str:
+    """How the images that a case's maps were made of differ from its own, in words; empty where nothing says so.
+
+    Raises:
+        InputError: for a broken summary, or an image that cannot be read.
+    """
+    summary = read_summary(folder, files.name)
+    if summary is None:
+        return ""
+    recipe = recipe_of(files, modalities_of_maps(folder, files.name), {}, "")
+    found = differences(summary.recipe, recipe)
+    return " and ".join(found[part] for part in ("images", "mask") if part in found)
 
 
 def older_maps(

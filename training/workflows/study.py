@@ -17,10 +17,12 @@ from torch import nn
 
 from spuproj import Views
 from spuproj.training.data.case import Case, load_case
-from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.dataset import cache_cohort
+from spuproj.training.data.readers.case_files import CaseFiles, modalities_of
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.splits import chosen, read_split
 from spuproj.training.evaluation.metrics import Maps, Metrics, measure
+from spuproj.training.fit.record import data_record
 from spuproj.training.fit.resume import can_resume
 from spuproj.training.fit.temperature import Curve, best_temperature, likelihoods
 from spuproj.training.fit.train import train
@@ -28,6 +30,7 @@ from spuproj.training.inference.multi_view import Prediction, predict_case
 from spuproj.training.inference.percent import uncertainty_percent, voxels_without_variance
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.method import Method
+from spuproj.training.models.record import read_record
 from spuproj.training.models.run import WEIGHTS, load_run
 from spuproj.training.runtime.files import InputError, atomic_write, inside, read_json, write_json
 from spuproj.training.runtime.locks import held
@@ -79,15 +82,21 @@ def study(
         The files written.
 
     Raises:
-        InputError: for data, a split or a variation that cannot be used, or a folder that holds another study's runs
-            or that another process writes to.
+        InputError: for data, a split or a variation that cannot be used, or a folder that holds runs of another study
+            or of other data, or that another process writes to.
     """
     for target in targets:
         plain_name(target, "target")
     settings = varied(method, SPHERICAL if variations is None else variations)
-    watched = chosen(cases_in(data, labels), read_split(split, fold).validation)
+    roles = read_split(split, fold)
+    cache = out / "cache"
+    cases = chosen(cases_in(data, labels), [*roles.train, *roles.validation], split)
+    watched = cases[len(roles.train) :]
     results = []
     with held(out):
+        with progress_bar(f"Reading {data.name}", len(cases)) as advance:
+            cohort = cache_cohort(cases, modalities_of(cases), targets[0], cache, advance)
+        record = data_record(cohort, list(roles.train), list(roles.validation))
         for target, (name, each), seed in product(targets, settings.items(), seeds):
             run = inside(inside(inside(out / "runs", target), name), str(seed))
             if not (run / WEIGHTS).is_file():
@@ -103,9 +112,9 @@ def study(
                     seed=seed,
                     labels=labels,
                     resume=can_resume(run),
-                    cache=out / "cache",
+                    cache=cache,
                 )
-            results.append(_result(name, target, run, each, watched))
+            results.append(_result(name, target, run, each, watched, record))
         show(console_table(results))
         csv, values, plot = (out / f"table.{suffix}" for suffix in ("csv", "json", "png"))
         for path, content in ((csv, table_csv(results).encode()), (plot, study_plot(results))):
@@ -115,11 +124,14 @@ def study(
         return [csv, values, plot]
 
 
-def _result(name: str, target: str, run: Path, method: Method, watched: Sequence[CaseFiles]) -> StudyResult:
-    """The result of a finished run, from its file or measured."""
+def _result(
+    name: str, target: str, run: Path, method: Method, watched: Sequence[CaseFiles], record: Mapping[str, Any]
+) -> StudyResult:
+    """The result of a finished run, from its file or measured. ``record`` is that of the study's data."""
     config, network = load_run(run)
-    if config.method != method:
-        raise InputError(f"{run} holds a run of another method; choose another folder for this study")
+    other = "another method" if config.method != method else "other cases, images or labels"
+    if config.method != method or read_record(run).get("data") != record:
+        raise InputError(f"{run} holds a run of {other}; choose another folder for this study")
     if not (run / RESULT).is_file():
         measured = measure_setting(name, config, network, watched)
         write_json(run / RESULT, asdict(measured))

@@ -10,6 +10,7 @@ from statistics import mean, stdev
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
@@ -59,38 +60,47 @@ class StudyResult:
     calibrated_nll: float
 
 
-_HEADINGS = {
-    "views": "views",
-    "seen": "seen by",
-    "round_trip": "round trip",
-    "dice": "Dice",
-    "score": "score",
-    "baseline": "score of zeros",
-    "auroc": "AUROC",
-    "aurc": "AURC",
-    "error_dice": "Dice with errors",
-    "flagged_90": "90 % of errors in",
-    "corrected_5": "Dice, 5 % corrected",
-    "ece": "ECE",
-    "calibrated_ece": "ECE after",
-    "nll": "NLL",
-    "calibrated_nll": "NLL after",
-    "temperature": "temperature",
+_TABLES = {
+    "views and segmentation": {
+        "views": "views",
+        "seen": "seen by",
+        "round_trip": "round trip",
+        "dice": "Dice",
+        "score": "score",
+        "baseline": "score of zeros",
+    },
+    "uncertainty": {
+        "auroc": "AUROC",
+        "aurc": "AURC",
+        "error_dice": "Dice with errors",
+        "flagged_90": "90 % of errors in",
+        "corrected_5": "Dice, 5 % corrected",
+    },
+    "calibration": {
+        "ece": "ECE",
+        "calibrated_ece": "ECE after",
+        "nll": "NLL",
+        "calibrated_nll": "NLL after",
+        "temperature": "temperature",
+    },
 }
 _DRAWN = {"dice": "Dice", "score": "QU-BraTS score", "error_dice": "Dice with errors", "round_trip": "round-trip error"}
 _COLOUR = "#1f5fa8"
 _DPI = 130
 
 
-def console_table(results: Sequence[StudyResult]) -> Table:
-    """One line for each setting of each target: means over the validation cases and the seeds."""
+def console_table(results: Sequence[StudyResult]) -> Group:
+    """Tables with a line for each setting of each target: means over the validation cases and the seeds."""
     seeds = len({each.seed for each in results})
-    title = f"{results[0].cases} validation cases: mean" + (f", ± deviation over {seeds} seeds" if seeds > 1 else "")
-    table = Table("target", "setting", *_HEADINGS.values(), title=title)
-    for target, setting in dict.fromkeys((each.target, each.setting) for each in results):
-        cells = (_shown(_values(results, target, setting, name)) for name in _HEADINGS)
-        table.add_row(escape(target), escape(setting), *cells)
-    return table
+    mean_of = f"{results[0].cases} validation cases: mean" + (f", ± deviation over {seeds} seeds" if seeds > 1 else "")
+    tables = []
+    for title, headings in _TABLES.items():
+        table = Table("target", "setting", *headings.values(), title=f"{mean_of}; {title}")
+        for target, setting in dict.fromkeys((each.target, each.setting) for each in results):
+            cells = (_shown(_values(results, target, setting, name)) for name in headings)
+            table.add_row(escape(target), escape(setting), *cells)
+        tables.append(table)
+    return Group(*tables)
 
 
 def _values(results: Sequence[StudyResult], target: str, setting: str, name: str) -> list[float]:

@@ -148,7 +148,7 @@ def test_a_missing_folder_is_an_error_that_names_it(tmp_path):
 def test_a_missing_modality_is_an_error_that_lists_what_is_there(folder):
     (folder / "one_t1ce.nii.gz").unlink()
     there = "one_flair.nii.gz, one_t1.nii.gz, one_t2.nii.gz"
-    with pytest.raises(InputError, match=rf"one must hold one_t1ce\.nii\.gz, but it is missing; there are: {there}"):
+    with pytest.raises(InputError, match=rf"one must hold one_t1ce\.nii\.gz, but it is missing; images there: {there}"):
         load_case(folder)
 
 

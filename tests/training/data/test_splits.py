@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import typer
@@ -153,7 +154,10 @@ def test_another_seed_gives_another_split():
             lambda: folds(visits(3), 2, 0, unlabelled(visits(3))),
             "folds must leave patients to train and to validate on, got 2 of 3",
         ),
-        (lambda: chosen(visits(2), ["BraTS-GLI-00000-000", "x"]), "must hold all cases of the split, but lacks x"),
+        (
+            lambda: chosen(visits(2), ["BraTS-GLI-00000-000", "x"], Path("split.json")),
+            "the data must hold all cases that split.json names, but hold no x; give the data that it was made of",
+        ),
     ],
 )
 def test_splits_that_cannot_be_are_refused(make, message):

@@ -164,3 +164,13 @@ def test_folders_without_predictions_are_refused(tmp_path):
         write_bids(tmp_path / "empty", tmp_path / "out")
     with pytest.raises(InputError, match="must hold maps of p1, but holds none"):
         write_bids(predictions(tmp_path, "p1", kinds=("members",)), tmp_path / "out")
+
+
+def test_a_map_that_the_case_should_have_is_not_left_out(tmp_path):
+    folder = predictions(tmp_path, "p1", "p2")
+    (folder / "p2_WT_var.nii.gz").unlink()
+    with pytest.raises(
+        InputError, match=r"p2_WT_var\.nii\.gz must be there, since the case is finished; predict it again"
+    ):
+        write_bids(folder, tmp_path / "bids")
+    assert not (tmp_path / "bids").exists()

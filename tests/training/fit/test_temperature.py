@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -168,6 +169,26 @@ def test_resuming_calibrates_a_finished_run_once_on_its_validation_case_alone(
     train(cohort[0].parent, "WT", run, calibrate=True, **again)
     assert "there is nothing to resume" in capsys.readouterr().err
     assert read == [cohort[1].name]
+
+
+def test_a_finished_run_is_calibrated_on_the_data_of_its_training_alone(calibrated, cohort, split, tmp_path):
+    run, data = uncalibrated(calibrated, tmp_path / "run"), shutil.copytree(cohort[0].parent, tmp_path / "data")
+    before = {path.name: path.read_bytes() for path in run.glob("*.json")}
+    again: Any = {"method": METHOD, "resume": True, "calibrate": True}
+    first, second, third = (folder.name for folder in cohort)
+    write_splits(tmp_path / "other.json", [Split((second,), (first,), (third,))], 0)
+    with pytest.raises(InputError, match=rf"data\.train\.cases must be \['{first}'\], as in .*got \['{second}'\]"):
+        train(data, "WT", run, split=tmp_path / "other.json", **again)
+    path = data / second / f"{second}_seg.nii.gz"
+    labels = nib.Nifti1Image.from_filename(path)
+    nib.save(nib.Nifti1Image(np.asarray(labels.dataobj)[::-1], labels.affine), path)
+    with pytest.raises(
+        InputError, match=r"data\.validation\.sha256 must be .*; resume it with the data .* it began with"
+    ):
+        train(data, "WT", run, split=split, **again)
+    assert {path.name: path.read_bytes() for path in run.glob("*.json")} == before
+    train(cohort[0].parent, "WT", run, split=split, **again)
+    assert load_run(run)[0] == load_run(calibrated)[0]
 
 
 def test_a_run_whose_record_names_no_validation_cases_cannot_be_calibrated(calibrated, cohort, split, tmp_path):

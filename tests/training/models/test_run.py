@@ -22,7 +22,7 @@ from helpers import ROOT, noise
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method, load_method, method_names
 from spuproj.training.models.network import make_network
-from spuproj.training.models.run import load_run, save_run
+from spuproj.training.models.run import digest, load_run, save_run
 from spuproj.training.models.view_sets import Spherical
 from spuproj.training.runtime.files import InputError
 
@@ -56,6 +56,14 @@ def test_a_run_comes_back_with_its_configuration_and_weights(tmp_path):
     for name, tensor in network.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_the_same_model_is_the_same_file(tmp_path):
+    network = make_network(CONFIG)
+    for number in range(8):
+        save_run(tmp_path / str(number), CONFIG, network, "0a")
+    assert len({(tmp_path / str(number) / "model.safetensors").read_bytes() for number in range(8)}) == 1
+    assert len({digest(tmp_path / str(number)) for number in range(8)}) == 1
 
 
 def test_a_loaded_network_is_in_evaluation_mode(run):

@@ -103,3 +103,23 @@ def test_maps_of_another_order_of_axes_measure_the_same(spuproj, cohort, models,
     first, second = ([{**row, "method": ""} for row in rows if row["method"] == name] for name in ("a", "b"))
     assert first
     assert first == second
+
+
+def test_maps_of_images_that_have_changed_are_said(spuproj, data, models, tmp_path):
+    predict_cohort([models["WT"]], manifest(data), tmp_path / "maps")
+    shutil.copy(data / f"{data.name}_t2.nii.gz", data / f"{data.name}_t1.nii.gz")
+    wanted = "the maps by m are of other images (t1) than the data hold now"
+    methods = ("--predictions", f"m={tmp_path / 'maps'}")
+    status, printed = spuproj("evaluate", "--data", manifest(data), *methods, "--out", tmp_path / "out")
+    assert (status, f"warning: {wanted}: {data.name}" in printed) == (0, True)
+    assert json.loads((tmp_path / "out" / "table.json").read_text())["other_images"] == {wanted: [data.name]}
+
+
+def test_maps_made_with_another_brain_mask_are_said(spuproj, data, models, tmp_path):
+    predict_cohort([models["WT"]], manifest(data), tmp_path / "maps")
+    content = json.loads(manifest(data).read_text())
+    content["cases"][0]["mask"] = f"{data}/{data.name}_seg.nii.gz"
+    (tmp_path / "masked.json").write_text(json.dumps(content))
+    methods = ("--predictions", f"m={tmp_path / 'maps'}")
+    _, printed = spuproj("evaluate", "--data", tmp_path / "masked.json", *methods, "--out", tmp_path / "out")
+    assert f"warning: the maps by m are with another brain mask than the data hold now: {data.name}" in printed

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.image
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -26,6 +27,7 @@ from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.run import load_run
 from spuproj.training.models.view_sets import Augmented, Spherical, Zoom
 from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.progress import show
 from spuproj.training.workflows import study as studies
 from spuproj.training.workflows.study import round_trip, seen, study
 from spuproj.training.workflows.study_settings import SPHERICAL, text, variations_named, varied
@@ -36,6 +38,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 METHOD = replace(load_method("spu"), epochs=1, batch_size=4)
 VIEWS: Any = METHOD.views
+MEASURES = ("dice", "score", "baseline", "auroc", "aurc", "error_dice", "flagged_90", "corrected_5", "ece", "nll")
 VARY = {"radius": (VIEWS.radius, 0.8), "grid": ((1, 2),)}
 
 
@@ -144,15 +147,57 @@ def test_one_validation_case_alone_has_no_calibration_after(studied):
 
 def test_the_table_shows_means_and_deviations_over_seeds():
     rows = [result(seed=seed, dice=dice) for seed, dice in ((0, 0.6), (1, 0.8))]
-    table = console_table(rows)
-    (cells,) = zip(*(column.cells for column in table.columns), strict=True)
+    tables: Any = console_table(rows).renderables
+    (cells,) = zip(*(column.cells for column in tables[0].columns), strict=True)
     assert cells[:6] == ("ET", "default", "9", "8.500", "0.100", "0.700 ± 0.141")
-    assert table.title == "2 validation cases: mean, ± deviation over 2 seeds"
+    assert tables[0].title == "2 validation cases: mean, ± deviation over 2 seeds; views and segmentation"
+    shown = [column.header for table in tables for column in table.columns]
+    assert len(shown) == len(set(shown)) + 2 * 2
+
+
+def test_the_table_is_shown_whole_where_the_output_is_no_terminal(capsys):
+    rows = [result(seed=seed, setting="magnification=null", **dict.fromkeys(MEASURES, 0.123 + seed)) for seed in (0, 1)]
+    show(console_table(rows))
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert printed.count("0.623 ± 0.707") == len(MEASURES)
 
 
 def test_runs_of_another_study_are_an_error(studied, cohort, split):
     with pytest.raises(InputError, match="default/0 holds a run of another method; choose another folder"):
         study(cohort[0].parent, ["WT"], split, studied, method=replace(METHOD, epochs=2), variations=VARY)
+
+
+def other_segmentation(data, split):
+    path = next(data.glob("*003/*_seg.nii.gz"))
+    labels = nib.Nifti1Image.from_filename(path)
+    nib.save(nib.Nifti1Image(np.asarray(labels.dataobj)[::-1], labels.affine), path)
+
+
+def other_image(data, split):
+    path = next(data.glob("*001/*_t2.nii.gz"))
+    image = nib.Nifti1Image.from_filename(path)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[::-1], image.affine), path)
+
+
+def other_fold(data, split):
+    names = sorted(folder.name for folder in data.iterdir())
+    split.unlink()
+    write_splits(split, [Split((names[1], names[2]), (names[0],), ())], 0)
+
+
+@pytest.mark.parametrize("change", [other_segmentation, other_image, other_fold])
+def test_runs_of_other_data_are_an_error_and_their_results_are_not_shown(studied, cohort, split, tmp_path, change):
+    data, out = shutil.copytree(cohort[0].parent, tmp_path / "data"), shutil.copytree(studied, tmp_path / "out")
+    file = shutil.copy(split, tmp_path / "split.json")
+    study(data, ["WT"], file, out, method=METHOD, variations=VARY)
+    before = (out / "table.csv").read_bytes()
+    change(data, file)
+    with pytest.raises(
+        InputError, match="default/0 holds a run of other cases, images or labels; choose another folder"
+    ):
+        study(data, ["WT"], file, out, method=METHOD, variations=VARY)
+    assert (out / "table.csv").read_bytes() == before
 
 
 def test_the_round_trip_of_the_slice_itself_loses_nothing_and_a_small_view_much(cohort):

@@ -75,9 +75,14 @@ def data_set(source: Path, cases: Sequence[CaseFiles], left_out: Sequence[str]) 
     for one, other in pairwise(ordered):
         if one.name == other.name:
             files = [str(path) for case in (one, other) for path in [*(file.path for file in case.images.values())][:1]]
-            raise InputError(
-                f"{source} must name each case once, but {one.name} occurs more than once: {' and '.join(files)}; "
+            remedy = (
                 "give one of their folders, or name the cases by patterns of their files with 'spuproj manifest'"
+                if source.is_dir()
+                else "rename one of them there"
+            )
+            raise InputError(
+                f"{source} must name each case once, but {one.name} occurs more than once: "
+                f"{' and '.join(dict.fromkeys(files))}; {remedy}"
             )
     return DataSet(source, tuple(ordered), tuple(left_out))
 

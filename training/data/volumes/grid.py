@@ -80,14 +80,19 @@ class Grid:
         return sizes
 
 
+def skew(grid: Grid) -> float:
+    """By which part the product of a voxel's sides exceeds its volume: 0 where its axes are at right angles."""
+    axes = grid.affine[:3, :3]
+    # The determinant of unit vectors is 1 where they are orthogonal, and 0 where they lie in a plane.
+    return float(1 / abs(np.linalg.det(axes / np.linalg.norm(axes, axis=0))) - 1)
+
+
 def require_placed(path: Path, grid: Grid) -> None:
     """Raises InputError where the affine of a file's grid is not finite or not invertible."""
     with np.errstate(all="ignore"):
-        axes = grid.affine[:3, :3]
-        sizes = np.linalg.norm(axes, axis=0)
-        # The determinant of unit vectors is 1 where they are orthogonal, and 0 where they lie in a plane.
-        spread = abs(np.linalg.det(axes / sizes))
-    if not (np.isfinite(grid.affine).all() and np.isfinite(sizes).all() and (sizes > 0).all() and spread >= 1e-3):
+        sizes = np.linalg.norm(grid.affine[:3, :3], axis=0)
+        flat = not skew(grid) < 1000
+    if not (np.isfinite(grid.affine).all() and np.isfinite(sizes).all() and (sizes > 0).all()) or flat:
         raise InputError(
             f"{path} must be placed by a finite and invertible affine, got {grid.affine[:3].round(6).tolist()}; "
             "correct the header (qform, sform and voxel sizes), or convert the image anew"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.readers.case_files import ImageFile
 from spuproj.training.data.volumes import itk_file, nibabel_file
-from spuproj.training.data.volumes.grid import Grid, require_placed
+from spuproj.training.data.volumes.grid import Grid, require_placed, skew
 from spuproj.training.runtime.files import InputError
 from spuproj.training.runtime.wording import some_of
 
@@ -26,6 +26,8 @@ MOST_VOXELS = 2**27
 """Of a volume: 512 x 512 x 512, which are 512 MiB for each modality."""
 
 _USUAL_MM = (0.05, 20.0)
+# Headers that are rounded are below.
+_LARGEST_SKEW = 0.001
 _LISTED = 12
 
 
@@ -87,7 +89,7 @@ def open_volume(file: ImageFile) -> Volume:
     if not 0 < math.prod(grid.shape) <= MOST_VOXELS:
         raise InputError(f"{file.path} must have 1 to {MOST_VOXELS} voxels (512 x 512 x 512), got {grid.shape}")
     require_placed(file.path, grid)
-    findings = (*header.findings, *notes, *_unusual_size(grid))
+    findings = (*header.findings, *notes, *_unusual_size(grid), *_skewed(grid))
     in_file = math.prod(header.shape) // math.prod(grid.shape)
     return Volume(file.path, grid, header.like, findings, in_file, lambda: header.read(index))
 
@@ -95,7 +97,9 @@ def open_volume(file: ImageFile) -> Volume:
 def _require_file(path: Path) -> None:
     """Raises InputError, which says what is there instead, where the path is no file with content."""
     if not os.path.lexists(path):
-        raise InputError(f"{path.parent} must hold {path.name}, but it is missing; there are: {_others(path.parent)}")
+        raise InputError(
+            f"{path.parent} must hold {path.name}, but it is missing; images there: {_others(path.parent)}"
+        )
     if path.is_symlink() and not path.exists():
         raise InputError(
             f"{path} must be a file, but is a link to {os.readlink(path)}, which does not exist; fetch the content "
@@ -154,6 +158,17 @@ def _unusual_size(grid: Grid) -> list[Finding]:
     if all(_USUAL_MM[0] <= size <= _USUAL_MM[1] for size in grid.spacing):
         return []
     message = f"{{}}: {grid.text} are unusual: check the sizes and units in the header"
+    return [Finding(Level.WARNING, message)]
+
+
+def _skewed(grid: Grid) -> list[Finding]:
+    part = skew(grid)
+    if part < _LARGEST_SKEW:
+        return []
+    message = (
+        "{}: the axes of the voxels are not at right angles, as they are taken to be: volumes are "
+        f"{100 * part:.2g} % too large, and distances are wrong; resample the image to right angles"
+    )
     return [Finding(Level.WARNING, message)]
 
 

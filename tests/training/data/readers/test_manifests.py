@@ -311,7 +311,7 @@ def test_a_column_of_segmentations_is_no_modality(tmp_path, heading):
         ("name,label\np,seg.nii\n", "m.csv, case p: a modality must have a file, but has none"),
         ("name,t1\n\np,x,y\n", "m.csv, line 3: cells must be of a column with a heading, but 'y' is not"),
         ("name,t1,\np,x,y\n", "m.csv, line 2: cells must be of a column with a heading, but 'y' is not"),
-        ("name,t1\np,x\np,y\n", "m.csv must name each case once, but p occurs more than once"),
+        ("name,t1\np,x\np,y\n", "; rename one of them there"),
         ("name,t1,T1w\np,x,y\n", "m.csv: each column must be there once, but 't1' and 'T1w' are both 't1'"),
         ("name,t1,seg,label\np,x,y,z\n", "each column must be there once, but 'seg' and 'label' are both 'label'"),
         ("name,NAME,t1\np,x,y\n", "each column must be there once, but 'name' and 'NAME' are both 'name'"),

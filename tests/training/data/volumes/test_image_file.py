@@ -223,13 +223,13 @@ def test_what_is_there_in_place_of_a_file_is_told(tmp_path):
     os.mkfifo(tmp_path / "pipe.nii")
     nib.save(nib.Nifti1Image(VOXELS, AFFINE), tmp_path / "there.nii.gz")
     for name, message in {
-        "nowhere.nii": r"must hold nowhere\.nii, but it is missing; there are: dangling.*, there\.nii\.gz",
+        "nowhere.nii": r"must hold nowhere\.nii, but it is missing; images there: dangling.*, there\.nii\.gz",
         "folder.nii": "must be a file, but is a folder$",
         "full.nii": r"is a folder, which holds 0001\.nii; put the image itself in its place",
         "dangling.nii.gz": r"is a link to \.\./annex/objects/abc, which does not exist; fetch the content",
         "loop.nii": r"loop\.nii",
         "pipe.nii": "must be a file, but is of another kind",
-        "no/folder.nii": "but it is missing; there are: no folder",
+        "no/folder.nii": "but it is missing; images there: no folder",
     }.items():
         with pytest.raises(InputError, match=message):
             opened(tmp_path / name)
@@ -276,6 +276,16 @@ def test_voxels_of_an_unusual_size_are_a_warning(tmp_path):
     assert (
         message == "{}: 3 x 4 x 5 voxels of 1000 x 1000 x 1000 mm are unusual: check the sizes and units in the header"
     )
+
+
+@pytest.mark.parametrize(("shear", "percent"), [(0.3, "4.4"), (-0.1, "0.5"), (0.02, None), (0, None)])
+def test_axes_that_are_not_at_right_angles_are_a_warning(tmp_path, shear, percent):
+    sheared = AFFINE.copy()
+    sheared[0, 1] = shear * AFFINE[1, 1]
+    nib.save(nib.Nifti1Image(VOXELS, sheared), tmp_path / "a.nii")
+    found = [message for message in messages(tmp_path / "a.nii", Level.WARNING) if "right angles" in message]
+    assert len(found) == (percent is not None)
+    assert all(f"volumes are {percent} % too large" in message for message in found)
 
 
 def test_an_orientation_that_is_guessed_is_a_warning(tmp_path):

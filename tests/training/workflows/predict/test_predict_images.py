@@ -106,3 +106,24 @@ def test_the_hash_of_a_detached_header_covers_its_voxels(header, tmp_path):
     assert content_hash(path) != first
     with pytest.raises(InputError, match=r"t2\.nii must be there, but cannot be read"):
         content_hash(tmp_path / "t2.nii")
+
+
+@pytest.mark.parametrize("change", ["another", "none", "added"])
+def test_a_case_whose_segmentation_has_changed_gets_a_new_report_and_the_same_maps(cohort, models, tmp_path, change):
+    case = shutil.copytree(cohort[1], tmp_path / "data" / "Phantom_002")
+    path, out = case / "Phantom_002_seg.nii.gz", tmp_path / "out"
+    kept = path.rename(tmp_path / "kept.nii.gz") if change == "added" else path
+    predict_cohort([models["WT"]], tmp_path / "data", out)
+    before = {each.name: each.read_bytes() for each in out.glob("*.nii.gz")}
+    if change == "another":
+        labels = nib.Nifti1Image.from_filename(path)
+        nib.save(nib.Nifti1Image(np.asarray(labels.dataobj)[::-1], labels.affine), path)
+    elif change == "none":
+        path.unlink()
+    else:
+        kept.rename(path)
+    assert predict_cohort([models["WT"]], tmp_path / "data", out).predicted == ["Phantom_002"]
+    assert {each.name: each.read_bytes() for each in out.glob("*.nii.gz")} == before
+    dice = json.loads((out / "Phantom_002_summary.json").read_text())["entry"]["dice"]
+    assert (dice is None) == (change == "none")
+    assert predict_cohort([models["WT"]], tmp_path / "data", out).skipped == ["Phantom_002"]

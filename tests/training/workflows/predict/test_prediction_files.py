@@ -119,6 +119,7 @@ SUMMARY = Summary(
     {"aggregation": "mean", "models": {"WT": "00"}},
     CohortEntry("p1", "p1_report.html", {"WT": 4.0}, {"WT": 0.5}, None, {"WT": 0.9}, (Finding(Level.WARNING, "look"),)),
     ("p1_WT_prob.nii.gz", "p1_summary.json"),
+    "0a",
 )
 
 
@@ -133,16 +134,19 @@ BROKEN: list[tuple[str | dict[str, Any], str]] = [
     ("[" * 100_000, "must be a JSON file, but cannot be read"),
     ("[1]", "must hold a JSON object, got list"),
     ('{"recipe": {}, "recipe": {}}', "must be a JSON file, but cannot be read: 'recipe' is there twice"),
-    ("{}", "but is not: recipe must be given; entry must be given; files must be given"),
+    ("{}", "but is not: recipe must be given; entry must be given; files must be given; segmentation must be given"),
     ({"recipe": {}, "entry": {"name": 5}}, "entry.name must be text, got 5"),
     ({"recipe": {}, "entry": {"name": "p1", "volumes": {"WT": "much"}}}, "entry.volumes"),
     ({"recipe": {}, "entry": {"name": "p1", "warnings": ["an older version's"]}}, "entry.warnings"),
-    ({"recipe": {}, "entry": {"name": "p1"}, "files": 5}, "files must be a list"),
+    ({"recipe": {}, "entry": {"name": "p1"}, "files": 5, "segmentation": None}, "files must be a list"),
     (
-        {"recipe": {}, "entry": {"name": "p1", "link": "//elsewhere"}, "files": []},
+        {"recipe": {}, "entry": {"name": "p1", "link": "//elsewhere"}, "files": [], "segmentation": None},
         "must link to p1_report.html, but links to '//",
     ),
-    ({"recipe": {}, "entry": {"name": "p2"}, "files": []}, "must be the summary of p1, but is that of p2"),
+    (
+        {"recipe": {}, "entry": {"name": "p2"}, "files": [], "segmentation": None},
+        "must be the summary of p1, but is that of p2",
+    ),
 ]
 
 
@@ -168,7 +172,10 @@ def test_a_summary_that_is_a_folder_or_a_link_to_nothing_is_broken_and_not_absen
 
 @settings(max_examples=60)
 @given(
-    st.sampled_from(["recipe", "entry", "files", "name", "link", "volumes", "dice", "warnings", "error", "new"]), VALUES
+    st.sampled_from(
+        ["recipe", "entry", "files", "segmentation", "name", "link", "volumes", "dice", "warnings", "error", "new"]
+    ),
+    VALUES,
 )
 def test_any_change_of_a_summary_is_read_or_refused(tmp_path_factory, key, value):
     folder = tmp_path_factory.mktemp("summary")
