@@ -17,6 +17,7 @@ from spuproj.benchmarks.ops.contenders import (
     LAST,
     ONE_CALL,
     OP,
+    OP_BUFFERED,
     OURS,
     WEIGHTED,
 )
@@ -104,7 +105,9 @@ _ON_CPU: tuple[tuple[str, Case, tuple[str, ...], tuple[str, ...], float, float],
     ("torch.ops.spuproj.project of 8x8, one plane: over one call of grid_sample", cases.PROJECT_CALL, (OURS, OP),
      (ONE_CALL,), 8, 16),
     ("views.reduce of 8x8, one plane: over one call of grid_sample", cases.REDUCE_CALL, _NEW, (ONE_CALL,), 12, 24),
-    ("{}, into a buffer: spuproj over its kernel alone", cases.KERNEL_CASE, _KEPT, (KERNEL, BUFFERED), 1.05, 1.05),
+    ("{}, torch.ops.spuproj.project_out over its kernel alone", cases.KERNEL_CASE, (OURS, OP_BUFFERED),
+     (KERNEL, BUFFERED), 1.05, 1.05),
+    ("{}, views.project into a buffer over its kernel alone", cases.KERNEL_CASE, _KEPT, (KERNEL, BUFFERED), 1.05, 1.05),
 )  # fmt: skip
 _ON_GPU = ((cases.GPU_BATCH, 90, 70), (cases.GPU_REDUCE, 85, 65), (cases.GPU_BACKWARD, 75, 50))
 _GPU_PEERS = (("grid_sample", 4), ("torch.compile", 3), ("cupyx", 10), ("scipy, one CPU core", 1000))

@@ -27,7 +27,8 @@ from spuproj.ops.run import run
 # Names of contenders (the last is grid_sample on a small plane, to compare call costs), and forms of calls.
 OURS, COPY, KERNEL, ONE_CALL = "spuproj", "copy", "kernel alone", "one grid_sample"
 FRESH, BUFFERED, LAST = "new tensor", "out=", "channels_last out="
-FIRST_CALL, OP, WEIGHTED, BOTH_PASSES = "first call", "torch.ops.spuproj", "weights=", "both passes"
+FIRST_CALL, WEIGHTED, BOTH_PASSES = "first call", "weights=", "both passes"
+OP, OP_BUFFERED = "torch.ops.spuproj", "torch.ops.spuproj, out"
 
 _LARGE_PAGE = 2**21
 
@@ -66,7 +67,7 @@ def contenders(problem: Problem) -> list[Contender]:
         one_call = _peers_contender(serving(alone.case)[0], alone)
         return [*ours, replace(one_call, name=ONE_CALL, form="", results=None)]
     if case.way == KERNEL_SHARE:
-        return [_kernel(problem, *ours), *ours]
+        return [_kernel(problem, *ours), *ours, _op_alone(problem, *ours)]
     return [*ours, *_peers(problem), *_copies(problem)]
 
 
@@ -157,6 +158,18 @@ def _kernel(problem: Problem, ours: Contender) -> Contender:
         return stack
 
     return replace(ours, name=KERNEL, call=call)
+
+
+def _op_alone(problem: Problem, ours: Contender) -> Contender:
+    """The op below ``views.project``, into the same buffer."""
+    image, geometry = problem.planes, problem.views.geometry
+    stack: Tensor = ours.call()
+
+    def call() -> Tensor:
+        torch.ops.spuproj.project_out(image, geometry, stack)
+        return stack
+
+    return replace(ours, form=OP_BUFFERED, call=call)
 
 
 def _on_backends(problem: Problem) -> list[Contender]:

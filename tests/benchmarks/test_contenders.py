@@ -32,6 +32,7 @@ from spuproj.benchmarks.ops.contenders import (
     KERNEL,
     ONE_CALL,
     OP,
+    OP_BUFFERED,
     OURS,
     WEIGHTED,
     contenders,
@@ -86,7 +87,7 @@ def addresses(result: object) -> list[int]:
     [
         (PROJECT_CALL, [(OURS, FRESH), (OURS, OP), (ONE_CALL, "")]),
         (REDUCE_CALL, [(OURS, FRESH), (ONE_CALL, "")]),
-        (KERNEL_CASE, [(KERNEL, BUFFERED), (OURS, BUFFERED)]),
+        (KERNEL_CASE, [(KERNEL, BUFFERED), (OURS, BUFFERED), (OURS, OP_BUFFERED)]),
     ],
     ids=lambda value: getattr(value, "label", None),
 )
