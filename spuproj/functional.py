@@ -83,7 +83,7 @@ def project(
         >>> torch.equal(project(image, geometry)[0, 1], image[0].rot90(1, (-2, -1)))
         True
     """
-    image, geometry = _source(image, "image"), plain_tensor(geometry, "geometry")
+    image, geometry = _checked(image, "image"), _checked(geometry, "geometry")
     fill = plain_number(fill, "fill")
     if out is None:
         size = tuple(image.shape[-2:]) if view_size is None else pixel_size(view_size, "view_size")
@@ -106,8 +106,8 @@ def project(
     return out
 
 
-def _source(value: Tensor, argument: str) -> Tensor:
-    """The source as a plain tensor. Raises RuntimeError for forward-mode dual tensors, which the ops do not support."""
+def _checked(value: Tensor, argument: str) -> Tensor:
+    """An argument as a plain tensor. Raises RuntimeError for forward-mode dual tensors, which the ops do not take."""
     tensor = value if type(value) is Tensor else plain_tensor(value, argument)
     if not torch.compiler.is_compiling() and forward_ad.unpack_dual(tensor).tangent is not None:
         raise RuntimeError("forward-mode differentiation does not reach spuproj's ops; use reverse mode (backward)")
@@ -115,7 +115,7 @@ def _source(value: Tensor, argument: str) -> Tensor:
 
 
 def _recorded(*tensors: Tensor | None) -> bool:
-    """Whether a gradient may be recorded of what is done with the tensors, now or when a trace of it is called."""
+    """Whether a gradient may be recorded of what is done with the tensors, now or when compiled code is called."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return True
     enabled = torch.is_grad_enabled()
@@ -137,7 +137,7 @@ def project_adjoint(
     Returns:
         ``[B, C, H, W]`` of the stack's dtype: the sum over the views.
     """
-    stack, geometry = _source(stack, "stack"), plain_tensor(geometry, "geometry")
+    stack, geometry = _checked(stack, "stack"), _checked(geometry, "geometry")
     return _PROJECT_ADJOINT[_recorded(stack, geometry)](
         stack, geometry, pixel_size(size, "size"), interpolation, padding
     )
@@ -155,7 +155,7 @@ def unproject(stack: Tensor, geometry: Tensor, size: Sequence[int], *, interpola
     Returns:
         ``[B, N, C, H, W]`` of the stack's dtype; zero at slice pixels that the view does not show.
     """
-    stack, geometry = _source(stack, "stack"), plain_tensor(geometry, "geometry")
+    stack, geometry = _checked(stack, "stack"), _checked(geometry, "geometry")
     return _UNPROJECT[_recorded(stack, geometry)](stack, geometry, pixel_size(size, "size"), interpolation)
 
 
@@ -173,7 +173,7 @@ def unproject_adjoint(
     Returns:
         ``[B, N, C, h, w]`` of the slices' dtype.
     """
-    slices, geometry = _source(slices, "slices"), plain_tensor(geometry, "geometry")
+    slices, geometry = _checked(slices, "slices"), _checked(geometry, "geometry")
     return _UNPROJECT_ADJOINT[_recorded(slices, geometry)](
         slices, geometry, pixel_size(view_size, "view_size"), interpolation
     )
@@ -215,8 +215,8 @@ def unproject_reduce(
             CPU alone, since a check on a GPU would wait for the device) or that require a gradient, and for a
             ``min_count`` that is not positive and finite.
     """
-    stack, geometry = _source(stack, "stack"), plain_tensor(geometry, "geometry")
-    weights = None if weights is None else plain_tensor(weights, "weights")
+    stack, geometry = _checked(stack, "stack"), _checked(geometry, "geometry")
+    weights = None if weights is None else _checked(weights, "weights")
     least, fill = positive(min_count, "min_count"), plain_number(fill, "fill")
     op = _UNPROJECT_REDUCE[_recorded(stack, geometry, weights)]
     moments = op(stack, geometry, pixel_size(size, "size"), interpolation, weights)

@@ -123,7 +123,7 @@ class QUBraTS(_MeanOverCases):
     higher_is_better = True
 
     def _score(self, truth: Mask, segmentation: Mask, percent: Values, brain: Mask) -> float:
-        return qu_brats(truth, segmentation, percent, brain, scaled=True).score
+        return qu_brats(truth, segmentation, percent, brain, scaled=self.scaling is not None).score
 
 
 class ErrorAUROC(_MeanOverCases):

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
+import torch
+
 from spuproj.checks import pixel_size
 
 Made = TypeVar("Made")
@@ -46,4 +48,9 @@ class Factory(Generic[Made]):
     def __call__(self, size: Sequence[int]) -> Made:
         """What was made for this size, (H, W) in pixels: the same object while it is kept."""
         height_width = pixel_size(size, "size")
-        return self._recent.get(height_width, lambda: self._make(height_width, **self._settings))
+        return self._recent.get(height_width, lambda: self._new(height_width))
+
+    def _new(self, size: tuple[int, int]) -> Made:
+        # What is made in inference mode could not be trained through later.
+        with torch.inference_mode(False):
+            return self._make(size, **self._settings)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from spuproj.nnunet.export import on_original_grid, save_map
 from spuproj.nnunet.inference import ViewsPredictor
-from spuproj.training.runtime.files import InputError, inside, require_folder, write_json
+from spuproj.training.data.volumes.content import content_hash
+from spuproj.training.runtime.files import InputError, inside, read_json, require_folder, write_json
 
 TRAINERS = str(Path(__file__).with_name("trainers"))
 """The folder for nnU-Net's environment variable ``nnUNet_extTrainer``."""
@@ -107,7 +109,7 @@ def _model_folder(dataset: str, configuration: str, trainer: str, plans: str) ->
 def _folds(folder: Path, folds: Sequence[str], checkpoint: str) -> list[str]:
     """The folds that are wanted, or those that are trained."""
     trained = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{checkpoint}"))
-    chosen = list(folds) or [each for each in trained if each != "all"] or trained
+    chosen = list(map(str, folds)) or [each for each in trained if each != "all"] or trained
     missing = [each for each in chosen if each not in trained]
     if missing or not chosen:
         raise InputError(
@@ -147,7 +149,7 @@ def predict_folder(
 
     The segmentation, and with ``save_probabilities`` the mean probabilities (.npz, .pkl), are what ``nnUNetv2_predict``
     writes into ``out``. The variance is ``out/variance/CASE_var.nii.gz``: float32 in [0, 1/4] on the image's grid, the
-    largest of all classes or regions; 0 where nnU-Net cropped the image.
+    largest of all classes or regions; NaN where fewer than two views show the voxel; 0 where nnU-Net cropped the image.
 
     Args:
         predictor: of ``load_predictor``.
@@ -157,24 +159,62 @@ def predict_folder(
         force: whether to predict cases again whose files are there.
 
     Yields:
-        The path of each variance map, when it is written. Cases that are finished already are left out.
+        The path of each variance map, when it is written. Cases that are finished already are left out: all of their
+        files are there, and ``out/variance/CASE_var.json`` says that images and models were the same.
 
     Raises:
-        InputError: for a folder without images, or images without the channels that the model was trained on.
+        InputError: for a folder without images, images without the channels that the model was trained on, or, without
+            ``force``, predictions of other images or models.
     """
-    cases = _cases(source, predictor.dataset_json["file_ending"])
+    ending = predictor.dataset_json["file_ending"]
+    cases = _cases(source, ending)
     require_folder(out)
+    model = _model_hash(predictor)
+    recipes = {case: {**model, "images": [content_hash(Path(file)) for file in files]} for case, files in cases.items()}
+    todo = [
+        case
+        for case, recipe in recipes.items()
+        if force or not _is_finished(out, case, recipe, [ending, *([".npz"] if save_probabilities else [])])
+    ]
     out.mkdir(parents=True, exist_ok=True)
     # nnU-Net's ensembling, evaluation and postprocessing read them there.
     write_json(out / "dataset.json", predictor.dataset_json)
     write_json(out / "plans.json", predictor.plans_manager.plans)
-    for case, files in cases.items():
+    for case in todo:
         variance = out / VARIANCE / f"{case}_var.nii.gz"
-        # Written last.
-        if not force and variance.is_file() and (not save_probabilities or (out / f"{case}.npz").is_file()):
-            continue
-        _predict_case(predictor, case, files, out, save_probabilities, variance)
+        _predict_case(predictor, case, cases[case], out, save_probabilities, variance)
+        write_json(_recipe_file(out, case), recipes[case])
         yield variance
+
+
+def _model_hash(predictor: ViewsPredictor) -> dict[str, Any]:
+    """The SHA-256 of each fold's weights, and whether views are mirrored."""
+    folds = []
+    for weights in predictor.list_of_parameters:
+        together = hashlib.sha256()
+        for name, tensor in weights.items():
+            together.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+            together.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        folds.append(together.hexdigest())
+    return {"models": folds, "mirroring": bool(predictor.use_mirroring)}
+
+
+def _recipe_file(out: Path, case: str) -> Path:
+    """What a case was predicted from; written last, so that where it is the case is finished."""
+    return inside(out / VARIANCE, f"{case}_var.json")
+
+
+def _is_finished(out: Path, case: str, recipe: Mapping[str, Any], endings: Sequence[str]) -> bool:
+    """Whether all files of a case are there. Raises InputError where they were of other images or models."""
+    if not _recipe_file(out, case).is_file():
+        return False
+    if read_json(_recipe_file(out, case)) != recipe:
+        raise InputError(
+            f"{out} must hold no predictions of other images or by other models, but holds those of {case}; choose "
+            "another folder, remove its files there, or pass --force to write over them"
+        )
+    variance = out / VARIANCE / f"{case}_var.nii.gz"
+    return variance.is_file() and all(inside(out, f"{case}{ending}").is_file() for ending in endings)
 
 
 def _cases(source: Path, ending: str) -> dict[str, list[str]]:

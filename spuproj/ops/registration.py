@@ -31,11 +31,12 @@ def _kernel(op: Op) -> Callable[..., Any]:
 
 def _kernel_without_gradient(name: str, op: Op) -> Callable[..., Any]:
     """The same for the op's twin. It refuses what wants a gradient, which would be lost in silence."""
+    run_op = _kernel(op)
 
     def kernel(*given: Any) -> Any:
         if torch.is_grad_enabled() and any(isinstance(each, Tensor) and each.requires_grad for each in given):
             raise RuntimeError(f"spuproj::{name}{NO_GRAD} has no gradient; call spuproj::{name} where one is recorded")
-        return run(op, backend_for(given[0].device), given)
+        return run_op(*given)
 
     return kernel
 

@@ -55,21 +55,32 @@ class Prediction(NamedTuple):
 
 
 class _Look(nn.Module):
-    """Views with their blending weights, which are computed once."""
+    """A copy of views with their blending weights, which are computed once."""
 
     weights: Tensor
 
     def __init__(self, views: AnyViews) -> None:
         super().__init__()
-        self.views = views
-        self.register_buffer("weights", blending_weights(views), persistent=False)
+        # Others may move or change theirs. Tensors made in inference mode could not be trained through later.
+        with torch.inference_mode(False):
+            self.views = copy.deepcopy(views)
+            self.register_buffer("weights", blending_weights(self.views), persistent=False)
         self.register_load_state_dict_post_hook(_weigh_again)  # type: ignore[no-untyped-call]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Look:
+        """Moves to devices; like the geometry, weights keep their dtype, for ``half()`` and the like."""
+        before = self.weights
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.weights.dtype != before.dtype:
+            self.weights = before.to(self.weights.device)
+        return self
 
 
 def _weigh_again(look: nn.Module, _: object) -> None:
     """Computes the weights of the views that a state dict has just brought."""
     assert isinstance(look, _Look)
-    look.weights = blending_weights(look.views)
+    with torch.inference_mode(False):
+        look.weights = blending_weights(look.views)
 
 
 def _checked_views(views: object) -> AnyViews:
@@ -82,8 +93,14 @@ def _checked_views(views: object) -> AnyViews:
 
 
 def _own_look(views_of_size: ViewsOfSize, size: tuple[int, int], device: torch.device) -> _Look:
-    """A look at slices of this size; its views are a copy, since a factory keeps its own for other devices too."""
-    return _Look(copy.deepcopy(_checked_views(views_of_size(size))).to(device))
+    """A look at slices of this size."""
+    return _moved(_Look(_checked_views(views_of_size(size))), device)
+
+
+def _moved(look: _Look, device: torch.device) -> _Look:
+    """The look on a device; on the meta device, which keeps no numbers, a copy of it."""
+    with torch.inference_mode(False):
+        return (copy.deepcopy(look) if device.type == "meta" else look).to(device)
 
 
 class MultiView(nn.Module):
@@ -128,7 +145,7 @@ class MultiView(nn.Module):
         if self.look is None:
             size, device = (x.shape[-2], x.shape[-1]), x.device
             return self._recent.get((size, device), lambda: self._new_look(size, device))
-        return self.look if self.look.weights.device == x.device else self.look.to(x.device)
+        return self.look if self.look.weights.device == x.device else _moved(self.look, x.device)
 
     def _new_look(self, size: tuple[int, int], device: torch.device) -> _Look:
         if _is_exporting():
@@ -225,8 +242,8 @@ def wrap(
     Args:
         model: takes ``[M, C, h, w]``, and returns ``[M, K, h, w]`` of the same (h, w), with K channels or classes.
         views: for slices of one size (``views.portable()`` if the whole is exported to ONNX), or a function of the
-            size (H, W), such as ``Views.factory``, whose views are kept for the last few sizes. They follow the device
-            of the input.
+            size (H, W), such as ``Views.factory``, whose views are kept for the last few sizes. They are copied, and
+            the copy follows the device of the input.
         activation: what turns the model's output into probabilities: ``"sigmoid"``; ``"softmax"`` over the K classes;
             a function of ``[M, K, h, w]``; or None if they are probabilities already. Only with ``"softmax"``
             entropies are over the classes.

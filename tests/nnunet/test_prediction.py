@@ -27,6 +27,7 @@ from helpers import ROOT
 from spuproj import Views
 from spuproj.nnunet import ViewsPredictor, load_predictor, make_views, nnUNetTrainerSPU
 from spuproj.training.runtime.files import InputError
+from spuproj.wrapping import blending_weights
 from spuproj_cli import entry
 
 pytest_plugins = ["training_fixtures"]
@@ -157,6 +158,28 @@ def test_finished_cases_are_left_alone_unless_forced(predicted):
     assert voxels(written).max() <= 2
 
 
+def test_a_case_without_its_segmentation_is_not_finished(predicted):
+    (predicted.out / "same.nii.gz").unlink()
+    status, printed = command(*predicted.options, "-f", 1, "--disable_tta", "-device", "cpu")
+    assert (status, [Path(line).name for line in printed.splitlines()]) == (0, ["same_var.nii.gz"])
+    assert (predicted.out / "same.nii.gz").is_file()
+
+
+def test_predictions_of_other_images_or_models_are_refused(predicted, tmp_path):
+    images = shutil.copytree(predicted.images, tmp_path / "images")
+    shutil.copy(images / "finer_0000.nii.gz", images / "same_0000.nii.gz")
+    before = {path: path.read_bytes() for path in predicted.out.rglob("*") if path.is_file()}
+    options = ("-f", 1, "--disable_tta", "-device", "cpu")
+    for given in (
+        (*predicted.options, "-i", images, *options),
+        (*predicted.options, "-f", 0, *options[2:]),
+        (*predicted.options, "-f", 1, "-device", "cpu"),
+    ):
+        status, _ = command(*given)
+        assert "must hold no predictions of other images or by other models, but holds those of " in str(status)
+    assert {path: path.read_bytes() for path in predicted.out.rglob("*") if path.is_file()} == before
+
+
 @pytest.fixture
 def plain(trained) -> ViewsPredictor:
     """The predictor of a model of nnU-Net's own trainer, without mirroring."""
@@ -244,6 +267,19 @@ def test_a_pixel_that_no_view_shows_is_background_without_a_variance(plain):
     mean, variance = plain.predict_moments(torch.randn(2, 1, 40, 36))
     assert mean[:, 0, -1, -1].tolist() == [1, 0, 0]
     assert variance[:, 0, -1, -1].isnan().all()
+    # One view alone cannot disagree.
+    assert variance.isnan().all()
+
+
+def test_where_fewer_than_two_views_show_a_pixel_it_has_no_variance(plain):
+    each_pixel(plain)
+    plain.views = Views.factory("zoom", grid=(2, 2), factor=2.5)
+    _, variance = plain.predict_moments(torch.randn(2, 1, 40, 36))
+    _, _, count = (views := plain.views((40, 36))).reduce(
+        torch.ones(1, 4, 1, *views.view_size), weights=blending_weights(views)
+    )
+    assert torch.equal(variance.isnan()[0, 0], count[0, 0] < 2)
+    assert 0 < variance.isnan().float().mean() < 1
 
 
 def test_nnunet_finds_the_trainer_in_the_folder(trained):

@@ -151,7 +151,7 @@ def _fingerprint(files: CaseFiles, modalities: Sequence[str]) -> dict[str, Any]:
 def _file_state(file: ImageFile) -> list[str | int | None]:
     """Path, channel and ``_state`` of the files that an image is read from, the last only if it is there."""
     named = [str(file.path.absolute()), file.channel]
-    sources = source_files(file.path) if file.path.is_file() else []
+    sources = source_files(file.path) if os.path.isfile(file.path) else []
     return [*named, *(number for source in sources for number in _state(source))]
 
 

@@ -168,7 +168,7 @@ def _is_finished(out: Path, asked: dict[str, Any], roles: Split | None) -> bool:
     if (out / CONFIG).is_file():
         require_same_training(out / CONFIG, asked)
     finished = (out / WEIGHTS).exists()
-    if finished and roles is not None and "data" in read_record(out):
+    if finished and roles is not None and (out / RECORD).is_file() and "data" in read_record(out):
         cases = {role: {"cases": sorted(getattr(roles, role))} for role in ("train", "validation")}
         require_same_training(out / RECORD, {"data": cases})
     return finished

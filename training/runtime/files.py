@@ -45,11 +45,12 @@ def inside(folder: Path, name: str) -> Path:
 
 def why_no_file(path: Path) -> str:
     """Why a path is no file, at the end of an error: ``"there is no such file"``, ``"it is a folder"`` and so on."""
-    if path.is_dir():
+    # Path's own methods raise errors for names that are too long, and in closed folders.
+    if os.path.isdir(path):
         return "it is a folder"
-    if path.is_symlink() and not os.path.exists(path):
+    if os.path.islink(path) and not os.path.exists(path):
         return f"it is a link to {os.readlink(path)}, which is not there"
-    return "it is not a regular file" if path.exists() else "there is no such file"
+    return "it is not a regular file" if os.path.exists(path) else "there is no such file"
 
 
 @contextmanager
@@ -194,7 +195,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: where the file is missing or damaged, names something twice, or holds anything but an object.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path} must be a JSON file, but {why_no_file(path)}")
     try:
         # Deep nesting is a RecursionError.

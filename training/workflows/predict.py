@@ -304,12 +304,14 @@ def _predict_one(task: Task, files: CaseFiles, show: MakeProgressBar) -> None:
     written = file_names(files, task.targets, task.kinds)
     require_replaceable(task.out, written)
     with held(task.out, files.name):
-        case, recipe = _loaded(task, files), task.recipe(files)
+        # Before anything is read: what changes from now on is noticed by the next prediction.
+        recipe, segmentation = task.recipe(files), segmentation_hash(files)
+        case = _loaded(task, files)
         alike, older = older_maps(task.out, files, recipe, task.targets)
         with atomic_write_group(task.out, files.name, summary_name(files.name)) as folder:
             entry = _write_case(task, files, case, folder, show)
             names = dict.fromkeys([*written, *(older if alike else ())])
-            write_summary(folder, Summary(recipe, entry, tuple(names), segmentation_hash(files)))
+            write_summary(folder, Summary(recipe, entry, tuple(names), segmentation))
             for name in older:
                 if name not in names:
                     inside(task.out, name).unlink(missing_ok=True)

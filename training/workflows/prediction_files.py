@@ -38,8 +38,8 @@ class Summary:
 
     recipe: Mapping[str, Any]
     entry: CohortEntry
-    files: tuple[str, ...]
-    segmentation: str | None
+    files: tuple[str, ...] = ()
+    segmentation: str | None = None
 
 
 # How predictions of another recipe differ.
@@ -96,8 +96,11 @@ def segmentation_hash(files: CaseFiles) -> str | None:
 
 def differences(older: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, str]:
     """How predictions of an older recipe differ, in words, by the parts of the recipe that do."""
-    found = {name: _DIFFERENCES.get(name, "by another version of spuproj") for name in _unlike(older, recipe)}
-    if "images" in found and isinstance(older.get("images"), Mapping):
+    other_version = "by another version of spuproj"
+    if older.keys() != recipe.keys() or not isinstance(older["images"], Mapping):
+        return {"version": other_version}
+    found = {name: _DIFFERENCES[name] for name in _unlike(older, recipe)}
+    if "images" in found:
         found["images"] += f" ({', '.join(_unlike(older['images'], recipe['images']))})"
     return found
 
@@ -192,7 +195,7 @@ def read_summary(out: Path, case: str) -> Summary | None:
     path = inside(out, summary_name(case))
     if not os.path.lexists(path):
         return None
-    remedy = "; remove it, or predict the case again with --force"
+    remedy = "; remove it and the case's maps, or predict the case again with --force"
     try:
         with plain_errors(Summary, f"{path} must be a summary of 'spuproj predict', but is not: "):
             summary = TypeAdapter(Summary).validate_python(read_json(path))
@@ -208,13 +211,8 @@ def read_summary(out: Path, case: str) -> Summary | None:
 
 
 def modalities_of_maps(folder: Path, case: str) -> tuple[str, ...]:
-    """The modalities that the maps of a case were made of; empty where no summary says it.
-
-    Raises:
-        InputError: for a broken summary.
-    """
-    summary = read_summary(folder, case)
-    images = None if summary is None else summary.recipe.get("images")
+    """The modalities that the maps of a case were made of; empty where no summary says it."""
+    images = _recorded(folder, case).get("images")
     return tuple(images) if isinstance(images, Mapping) else ()
 
 
@@ -222,14 +220,21 @@ def other_images(folder: Path, files: CaseFiles) -> str:
     """How the images that a case's maps were made of differ from its own, in words; empty where nothing says so.
 
     Raises:
-        InputError: for a broken summary, or an image that cannot be read.
+        InputError: for an image that cannot be read.
     """
-    summary = read_summary(folder, files.name)
-    if summary is None:
+    older = _recorded(folder, files.name)
+    if not isinstance(older.get("images"), Mapping):
         return ""
-    recipe = recipe_of(files, modalities_of_maps(folder, files.name), {}, "")
-    found = differences(summary.recipe, recipe)
+    found = differences(older, recipe_of(files, tuple(older["images"]), {}, ""))
     return " and ".join(found[part] for part in ("images", "mask") if part in found)
+
+
+def _recorded(folder: Path, case: str) -> Mapping[str, Any]:
+    """The recipe in a case's summary; empty where there is none that can be read, as beside maps of other programs."""
+    with suppress(InputError):
+        summary = read_summary(folder, case)
+        return {} if summary is None else summary.recipe
+    return {}
 
 
 def older_maps(
@@ -253,4 +258,4 @@ def older_maps(
     if older is None:
         return False, []
     names = map_names(files.name, list(older.entry.volumes) or targets, scheme_of(files), (*MAPS, *MERGED))
-    return older.recipe == recipe, [name for name in names if name in older.files]
+    return older.recipe == recipe, [name for name in names if name in older.files and inside(out, name).is_file()]

@@ -129,8 +129,10 @@ def _result(
 ) -> StudyResult:
     """The result of a finished run, from its file or measured. ``record`` is that of the study's data."""
     config, network = load_run(run)
-    other = "another method" if config.method != method else "other cases, images or labels"
-    if config.method != method or read_record(run).get("data") != record:
+    other = "another method" if config.method != method else ""
+    if not other and read_record(run).get("data") != record:
+        other = "other cases, images or labels"
+    if other:
         raise InputError(f"{run} holds a run of {other}; choose another folder for this study")
     if not (run / RESULT).is_file():
         measured = measure_setting(name, config, network, watched)

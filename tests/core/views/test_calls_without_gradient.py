@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 from torch.library import opcheck
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -161,3 +162,23 @@ def test_a_graph_of_any_tracer_has_the_op_with_its_gradient():
 class Projection(torch.nn.Module):
     def forward(self, image):
         return functional.project(image, TABLE)
+
+
+@each_op
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.parametrize("at", ["source", "geometry", "weights"])
+def test_a_tangent_of_forward_mode_is_refused_and_not_dropped(op, at):
+    tensors = {"source": source(op), "geometry": TABLE.clone(), "weights": torch.ones(2, *SIZE)}
+    if at == "weights" and op != "unproject_reduce":
+        return
+
+    def run(moving):
+        given = {**tensors, at: moving}
+        options = {"weights": given["weights"]} if op == "unproject_reduce" else {}
+        wanted = target_size(op, SIZE, VIEW_SIZE)
+        return parts(getattr(functional, op)(given["source"], given["geometry"], wanted, **options))[0]
+
+    with pytest.raises(RuntimeError, match="forward-mode differentiation does not reach"):
+        torch.func.jvp(run, (tensors[at],), (torch.ones_like(tensors[at]),))
+    with forward_ad.dual_level(), pytest.raises(RuntimeError, match="forward-mode differentiation does not reach"):
+        run(forward_ad.make_dual(tensors[at], torch.ones_like(tensors[at])))

@@ -227,3 +227,10 @@ def test_without_torchmetrics_the_error_says_what_to_install():
     run = run_python("import sys; sys.modules['torchmetrics'] = None; import spuproj.metrics")
     assert run.stderr.splitlines()[-1].startswith("ImportError: spuproj.metrics needs torchmetrics")
     assert "pip install 'spuproj[training]'" in run.stderr
+
+
+def test_a_map_that_was_not_scaled_is_refused():
+    batch = cases()
+    batch["uncertainty"] = 4 * batch["uncertainty"].nan_to_num()
+    with pytest.raises(ValueError, match="must be scaled"):
+        QUBraTS(scaling=None).update(**batch)

@@ -123,3 +123,10 @@ def test_maps_made_with_another_brain_mask_are_said(spuproj, data, models, tmp_p
     methods = ("--predictions", f"m={tmp_path / 'maps'}")
     _, printed = spuproj("evaluate", "--data", tmp_path / "masked.json", *methods, "--out", tmp_path / "out")
     assert f"warning: the maps by m are with another brain mask than the data hold now: {data.name}" in printed
+
+
+def test_a_summary_of_another_program_does_not_matter(spuproj, data, models, tmp_path):
+    predict_cohort([models["WT"]], manifest(data), tmp_path / "maps")
+    wanted = rows(spuproj, manifest(data), tmp_path / "a", f"m={tmp_path / 'maps'}")
+    (tmp_path / "maps" / f"{data.name}_summary.json").write_text('{"by": "another"}')
+    assert rows(spuproj, manifest(data), tmp_path / "b", f"m={tmp_path / 'maps'}") == wanted

@@ -77,7 +77,7 @@ def list_folder(folder: Path) -> Listing:
             with os.scandir(folder / prefix) as entries:
                 for entry in entries:
                     _sort_in(entry, prefix, found, files, waiting, above)
-                    if entry.name.endswith(SUMMARY):
+                    if entry.name.endswith(SUMMARY) and not _is_hidden(entry.name):
                         outputs.update(f"{prefix}{name}" for name in _listed_in(Path(entry.path)))
         except OSError as error:
             found.closed[prefix or "."] = error.strerror or str(error)
@@ -93,7 +93,7 @@ def _sort_in(
     waiting: list[tuple[str, frozenset[_Place]]],
     above: frozenset[_Place],
 ) -> None:
-    if entry.name.startswith(".") or entry.name == "__MACOSX":
+    if _is_hidden(entry.name):
         return
     path = prefix + entry.name
     if without_suffix(entry.name) is not None:
@@ -110,11 +110,21 @@ def _sort_in(
             found.foreign.append(path)
 
 
-def _listed_in(summary: Path) -> list[Any]:
-    """The names that a summary of ``spuproj predict`` lists; none where the file is no such summary."""
-    with suppress(InputError):
-        names = read_json(summary).get("files")
-        return names if isinstance(names, list) else []
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _listed_in(summary: Path) -> list[str]:
+    """The names that a summary of ``spuproj predict`` lists; none where the file is no such summary.
+
+    They begin with the name of the case: a file of another kind could hide images.
+    """
+    case = summary.name.removesuffix(SUMMARY)
+    with suppress(InputError, OSError):
+        found: Any = read_json(summary)
+        entry, names = found.get("entry"), found.get("files")
+        if "recipe" in found and isinstance(entry, dict) and entry.get("name") == case and isinstance(names, list):
+            return [name for name in names if isinstance(name, str) and name.startswith(case)]
     return []
 
 

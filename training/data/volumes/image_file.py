@@ -167,7 +167,7 @@ def _skewed(grid: Grid) -> list[Finding]:
         return []
     message = (
         "{}: the axes of the voxels are not at right angles, as they are taken to be: volumes are "
-        f"{100 * part:.2g} % too large, and distances are wrong; resample the image to right angles"
+        f"{100 * part:.3g} % too large, and distances are wrong; resample the image to right angles"
     )
     return [Finding(Level.WARNING, message)]
 

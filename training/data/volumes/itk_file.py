@@ -20,6 +20,8 @@ from spuproj.training.data.volumes.header import Header
 
 MOST_NUMBERS = 2**29
 """In a file, of all its components: SimpleITK reads it whole."""
+MOST_FILES = 4096
+"""Of one volume's voxels."""
 MOST_AXES = 6
 """Of an NRRD file, as its header says: SimpleITK crashes for 16."""
 
@@ -28,6 +30,7 @@ SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _MOST_OF_HEADER = 2**16
 _LONGEST_LINE = 2**16
 _CHUNK = 2**20
+_DATA_FILE = re.compile(rb"(?i)\s*(?:data ?file|elementdatafile)\s*[:=]+(.*)")
 # SimpleITK's axes are LPS, nibabel's RAS.
 _TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -71,16 +74,51 @@ def open_header(path: Path) -> Header:
 def _require_sound(path: Path) -> None:
     """Raises zlib.error or ValueError where compressed voxels are damaged: SimpleITK does not compare checksums."""
     header = _text_header(path)
-    pairs = (re.split(rb"[:=]+", line, maxsplit=1) for line in header.splitlines())
-    fields = {pair[0].strip().lower(): pair[1].strip() for pair in pairs if len(pair) == 2}
+    fields = _fields(header)
     gzipped = fields.get(b"encoding", b"").lower() in (b"gz", b"gzip")
     if not gzipped and fields.get(b"compresseddata", b"")[:1].lower() not in (b"t", b"1"):
         return
-    named = (fields.get(key) for key in (b"data file", b"datafile", b"elementdatafile"))
-    name = next((each for each in named if each and each.lower() != b"local"), None)
-    voxels = os.fsencode(path) if name is None else os.path.join(os.fsencode(path.parent), name)
-    if fields.get(b"line skip", b"0") == b"0" and os.path.isfile(voxels):
-        _require_checksum(voxels, len(header) if name is None else 0)
+    beside = voxel_files(path)
+    voxels = beside[0] if beside else os.fsencode(path)
+    if len(beside) < 2 and fields.get(b"line skip", b"0") == b"0" and os.path.isfile(voxels):
+        _require_checksum(voxels, 0 if beside else len(header))
+
+
+def voxel_files(path: Path) -> list[bytes]:
+    """The paths of the files of a header's voxels; none where they follow it in the same file.
+
+    Raises:
+        ValueError: for a header that names more than ``MOST_FILES``, or numbers them by another pattern than ``%03d``.
+    """
+    with path.open("rb") as stream:
+        lines = stream.read(_MOST_OF_HEADER).splitlines()
+    found = ((number, _DATA_FILE.match(line)) for number, line in enumerate(lines))
+    at, match = next(((number, match) for number, match in found if match), (0, None))
+    named = b"" if match is None else match[1].strip()
+    if named.upper().split()[:1] == [b"LIST"]:
+        names = [line.strip() for line in lines[at + 1 :] if line.strip()]
+    elif b"%" in named:
+        names = _numbered(named)
+    else:
+        names = [] if named.lower() in (b"", b"local") else [named]
+    if len(names) > MOST_FILES:
+        raise ValueError(f"its voxels must be in at most {MOST_FILES} files, but are in {len(names)}")
+    return [os.path.join(os.fsencode(path.parent), name) for name in names]
+
+
+def _numbered(named: bytes) -> list[bytes]:
+    """The names that a pattern stands for, with the first and the last number and the step: ``s%03d.raw 0 20 1``."""
+    match = re.fullmatch(rb"([^%]*%0?\d?d[^%]*?)\s+(\d{1,9})\s+(\d{1,9})(?:\s+(\d{1,9}))?(?:\s+\d+)?", named)
+    if match is None or match[4] == b"0":
+        raise ValueError(f"its voxels must be in files that are numbered like s%03d.raw 0 20 1, got {named!r:.80}")
+    numbers = range(int(match[2]), int(match[3]) + 1, int(match[4] or 1))
+    return [match[1] % number for number in numbers[: MOST_FILES + 1]]
+
+
+def _fields(header: bytes) -> dict[bytes, bytes]:
+    """The values of a header's fields, by name in lower case."""
+    pairs = (re.split(rb"[:=]+", line, maxsplit=1) for line in header.splitlines())
+    return {pair[0].strip().lower(): pair[1].strip() for pair in pairs if len(pair) == 2}
 
 
 def _text_header(path: Path) -> bytes:
@@ -109,7 +147,12 @@ def _require_checksum(path: bytes, start: int) -> None:
 
 def _require_voxels_in_files(path: Path) -> None:
     """A header may name other files for the voxels. A pipe would be waited for, and a device has no end."""
-    for named in named_paths(path):
+    with path.open("rb") as stream:
+        lines = stream.read(_MOST_OF_HEADER).splitlines()
+    folder = os.fsencode(path.parent)
+    # Whatever a line ends with may be taken for a name.
+    ends = [os.path.join(folder, re.split(rb"[:=]", line, maxsplit=1)[-1].strip()) for line in lines]
+    for named in (*voxel_files(path), *ends):
         with suppress(OSError, ValueError):
             mode = os.stat(named).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
@@ -117,14 +160,6 @@ def _require_voxels_in_files(path: Path) -> None:
     else:
         return
     raise ValueError(f"its voxels must be in a file, but {os.fsdecode(os.path.basename(named))} is none")
-
-
-def named_paths(path: Path) -> list[bytes]:
-    """Paths of all that a header names, such as files of voxels; most lead nowhere, as it holds other words too."""
-    with path.open("rb") as stream:
-        lines = stream.read(_MOST_OF_HEADER).splitlines()
-    folder = os.fsencode(path.parent)
-    return [os.path.join(folder, re.split(rb"[:=]", line, maxsplit=1)[-1].strip()) for line in lines]
 
 
 def _require_few_axes(path: Path) -> None:

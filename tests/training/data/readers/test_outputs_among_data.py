@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -65,26 +66,54 @@ def test_in_every_convention_maps_beside_the_first_image_change_nothing(layout, 
     names = map_names(layout.case, ["ET", "TC", "WT"], SCHEMES["brats2020"], DEFAULT_KINDS)
     names = [name for name in names if not (place / name).exists()]
     touch(place, *names)
-    (place / f"{layout.case}_summary.json").write_text(json.dumps({"files": names}))
+    (place / f"{layout.case}_summary.json").write_text(summary(layout.case, *names))
     after = read_data(tmp_path / "data")
     assert after.cases == before.cases
     (new,) = set(after.left_out) - set(before.left_out)
     assert new.startswith(f"{len(names)} images are not used, as 'spuproj predict' wrote them: ")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"files": 5}', '{"files": [["t1.nii.gz"], 3]}', "\x00"])
+def summary(case: str, *files: str) -> str:
+    return json.dumps({"recipe": {}, "entry": {"name": case}, "files": files})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        "\x00",
+        '{"files": ["p1_t1.nii.gz"]}',
+        '{"recipe": {}, "entry": {"name": "p1"}, "files": 5}',
+        '{"recipe": {}, "entry": {"name": "p1"}, "files": [["p1_t1.nii.gz"], 3]}',
+        '{"recipe": {}, "entry": {"name": "p2"}, "files": ["p1_t1.nii.gz"]}',
+        '{"recipe": {}, "entry": 5, "files": ["p1_t1.nii.gz"]}',
+    ],
+)
 def test_a_file_that_is_no_summary_of_a_prediction_hides_nothing(content, tmp_path):
-    touch(tmp_path, "p1/t1.nii.gz", "p1/seg.nii.gz")
+    touch(tmp_path, "p1/p1_t1.nii.gz", "p1/p1_seg.nii.gz")
     (tmp_path / "p1" / "p1_summary.json").write_text(content)
-    assert list_folder(tmp_path).images == ["p1/seg.nii.gz", "p1/t1.nii.gz"]
+    assert list_folder(tmp_path).images == ["p1/p1_seg.nii.gz", "p1/p1_t1.nii.gz"]
 
 
-def test_a_summary_speaks_of_its_own_folder_alone(tmp_path):
-    touch(tmp_path, "p1/t1.nii.gz", "p2/t1.nii.gz", "t1.nii.gz")
-    (tmp_path / "p1" / "p1_summary.json").write_text('{"files": ["../p2/t1.nii.gz", "p1/t1.nii.gz"]}')
-    (tmp_path / "all_summary.json").write_text('{"files": ["t1.nii.gz"]}')
+def test_a_summary_that_cannot_be_read_does_not_end_the_listing(tmp_path):
+    touch(tmp_path, "p1/p1_t1.nii.gz", "p1/p1_seg.nii.gz")
+    (tmp_path / "p1" / "p1_summary.json").symlink_to("x" * 300)
+    (tmp_path / "p1" / "p2_summary.json").mkdir()
+    os.mkfifo(tmp_path / "p1" / "p3_summary.json")
+    assert list_folder(tmp_path).images == ["p1/p1_seg.nii.gz", "p1/p1_t1.nii.gz"]
+
+
+def test_a_summary_speaks_of_its_own_case_and_folder_alone(tmp_path):
+    touch(tmp_path, "p1/p1_t1.nii.gz", "p1/p1_WT_seg.nii.gz", "p1/t2.nii.gz", "p2/p1_t1.nii.gz", "p1_t1.nii.gz")
+    (tmp_path / "p1" / "p1_summary.json").write_text(
+        summary("p1", "p1_WT_seg.nii.gz", "t2.nii.gz", "../p2/p1_t1.nii.gz", "../p1_t1.nii.gz")
+    )
+    (tmp_path / "p1" / ".p1_summary.json").write_text(summary(".p1", "p1_t1.nii.gz"))
     found = list_folder(tmp_path)
-    assert (found.images, found.outputs) == (["p1/t1.nii.gz", "p2/t1.nii.gz"], ["t1.nii.gz"])
+    assert found.outputs == ["p1/p1_WT_seg.nii.gz"]
+    assert found.images == ["p1/p1_t1.nii.gz", "p1/t2.nii.gz", "p1_t1.nii.gz", "p2/p1_t1.nii.gz"]
 
 
 def test_patterns_of_a_manifest_do_not_fit_maps(data, models, tmp_path):

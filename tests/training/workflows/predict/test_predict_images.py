@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from spuproj.training.data.volumes.content import content_hash
+from spuproj.training.data.readers.case_files import ImageFile
+from spuproj.training.data.volumes.content import content_hash, source_files
+from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.runtime.files import InputError
+from spuproj.training.workflows import predict as predicting
 from spuproj.training.workflows.predict import predict, predict_cohort
 
 pytest_plugins = ["training_fixtures"]
@@ -95,17 +99,47 @@ def test_the_summary_lists_the_images_and_all_files(data, models, tmp_path):
     assert summary["recipe"]["images"] == wanted
 
 
-@pytest.mark.parametrize("header", ["NRRD0004\n\n", "ObjectType = Image\n"])
-def test_the_hash_of_a_detached_header_covers_its_voxels(header, tmp_path):
-    field = "data file:" if header.startswith("NRRD") else "ElementDataFile ="
-    path = tmp_path / ("t1.nhdr" if header.startswith("NRRD") else "t1.mhd")
-    path.write_text(header.strip() + f"\n{field} t1.raw\n")
-    (tmp_path / "t1.raw").write_bytes(b"one")
+HEADERS = {
+    "nhdr": "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nencoding: raw\ndata file: ",
+    "mhd": "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = ",
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+@pytest.mark.parametrize("named", ["s000.raw", "LIST\ns000.raw\ns001.raw", "s%03d.raw 0 1 1"])
+def test_the_hash_of_a_detached_header_covers_its_voxels(kind, named, tmp_path):
+    path, last = tmp_path / f"t1.{kind}", tmp_path / ("s001.raw" if " " in named or "LIST" in named else "s000.raw")
+    path.write_text(HEADERS[kind] + named + "\n")
+    for name in ("s000.raw", "s001.raw"):
+        (tmp_path / name).write_bytes(bytes(4 if last.name == "s001.raw" else 8))
     first = content_hash(path)
-    (tmp_path / "t1.raw").write_bytes(b"two")
+    assert open_volume(ImageFile(path)).numbers().sum() == 0
+    last.write_bytes(bytes([1]) * last.stat().st_size)
+    assert open_volume(ImageFile(path)).numbers().sum() > 0
     assert content_hash(path) != first
-    with pytest.raises(InputError, match=r"t2\.nii must be there, but cannot be read"):
-        content_hash(tmp_path / "t2.nii")
+
+
+def test_other_words_of_a_header_are_not_read(tmp_path):
+    path = tmp_path / "t1.mhd"
+    path.write_text("Comment = other.raw\n" + HEADERS["mhd"] + "s000.raw\n")
+    for name in ("other.raw", "s000.raw"):
+        (tmp_path / name).write_bytes(bytes(8))
+    assert source_files(path) == [os.fsencode(path), os.fsencode(tmp_path / "s000.raw")]
+    path.write_text(HEADERS["mhd"] + "s%0999999999d.raw 0 2000000000 1\n")
+    with pytest.raises(InputError, match="must be in files that are numbered like"):
+        content_hash(path)
+
+
+def test_what_is_no_file_has_no_hash(tmp_path):
+    os.mkfifo(tmp_path / "pipe.nii")
+    (tmp_path / "folder.nhdr").mkdir()
+    for name, reason in (
+        ("pipe.nii", "it is not a regular file"),
+        ("folder.nhdr", "it is a folder"),
+        ("t2.nii", "no such"),
+    ):
+        with pytest.raises(InputError, match=f"{name} must be a file, but .*{reason}"):
+            content_hash(tmp_path / name)
 
 
 @pytest.mark.parametrize("change", ["another", "none", "added"])
@@ -127,3 +161,50 @@ def test_a_case_whose_segmentation_has_changed_gets_a_new_report_and_the_same_ma
     dice = json.loads((out / "Phantom_002_summary.json").read_text())["entry"]["dice"]
     assert (dice is None) == (change == "none")
     assert predict_cohort([models["WT"]], tmp_path / "data", out).skipped == ["Phantom_002"]
+
+
+def test_what_changes_during_a_prediction_is_noticed_by_the_next(cohort, models, tmp_path, monkeypatch):
+    case = shutil.copytree(cohort[1], tmp_path / "data" / "Phantom_002")
+    real = predicting.case_for
+
+    def change_after_reading(*arguments, **options):
+        found = real(*arguments, **options)
+        shutil.copy(case / "Phantom_002_t2.nii.gz", case / "Phantom_002_t1.nii.gz")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predicting, "case_for", change_after_reading)
+        predict_cohort([models["WT"]], tmp_path / "data", tmp_path / "out")
+    outcome = predict_cohort([models["WT"]], tmp_path / "data", tmp_path / "out")
+    assert "of other images (t1)" in outcome.failed["Phantom_002"]
+
+
+def test_an_image_that_cannot_be_hashed_fails_its_case_alone(cohort, models, tmp_path):
+    shutil.copytree(cohort[0].parent, tmp_path / "data")
+    predict_cohort([models["WT"]], tmp_path / "data", tmp_path / "out")
+    image = tmp_path / "data" / "Phantom_002" / "Phantom_002_t1.nii.gz"
+    image.unlink()
+    image.symlink_to("x" * 300)
+    outcome = predict_cohort([models["WT"]], tmp_path / "data", tmp_path / "out")
+    assert (outcome.skipped, [*outcome.failed]) == (["Phantom_001", "Phantom_003"], ["Phantom_002"])
+
+
+def test_predictions_of_another_version_are_said_to_be_that(cohort, models, tmp_path):
+    shutil.copytree(cohort[1], tmp_path / "data" / "Phantom_002")
+    predict_cohort([models["WT"]], tmp_path / "data", tmp_path / "out")
+    path = tmp_path / "out" / "Phantom_002_summary.json"
+    content = json.loads(path.read_text())
+    del content["recipe"]["images"], content["files"], content["segmentation"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        InputError, match="must hold no predictions by another version of spuproj, but holds those of Ph"
+    ):
+        predict_cohort([models["WT"]], tmp_path / "data", tmp_path / "out")
+
+
+def test_a_map_that_is_gone_is_no_longer_listed(cohort, models, tmp_path):
+    predict([models["WT"]], cohort[1], tmp_path)
+    (tmp_path / "Phantom_002_WT_entropy.nii.gz").unlink()
+    predict([models["WT"]], cohort[1], tmp_path, maps=["prob"], force=True)
+    summary = json.loads((tmp_path / "Phantom_002_summary.json").read_text())
+    assert sorted(summary["files"]) == sorted(path.name for path in tmp_path.iterdir() if path.name[0] != ".")

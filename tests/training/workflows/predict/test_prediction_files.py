@@ -134,7 +134,7 @@ BROKEN: list[tuple[str | dict[str, Any], str]] = [
     ("[" * 100_000, "must be a JSON file, but cannot be read"),
     ("[1]", "must hold a JSON object, got list"),
     ('{"recipe": {}, "recipe": {}}', "must be a JSON file, but cannot be read: 'recipe' is there twice"),
-    ("{}", "but is not: recipe must be given; entry must be given; files must be given; segmentation must be given"),
+    ("{}", "but is not: recipe must be given; entry must be given"),
     ({"recipe": {}, "entry": {"name": 5}}, "entry.name must be text, got 5"),
     ({"recipe": {}, "entry": {"name": "p1", "volumes": {"WT": "much"}}}, "entry.volumes"),
     ({"recipe": {}, "entry": {"name": "p1", "warnings": ["an older version's"]}}, "entry.warnings"),
@@ -158,7 +158,7 @@ def test_a_broken_summary_names_its_file_and_the_remedy(tmp_path, content, messa
         read_summary(tmp_path, "p1")
     assert str(error.value).startswith(f"{path} must ")
     assert message in str(error.value)
-    assert str(error.value).endswith("; remove it, or predict the case again with --force")
+    assert str(error.value).endswith("; remove it and the case's maps, or predict the case again with --force")
 
 
 def test_a_summary_that_is_a_folder_or_a_link_to_nothing_is_broken_and_not_absent(tmp_path):
