@@ -170,7 +170,9 @@ def predict_folder(
     cases = _cases(source, ending)
     require_folder(out)
     model = _model_hash(predictor)
-    recipes = {case: {**model, "images": [content_hash(Path(file)) for file in files]} for case, files in cases.items()}
+    recipes = {
+        case: {**model, "images": [content_hash(path) for path in map(Path, files)]} for case, files in cases.items()
+    }
     todo = [
         case
         for case, recipe in recipes.items()

@@ -68,7 +68,7 @@ ALLOWED = {
     "spuproj/nnunet/export.py": {"Path(folder, f'{number}.nii')": COUNTED},
     "spuproj/nnunet/files.py": {
         "Path(results)": READ,
-        **dict.fromkeys(("out / VARIANCE / f'{case}_var.nii.gz'", "out / case", "out / f'{case}.npz'"), FILE),
+        **dict.fromkeys(("out / VARIANCE / f'{case}_var.nii.gz'", "out / case"), FILE),
     },
     "training/workflows/demo.py": {"out / 'models' / target": OWN, "out / part": OWN},
     "training/workflows/evaluate.py": {"out / name": OWN, "Path(folder)": "is read: the user's own folder"},
