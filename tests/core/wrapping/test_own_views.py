@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from spuproj import Views, wrap
-from spuproj.monai import ViewsInferer
 
 IMAGE = torch.rand(1, 1, 32, 24, generator=torch.Generator().manual_seed(0))
 
@@ -82,6 +81,9 @@ def factory():
 
 
 def inferer():
+    pytest.importorskip("monai")
+    from spuproj.monai import ViewsInferer
+
     infer = ViewsInferer(factory())
     return lambda image: infer(image, network())
 
