@@ -183,7 +183,7 @@ def predict_folder(
     write_json(out / "dataset.json", predictor.dataset_json)
     write_json(out / "plans.json", predictor.plans_manager.plans)
     for case in todo:
-        variance = out / VARIANCE / f"{case}_var.nii.gz"
+        variance = _variance_file(out, case)
         _predict_case(predictor, case, cases[case], out, save_probabilities, variance)
         write_json(_recipe_file(out, case), recipes[case])
         yield variance
@@ -201,13 +201,17 @@ def _model_hash(predictor: ViewsPredictor) -> dict[str, Any]:
     return {"models": folds, "mirroring": bool(predictor.use_mirroring)}
 
 
+def _variance_file(out: Path, case: str) -> Path:
+    return out / VARIANCE / f"{case}_var.nii.gz"
+
+
 def _recipe_file(out: Path, case: str) -> Path:
     """What a case was predicted from; written last, so that where it is the case is finished."""
     return inside(out / VARIANCE, f"{case}_var.json")
 
 
 def _is_finished(out: Path, case: str, recipe: Mapping[str, Any], endings: Sequence[str]) -> bool:
-    """Whether all files of a case are there. Raises InputError where they were of other images or models."""
+    """Whether all files of a case are there. Raises InputError where they are of other images or models."""
     if not _recipe_file(out, case).is_file():
         return False
     if read_json(_recipe_file(out, case)) != recipe:
@@ -215,8 +219,7 @@ def _is_finished(out: Path, case: str, recipe: Mapping[str, Any], endings: Seque
             f"{out} must hold no predictions of other images or by other models, but holds those of {case}; choose "
             "another folder, remove its files there, or pass --force to write over them"
         )
-    variance = out / VARIANCE / f"{case}_var.nii.gz"
-    return variance.is_file() and all(inside(out, f"{case}{ending}").is_file() for ending in endings)
+    return _variance_file(out, case).is_file() and all(inside(out, f"{case}{ending}").is_file() for ending in endings)
 
 
 def _cases(source: Path, ending: str) -> dict[str, list[str]]:

@@ -76,7 +76,7 @@ class ViewsPredictor(nnUNetPredictor):  # type: ignore[misc]
         seen = seen.transpose(0, 1).unflatten(0, stack.shape[:2])
         mean, variance, count = views.reduce(seen, weights=weights, fill=math.nan)
         # One view alone cannot disagree.
-        variance.masked_fill_(((weights > 0).sum(dim=-3) < 2), math.nan)
+        variance.masked_fill_((weights > 0).sum(dim=-3) < 2, math.nan)
         mean = mean.nan_to_num(0)
         if not self.label_manager.has_regions:
             mean[:, 0].masked_fill_(count[:, 0] == 0, 1)
