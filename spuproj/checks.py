@@ -3,6 +3,9 @@
 import math
 from collections.abc import Collection, Sequence
 
+import torch
+from torch import Tensor
+
 
 def pixel_size(value: Sequence[int], argument: str, meaning: str = "height, width") -> tuple[int, int]:
     """Checks a pair of positive integers and returns it as a tuple. Raises ValueError for anything else."""
@@ -57,3 +60,12 @@ def choice(value: str, allowed: Collection[str], argument: str) -> str:
     if value not in allowed:
         raise ValueError(f"{argument} must be one of {', '.join(allowed)}, got {value!r}")
     return value
+
+
+def finite_weights(weights: Tensor) -> Tensor:
+    """Returns the weights. Raises ValueError if any is negative or not finite; those on a GPU are not looked at."""
+    if weights.is_cpu and weights.numel() > 0 and not torch.compiler.is_compiling():
+        low, high = weights.aminmax()
+        if not (low >= 0 and high < math.inf):
+            raise ValueError(f"weights must be finite and not negative, got values from {low} to {high}")
+    return weights

@@ -8,6 +8,7 @@ from torch import Tensor
 from spuproj.backends.base import SMALLEST_WEIGHT, Backend, Moments
 from spuproj.backends.native import weight_planes
 from spuproj.backends.taps import Sampling, Taps, encoded
+from spuproj.checks import finite_weights
 from spuproj.geometry.coordinates import pixel_grid, snapped, to_slice, to_view
 from spuproj.geometry.table import Geometry, check_table
 
@@ -84,11 +85,7 @@ def _scatter(source: Tensor, taps: Taps, pixels: int) -> Tensor:
 
 def _used_weights(weights: Tensor, stack: Tensor, precision: torch.dtype) -> Tensor:
     """The weights as ``[B, N, 1, P]``, those that count as zero replaced by zero."""
-    if weights.device.type == "cpu" and not torch.compiler.is_compiling():
-        low, high = weights.aminmax()
-        if not (low >= 0 and high < torch.inf):
-            raise ValueError(f"weights must be finite and not negative, got values from {low} to {high}")
-    planes = weight_planes(weights, len(stack), precision).flatten(-2)
+    planes = weight_planes(finite_weights(weights), len(stack), precision).flatten(-2)
     return torch.where(planes >= SMALLEST_WEIGHT, planes, 0)
 
 

@@ -1,21 +1,25 @@
 """``PortableViews``: project, unproject and reduce by torch's ``grid_sample`` on grids that are computed once."""
 
+import math
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 from torch.nn.functional import grid_sample
 
 from spuproj import geometry as geo
+from spuproj.checks import finite_weights
 from spuproj.geometry.module import GeometryModule
 
 
 class PortableViews(GeometryModule):
     """Views whose coordinates are frozen, made by ``Views.portable``: for ONNX, TorchScript, mobile and C++.
 
-    The methods are those of ``Views`` for tensors with all axes, with bilinear interpolation and constant padding.
-    They consist of plain torch operations, so exporters know them, and they are slower than the kernels. Results
-    differ from those of ``Views`` by rounding of the coordinates to float32: by up to 2e-5 of the difference between
-    neighbouring pixels at 240 x 240. NaN or Inf in a pixel spreads to points next to it.
+    The methods are those of ``Views`` for floating-point tensors with all axes, with bilinear interpolation and
+    constant padding. They consist of plain torch operations, so exporters know them, and they are slower than the
+    kernels. Results differ from those of ``Views`` by rounding of the coordinates to float32: by up to 2e-5 of the
+    difference between neighbouring pixels at 240 x 240. NaN or Inf in a pixel spreads to points next to it. The state
+    is that of ``Views``; loading one computes the coordinates anew.
 
     Args:
         table: ``[N, 19]`` or ``[B, N, 19]`` geometry table, known to be valid.
@@ -30,14 +34,8 @@ class PortableViews(GeometryModule):
 
     def __init__(self, table: Tensor, size: tuple[int, int], view_size: tuple[int, int]) -> None:
         super().__init__(table, size, view_size)
-        # Where each view pixel reads the slice, and where each slice pixel reads the views.
-        for name, points, source in (
-            ("slice", geo.slice_coordinates(table, size, view_size), size),
-            ("view", geo.view_coordinates(table, size, view_size), view_size),
-        ):
-            grid, shown = _frozen(*points, source)
-            self.register_buffer(f"{name}_grid", grid)
-            self.register_buffer(f"{name}_shown", shown)
+        _freeze(self)
+        self.register_load_state_dict_post_hook(_freeze)  # type: ignore[no-untyped-call]
 
     def forward(self, image: Tensor) -> Tensor:
         """``project`` with its default arguments."""
@@ -48,9 +46,9 @@ class PortableViews(GeometryModule):
     def project(self, image: Tensor, fill: float = 0.0) -> Tensor:
         """Projects slices ``[B, C, H, W]`` onto every view: ``[B, N, C, h, w]``, ``fill`` outside the slice.
 
-        Raises ValueError for another number of axes or another size.
+        Raises ValueError for axes, a size or a batch that do not fit, and TypeError for another dtype.
         """
-        _check(image, 4, self.size)
+        _check(image, "image", 4, self.size, self.slice_grid)
         views = self.slice_grid.shape[-4]
         copies = image.unsqueeze(1).expand(-1, views, -1, -1, -1)
         return _filled(_sampled(copies, self.slice_grid), ~self.slice_shown, fill).to(image.dtype)
@@ -59,9 +57,9 @@ class PortableViews(GeometryModule):
     def unproject(self, stack: Tensor) -> Tensor:
         """Maps every view ``[B, N, C, h, w]`` back onto the slice: ``[B, N, C, H, W]``, 0 where it is not shown.
 
-        Raises ValueError for another number of axes or another size.
+        Raises ValueError for axes, a size, views or a batch that do not fit, and TypeError for another dtype.
         """
-        _check(stack, 5, self.view_size)
+        _check(stack, "stack", 5, self.view_size, self.view_grid)
         return torch.where(self.view_shown, _sampled(stack, self.view_grid), 0.0).to(stack.dtype)
 
     @torch.jit.export
@@ -72,16 +70,21 @@ class PortableViews(GeometryModule):
 
         Args:
             stack: ``[B, N, C, h, w]``.
-            weights: ``[N, H, W]`` or ``[B, N, H, W]``, not negative: the weight of each view; 1 if None.
+            weights: ``[N, H, W]`` or ``[B, N, H, W]``, finite and not negative: the weight of each view; 1 if None.
             min_count, fill: see ``Views.reduce``.
 
         Raises:
-            ValueError: for another number of axes or another size.
+            ValueError: for axes, a size, views, a batch or weights that do not fit, and, not in exported code, for
+                weights that are negative or not finite; for a ``min_count`` that is not positive and finite.
+            TypeError: for another dtype.
         """
-        _check(stack, 5, self.view_size)
+        _check(stack, "stack", 5, self.view_size, self.view_grid)
+        if not (min_count > 0 and min_count < math.inf):
+            raise ValueError(f"min_count must be positive and finite, got {min_count}")
         values = _sampled(stack, self.view_grid)
         used = self.view_shown.to(values.dtype)
         if weights is not None:
+            _check_weights(weights, stack, self.size)
             used = used * weights.to(values.dtype).unsqueeze(-3)
         values = torch.where(used > 0, values, 0.0)
         count = used.sum(-4)
@@ -93,6 +96,20 @@ class PortableViews(GeometryModule):
         mean, variance = _filled(mean, unseen, fill), _filled(variance, few, fill)
         count = count.expand_as(mean) if weights is not None else count.expand_as(mean).to(torch.int32)
         return mean.to(stack.dtype), variance.to(stack.dtype), count.clone()
+
+
+def _freeze(module: nn.Module, _: object = None) -> None:
+    """Computes where each view pixel reads the slice, and where each slice pixel reads the views."""
+    assert isinstance(module, PortableViews)
+    table, size, view_size = module.geometry, module.size, module.view_size
+    for name, points, source in (
+        ("slice", geo.slice_coordinates(table, size, view_size), size),
+        ("view", geo.view_coordinates(table, size, view_size), view_size),
+    ):
+        grid, shown = _frozen(*points, source)
+        # They follow from the geometry, which is in the state.
+        module.register_buffer(f"{name}_grid", grid, persistent=False)
+        module.register_buffer(f"{name}_shown", shown, persistent=False)
 
 
 def _frozen(y: Tensor, x: Tensor, source: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -119,9 +136,28 @@ def _filled(values: Tensor, where: Tensor, fill: float) -> Tensor:
     return torch.where(where, torch.full([], fill, dtype=torch.float64, device=values.device).to(values.dtype), values)
 
 
-def _check(tensor: Tensor, rank: int, size: tuple[int, int]) -> None:
-    """Raises ValueError for another number of axes, or another size of the last two."""
+def _check(tensor: Tensor, argument: str, rank: int, size: tuple[int, int], grid: Tensor) -> None:
+    """Raises ValueError for axes that do not fit the grid ``[..., N, h, w, 2]``, and TypeError for no floats."""
     if is_tracing():
         return
-    if tensor.dim() != rank or tensor.shape[-2] != size[0] or tensor.shape[-1] != size[1]:
-        raise ValueError(f"expected {rank} axes, the last two of size {size}, got {tensor.shape}")
+    shape = tensor.shape
+    if len(shape) != rank or shape[-2] != size[0] or shape[-1] != size[1]:
+        raise ValueError(f"{argument} must have {rank} axes, the last two of size {size}, got the shape {shape}")
+    if rank == 5 and shape[1] != grid.shape[-4]:
+        raise ValueError(f"{argument} must hold {grid.shape[-4]} views on axis 1, got {shape[1]}")
+    if grid.dim() == 5 and shape[0] != grid.shape[0]:
+        raise ValueError(f"{argument} must have the batch size of the geometry, {grid.shape[0]}, got {shape[0]}")
+    if not tensor.is_floating_point():
+        raise TypeError(f"{argument} must be of a floating-point dtype, got {tensor.dtype}: pass {argument}.float()")
+
+
+def _check_weights(weights: Tensor, stack: Tensor, size: tuple[int, int]) -> None:
+    """Raises ValueError for weights of another shape; in Python, also if they are negative or not finite."""
+    if is_tracing():
+        return
+    wanted = [stack.shape[0], stack.shape[1], size[0], size[1]]
+    shape = list(weights.shape)
+    if shape != wanted and shape != wanted[1:]:
+        raise ValueError(f"weights must be of the shape [N, H, W], {wanted[1:]}, or [B, N, H, W], got {shape}")
+    if not torch.jit.is_scripting():
+        finite_weights(weights)

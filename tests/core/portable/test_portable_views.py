@@ -15,6 +15,7 @@ from spuproj import Views
 
 SIZE, VIEW_SIZE = (13, 17), (11, 15)
 ZOOM = Views.zoom(SIZE, centers=[(5, 5), (6, 12), (9, 11)], factor=1.4, view_size=VIEW_SIZE)
+OF_SAMPLES = Views.zoom(SIZE, centers=[[(4, 4), (8, 8)], [(8, 2), (5, 12)]], factor=1.4, view_size=VIEW_SIZE)
 IMAGE, STACK = noise(2, 3, *SIZE), noise(2, 3, 2, *VIEW_SIZE)
 
 
@@ -62,11 +63,10 @@ def test_a_slice_of_one_pixel():
 
 
 def test_each_sample_may_have_views_of_its_own():
-    views = Views.zoom(SIZE, centers=[[(4, 4), (8, 8)], [(8, 2), (5, 12)]], factor=1.4, view_size=VIEW_SIZE)
-    stack, weights = views.project(IMAGE), views.border_weights(3)
-    assert_close(views.portable().project(IMAGE), stack, rtol=0, atol=2e-5)
+    stack, weights = OF_SAMPLES.project(IMAGE), OF_SAMPLES.border_weights(3)
+    assert_close(OF_SAMPLES.portable().project(IMAGE), stack, rtol=0, atol=2e-5)
     for found, wanted in zip(
-        views.portable().reduce(stack, weights), views.reduce(stack, weights=weights), strict=True
+        OF_SAMPLES.portable().reduce(stack, weights), OF_SAMPLES.reduce(stack, weights=weights), strict=True
     ):
         assert_close(found, wanted, rtol=0, atol=2e-5)
 
@@ -99,11 +99,57 @@ def test_gradients_are_those_of_views():
     assert_close(*slopes, rtol=0, atol=2e-5)
 
 
-def test_another_size_is_refused():
+def test_a_state_of_views_replaces_geometry_and_grids():
+    other = Views.rigid(SIZE, degrees=[0, 20, 40], view_size=VIEW_SIZE)
     portable = ZOOM.portable()
-    refused(ValueError, "expected 4 axes, the last two of size (13, 17)", lambda: portable.project(IMAGE[..., 1:]))
-    refused(ValueError, "expected 5 axes, the last two of size (11, 15)", lambda: portable.unproject(STACK[0]))
-    refused(ValueError, "expected 5 axes, the last two of size (11, 15)", lambda: portable.reduce(STACK[..., 1:]))
+    portable.load_state_dict(other.state_dict())
+    assert torch.equal(portable.project(IMAGE), other.portable().project(IMAGE))
+    assert torch.equal(portable.unproject(STACK), other.portable().unproject(STACK))
+    assert portable.state_dict().keys() == other.state_dict().keys()
+
+
+def test_a_state_for_another_size_replaces_the_sizes_too():
+    other = Views.zoom((9, 8), centers=[(4, 4), (2, 2), (5, 5)], view_size=(7, 6))
+    portable = ZOOM.portable()
+    portable.load_state_dict(other.state_dict())
+    image = noise(1, 2, 9, 8)
+    assert torch.equal(portable.project(image), other.portable().project(image))
+
+
+ONES = torch.ones(3, *SIZE)
+
+WRONG_CALLS = {
+    "height": (
+        lambda v: v.project(IMAGE[..., 1:]),
+        ValueError,
+        "image must have 4 axes, the last two of size (13, 17)",
+    ),
+    "no batch": (lambda v: v.unproject(STACK[0]), ValueError, "stack must have 5 axes, the last two of size (11, 15)"),
+    "width": (lambda v: v.reduce(STACK[..., 1:]), ValueError, "stack must have 5 axes, the last two of size (11, 15)"),
+    "views": (lambda v: v.reduce(STACK[:, :2]), ValueError, "stack must hold 3 views on axis 1, got 2"),
+    "views, unproject": (lambda v: v.unproject(STACK[:, :1]), ValueError, "stack must hold 3 views on axis 1, got 1"),
+    "labels": (lambda v: v.project(IMAGE.long()), TypeError, "image must be of a floating-point dtype"),
+    "labels, stack": (lambda v: v.reduce(STACK.int()), TypeError, "stack must be of a floating-point dtype"),
+    "one weight": (lambda v: v.reduce(STACK, torch.ones(3)), ValueError, "weights must be of the shape [N, H, W]"),
+    "broadcast": (lambda v: v.reduce(STACK, ONES[:1]), ValueError, "weights must be of the shape [N, H, W]"),
+    "batch": (lambda v: v.reduce(STACK, ONES.expand(3, 3, -1, -1)), ValueError, "weights must be of the shape"),
+    "negative": (lambda v: v.reduce(STACK, -ONES), ValueError, "weights must be finite and not negative"),
+    "NaN": (lambda v: v.reduce(STACK, ONES * math.nan), ValueError, "weights must be finite and not negative"),
+    "min_count": (lambda v: v.reduce(STACK, min_count=0.0), ValueError, "min_count must be positive and finite"),
+    "NaN min_count": (lambda v: v.reduce(STACK, None, math.nan), ValueError, "min_count must be positive and finite"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_CALLS)
+def test_what_views_refuse_is_refused(case):
+    call, kind, words = WRONG_CALLS[case]
+    refused(kind, words, lambda: call(ZOOM.portable()))
+
+
+def test_another_batch_than_that_of_the_geometry_is_refused():
+    words = "must have the batch size of the geometry, 2, got 3"
+    refused(ValueError, words, lambda: OF_SAMPLES.portable().project(noise(3, 1, *SIZE)))
+    refused(ValueError, words, lambda: OF_SAMPLES.portable().reduce(noise(3, 2, 1, *VIEW_SIZE)))
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated:DeprecationWarning")
@@ -117,5 +163,7 @@ def test_as_torchscript_all_methods_are_there_and_equal():
     assert torch.equal(loaded.unproject(STACK), portable.unproject(STACK))
     weights = ZOOM.border_weights(3)
     assert_close(loaded.reduce(STACK, weights, 2.0, 0.5), portable.reduce(STACK, weights, 2.0, 0.5))
-    with pytest.raises(torch.jit.Error, match="expected 4 axes"):
+    with pytest.raises(torch.jit.Error, match="image must have 4 axes"):
         loaded(IMAGE[..., 1:])
+    with pytest.raises(torch.jit.Error, match="weights must be of the shape"):
+        loaded.reduce(STACK, torch.ones(3), 1.0, 0.0)
