@@ -4,7 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.jit import is_tracing  # type: ignore[attr-defined]
+from torch.jit import is_scripting, is_tracing  # type: ignore[attr-defined]
 from torch.nn.functional import grid_sample
 
 from spuproj import geometry as geo
@@ -159,5 +159,5 @@ def _check_weights(weights: Tensor, stack: Tensor, size: tuple[int, int]) -> Non
     shape = list(weights.shape)
     if shape != wanted and shape != wanted[1:]:
         raise ValueError(f"weights must be of the shape [N, H, W], {wanted[1:]}, or [B, N, H, W], got {shape}")
-    if not torch.jit.is_scripting():
+    if not is_scripting():
         finite_weights(weights)
