@@ -66,8 +66,8 @@ class _MeanOverCases(Metric, ABC):
                 floating-point dtype it is the probability, in [0, 1], and what is above 1/2 is segmented; otherwise the
                 segmentation, bool or 0 and 1.
             target: of the same shape, like all further tensors; the true segmentation, bool or 0 and 1.
-            uncertainty: what ``scaling`` names, the variance by default. Where it is NaN, since fewer than two views
-                saw a voxel, the entropy of the probability stands in; a segmentation has none, so that NaN is an error.
+            uncertainty: what ``scaling`` names, the variance by default. Where it is NaN, since too few views
+                see a voxel, the entropy of the probability stands in; a segmentation has none, so that NaN is an error.
             brain: bool or 0 and 1, the voxels to look at; all where None.
 
         Raises:

@@ -99,7 +99,7 @@ def mutual_information(mean: Tensor, expected_entropy: Tensor, dim: int | None =
 def to_percent(values: Any, scaling: str, entropies: Any = None) -> Array:
     """Scales an uncertainty map to [0, 100], as ``qu_brats`` needs it.
 
-    A pixel that fewer than two views saw has no variance: it is marked with NaN, since the views have not agreed on it.
+    A pixel that too few views see has no variance: it is marked with NaN, since the views have not agreed on it.
     Where a number is needed, the entropy of the mean takes its place, divided by its own maximum, ln 2.
 
     Args:

@@ -149,7 +149,7 @@ def predict_folder(
 
     The segmentation, and with ``save_probabilities`` the mean probabilities (.npz, .pkl), are what ``nnUNetv2_predict``
     writes into ``out``. The variance is ``out/variance/CASE_var.nii.gz``: float32 in [0, 1/4] on the image's grid, the
-    largest of all classes or regions; NaN where fewer than two views show the voxel; 0 where nnU-Net cropped the image.
+    largest of all classes or regions; NaN where too few views show the voxel; 0 where nnU-Net cropped the image.
 
     Args:
         predictor: of ``load_predictor``.

@@ -48,8 +48,8 @@ class ViewsPredictor(nnUNetPredictor):  # type: ignore[misc]
 
         Returns:
             mean and population variance, float32 ``[K, Z, H, W]`` on the CPU, in [0, 1] and [0, 1/4], weighted by
-            ``blending_weights``. Where fewer than two views show a pixel, the variance is NaN; where none does, the
-            mean is background.
+            ``blending_weights``. Where the weights of the views that show a pixel sum to less than 2, the
+            variance is NaN; where none shows it, the mean is background.
         """
         padded, inside = pad_nd_image(data, self.configuration_manager.patch_size, return_slicer=True)
         views = self.views((padded.shape[-2], padded.shape[-1])).to(self.device)
@@ -74,9 +74,7 @@ class ViewsPredictor(nnUNetPredictor):  # type: ignore[misc]
         logits = super().predict_logits_from_preprocessed_data(stack.flatten(0, 1).transpose(0, 1))
         seen = self.label_manager.apply_inference_nonlin(logits.to(self.device))
         seen = seen.transpose(0, 1).unflatten(0, stack.shape[:2])
-        mean, variance, count = views.reduce(seen, weights=weights, fill=math.nan)
-        # One view alone cannot disagree.
-        variance.masked_fill_((weights > 0).sum(dim=-3) < 2, math.nan)
+        mean, variance, count = views.reduce(seen, weights=weights, min_count=2, fill=math.nan)
         mean = mean.nan_to_num(0)
         if not self.label_manager.has_regions:
             mean[:, 0].masked_fill_(count[:, 0] == 0, 1)

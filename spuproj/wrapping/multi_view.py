@@ -35,13 +35,14 @@ class Prediction(NamedTuple):
 
     Attributes:
         mean: ``[B, K, H, W]`` in [0, 1], the weighted mean probability over views; 0 where no view shows the pixel.
-        variance: ``[B, K, H, W]`` in [0, 1/4], the weighted population variance over views; NaN where fewer than two
-            views show the pixel (the sum of their weights, ``count``, is below 2).
+        variance: ``[B, K, H, W]`` in [0, 1/4], the weighted population variance over views; NaN where the
+            weights of the views that show the pixel sum to less than 2 (``count``).
         entropy: of the mean, in nats. ``[B, K, H, W]`` from 0 to ln 2, each channel against its complement; for
             softmax ``[B, 1, H, W]`` from 0 to ln K, over the classes.
         mutual_information: of the shape of ``entropy``, in nats: the entropy of the mean minus the mean entropy of the
             views, which is the part that is disagreement between views; NaN where the variance is.
-        count: ``[B, K, H, W]``, the sum of the weights of the views that show the pixel, at most N.
+        count: ``[B, K, H, W]``, the sum of the weights of the views that show the pixel, the largest of which is 1; at
+            most N.
         members: ``[B, N, K, H, W]``, each view's probability on the slice, NaN where the view does not show the pixel;
             None unless requested.
     """

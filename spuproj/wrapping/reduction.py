@@ -28,9 +28,12 @@ class Moments(NamedTuple):
 def blending_weights(views: AnyViews) -> Tensor:
     """The weight of each view at each pixel, ``[..., N, H, W]``: a view fades out where its raster or the slice ends.
 
-    These are border weights; the border is 5 % of the view's shorter side.
+    These are border weights, divided by the largest of the pixel: their sum tells how many views a pixel has, also
+    where all of them fade. The border is 5 % of the view's shorter side.
     """
-    return views.border_weights(FADE * min(views.view_size))
+    weights = views.border_weights(FADE * min(views.view_size))
+    largest = weights.amax(dim=-3, keepdim=True)
+    return torch.where(largest > 0, weights / largest, 0)
 
 
 def reduce_views(views: AnyViews, probability: Tensor, weights: Tensor, *, classes: bool = False) -> Moments:
@@ -44,8 +47,8 @@ def reduce_views(views: AnyViews, probability: Tensor, weights: Tensor, *, class
             complement.
 
     Returns:
-        The moments. The variance is NaN where fewer than two views see a pixel (where count is below 2); mean and
-        expected entropy are 0 where none does.
+        The moments. The variance is NaN where the weights of the views that see a pixel sum to less than 2 (count); mean
+        and expected entropy are 0 where none does.
     """
     channels = probability.shape[2]
     both = torch.cat([probability, entropy(probability, 2 if classes else None)], dim=2)

@@ -145,7 +145,7 @@ def _without_variance(rows: Sequence[CaseResult]) -> Iterator[str]:
         if counts:
             yield (
                 f"{target} {method}: {sum(counts):.0f} voxels of the brain of {len(counts)} patients have no variance, "
-                "since fewer than two views saw them; their entropy takes its place"
+                "since too few views see them; their entropy takes its place"
             )
 
 

@@ -45,8 +45,8 @@ _KINDS = {
     "seg": _Kind("mask", "Segmentation of {target}: 1 inside, 0 outside", {"Type": "Lesion", "Manual": False}),
     "var": _Kind(
         "desc-variance_probseg",
-        "Variance over the views of the probability of {target}, from 0 to 0.25; NaN where fewer than two views show a "
-        "voxel",
+        "Variance over the views of the probability of {target}, from 0 to 0.25; NaN where too few views show a "
+        "voxel (the sum of their weights is below 2)",
         {"Units": "1"},
     ),
     "entropy": _Kind(
@@ -54,7 +54,7 @@ _KINDS = {
     ),
     "mi": _Kind(
         "desc-mutualinformation_probseg",
-        "Mutual information of {target} and the views, in nats; NaN where fewer than two views show a voxel",
+        "Mutual information of {target} and the views, in nats; NaN where the variance is",
         {"Units": "nat"},
     ),
 }

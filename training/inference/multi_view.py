@@ -32,8 +32,8 @@ class Prediction:
     Attributes:
         probability: float32 in [0, 1], the mean over views.
         segmentation: bool, see ``segment``.
-        variance: float32 in [0, 1/4], the weighted population variance over views; NaN where fewer than two see a pixel
-            (the sum of their weights is below 2).
+        variance: float32 in [0, 1/4], the weighted population variance over views; NaN where the weights of those that
+            see a pixel sum to less than 2.
         entropy: float32 in nats, from 0 to ln 2.
         mutual_information: float32 in nats, from 0 to ln 2: the part of the entropy that is disagreement between views;
             NaN where the variance is.

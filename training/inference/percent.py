@@ -15,7 +15,7 @@ from spuproj.uncertainty import to_percent
 def uncertainty_percent(prediction: Prediction, where: EllipsisType | int | NDArray[Any] = ...) -> NDArray[np.float64]:
     """The variance over views in percent of the largest possible one, 1/4 (``variance-1``).
 
-    A voxel without a variance, because fewer than two views saw it, has its entropy in percent of ln 2.
+    A voxel without a variance, because too few views see it, has its entropy in percent of ln 2.
 
     Args:
         prediction: of one target.
@@ -31,5 +31,5 @@ def uncertainty_percent(prediction: Prediction, where: EllipsisType | int | NDAr
 
 
 def voxels_without_variance(prediction: Prediction, brain: NDArray[np.bool_]) -> int:
-    """Number of the brain's voxels that have no variance, because fewer than two views saw them."""
+    """Number of the brain's voxels that have no variance, because too few views see them."""
     return int(np.isnan(prediction.variance[brain]).sum())

@@ -93,7 +93,7 @@ def _sheet_row(
 
 def _uncertainty_text(case: Case, predictions: dict[str, Prediction]) -> str:
     substituted = any(voxels_without_variance(prediction, case.brain) for prediction in predictions.values())
-    return "standard deviation over views" + (", entropy where fewer than two saw" if substituted else "")
+    return "standard deviation over views" + (", entropy where too few see" if substituted else "")
 
 
 def _uncertainty_bar(figure: SubFigure, axes: NDArray[np.object_]) -> None:

@@ -152,13 +152,13 @@ def _place(region: NDArray[np.bool_], first: int) -> str:
 
 
 def _without_variance(case: Case, predictions: Mapping[str, Prediction]) -> list[str]:
-    """Sentences on voxels of the brain that fewer than two views saw, which may differ between targets."""
+    """Sentences on voxels of the brain that too few views see, which may differ between targets."""
     targets: dict[int, list[str]] = {}
     for target, prediction in predictions.items():
         targets.setdefault(voxels_without_variance(prediction, case.brain), []).append(target)
     brain = int(case.brain.sum())
     return [
-        f"{_together(names)}: fewer than two views saw {count} voxels of the brain ({_percent_of(count, brain)}); they "
+        f"{_together(names)}: too few views see {count} voxels of the brain ({_percent_of(count, brain)}); they "
         "have no variance, and their entropy takes its place in figures and numbers"
         for count, names in targets.items()
         if count

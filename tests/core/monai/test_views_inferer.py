@@ -18,6 +18,7 @@ from helpers import noise
 from small_views import IMAGE, SIZE, four_views
 from spuproj import Views
 from spuproj.monai import ViewsInferer
+from spuproj.wrapping import blending_weights
 
 MAPS = ("mean", "variance", "entropy", "mutual_information", "count")
 AFFINE = torch.tensor([[-2.0, 0, 0, 9], [0, -3, 0, 7], [0, 0, 4, 5], [0, 0, 0, 1]], dtype=torch.float64)
@@ -42,7 +43,7 @@ class Network(nn.Module):
 
 def by_hand(views: Views, image: Tensor, predict) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Weighted mean and variance over views one by one, the sum of weights, and each view's probability."""
-    weights = views.border_weights(0.05 * min(views.view_size)).double()
+    weights = blending_weights(views).double()
     members = []
     for number in range(len(views)):
         view = views[number]

@@ -83,7 +83,7 @@ def test_the_maps_are_those_of_a_loop_over_views(name, activation, views):
     assert [tuple(part.shape) for part in found] == [*shapes, (2, 4, 3, *SIZE)]
     count = found.count
     assert (count >= 2).any()
-    assert (count < 2).any()
+    assert (count < 2).any() == (views is ZOOM)
     assert_same_maps(found, maps_of_a_loop(network(), views, X, activation), atol=1e-5)
 
 

@@ -142,7 +142,7 @@ def test_the_rank_correlation_is_that_of_each_method_s_patients_with_its_interva
 def test_voxels_without_variance_are_said_where_there_are_any() -> None:
     rows = [row("LSU", "ET", f"p{number}", without_variance=100.0 * number) for number in range(3)]
     rows += [row("SPU", "ET", f"p{number}", without_variance=0) for number in range(3)]
-    sentence = "ET LSU: 300 voxels of the brain of 2 patients have no variance, since fewer than two views saw them"
+    sentence = "ET LSU: 300 voxels of the brain of 2 patients have no variance, since too few views see them"
     assert sentence in shown(rows)
     assert f"% {sentence}" in latex(rows, summaries_of(rows), OPTIONS)
     assert "SPU: " not in shown(rows)

@@ -1,4 +1,4 @@
-"""The uncertainty of a prediction at every voxel, also where fewer than two views saw it."""
+"""The uncertainty of a prediction at every voxel, also where too few views see it."""
 
 from __future__ import annotations
 

@@ -305,7 +305,7 @@ def test_a_page_shows_and_counts_the_entropy_of_voxels_that_one_view_saw(case, t
     assert cells(page)[2:4] == [f"{100 * mean:.2f}", f"{100 * share:.1f}"]
     # 48 pixels of 2 x 1 mm.
     assert f"Area weighted by uncertainty, up to {0.96 * share:.2f} cm² a slice" in page.text
-    assert "fewer than two views saw 224 voxels of the brain" in page.text
+    assert "too few views see 224 voxels of the brain" in page.text
 
 
 def test_an_entry_holds_what_was_found(case):

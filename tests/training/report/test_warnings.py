@@ -150,9 +150,9 @@ def test_voxels_that_fewer_than_two_views_saw_are_counted_in_the_brain(case):
     made, other = seen_once(prediction((0, 0)), np.s_[3:5]), seen_once(prediction((0, 0)), np.s_[4])
     found = case_warnings(case, {"WT": made, "TC": made, "ET": other})
     assert [each.message for each in found if "views" in each.message] == [
-        "WT and TC: fewer than two views saw 448 voxels of the brain (29 percent); they have no variance, and their "
+        "WT and TC: too few views see 448 voxels of the brain (29 percent); they have no variance, and their "
         "entropy takes its place in figures and numbers",
-        "ET: fewer than two views saw 224 voxels of the brain (14 percent); they have no variance, and their entropy "
+        "ET: too few views see 224 voxels of the brain (14 percent); they have no variance, and their entropy "
         "takes its place in figures and numbers",
     ]
     assert {each.level for each in found} == {Level.NOTE}
