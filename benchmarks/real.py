@@ -36,8 +36,8 @@ from spuproj.training.models.trained_models import trained_models
 from spuproj.training.runtime.files import InputError, write_json
 from spuproj.training.runtime.progress import nested_progress_bar, print_status, show
 from spuproj.training.runtime.wording import reason_of
-from spuproj.training.workflows.predict import case_for
 from spuproj.training.workflows.prediction_files import scheme_of
+from spuproj.training.workflows.write_prediction import case_for
 
 # Of medians over patients: the goal, and the floor below which it is not done.
 _MEDIANS = {("WT", "dice"): (0.80, 0.70), ("TC", "dice"): (0.70, 0.55), ("WT", "auroc"): (0.95, 0.90)}

@@ -60,7 +60,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take most of the time of a prediction, and have tests of their own."""
     monkeypatch.setattr(
-        "spuproj.training.workflows.predict.case_figure",
+        "spuproj.training.workflows.write_prediction.case_figure",
         lambda case, predictions, config, path, truth: path.write_text("picture"),
     )
 

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from spuproj.training.report.pages import CohortEntry
+from spuproj.training.data.volumes.content import content_hash
+from spuproj.training.inference.summary import CohortEntry, Summary, write_summary
 from spuproj.training.runtime.files import InputError
-from spuproj.training.workflows.prediction_files import Summary, write_summary
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -62,7 +62,8 @@ def write_prediction(
     targets = list(dict.fromkeys(target for target, _ in maps))
     recipe = {"aggregation": "mean", "models": {target: f"sha-of-{target}" for target in targets}, "labels": {}}
     entry = CohortEntry(case, None, dict.fromkeys(targets, 1.0))
-    write_summary(folder, Summary(recipe, entry, tuple(names.values()), None))
+    hashes = {name: content_hash(folder / name) for name in names.values()}
+    write_summary(folder / f"{case}_summary.json", Summary(recipe, entry, hashes))
     return folder
 
 

@@ -10,11 +10,12 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor, get_track_meta
 from monai.transforms import InvertibleTransform, MapTransform, RandomizableTransform
 from monai.utils import TraceKeys, TransformBackends, convert_to_tensor, ensure_tuple_rep
-from torch import Tensor
+from torch import Tensor, nn
 
 from spuproj import Views
-from spuproj.checks import choice
+from spuproj.checks import choice, number_of
 from spuproj.geometry.by_size import Recent
+from spuproj.inputs import plain_number
 
 MODES = ("bilinear", "nearest")
 
@@ -38,16 +39,18 @@ class RandViewd(RandomizableTransform, MapTransform, InvertibleTransform):
             width) of a slice; not a lambda where worker processes are started by "spawn".
         prob: probability that a sample is shown through a view. Samples that are not keep their size: below 1,
             ``view_size`` should be the slice's.
-        mode: ``"bilinear"`` for images, ``"nearest"`` for labels, which keeps integers; one for all keys, or one each.
+        mode: ``"bilinear"`` for images, ``"nearest"`` for labels, which keeps their values; one for all keys, or one
+            each. ``LoadImaged`` makes labels float32, and ``"bilinear"`` would mix them.
         fill: value where the view shows what is outside of the slice; one for all keys, or one each.
         spatial_dim: for volumes, the spatial axis, 0, 1 or 2, along which the slices lie, as in ``SliceInferer``; all
             slices are shown through the same view. None for slices.
         allow_missing_keys: whether keys may be missing in the data.
 
     Raises:
-        ValueError: for views that differ from sample to sample, or another mode or spatial axis; when called, for data
-            of another number of axes or a slice that is not of the views' size.
-        TypeError: when called, for integers with ``"bilinear"``.
+        ValueError: for views that differ from sample to sample, another mode or spatial axis, a probability outside
+            [0, 1], or another number of modes or fills than of keys; when called, for data of another number of axes or
+            a slice that is not of the views' size.
+        TypeError: for views of another type; when called, for integers with ``"bilinear"``.
 
     Example:
         >>> views = Views.rigid((32, 32), degrees=[-10, 0, 10])
@@ -69,17 +72,31 @@ class RandViewd(RandomizableTransform, MapTransform, InvertibleTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
+        if not 0 <= number_of(prob, "prob") <= 1:
+            raise ValueError(f"prob must lie in [0, 1], got {prob}")
         RandomizableTransform.__init__(self, prob)
-        if spatial_dim not in (None, 0, 1, 2):
+        if isinstance(spatial_dim, bool) or spatial_dim not in (None, 0, 1, 2):
             raise ValueError(f"spatial_dim must be 0, 1, 2 or None, got {spatial_dim}")
+        if not isinstance(views, Views) and (isinstance(views, nn.Module) or not callable(views)):
+            raise TypeError(
+                f"views must be Views, or a function of the size that returns Views, such as Views.factory(...), got "
+                f"{views!r}"
+            )
         if isinstance(views, Views) and views.geometry.dim() != 2:
             raise ValueError(f"views must be the same for all samples, got a batch of {len(views.geometry)}")
         self.views = views
-        self.mode = [choice(str(each), MODES, "mode") for each in ensure_tuple_rep(mode, len(self.keys))]
-        self.fill = ensure_tuple_rep(fill, len(self.keys))
+        self.mode = [choice(str(each), MODES, "mode") for each in self._for_each_key(mode, "mode")]
+        self.fill = [plain_number(each, "fill") for each in self._for_each_key(fill, "fill")]
         self.spatial_dim = spatial_dim
         self.index = 0
         self._recent = Recent[list[Views]]()
+
+    def _for_each_key(self, value: Any, argument: str) -> tuple[Any, ...]:
+        """One value for each key. Raises ValueError for another number of values."""
+        try:
+            return ensure_tuple_rep(value, len(self.keys))
+        except ValueError:
+            raise ValueError(f"{argument} must be one for all keys or one for each, {self.keys}, got {value}") from None
 
     def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandViewd:
         """Makes what is drawn reproducible; see ``monai.transforms.Randomizable``."""

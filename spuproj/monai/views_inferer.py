@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer, SimpleInferer, SliceInferer
 from torch import Tensor, nn
 
 from spuproj import Views
+from spuproj.inputs import plain_tensor
 from spuproj.wrapping import Prediction, wrap
 from spuproj.wrapping.multi_view import Activation, ViewsOfSize
 from spuproj.wrapping.outputs import Key
@@ -32,10 +34,13 @@ class ViewsInferer(Inferer):
         activation, output, chunk, members: see ``spuproj.wrap``.
         slice_inferer: how a volume is cut into slices, for example
             ``SliceInferer(roi_size=(-1, -1), spatial_dim=2, sw_batch_size=4)`` for four slices along z at a time. A
-            slice along z is ``[C, X, Y]``, so that H is x and W is y. The maps have the dtype of the volume.
+            slice along z is ``[C, X, Y]``, so that H is x and W is y. Views are of whole slices, so ``roi_size`` must
+            be (-1, -1) or the slice's; windows within views are those of ``inferer``.
 
     Raises:
-        ValueError: as ``spuproj.wrap`` does; when called, for a volume without a ``slice_inferer``.
+        ValueError: as ``spuproj.wrap`` does; when called, for a volume without a ``slice_inferer``, one that cuts
+            slices into windows, or inputs of another number of axes.
+        TypeError: for inferers of another type; when called, for inputs that are no tensor.
 
     Example:
         >>> from monai.inferers import SlidingWindowInferer
@@ -56,6 +61,12 @@ class ViewsInferer(Inferer):
         slice_inferer: SliceInferer | None = None,
     ) -> None:
         super().__init__()
+        if not (inferer is None or isinstance(inferer, Inferer)):
+            raise TypeError(f"inferer must be an inferer of MONAI, such as SlidingWindowInferer(...), got {inferer!r}")
+        if not (slice_inferer is None or isinstance(slice_inferer, SliceInferer)):
+            raise TypeError(f"slice_inferer must be a SliceInferer of MONAI, got {slice_inferer!r}")
+        if isinstance(inferer, SliceInferer):
+            raise TypeError("inferer must not be a SliceInferer, which goes to slice_inferer")
         inner = _Inferred(SimpleInferer() if inferer is None else inferer)
         self.multi_view = wrap(inner, views, activation, output, chunk, members)
         self.slice_inferer = slice_inferer
@@ -73,8 +84,12 @@ class ViewsInferer(Inferer):
             found: Prediction = self.multi_view(slices, network, *args, **kwargs)
             return found
 
-        plain = inputs.as_subclass(Tensor)
-        prediction = look(plain) if plain.dim() < 5 else self._of_volume(plain, look)
+        plain = plain_tensor(inputs, "inputs")
+        if plain.dim() not in (4, 5):
+            raise ValueError(
+                f"inputs must have the axes [B, C, H, W] or [B, C, X, Y, Z], got the shape {tuple(plain.shape)}"
+            )
+        prediction = look(plain) if plain.dim() == 4 else self._of_volume(plain, look)
         return _with_metadata(prediction, inputs) if isinstance(inputs, MetaTensor) else prediction
 
     def _of_volume(self, volume: Tensor, look: Callable[[Tensor], Prediction]) -> Prediction:
@@ -83,7 +98,19 @@ class ViewsInferer(Inferer):
                 f"inputs must be slices [B, C, H, W], got the shape {tuple(volume.shape)}; for volumes pass "
                 "slice_inferer=SliceInferer(roi_size=(-1, -1), spatial_dim=2), which takes slices along the last axis"
             )
-        maps = self.slice_inferer(volume, lambda slices: _without_axis_of_views(look(slices)))
+        sides = [side for axis, side in enumerate(volume.shape[2:]) if axis != self.slice_inferer.spatial_dim]
+
+        def look_at(slices: Tensor) -> dict[str, Tensor]:
+            if list(slices.shape[2:]) != sides:
+                raise ValueError(
+                    f"slice_inferer must take whole slices, here {sides}, with roi_size=(-1, -1), got windows of "
+                    f"{list(slices.shape[2:])}; for windows within each view pass inferer=SlidingWindowInferer(...)"
+                )
+            return _without_axis_of_views(look(slices.to(volume.dtype)))
+
+        # The inferer stores maps in the dtype of its input; those of half-precision volumes need more digits.
+        wide = volume if volume.dtype == torch.float64 else volume.float()
+        maps = self.slice_inferer(wide, look_at)
         assert isinstance(maps, dict)  # like what its network returns
         members = maps.pop("members", None)
         kept = None if members is None else members.unflatten(1, (-1, maps["mean"].shape[1]))

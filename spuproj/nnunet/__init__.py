@@ -10,8 +10,9 @@ except ImportError as error:
     raise ImportError(f"spuproj.nnunet needs nnU-Net ({error}): pip install 'spuproj[nnunet]'") from error
 
 from spuproj.nnunet.augmentation import ViewTransform, with_views
-from spuproj.nnunet.files import TRAINERS, load_predictor, predict_folder
 from spuproj.nnunet.inference import ViewsPredictor
+from spuproj.nnunet.loading import TRAINERS, load_predictor
+from spuproj.nnunet.prediction import predict_folder
 from spuproj.nnunet.trainer import nnUNetTrainerSPU
 from spuproj.nnunet.views import make_views
 

@@ -56,7 +56,13 @@ def with_views(transforms: ComposeTransforms, views: Views) -> ComposeTransforms
     Args:
         transforms: what nnU-Net's ``get_training_transforms`` returns for a 2-D configuration; changed and returned.
         views: see ``ViewTransform``; include ``Views.rigid(size)`` to also train on the slice as it is.
+
+    Raises:
+        ValueError: for transforms without a spatial one, or views as ``ViewTransform`` refuses them.
     """
-    spatial = next(place for place, each in enumerate(transforms.transforms) if isinstance(each, SpatialTransform))
-    transforms.transforms.insert(spatial + 1, ViewTransform(views))
+    places = [place for place, each in enumerate(transforms.transforms) if isinstance(each, SpatialTransform)]
+    if not places:
+        names = [type(each).__name__ for each in transforms.transforms]
+        raise ValueError(f"transforms must have a SpatialTransform, got {', '.join(names) or 'none'}")
+    transforms.transforms.insert(places[0] + 1, ViewTransform(views))
     return transforms

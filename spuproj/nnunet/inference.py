@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from torch import Tensor
+from torch import Tensor, nn
 
 from spuproj import Views
 from spuproj.nnunet.views import make_views
@@ -30,9 +30,15 @@ class ViewsPredictor(nnUNetPredictor):  # type: ignore[misc]
     Args:
         views: makes the views of slices of a size (H, W), in pixels, such as ``Views.factory``.
         options: those of ``nnUNetPredictor``.
+
+    Raises:
+        TypeError: for views that are no function of the size.
     """
 
     def __init__(self, views: Callable[[tuple[int, int]], Views] = make_views, **options: Any) -> None:
+        # Views themselves can be called too, but with slices.
+        if isinstance(views, nn.Module) or not callable(views):
+            raise TypeError(f"views must be a function of the size (H, W), such as Views.factory(...), got {views!r}")
         super().__init__(**options)
         self.views = views
 

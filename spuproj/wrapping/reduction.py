@@ -47,8 +47,8 @@ def reduce_views(views: AnyViews, probability: Tensor, weights: Tensor, *, class
             complement.
 
     Returns:
-        The moments. The variance is NaN where the weights of the views that see a pixel sum to less than 2 (count); mean
-        and expected entropy are 0 where none does.
+        The moments. The variance is NaN where the weights of the views that see a pixel sum to less than 2 (count);
+        mean and expected entropy are 0 where none does.
     """
     channels = probability.shape[2]
     both = torch.cat([probability, entropy(probability, 2 if classes else None)], dim=2)

@@ -28,10 +28,11 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="r
 PICTURE = ROOT / "docs" / "pictures" / "prediction_load.png"
 PICTURES = """
 from itertools import count
-from spuproj.training.workflows import predict
+from spuproj.training.workflows import predict, write_prediction
 from spuproj_cli.entry import main
-draw, numbers = predict.case_figure, count()
-predict.case_figure = lambda *given: draw(*given) if next(numbers) % 10 == 0 else given[3].write_text("picture")
+draw, numbers = write_prediction.case_figure, count()
+write = write_prediction
+write.case_figure = lambda *given: draw(*given) if next(numbers) % 10 == 0 else given[3].write_text("picture")
 main()
 """
 """The command, with every tenth picture: they take most of the time."""

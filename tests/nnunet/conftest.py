@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +17,7 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 
 from processes.forked import run_forked
-from spuproj.nnunet import TRAINERS
+from spuproj.nnunet import TRAINERS, ViewsPredictor, load_predictor
 
 DATASET = "Dataset101_Ellipses"
 TRAINER = """
@@ -137,3 +139,10 @@ def further_models(trained: Path) -> None:
         for weight in state["network_weights"].values():
             weight += 0.05 * torch.randn(weight.shape, generator=generator)
         torch.save(state, folder / "checkpoint_final.pth")
+
+
+@pytest.fixture
+def plain(trained) -> ViewsPredictor:
+    """The predictor of a model of nnU-Net's own trainer, without mirroring."""
+    with redirect_stdout(io.StringIO()):
+        return load_predictor("101", "2d", device="cpu", mirroring=False)

@@ -166,26 +166,24 @@ def test_a_case_without_its_segmentation_is_not_finished(predicted):
     assert (predicted.out / "same.nii.gz").is_file()
 
 
-def test_predictions_of_other_images_or_models_are_refused(predicted, tmp_path):
+def test_predictions_of_other_images_models_views_or_settings_are_refused(predicted, tmp_path):
     images = shutil.copytree(predicted.images, tmp_path / "images")
     shutil.copy(images / "finer_0000.nii.gz", images / "same_0000.nii.gz")
     before = {path: path.read_bytes() for path in predicted.out.rglob("*") if path.is_file()}
     options = ("-f", 1, "--disable_tta", "-device", "cpu")
-    for given in (
-        (*predicted.options, "-i", images, *options),
-        (*predicted.options, "-f", 0, *options[2:]),
-        (*predicted.options, "-f", 1, "-device", "cpu"),
-    ):
-        status, _ = command(*given)
-        assert "must hold no predictions of other images or by other models, but holds those of " in str(status)
+    status, _ = command(*predicted.options, "-i", images, *options)
+    assert "must hold no predictions with other images, but holds those of same" in str(status)
+    status, _ = command(*predicted.options, "-f", 0, *options[2:])
+    assert "must hold no predictions with other models, but holds those of " in str(status)
+    status, _ = command(*predicted.options, "-f", 1, "-device", "cpu")
+    assert "must hold no predictions with other mirroring, but holds those of " in str(status)
     assert {path: path.read_bytes() for path in predicted.out.rglob("*") if path.is_file()} == before
 
 
-@pytest.fixture
-def plain(trained) -> ViewsPredictor:
-    """The predictor of a model of nnU-Net's own trainer, without mirroring."""
-    with redirect_stdout(io.StringIO()):
-        return load_predictor("101", "2d", device="cpu", mirroring=False)
+def test_the_order_of_folds_makes_no_other_model(predicted, tmp_path):
+    options = (*predicted.options, "-o", tmp_path, "--disable_tta", "-device", "cpu")
+    assert command(*options, "-f", 0, 1)[0] == 0
+    assert command(*options, "-f", 1, 0) == (0, "")
 
 
 class Trap:

@@ -23,11 +23,11 @@ from spuproj.training.export.dicom import write_dicom
 from spuproj.training.export.hub import push
 from spuproj.training.export.predictions import open_map
 from spuproj.training.fit.train import train
+from spuproj.training.inference.summary import read_summary
 from spuproj.training.models.method import load_method
 from spuproj.training.runtime.files import InputError
 from spuproj.training.runtime.wording import printable
 from spuproj.training.workflows.evaluate import methods_named
-from spuproj.training.workflows.prediction_files import read_summary
 from spuproj.training.workflows.study import study
 
 LEADING = ("../evil", "..", ".", "/etc/evil", "a/../../evil", "a/b", "a\\b", "..\\evil", "a\0b")
@@ -126,7 +126,7 @@ ENTRANCES: dict[str, dict[str, Callable[[Path, str], object]]] = {
             folder, [name], folder / "s", folder / "o", method=load_method("spu")
         )
     },
-    "training/workflows/prediction_files.py": {
+    "training/inference/summary.py": {
         "target of a summary": changed("summary", "entry", "volumes"),
         "case of a summary": bids_case,
         "target of a summary, as DICOM": dicom_target,

@@ -14,11 +14,12 @@ from fuzz_readers.readers import SEEDS
 from headless.chromium import Chromium, Tab, needs_chromium, started
 from made_up_case import made_up_case, prediction
 from spuproj.training.data.findings import Finding, Level
+from spuproj.training.inference.summary import CohortEntry
 from spuproj.training.models.card import model_card
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.run import load_run
 from spuproj.training.report.explorer import write_explorer
-from spuproj.training.report.pages import CohortEntry, write_case_report, write_cohort_report
+from spuproj.training.report.pages import write_case_report, write_cohort_report
 
 pytestmark = needs_chromium
 

@@ -60,14 +60,19 @@ ALLOWED = {
         "new / f'{folder.name}_{name}.nii.gz'": OWN,
     },
     "training/runtime/files.py": {
-        "folder / name": "this is inside() itself",
         "Path(name)": "this is inside() itself",
         "folder / path.name": SAME,
-        "out / path.name": SAME,
+        **dict.fromkeys(
+            ("folder / name", "out / name"), "is inside() itself, or names that require_replaceable checked"
+        ),
+        "folder / last": "is checked by inside()",
     },
     "spuproj/nnunet/export.py": {"Path(folder, f'{number}.nii')": COUNTED},
-    "spuproj/nnunet/files.py": {
-        "Path(results)": READ,
+    "spuproj/nnunet/loading.py": {"Path(results)": READ},
+    "spuproj/nnunet/prediction.py": {
+        "Path(file)": READ,
+        "Path(out)": "the user's own folder",
+        "Path(source)": READ,
         **dict.fromkeys(("out / VARIANCE / f'{case}_var.nii.gz'", "out / case"), FILE),
     },
     "training/workflows/demo.py": {"out / 'models' / target": OWN, "out / part": OWN},

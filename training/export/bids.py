@@ -12,8 +12,10 @@ from typing import Any
 from spuproj import __version__
 from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles
+from spuproj.training.data.volumes.content import content_hash
 from spuproj.training.export.predictions import model_of, predicted_cases, targets_of
 from spuproj.training.inference.outputs import map_name
+from spuproj.training.inference.summary import Summary
 from spuproj.training.runtime.files import (
     InputError,
     atomic_write_folder,
@@ -24,7 +26,8 @@ from spuproj.training.runtime.files import (
     write_json,
 )
 from spuproj.training.runtime.names import as_one_file
-from spuproj.training.workflows.prediction_files import Summary
+from spuproj.training.runtime.progress import print_status
+from spuproj.training.runtime.wording import some_of
 
 VERSION = "1.10.0"
 DESCRIPTION = "dataset_description.json"
@@ -83,13 +86,16 @@ def write_bids(predictions: Path, out: Path, *, force: bool = False) -> dict[str
         The folder of each case.
 
     Raises:
-        InputError: where the folder exists, a case has no maps, or a name has no character that BIDS allows; and where
+        InputError: where the folder exists, a case has no maps, or is unfinished, a map has changed since it was
+            predicted, or a name has no character that BIDS allows; and where
             two maps would have one name.
     """
     require_folder(out.parent)
     refuse_overwrite([out], force)
     _require_own(out)
     cases = predicted_cases(predictions)
+    if others := _other_maps(predictions, cases):
+        print_status(f"warning: cases are left out whose maps no summary lists: {some_of(others)}")
     copies = _planned(predictions, cases)
     with atomic_write_folder(out) as folder:
         for name, (source, sidecar) in copies.items():
@@ -152,6 +158,20 @@ def _label(text: str, name: str) -> str:
     return label
 
 
+def _require_as_predicted(path: Path, sha256: str) -> None:
+    """Raises InputError where a map is missing or has changed since it was predicted."""
+    if not path.is_file():
+        raise InputError(f"{path} must be there, since the case is finished; predict it again with --force")
+    if content_hash(path) != sha256:
+        raise InputError(f"{path} must be as it was predicted, but has changed since; predict it again with --force")
+
+
+def _other_maps(predictions: Path, cases: Sequence[Summary]) -> list[str]:
+    """Names of probabilities that no summary lists."""
+    listed = {name for summary in cases for name in summary.files}
+    return sorted(path.name for path in predictions.glob("*_prob.nii.gz") if path.name not in listed)
+
+
 def _maps(predictions: Path, summary: Summary) -> list[tuple[Path, str, dict[str, Any]]]:
     """The file, the end of the new name, and the sidecar of each map of a case."""
     case, found = summary.entry.name, []
@@ -165,9 +185,8 @@ def _maps(predictions: Path, summary: Summary) -> list[tuple[Path, str, dict[str
                 "Case": case,
                 "ModelSHA256": model_of(summary, target),
             }
-            if source.name in summary.files and not source.is_file():
-                raise InputError(f"{source} must be there, since the case is finished; predict it again with --force")
-            if source.is_file():
+            if source.name in summary.files:
+                _require_as_predicted(source, summary.files[source.name])
                 found.append((source, f"label-{_label(target, target)}_{kind.ending}", sidecar))
     if not found:
         raise InputError(f"{predictions} must hold maps of {case}, but holds none; predict with {', '.join(_KINDS)}")

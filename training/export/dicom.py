@@ -20,8 +20,8 @@ from pydicom.sr.codedict import codes
 from spuproj import __version__
 from spuproj.training.export.predictions import model_of, open_map, predicted_case, targets_of
 from spuproj.training.export.series import Series, read_series
+from spuproj.training.inference.summary import Summary
 from spuproj.training.runtime.files import InputError, atomic_write_group, inside, refuse_overwrite, require_folder
-from spuproj.training.workflows.prediction_files import Summary
 
 Frames = NDArray[np.float32]
 

@@ -8,24 +8,23 @@ from pathlib import Path
 from spuproj.training.data.readers.case_files import ImageFile
 from spuproj.training.data.volumes.image_file import Volume, open_volume
 from spuproj.training.inference.outputs import map_name
+from spuproj.training.inference.summary import Summary, finished_summary, predicted_names
 from spuproj.training.runtime.files import InputError, inside
 from spuproj.training.runtime.wording import some_of
-from spuproj.training.workflows.prediction_files import Summary, read_summary, summary_name
 
 
 def predicted_cases(folder: Path) -> list[Summary]:
-    """The summaries of all finished cases of a folder, by name.
+    """The summaries of all cases of a folder, by name.
 
     Raises:
-        InputError: where there is no such folder or no finished case in it, or a summary is broken.
+        InputError: where there is no such folder or no case in it, or a summary is broken or unfinished.
     """
-    ending = summary_name("")
     if not folder.is_dir():
         raise InputError(f"{folder} must be a folder that 'spuproj predict' wrote, but there is no such folder")
-    names = sorted(path.name.removesuffix(ending) for path in folder.glob(f"?*{ending}"))
+    names = predicted_names(folder)
     if not names:
         raise InputError(f"{folder} must be a folder that 'spuproj predict' wrote, but holds no finished case")
-    return [summary for name in names if (summary := read_summary(folder, name)) is not None]
+    return [summary for name in names if (summary := finished_summary(folder, name)) is not None]
 
 
 def predicted_case(folder: Path, name: str | None) -> Summary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -18,6 +19,17 @@ _TEMPLATES = Environment(
 )
 _TEMPLATES.filters["number"] = as_text
 _TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+
+
+_GENERATOR = b'<meta name="generator" content="spuproj">'
+"""In the head of every page."""
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page that ``write_page`` wrote."""
+    with suppress(OSError), path.open("rb") as stream:
+        return _GENERATOR in stream.read(512)
+    return False
 
 
 def write_page(path: Path, template: str, **values: object) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib as mpl
@@ -14,47 +13,13 @@ from spuproj.training.data.case import Case
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.evaluation.metrics import dice
 from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.summary import CohortEntry
 from spuproj.training.report.colours import colours_of
 from spuproj.training.report.figures import Truth
 from spuproj.training.report.html import write_page
 from spuproj.training.report.numbers import found_numbers, numbers_table
 from spuproj.training.report.slice_images import LARGEST_DEVIATION, brain_slices, first_position, slice_contents
 from spuproj.training.report.viewer import frame_of, lanes, panels
-
-
-@dataclass(frozen=True)
-class CohortEntry:
-    """A case in the report of a cohort.
-
-    Attributes:
-        name: of the case.
-        link: path of its report, relative to the cohort's; None where there is none.
-        volumes: by target, in ml.
-        uncertainty: by target, the mean over the brain in percent, see ``uncertainty_percent``.
-        dice: by target; None where the case has no labels.
-        expected_dice: by target, see ``spuproj.training.evaluation.expected_dice``.
-        warnings: as ``case_warnings`` gives them.
-        error: why the case could not be predicted; all else but the name is empty then.
-    """
-
-    name: str
-    link: str | None = None
-    volumes: Mapping[str, float] = field(default_factory=dict)
-    uncertainty: Mapping[str, float] = field(default_factory=dict)
-    dice: Mapping[str, float] | None = None
-    expected_dice: Mapping[str, float] = field(default_factory=dict)
-    warnings: tuple[Finding, ...] = ()
-    error: str | None = None
-
-    @property
-    def trust(self) -> float:
-        """The lowest expected Dice of any target; 1 where there is none."""
-        return min(self.expected_dice.values(), default=1.0)
-
-    @property
-    def serious(self) -> int:
-        """Number of warnings that are more than notes."""
-        return sum(warning.level <= Level.WARNING for warning in self.warnings)
 
 
 def entry_of(

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from spuproj.training.runtime.disk import says_if_full
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 """What a file system says that has no locks."""
+
+UNFINISHED = ".unfinished"
+"""In the folder of ``atomic_write_group``: what marks a group whose files are being moved."""
 
 _LOCK = ".lock"
 
@@ -84,29 +87,61 @@ def atomic_write_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_write_group(out: Path, name: str, last: str) -> Iterator[Path]:
+def atomic_write_group(out: Path, name: str, last: str, outdated: Sequence[str] = ()) -> Iterator[Path]:
     """Yields a temporary folder inside ``out``, whose files are moved to ``out`` on success.
 
-    On an error nothing is left behind and older files stay as they were. The file ``last`` marks a complete group: an
-    older one is removed before the others are moved, and the new one is moved last.
+    On an error nothing is left behind and older files stay as they were. The file ``last`` marks a complete group: it
+    is moved after all others. While these are moved, the folder's file ``UNFINISHED`` is in its place, or none.
 
     Args:
         out: the folder that receives the files.
         name: of the group. What a killed process left of a group of this name is removed.
         last: name of the file that marks a complete group.
+        outdated: names of older files of the group, which are removed.
+
+    Raises:
+        InputError: where a folder is in the place of a file.
     """
     existed = out.exists()
     remove_leftovers(out, name)
     try:
         with _temporary_folder(out, name) as folder:
             yield folder
-            inside(out, last).unlink(missing_ok=True)
-            for path in sorted(folder.iterdir(), key=lambda path: path.name == last):
-                os.replace(path, out / path.name)
+            _move_all(folder, out, last, outdated)
     finally:
         if not existed:
             with suppress(OSError):
                 out.rmdir()
+
+
+def _move_all(folder: Path, out: Path, last: str, outdated: Sequence[str]) -> None:
+    """Moves the files of a group; where one cannot be moved, older files are put back."""
+    names = sorted(path.name for path in folder.iterdir() if path.name not in (last, UNFINISHED))
+    names = [*(name for name in outdated if name not in names), *names]
+    require_replaceable(out, [last, *names])
+    mark, kept, changed = inside(out, last), folder.parent / "older", [last]
+    kept.mkdir()
+    if os.path.lexists(mark):
+        # The mark must not be missing at any time.
+        shutil.copy2(mark, kept, follow_symlinks=False)
+    try:
+        if (folder / UNFINISHED).exists():
+            os.replace(folder / UNFINISHED, mark)
+        else:
+            mark.unlink(missing_ok=True)
+        for name in names:
+            if os.path.lexists(out / name):
+                os.replace(out / name, kept / name)
+            changed.append(name)
+            if (folder / name).exists():
+                os.replace(folder / name, out / name)
+        os.replace(folder / last, mark)
+    except BaseException:
+        for name in reversed(changed):
+            with suppress(OSError):
+                (out / name).unlink(missing_ok=True)
+                os.replace(kept / name, out / name)
+        raise
 
 
 def remove_leftovers(folder: Path, name: str = "") -> None:
@@ -166,6 +201,13 @@ def require_folder(path: Path) -> None:
         raise InputError(f"{path} must be a folder to write to, but {above} is no folder; choose another")
     if not os.access(above, os.W_OK | os.X_OK):
         raise InputError(f"{path} must be a folder to write to, but {above} may not be written to; choose another")
+
+
+def require_replaceable(out: Path, names: Sequence[str]) -> None:
+    """Raises InputError where a folder is in the place of a file that is to be written."""
+    for path in (inside(out, name) for name in names):
+        if path.is_dir() and not path.is_symlink():
+            raise InputError(f"{path} must be a file to write, but it is a folder; move it to another place")
 
 
 def refuse_overwrite(paths: list[Path], force: bool) -> None:

@@ -30,9 +30,10 @@ from spuproj.training.evaluation.tables import (
     summary_values,
 )
 from spuproj.training.inference.outputs import MAPS, map_name
+from spuproj.training.inference.summary import finished_summary
 from spuproj.training.runtime.files import (
     InputError,
-    atomic_write,
+    atomic_write_group,
     inside,
     refuse_overwrite,
     require_folder,
@@ -42,7 +43,7 @@ from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar, show
 from spuproj.training.runtime.wording import reason_of, some_of
-from spuproj.training.workflows.prediction_files import modalities_of_maps, other_images
+from spuproj.training.workflows.prediction_files import content_of, modalities_of, other_images
 from spuproj.uncertainty import entropy, to_percent
 
 OUTPUTS = ("table.csv", "table.json", "table.tex", "per_case.csv", "score_curves.png", "boxes.png", "reliability.png")
@@ -145,13 +146,13 @@ def _write(rows: Sequence[CaseResult], options: EvaluationOptions, out: Path, ch
         "boxes.png": box_plots(rows),
         "reliability.png": reliability_diagram(rows),
     }
-    for name, content in contents.items():
-        with atomic_write(inside(out, name)) as temporary:
-            temporary.write_bytes(content)
     reasons = {name: reason for reason, names in chosen.left_out.items() for name in names}
     values = {**summary_values(rows, summaries, options), "not_evaluated": {**reasons, **chosen.failed}}
     values["other_images"] = dict(chosen.unlike)
-    write_json(out / "table.json", values)
+    with atomic_write_group(out, "", "table.json") as folder:
+        for name, content in contents.items():
+            inside(folder, name).write_bytes(content)
+        write_json(folder / "table.json", values)
 
 
 def _selection(cases: Sequence[CaseFiles], methods: Mapping[str, Path]) -> Selection:
@@ -215,8 +216,13 @@ def _measured(
     with progress_bar("Evaluating", len(cases) * len(methods)) as advance:
         for files in cases:
             try:
-                unlike = {method: other_images(folder, files) for method, folder in methods.items()}
-                rows += _case_rows(files, methods, chosen.targets[files.name], options, advance)
+                summaries = {method: finished_summary(folder, files.name) for method, folder in methods.items()}
+                # The brain is that of the images that were predicted: others of the case may not be skull-stripped.
+                used = tuple(dict.fromkeys(name for each in summaries.values() for name in modalities_of(each)))
+                content = content_of(files, used)
+                unlike = {method: other_images(summary, content) for method, summary in summaries.items()}
+                case = load_case(files, used or None, with_labels=True, may_lack=True)
+                rows += _case_rows(case, methods, chosen.targets[files.name], options, advance)
                 for method, words in unlike.items():
                     if words:
                         chosen.unlike[f"the maps by {method} are {words} than the data hold now"].append(files.name)
@@ -231,15 +237,12 @@ def _measured(
 
 
 def _case_rows(
-    files: CaseFiles,
+    case: Case,
     methods: Mapping[str, Path],
     targets: Mapping[str, Sequence[str]],
     options: EvaluationOptions,
     on_method: Callable[[str], None],
 ) -> list[CaseResult]:
-    # The brain is that of the images that were predicted: others of the case may not be skull-stripped.
-    used = dict.fromkeys(name for folder in methods.values() for name in modalities_of_maps(folder, files.name))
-    case = load_case(files, tuple(used) or None, with_labels=True, may_lack=True)
     rows = []
     for method, folder in methods.items():
         for target in targets[method]:

@@ -2,90 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from spuproj.checks import choice
-from spuproj.training.data.case import Case, add_labels, load_case
-from spuproj.training.data.findings import Finding, Level
-from spuproj.training.data.readers.case_files import CaseFiles, lacking
+from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.registry import case_in, cases_in
 from spuproj.training.data.splits import chosen, read_split
-from spuproj.training.inference.multi_view import AGGREGATIONS, Prediction
-from spuproj.training.inference.nesting import predict_targets
-from spuproj.training.inference.outputs import DEFAULT_KINDS, MERGED, kinds_named, mergeable, write_maps, write_merged
-from spuproj.training.models.run import Run, digest, load_runs
-from spuproj.training.models.trained_models import PACKAGED, trained_models
-from spuproj.training.report.figures import case_figure
-from spuproj.training.report.pages import CohortEntry, entry_of, write_case_report, write_cohort_report
-from spuproj.training.report.warnings import case_warnings
+from spuproj.training.inference.outputs import DEFAULT_KINDS
+from spuproj.training.inference.summary import CohortEntry, finished_summary, predicted_names, read_summary
+from spuproj.training.report.html import is_page
+from spuproj.training.report.pages import write_cohort_report
 from spuproj.training.runtime.disk import DiskFullError
 from spuproj.training.runtime.execution import Shard
-from spuproj.training.runtime.files import (
-    InputError,
-    atomic_write_group,
-    inside,
-    refuse_overwrite,
-    require_folder,
-)
+from spuproj.training.runtime.files import InputError, inside, refuse_overwrite
 from spuproj.training.runtime.leftovers import remove_all_leftovers
 from spuproj.training.runtime.locks import held
-from spuproj.training.runtime.progress import MakeProgressBar, nested_progress_bar, print_status
+from spuproj.training.runtime.progress import nested_progress_bar, print_status
 from spuproj.training.runtime.wording import reason_of
 from spuproj.training.workflows.prediction_files import (
     COHORT_REPORT,
-    Summary,
     differences,
-    file_names,
     is_there,
-    older_maps,
-    read_summary,
-    recipe_of,
-    report_name,
     require_names,
-    require_replaceable,
-    scheme_of,
     segmentation_hash,
-    summary_name,
-    write_summary,
 )
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is the same for every case of a prediction.
-
-    Attributes:
-        runs: configuration and network of each target's model.
-        models: the SHA-256 of each model, by target.
-        origin: where the models are from, for people.
-        aggregation: see ``spuproj.training.inference.multi_view.segment``.
-        kinds: of the files to write, see ``spuproj.training.inference.outputs``.
-        out: folder of the outputs.
-    """
-
-    runs: Sequence[Run]
-    models: Mapping[str, str]
-    origin: str
-    aggregation: str
-    kinds: Sequence[str]
-    out: Path
-
-    @property
-    def targets(self) -> list[str]:
-        """Of the models."""
-        return [config.target for config, _ in self.runs]
-
-    @property
-    def described(self) -> str:
-        """The models, for people: where they are from, and the beginning of the SHA-256 of each."""
-        return f"{self.origin} ({', '.join(f'{target}: {sha256[:12]}' for target, sha256 in self.models.items())})"
-
-    def recipe(self, files: CaseFiles) -> dict[str, Any]:
-        """What a case's maps depend on. Raises as ``recipe_of`` does."""
-        return recipe_of(files, self.runs[0][0].modalities, self.models, self.aggregation)
+from spuproj.training.workflows.write_prediction import Task, make_task, write_prediction
 
 
 @dataclass(frozen=True)
@@ -135,15 +79,16 @@ def predict(
             outputs.
         ValueError: for an unknown aggregation.
     """
-    task = _task(models, out, aggregation, maps)
+    task = make_task(models, out, aggregation, maps)
     files = case_in(folder, labels)
     require_names([files], task.targets, task.kinds, out)
-    paths = [inside(out, name) for name in file_names(files, task.targets, task.kinds)]
-    refuse_overwrite(paths, force)
+    paths = [inside(out, name) for name in task.names(files)]
+    if not _interrupted(out, files.name):
+        refuse_overwrite(paths, force)
     remove_all_leftovers(out)
     with nested_progress_bar("Predicting", 1) as (advance, inner_steps):
         try:
-            _predict_one(task, files, inner_steps)
+            write_prediction(task, files, inner_steps)
         except DiskFullError as error:
             raise DiskFullError(f"{error}; nothing of {files.name} was written, and what was there is safe") from None
         except (ValueError, RuntimeError, OSError):
@@ -195,7 +140,7 @@ def predict_cohort(
         DiskFullError: where the disk of ``out`` is full; it says what is safe.
         ValueError: for an unknown aggregation.
     """
-    task = _task(models, out, aggregation, maps)
+    task = make_task(models, out, aggregation, maps)
     index, count = shard
     every = cases_in(data, labels)
     cases = every if split is None else chosen(every, read_split(split, fold).test, split)
@@ -204,13 +149,29 @@ def predict_cohort(
     # No case can have a name that begins with a dot.
     part = f".shard-{index}-of-{count}" if count > 1 else ""
     with held(out, part):
+        _require_own_report(out, force)
         remove_all_leftovers(out)
         todo = _unfinished(task, cases[index::count], outcome, force)
         _predict_each(task, todo, outcome, f"Predicting {data.name}" + (f" ({index}/{count})" if part else ""))
-        listed = [files for files in every if files in cases or is_there(files, task.targets, task.kinds, out)]
-        entries = [_entry(task, files, outcome.failed.get(files.name)) for files in listed]
+        names = dict.fromkeys([*(files.name for files in cases), *predicted_names(out)])
+        entries = [_entry(out, name, outcome.failed.get(name)) for name in names]
         write_cohort_report(out / COHORT_REPORT, entries)
     return outcome
+
+
+def _interrupted(out: Path, case: str) -> bool:
+    """Whether a process was killed while it moved the files of a case: then the same command goes on."""
+    with suppress(InputError):
+        summary = read_summary(out, case)
+        return summary is not None and not summary.finished
+    return False
+
+
+def _require_own_report(out: Path, force: bool) -> None:
+    """Raises InputError where the report's name is that of a file of another kind."""
+    path = out / COHORT_REPORT
+    if os.path.lexists(path) and not is_page(path):
+        refuse_overwrite([path], force)
 
 
 def _predict_each(task: Task, todo: Sequence[CaseFiles], outcome: Outcome, what: str) -> None:
@@ -218,7 +179,7 @@ def _predict_each(task: Task, todo: Sequence[CaseFiles], outcome: Outcome, what:
     with nested_progress_bar(what, len(todo)) as (advance, inner_steps):
         for files in todo:
             try:
-                _predict_one(task, files, inner_steps)
+                write_prediction(task, files, inner_steps)
                 outcome.predicted.append(files.name)
             # The others would be computed in vain.
             except DiskFullError as error:
@@ -246,6 +207,9 @@ def _unfinished(task: Task, cases: Sequence[CaseFiles], outcome: Outcome, force:
     for files in cases:
         try:
             older = read_summary(task.out, files.name)
+            if older is None:
+                # They are of another program.
+                refuse_overwrite([inside(task.out, name) for name in task.names(files)], force)
             other = {} if older is None else differences(older.recipe, task.recipe(files))
         except InputError as error:
             _fail(outcome, files, error)
@@ -260,7 +224,7 @@ def _unfinished(task: Task, cases: Sequence[CaseFiles], outcome: Outcome, force:
             _fail(outcome, files, refusal)
             continue
         # The report compares with the segmentation; the maps come out as they were.
-        same = older is not None and older.segmentation == segmentation_hash(files)
+        same = older is not None and older.finished and older.segmentation == segmentation_hash(files)
         if same and is_there(files, task.targets, task.kinds, task.out):
             outcome.skipped.append(files.name)
         else:
@@ -273,124 +237,13 @@ def _fail(outcome: Outcome, files: CaseFiles, error: Exception) -> None:
     print_status(f"{files.name} failed: {reason_of(error)}")
 
 
-def _task(models: Sequence[Path] | None, out: Path, aggregation: str, maps: Sequence[str]) -> Task:
-    """Loads the models. Raises as ``predict`` does."""
-    choice(aggregation, AGGREGATIONS, "aggregation")
-    kinds = kinds_named(maps)
-    require_folder(out)
-    folders = trained_models() if models is None else models
-    runs = load_runs(folders)
-    if models is None:
-        print_status(f"models: {PACKAGED}; see {folders[0].parent} (card.md of each)")
-    digests = {config.target: digest(folder) for (config, _), folder in zip(runs, folders, strict=True)}
-    origin = PACKAGED if models is None else ", ".join(map(str, folders))
-    return Task(runs, digests, origin, aggregation, kinds, out)
-
-
-def _entry(task: Task, files: CaseFiles, reason: str | None) -> CohortEntry:
+def _entry(out: Path, case: str, reason: str | None) -> CohortEntry:
     """A case's entry in the report of the data set; ``reason`` is why it failed, if it did."""
-    if reason is None and is_there(files, task.targets, task.kinds, task.out):
+    if reason is None:
         try:
-            summary = read_summary(task.out, files.name)
+            summary = finished_summary(out, case)
         except InputError as error:
-            return CohortEntry(files.name, error=str(error))
+            return CohortEntry(case, error=str(error))
         if summary is not None:
             return summary.entry
-    return CohortEntry(files.name, error=reason or "it is not predicted yet, or failed in another process")
-
-
-def _predict_one(task: Task, files: CaseFiles, show: MakeProgressBar) -> None:
-    """Predicts a case and writes its files, all or none; ``show`` makes a bar over slices for each target."""
-    written = file_names(files, task.targets, task.kinds)
-    require_replaceable(task.out, written)
-    with held(task.out, files.name):
-        # Before anything is read: what changes from now on is noticed by the next prediction.
-        recipe, segmentation = task.recipe(files), segmentation_hash(files)
-        case = _loaded(task, files)
-        alike, older = older_maps(task.out, files, recipe, task.targets)
-        with atomic_write_group(task.out, files.name, summary_name(files.name)) as folder:
-            entry = _write_case(task, files, case, folder, show)
-            names = dict.fromkeys([*written, *(older if alike else ())])
-            write_summary(folder, Summary(recipe, entry, tuple(names), segmentation))
-            for name in older:
-                if name not in names:
-                    inside(task.out, name).unlink(missing_ok=True)
-
-
-def _write_case(task: Task, files: CaseFiles, case: Case, folder: Path, show: MakeProgressBar) -> CohortEntry:
-    """Predicts a case and writes its files to a folder, all but the summary."""
-    predictions: dict[str, Prediction] = {}
-    scheme, members = scheme_of(files), "members" in task.kinds
-    for target, prediction in predict_targets(task.runs, case, scheme, show, task.aggregation, members):
-        write_maps(folder, case, target, prediction, task.kinds)
-        # Members are large, and only the maps need them.
-        predictions[target] = replace(prediction, members=None)
-    predictions = {target: predictions[target] for target in task.targets}
-    if mergeable(predictions, scheme):
-        write_merged(folder, case, predictions, scheme, task.kinds)
-    return _write_pages(folder, task, case, predictions)
-
-
-def case_for(runs: Sequence[Run], files: CaseFiles, with_labels: bool = False) -> Case:
-    """Reads a case for models that predict it together.
-
-    It may lack modalities where all models were trained with augmentation, see ``load_case``.
-
-    Raises:
-        InputError: as ``load_case`` does; for a modality that is missing, it says which models need it.
-    """
-    config = runs[0][0]
-    not_augmented = [each.target for each, _ in runs if not each.augmented]
-    try:
-        return load_case(files, config.modalities, with_labels, config.clip, may_lack=not not_augmented)
-    except InputError as error:
-        missing = lacking(files, config.modalities)
-        if not (missing and not_augmented):
-            raise
-        raise InputError(
-            f"{error}; only models that were trained with augmentation predict a patient without "
-            f"{', '.join(missing)}, and the model of {', '.join(not_augmented)} was not"
-        ) from None
-
-
-def _loaded(task: Task, files: CaseFiles) -> Case:
-    """The case, with its segmentation where that can be used; where it cannot, a finding says so."""
-    case, notes = case_for(task.runs, files), _notes(task, files)
-    if files.label is not None and not _unknown_targets(task, files):
-        try:
-            case = add_labels(case, files)
-        # A prediction does not need the segmentation.
-        except Exception as error:
-            message = f"the segmentation cannot be used, and is not shown: {reason_of(error)}"
-            notes.append(Finding(Level.WARNING, message))
-    return replace(case, findings=(*case.findings, *notes))
-
-
-def _unknown_targets(task: Task, files: CaseFiles) -> list[str]:
-    """The models' targets that the case's labels do not have."""
-    known = files.scheme.targets if files.scheme is not None else ()
-    return [target for target in task.targets if target not in known]
-
-
-def _notes(task: Task, files: CaseFiles) -> list[Finding]:
-    """Notes on a scheme that was taken for granted, and on a segmentation that is not shown."""
-    notes, scheme, unknown = [], scheme_of(files), _unknown_targets(task, files)
-    if files.scheme is None and mergeable(task.targets, scheme) and not set(MERGED).isdisjoint(task.kinds):
-        notes.append(f"the label map has the values of {scheme.name}, since nothing tells those of the data")
-    if files.label is not None and files.scheme is None:
-        notes.append("the segmentation is not shown, since nothing tells what its labels mean; name them with --labels")
-    elif files.label is not None and unknown:
-        notes.append(f"the segmentation is not shown, since its labels do not have {', '.join(unknown)}")
-    return [Finding(Level.NOTE, note) for note in notes]
-
-
-def _write_pages(folder: Path, task: Task, case: Case, predictions: dict[str, Prediction]) -> CohortEntry:
-    """Writes figure and report, and says serious warnings on standard error."""
-    truth = None if case.labels is None else {target: case.target(target) for target in predictions}
-    case_figure(case, predictions, task.runs[0][0], inside(folder, f"{case.name}.png"), truth)
-    warnings = case_warnings(case, predictions)
-    for warning in warnings:
-        if warning.level <= Level.WARNING:
-            print_status(f"{case.name}: {warning.message}")
-    report = write_case_report(inside(folder, report_name(case.name)), case, predictions, warnings, task.described)
-    return entry_of(case, predictions, report.name, warnings)
+    return CohortEntry(case, error=reason or "it is not predicted yet, or failed in another process")

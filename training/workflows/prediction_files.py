@@ -1,45 +1,22 @@
-"""Files of a prediction: their names, which of them must not be written, and the summary that marks a finished case."""
+"""Files of a prediction: their names, which of them must not be written, and what they depend on."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from spuproj.training.data.labels import SCHEMES, LabelScheme
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, lacking
-from spuproj.training.data.readers.listing import SUMMARY
 from spuproj.training.data.volumes.content import content_hash
 from spuproj.training.inference.outputs import MAPS, MERGED, map_names
-from spuproj.training.report.pages import CohortEntry
-from spuproj.training.runtime.files import InputError, inside, read_json, write_json
-from spuproj.training.runtime.names import as_one_file, plain_name, require_names_fit
-from spuproj.training.runtime.settings import plain_errors
+from spuproj.training.inference.summary import Summary, report_name, summary_name
+from spuproj.training.runtime.files import InputError, inside
+from spuproj.training.runtime.names import as_one_file, require_names_fit
 
 COHORT_REPORT = "report.html"
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What ``<id>_summary.json`` holds.
-
-    Attributes:
-        recipe: what the maps depend on, see ``recipe_of``; outputs of another recipe are not mixed with these.
-        entry: the case in the report of the data set.
-        files: names of all of the case's files; they are never read as data, see ``list_folder``.
-        segmentation: the SHA-256 of the segmentation that the report compares with; None where there was none, or it
-            could not be read.
-    """
-
-    recipe: Mapping[str, Any]
-    entry: CohortEntry
-    files: tuple[str, ...] = ()
-    segmentation: str | None = None
 
 
 # How predictions of another recipe differ.
@@ -71,11 +48,18 @@ def recipe_of(
     Raises:
         InputError: for an image that cannot be read.
     """
-    present = [name for name in modalities if name not in lacking(files, modalities)]
     return {
         "aggregation": aggregation,
         "models": dict(models),
         "labels": {target: list(values) for target, values in scheme_of(files).targets.items()},
+        **content_of(files, modalities),
+    }
+
+
+def content_of(files: CaseFiles, modalities: Sequence[str]) -> dict[str, Any]:
+    """The content of a case's images, by modality, and of its mask; raises InputError for one that cannot be read."""
+    present = [name for name in modalities if name not in lacking(files, modalities)]
+    return {
         "images": {name: _content(files.images[name]) for name in present},
         "mask": None if files.mask is None else _content(ImageFile(files.mask)),
     }
@@ -116,16 +100,6 @@ def file_names(files: CaseFiles, targets: Sequence[str], kinds: Sequence[str]) -
     return [*maps, report_name(files.name), summary_name(files.name), f"{files.name}.png"]
 
 
-def report_name(case: str) -> str:
-    """Name of a case's report."""
-    return f"{case}_report.html"
-
-
-def summary_name(case: str) -> str:
-    """Name of a case's summary."""
-    return f"{case}{SUMMARY}"
-
-
 def require_names(cases: Sequence[CaseFiles], targets: Sequence[str], kinds: Sequence[str], out: Path) -> None:
     """Refuses cases whose files cannot all be written.
 
@@ -159,13 +133,6 @@ def require_names(cases: Sequence[CaseFiles], targets: Sequence[str], kinds: Seq
                 )
 
 
-def require_replaceable(out: Path, names: Sequence[str]) -> None:
-    """Raises InputError where a folder is in the place of a file that is to be written."""
-    for path in (inside(out, name) for name in names):
-        if path.is_dir() and not path.is_symlink():
-            raise InputError(f"{path} must be a file to write, but it is a folder; move it to another place")
-
-
 def _inputs(files: CaseFiles) -> list[Path]:
     others = [path for path in (files.label, files.mask) if path is not None]
     return [*(image.path for image in files.images.values()), *others]
@@ -181,81 +148,44 @@ def is_there(files: CaseFiles, targets: Sequence[str], kinds: Sequence[str], out
     return all(inside(out, name).is_file() for name in file_names(files, targets, kinds))
 
 
-def write_summary(folder: Path, summary: Summary) -> None:
-    """Writes a case's summary."""
-    write_json(inside(folder, summary_name(summary.entry.name)), asdict(summary))
+def modalities_of(summary: Summary | None) -> tuple[str, ...]:
+    """The modalities that maps were made of; empty where there is no summary."""
+    return () if summary is None else tuple(_images(summary))
 
 
-def read_summary(out: Path, case: str) -> Summary | None:
-    """A case's summary, or None where there is none.
+def _images(summary: Summary) -> Mapping[str, Any]:
+    """What a summary says of the images, by modality; that of an older version says nothing."""
+    found = summary.recipe.get("images")
+    return found if isinstance(found, Mapping) else {}
 
-    Raises:
-        InputError: where it is damaged, of another case or of another version.
+
+def other_images(summary: Summary | None, content: Mapping[str, Any]) -> str:
+    """How the images that maps were made of differ from what they are now, in words; empty where nothing says so.
+
+    Args:
+        summary: of the maps; None where there is none.
+        content: of the images and the mask, see ``content_of``; of at least the modalities that the maps are made of.
     """
-    path = inside(out, summary_name(case))
-    if not os.path.lexists(path):
-        return None
-    remedy = "; remove it and the case's maps, or predict the case again with --force"
-    try:
-        with plain_errors(Summary, f"{path} must be a summary of 'spuproj predict', but is not: "):
-            summary = TypeAdapter(Summary).validate_python(read_json(path))
-        for target in summary.entry.volumes:
-            plain_name(target, f"{path}: the name of a target")
-    except InputError as error:
-        raise InputError(f"{error}{remedy}") from None
-    if summary.entry.name != case:
-        raise InputError(f"{path} must be the summary of {case}, but is that of {summary.entry.name}{remedy}")
-    if summary.entry.link not in (None, report_name(case)):
-        raise InputError(f"{path} must link to {report_name(case)}, but links to {summary.entry.link!r:.80}{remedy}")
-    return summary
-
-
-def modalities_of_maps(folder: Path, case: str) -> tuple[str, ...]:
-    """The modalities that the maps of a case were made of; empty where no summary says it."""
-    images = _recorded(folder, case).get("images")
-    return tuple(images) if isinstance(images, Mapping) else ()
-
-
-def other_images(folder: Path, files: CaseFiles) -> str:
-    """How the images that a case's maps were made of differ from its own, in words; empty where nothing says so.
-
-    Raises:
-        InputError: for an image that cannot be read.
-    """
-    older = _recorded(folder, files.name)
-    if not isinstance(older.get("images"), Mapping):
+    if summary is None or not _images(summary):
         return ""
-    found = differences(older, recipe_of(files, tuple(older["images"]), {}, ""))
+    now = {name: content["images"].get(name) for name in _images(summary)}
+    found = differences(summary.recipe, {**summary.recipe, "images": now, "mask": content["mask"]})
     return " and ".join(found[part] for part in ("images", "mask") if part in found)
 
 
-def _recorded(folder: Path, case: str) -> Mapping[str, Any]:
-    """The recipe in a case's summary; empty where there is none that can be read, as beside maps of other programs."""
-    with suppress(InputError):
-        summary = read_summary(folder, case)
-        return {} if summary is None else summary.recipe
-    return {}
-
-
-def older_maps(
-    out: Path, files: CaseFiles, recipe: Mapping[str, Any], targets: Sequence[str]
-) -> tuple[bool, list[str]]:
-    """The maps of a case that are there, of whichever kinds.
+def older_maps(summary: Summary, files: CaseFiles, out: Path, targets: Sequence[str]) -> list[str]:
+    """Names of the maps of a case that a summary lists, of whichever kinds, and that are there.
 
     Args:
-        out: folder of the outputs.
+        summary: of the maps.
         files: of the case.
-        recipe: of the outputs that are written now.
-        targets: of these outputs; where the older summary is broken, its targets count as the same.
-
-    Returns:
-        Whether they are of this recipe; and their names, where the older summary is broken all that they can have.
+        out: folder of the outputs.
+        targets: of the outputs that are written now.
     """
-    try:
-        older = read_summary(out, files.name)
-    except InputError:
-        return False, map_names(files.name, targets, scheme_of(files), (*MAPS, *MERGED))
-    if older is None:
-        return False, []
-    names = map_names(files.name, list(older.entry.volumes) or targets, scheme_of(files), (*MAPS, *MERGED))
-    return older.recipe == recipe, [name for name in names if name in older.files and inside(out, name).is_file()]
+    names = possible_maps(files, list(summary.entry.volumes) or targets)
+    return [name for name in names if name in summary.files and inside(out, name).is_file()]
+
+
+def possible_maps(files: CaseFiles, targets: Sequence[str]) -> list[str]:
+    """Names of all maps that a case can have."""
+    return map_names(files.name, targets, scheme_of(files), (*MAPS, *MERGED))

@@ -1,5 +1,6 @@
 """RandViewd in MONAI's pipelines: what it shows, how it is inverted, and where it runs."""
 
+import math
 import pickle
 import warnings
 from functools import partial
@@ -14,7 +15,7 @@ from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor, ThreadData
 from monai.transforms import Compose, Flipd, Invertd, Orientationd, RandAffined, RandFlipd
 from torch.testing import assert_close
 
-from helpers import noise
+from helpers import noise, refused
 from small_views import four_views
 from spuproj import Views
 from spuproj.monai import RandViewd
@@ -260,3 +261,37 @@ def test_an_affine_transform_before_it_is_kept_at_inversion():
     shown = pipeline.set_random_state(2)({"image": sample(*SIZE)["image"]})
     assert not torch.allclose(shown["image"].affine, AFFINE)
     assert_close(pipeline.inverse(shown)["image"].affine, AFFINE)
+
+
+MADE: Any = RandViewd
+ANY = Views.rigid((8, 8))
+WRONG = {
+    "no views": (lambda: MADE(KEYS, None), TypeError, "views must be Views, or a function of the size"),
+    "a list": (lambda: MADE(KEYS, [ANY]), TypeError, "views must be Views, or a function of the"),
+    "portable": (lambda: MADE(KEYS, ANY.portable()), TypeError, "views must be Views, or a"),
+    "prob": (lambda: MADE(KEYS, ANY, 1.5), ValueError, "prob must lie in [0, 1], got 1.5"),
+    "prob NaN": (
+        lambda: MADE(KEYS, ANY, math.nan),
+        ValueError,
+        "prob must lie in [0, 1], got nan",
+    ),
+    "prob text": (lambda: MADE(KEYS, ANY, "a"), TypeError, "prob must be a number, got 'a'"),
+    "modes": (
+        lambda: MADE(KEYS, ANY, mode=["nearest"] * 3),
+        ValueError,
+        "mode must be one for all keys or one for each",
+    ),
+    "fills": (
+        lambda: MADE(KEYS, ANY, fill=[0, 1, 2]),
+        ValueError,
+        "fill must be one for all keys or one for each",
+    ),
+    "fill": (lambda: MADE(KEYS, ANY, fill="a"), TypeError, "fill must be a number, got 'a'"),
+    "axis": (lambda: MADE(KEYS, ANY, spatial_dim=True), ValueError, "spatial_dim must be 0, 1, 2"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_arguments_are_refused_when_it_is_made(case):
+    call, kind, words = WRONG[case]
+    refused(kind, words, call)

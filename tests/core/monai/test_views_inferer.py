@@ -1,6 +1,7 @@
 """ViewsInferer with MONAI's inferers, against what is computed view by view and slice by slice."""
 
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -14,7 +15,7 @@ from monai.transforms import Compose, Invertd, LoadImaged, Orientationd, ResizeW
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from helpers import noise
+from helpers import noise, refused
 from small_views import IMAGE, SIZE, four_views
 from spuproj import Views
 from spuproj.monai import ViewsInferer
@@ -204,3 +205,45 @@ def test_a_pipeline_from_file_to_file(tmp_path: Path):
         assert np.allclose(saved.affine, affine)
         back = values[:, 0].permute(1, 2, 0)[1:6, 1:10].flip(0).permute(1, 2, 0)
         assert_close(torch.from_numpy(saved.get_fdata(dtype=np.float32)), back, equal_nan=True)
+
+
+@pytest.mark.parametrize("roi", [(10, 10), (-1, 12), (100, 100), (SIZE[0], -1), SIZE])
+def test_windows_of_slices_are_refused_and_whole_slices_are_not(roi):
+    volume = noise(1, 2, *SIZE, 3)
+    inferer = ViewsInferer(Views.factory("zoom", grid=(2, 2)), slice_inferer=SliceInferer(roi_size=roi, spatial_dim=2))
+    network = nn.Conv2d(2, 1, 1)
+    if roi in ((SIZE[0], -1), SIZE):
+        assert inferer(volume, network).mean.shape == (1, 1, *SIZE, 3)
+    else:
+        refused(ValueError, "slice_inferer must take whole slices, here", lambda: inferer(volume, network))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_maps_of_a_volume_in_half_precision_are_float32_as_those_of_its_slices(dtype):
+    volume = noise(1, 2, *SIZE, 3).to(dtype)
+    network = nn.Conv2d(2, 1, 1).to(dtype)
+    views = Views.rigid(SIZE, degrees=[-10, 0, 10])
+    found = ViewsInferer(views, slice_inferer=SliceInferer(roi_size=(-1, -1), spatial_dim=2))(volume, network)
+    wanted = ViewsInferer(views)(volume[..., 1], network)
+    assert found.variance.dtype == torch.float32
+    assert_close(found.variance[..., 1], wanted.variance, rtol=0, atol=0, equal_nan=True)
+
+
+ANY = Views.rigid(SIZE)
+SLICES = SliceInferer(roi_size=(-1, -1), spatial_dim=2)
+MADE: Any = ViewsInferer
+WRONG = {
+    "inferer": (lambda: MADE(ANY, "sliding"), TypeError, "inferer must be an inferer of MONAI"),
+    "inferer's class": (lambda: MADE(ANY, SimpleInferer), TypeError, "inferer must be an inferer of MONAI"),
+    "swapped": (lambda: MADE(ANY, SLICES), TypeError, "inferer must not be a SliceInferer, which goes to"),
+    "slice_inferer": (lambda: MADE(ANY, slice_inferer=SimpleInferer()), TypeError, "must be a SliceInferer"),
+    "array": (lambda: MADE(ANY)(np.ones((1, 2, *SIZE)), nn.Identity()), TypeError, "inputs must be a torch"),
+    "axes": (lambda: MADE(ANY)(noise(2, *SIZE), nn.Identity()), ValueError, "inputs must have the axes [B, C,"),
+    "six axes": (lambda: MADE(ANY)(noise(1, 1, 1, 2, 3, 4), nn.Identity()), ValueError, "must have the axes"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_no_inferer_or_input_is_refused_in_words(case):
+    call, kind, words = WRONG[case]
+    refused(kind, words, call)

@@ -22,12 +22,8 @@ VIEWS = {
 def test_moments_are_those_of_border_weights_and_the_count_is_of_views(name):
     views = VIEWS[name]
     stack, weights = noise(2, len(views), 1, *SIZE), blending_weights(views)
-    for found, wanted in zip(
-        views.reduce(stack, weights=weights)[:2],
-        views.reduce(stack, weights=views.border_weights(3.2))[:2],
-        strict=True,
-    ):
-        assert_close(found, wanted, rtol=0, atol=1e-5)
+    found, wanted = (views.reduce(stack, weights=each)[:2] for each in (weights, views.border_weights(3.2)))
+    assert_close(found, wanted, rtol=0, atol=1e-5)
     shown = (~views.view_coordinates()[0].isnan()).sum(dim=-3)
     assert torch.equal(weights.amax(dim=-3), (shown > 0).float())
     assert (weights.sum(dim=-3) <= shown + 1e-5).all()

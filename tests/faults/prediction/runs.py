@@ -1,7 +1,8 @@
 """Forks runs of ``spuproj predict`` on a data set, and kills or stops each at another moment.
 
 A task has ``data``, ``model``, ``outs`` (the folder of the runs' folders), and ``runs``, each
-with a ``name``, the ``shard`` and the ``moment``: ``["operation", 17]`` comes before the 17th operation on the
+with a ``name``, the ``shard`` and the ``moment``; with a ``case``, that alone is predicted, into its own folder, which
+is the run's: ``["operation", 17]`` comes before the 17th operation on the
 outputs' files, ``["before", "os.rename a"]`` and ``["after", "os.rename a"]`` are those around one of them, and
 ``["time", 0.4]`` is this part of the time that the first run has taken; a run that takes less is repeated. Without a
 moment it ends by itself. The task's result is an object: for each run how it ended, and the operations that it came
@@ -22,7 +23,7 @@ from typing import Any
 
 import torch
 
-from spuproj.training.workflows import predict
+from spuproj.training.workflows import write_prediction
 from spuproj_cli import entry
 
 OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
@@ -38,6 +39,8 @@ def _watch(out: Path, log: int, moment: tuple[str, Any], action: signal.Signals)
             return
         target = os.path.relpath(arguments[1] if event == "os.rename" else arguments[0], out)
         operation = f"{event} {target}"
+        if event == "os.rename" and os.path.basename(arguments[0]) != os.path.basename(target):
+            operation += f" ({os.path.basename(arguments[0])})"
         if moment in (("operation", count), ("before", operation), ("after", last)):
             os.kill(os.getpid(), action)
         count, last = count + 1, operation
@@ -57,12 +60,14 @@ def _run(task: dict[str, Any], run: dict[str, Any], out: Path, log: int) -> None
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     torch.set_num_threads(1)
-    predict.case_figure = lambda case, predictions, config, path, truth: path.write_text("picture")  # type: ignore
+    write_prediction.case_figure = lambda case, predictions, config, path, truth: path.write_text("picture")  # type: ignore
     action = signal.SIGSTOP if run.get("stop") else signal.SIGKILL
     _watch(out, log, tuple(run.get("moment", ("", ""))), action)
     shard = "/".join(map(str, run.get("shard", (0, 1))))
-    options = {"--model": task["model"], "--data": task["data"], "--out": str(out), "--shard": shard}
+    source = {"--case": str(out)} if run.get("case") else {"--data": task["data"], "--shard": shard}
+    options = {"--model": task["model"], "--out": str(out), **source}
     sys.argv = ["spuproj", "predict", *(each for option in options.items() for each in option)]
+    sys.argv += ["--force"] if run.get("force") else []
     try:
         entry.main()
     except SystemExit as end:
@@ -98,6 +103,8 @@ def run_all(task: dict[str, Any], connection: Connection) -> None:
     for run in task["runs"]:
         out = Path(task["outs"], run["name"])
         log = out.with_suffix(".log")
+        if run.get("case"):
+            out = shutil.copytree(run["case"], out / Path(run["case"]).name)
         status, seconds = _forked(task, run, out, log, whole, connection)
         # A run that ended before its moment tells how long one takes now.
         while status == 0 and run.get("moment", ("",))[0] == "time":

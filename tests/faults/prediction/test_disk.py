@@ -14,6 +14,8 @@ import pytest
 
 from processes.forkserver import run_with_libraries
 
+WRITING = "spuproj.training.workflows.write_prediction"
+
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread", "no_picture")
 
@@ -76,7 +78,7 @@ def test_a_disk_that_is_full_from_the_start_is_said_before_anything_is_computed(
     out = mount("full", "size=40k,nr_inodes=3")
     for number in range(2):
         (out / f"mine{number}").touch()
-    monkeypatch.setattr("spuproj.training.workflows.predict.load_case", lambda *_, **__: pytest.fail("a case is read"))
+    monkeypatch.setattr(f"{WRITING}.load_case", lambda *_, **__: pytest.fail("a case is read"))
     for source in (("--case", cohort[0]), ("--data", cohort[0].parent)):
         status, _ = spuproj("predict", "--model", models["WT"], "--out", out, *source)
         assert str(status).startswith(f"error: {out} must have room for what is written, but its disk is full")

@@ -16,6 +16,8 @@ import pytest
 
 from faults.prediction.runs import run_all
 from processes import forkserver
+from spuproj.training.data.readers.registry import case_in
+from spuproj.training.inference.outputs import DEFAULT_KINDS
 from spuproj.training.runtime.files import InputError
 from spuproj.training.workflows.predict import predict, predict_cohort
 
@@ -58,11 +60,12 @@ def forked(data: Path, model: Path, outs: Path, runs: list[dict[str, Any]]) -> d
 
 
 MOMENTS = {
+    "marked": ["after", f"os.rename {NAMES[1]}_summary.json (.unfinished)"],
     "moving": ["before", f"os.rename {NAMES[1]}_WT_prob.nii.gz"],
     "moved": ["after", f"os.rename {NAMES[1]}_summary.json"],
     "report": ["before", "os.rename report.html"],
 }
-"""Files of the second case are moved into place; all are, and their temporary folder goes; the report is written."""
+"""The second case is marked; its files are moved into place; all are, and their temporary folder goes; the report."""
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +76,7 @@ def killed(data, models, tmp_path_factory) -> tuple[Path, dict[str, Any]]:
     shard = {"name": "shard", "shard": [0, 2], "moment": ["before", f"os.rename {NAMES[0]}_WT_prob.nii.gz"]}
     ends = forked(data, models["WT"], outs, [{"name": "whole"}, *runs, shard])
     assert {name: end["status"] for name, end in ends.items()} == {
-        "whole": 0, "moving": -9, "moved": -9, "report": -9, "shard": -9,
+        "whole": 0, "marked": -9, "moving": -9, "moved": -9, "report": -9, "shard": -9,
     }  # fmt: skip
     return outs, ends
 
@@ -97,6 +100,8 @@ def check_and_complete(out: Path, data: Path, model: Path, wanted: dict[str, byt
     Returns how far the killed run was: the number of files that were in place.
     """
     before = {name: value for name, value in contents(out).items() if not name.startswith(".")}
+    for name in [name for name in before if name.endswith("_summary.json") and b'"finished": false' in before[name]]:
+        del before[name]
     assert before == {name: wanted[name] for name in before}
     finished = [name for name in NAMES if f"{name}_summary.json" in before]
     outcome = predict_cohort([model], data, out)
@@ -111,8 +116,33 @@ def test_killed_while_files_are_moved_or_written(data, models, killed, whole, tm
     shutil.copytree(killed[0] / moment, tmp_path / "out")
     some = {name for name in contents(tmp_path / "out") if name.startswith(f"{NAMES[1]}_")}
     every = {name for name in whole if name.startswith(f"{NAMES[1]}_")}
-    assert (set() < some < every) if moment == "moving" else some == every
+    assert (set() < some < every) if moment in ("marked", "moving") else some == every
     check_and_complete(tmp_path / "out", data, models["WT"], whole)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_killed_in_the_folder_of_the_patient_no_map_is_read_as_data(data, cohort, models, tmp_path, force):
+    """Before each file that is moved; where ``force`` is set, over older maps of another model and of more kinds."""
+    patient = tmp_path / "patient" / NAMES[0]
+    shutil.copytree(data / NAMES[0], patient)
+    (patient / f"{NAMES[0]}_seg.nii.gz").unlink()
+    images = case_in(patient).images.keys()
+    if force:
+        predict([models["ET"]], patient, patient, maps=[*DEFAULT_KINDS, "mi"])
+        predict([models["WT"]], patient, patient, maps=[*DEFAULT_KINDS, "mi"], force=True)
+    given = {"case": str(patient), "force": force}
+    ends = forked(data, models["TC"], tmp_path, [{"name": "whole", **given}])
+    renames = [each for each in ends["whole"]["operations"] if each.startswith(f"os.rename {NAMES[0]}")]
+    assert len(renames) >= 8
+    runs = [{"name": f"k{k}", "moment": ["before", each], **given} for k, each in enumerate(renames)]
+    ends = forked(data, models["TC"], tmp_path, runs)
+    assert {end["status"] for end in ends.values()} == {-9}
+    for run in runs:
+        out = tmp_path / run["name"] / NAMES[0]
+        found = case_in(out)
+        assert (found.label, found.images.keys()) == (None, images)
+        predict([models["TC"]], out, out, force=force)
+        assert contents(out) == contents(tmp_path / "whole" / NAMES[0])
 
 
 def test_what_a_killed_process_left_of_another_case_goes_too(data, models, killed, whole, tmp_path):
@@ -157,7 +187,7 @@ def test_a_shard_that_dies_does_not_disturb_the_others_and_is_completed(data, mo
     out = tmp_path / "out"
     shutil.copytree(killed[0] / "shard", out)
     assert predict_cohort([models["WT"]], data, out, shard=(1, 2)).predicted == [NAMES[1]]
-    assert "it is not predicted yet, or failed in another process" in (out / "report.html").read_text()
+    assert f"that of {NAMES[0]} is being written, or was interrupted then" in (out / "report.html").read_text()
     assert predict_cohort([models["WT"]], data, out, shard=(0, 2)).predicted == [NAMES[0]]
     assert contents(out) == whole
 

@@ -39,6 +39,8 @@ from spuproj.training.workflows.prediction_files import file_names, require_name
 from spuproj.training.workflows.project import project_slice
 from spuproj.training.workflows.study_tables import StudyResult, study_plot
 
+WRITING = "spuproj.training.workflows.write_prediction"
+
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -140,7 +142,7 @@ def long_names(directory: Path) -> tuple[str, str]:
 
 
 def test_names_that_are_too_long_together_are_refused_before_any_work(cohort, models, tmp_path, monkeypatch):
-    monkeypatch.setattr("spuproj.training.workflows.predict.load_case", lambda *_, **__: pytest.fail("a case is read"))
+    monkeypatch.setattr(f"{WRITING}.load_case", lambda *_, **__: pytest.fail("a case is read"))
     name, target = long_names(tmp_path)
     case = named(cohort[1], tmp_path / "data", name)
     model = changed(models["WT"], tmp_path / "model", target=target)

@@ -19,6 +19,8 @@ from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.runtime.files import InputError
 from spuproj.training.workflows.predict import predict, predict_cohort
 
+WRITING = "spuproj.training.workflows.write_prediction"
+
 pytest_plugins = ["training_fixtures"]
 pytestmark = [
     pytest.mark.usefixtures("one_thread", "no_picture"),
@@ -119,12 +121,14 @@ def test_a_folder_in_the_place_of_an_output_is_named_before_any_work(data, model
     path = tmp_path / "out" / f"{NAMES[0]}{ending}"
     path.mkdir(parents=True)
     (path / "mine").touch()
-    monkeypatch.setattr("spuproj.training.workflows.predict.load_case", lambda *_, **__: pytest.fail("a case is read"))
+    monkeypatch.setattr(f"{WRITING}.load_case", lambda *_, **__: pytest.fail("a case is read"))
     message = rf"{path} must be a file to write, but it is a folder; move it to another place"
     with pytest.raises(InputError, match=message):
         predict([models["WT"]], data / NAMES[0], tmp_path / "out", force=True)
     monkeypatch.undo()
-    monkeypatch.setattr("spuproj.training.workflows.predict.case_figure", lambda *given: given[3].write_text("picture"))
+    monkeypatch.setattr(
+        "spuproj.training.workflows.write_prediction.case_figure", lambda *given: given[3].write_text("picture")
+    )
     outcome = predict_cohort([models["WT"]], data, tmp_path / "out", force=True)
     assert outcome.predicted == NAMES[1:]
     assert [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(NAMES[0])] == [path.name]
@@ -149,7 +153,7 @@ def test_a_file_that_goes_away_after_it_was_listed_fails_that_case_alone(data, m
             files.images["t2"].path.unlink()
         return real(files, *arguments, **options)
 
-    monkeypatch.setattr("spuproj.training.workflows.predict.load_case", remove_first)
+    monkeypatch.setattr(f"{WRITING}.load_case", remove_first)
     outcome = predict_cohort([models["WT"]], data, tmp_path / "out")
     assert (outcome.predicted, list(outcome.failed)) == ([NAMES[0], NAMES[2]], [NAMES[1]])
     assert f"{NAMES[1]}_t2.nii.gz" in outcome.failed[NAMES[1]]

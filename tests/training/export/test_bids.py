@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from training_helpers import write_prediction
 
 from spuproj.training.export.bids import write_bids
+from spuproj.training.inference.summary import read_summary, write_summary
 from spuproj.training.runtime.files import InputError
 from spuproj.training.workflows.predict import predict
 
@@ -174,3 +176,28 @@ def test_a_map_that_the_case_should_have_is_not_left_out(tmp_path):
     ):
         write_bids(folder, tmp_path / "bids")
     assert not (tmp_path / "bids").exists()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "edited"])
+def test_a_map_that_has_changed_since_the_prediction_is_refused(tmp_path, damage):
+    folder = predictions(tmp_path, "p1", "p2")
+    path = folder / "p2_WT_var.nii.gz"
+    content = path.read_bytes()
+    path.write_bytes({"truncated": content[:40], "empty": b"", "edited": content + b"\0"}[damage])
+    with pytest.raises(InputError, match=r"p2_WT_var\.nii\.gz must be as it was predicted, but has changed since"):
+        write_bids(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unfinished_case_is_refused_and_maps_without_a_summary_are_told(tmp_path, capsys):
+    folder = predictions(tmp_path, "p1", "p2", "p3")
+    (folder / "p3_summary.json").unlink()
+    write_bids(folder, tmp_path / "out")
+    words = "warning: cases are left out whose maps no summary lists: p3_WT_prob.nii.gz"
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out" / "sub-p3").exists()
+    summary = read_summary(folder, "p2")
+    assert summary is not None
+    write_summary(folder / "p2_summary.json", replace(summary, finished=False))
+    with pytest.raises(InputError, match="but that of p2 is being written, or was interrupted then"):
+        write_bids(folder, tmp_path / "other")

@@ -24,8 +24,9 @@ from spuproj.training.data.case import Case, load_case
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.evaluation.metrics import Maps, dice, measure
 from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.summary import CohortEntry
 from spuproj.training.report.colours import colours_of
-from spuproj.training.report.pages import CohortEntry, entry_of, write_case_report, write_cohort_report
+from spuproj.training.report.pages import entry_of, write_case_report, write_cohort_report
 from spuproj.training.report.slice_images import outline, shown_box, shown_channels
 from spuproj.training.report.warnings import case_warnings
 from spuproj.uncertainty import to_percent

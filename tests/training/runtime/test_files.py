@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spuproj.training.runtime.files import (
+    UNFINISHED,
     InputError,
     atomic_write,
     atomic_write_group,
@@ -94,30 +96,76 @@ def test_of_files_that_are_written_together_none_appears_on_an_error(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_move_that_ends_midway_does_not_look_finished(tmp_path, monkeypatch):
-    def end_at_b(source: Path, target: Path) -> None:
-        if target.name == "b":
-            raise OSError("killed")
-        source.rename(target)
+OLDER = {"a": "old", "gone": "old", "last": "old", "other": "mine"}
 
-    def write() -> None:
-        with atomic_write_group(tmp_path, "case", "last") as folder:
-            for name in ("a", "b", "last"):
-                (folder / name).write_text("new")
+
+def group_of_three(out: Path) -> None:
+    """Writes a, b and last, and removes gone."""
+    with atomic_write_group(out, "case", "last", ["gone", "not there"]) as folder:
+        for name in ("a", "b", "last"):
+            (folder / name).write_text("new")
+        (folder / UNFINISHED).write_text("unfinished")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+@pytest.mark.parametrize("older", [{}, OLDER], ids=["empty", "older"])
+@pytest.mark.parametrize("fault", [OSError("immutable"), KeyboardInterrupt()], ids=["error", "interrupt"])
+def test_a_move_that_fails_puts_older_files_back(tmp_path, monkeypatch, older, fault):
+    real = os.replace
+    for number in range(20):
+        moves = itertools.count()
+
+        def fail_once(source: Path, target: Path, moves=moves, number=number) -> None:
+            if next(moves) == number:
+                raise fault
+            real(source, target)
+
+        out = tmp_path / str(number)
+        out.mkdir()
+        for name, text in older.items():
+            (out / name).write_text(text)
+        with monkeypatch.context() as patch:
+            patch.setattr("spuproj.training.runtime.files.os.replace", fail_once)
+            if number >= (6 if older else 4):
+                group_of_three(out)
+                break
+            with pytest.raises(type(fault)):
+                group_of_three(out)
+        assert contents(out) == older
+    assert contents(out) == {"a": "new", "b": "new", "last": "new"} | ({"other": "mine"} if older else {})
+
+
+def test_while_files_are_moved_the_group_is_marked_as_unfinished(tmp_path, monkeypatch):
+    real, seen = os.replace, []
+
+    def look(source: Path, target: Path) -> None:
+        seen.append(contents(tmp_path).get("last"))
+        real(source, target)
 
     (tmp_path / "last").write_text("old")
-    monkeypatch.setattr("spuproj.training.runtime.files.os.replace", end_at_b)
-    with pytest.raises(OSError, match="killed"):
-        write()
-    assert not (tmp_path / "last").exists()
+    monkeypatch.setattr("spuproj.training.runtime.files.os.replace", look)
+    group_of_three(tmp_path)
+    assert seen == ["old", "unfinished", "unfinished", "unfinished"]
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_moved(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a").write_text("old")
+    with pytest.raises(InputError, match="b must be a file to write, but it is a folder"):
+        group_of_three(tmp_path)
+    assert contents(tmp_path) == {"a": "old"}
 
 
 def test_what_a_killed_process_left_goes_and_that_of_other_cases_stays(tmp_path):
     for name in (".spuproj-abcdefgh-A", ".spuproj-abcdefgh-B-A", ".spuproj-abcdefgh-[A]"):
         (tmp_path / name).mkdir()
-    with atomic_write_group(tmp_path, "A", "last"):
-        pass
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".spuproj-abcdefgh-B-A", ".spuproj-abcdefgh-[A]"]
+    with atomic_write_group(tmp_path, "A", "last") as folder:
+        (folder / "last").touch()
+    left = [".spuproj-abcdefgh-B-A", ".spuproj-abcdefgh-[A]", "last"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
 
 
 @pytest.mark.parametrize("name", ["../evil", "..", ".", "", "/etc/passwd", "a/b", "a/../../b", "a/", "a\0b"])

@@ -36,7 +36,9 @@ def predictions(cohort, models, tmp_path_factory):
     folders = {name: tmp_path_factory.mktemp(name) for name in ("straight", "swapped")}
     with pytest.MonkeyPatch.context() as patch:
         # Nothing here looks at the pictures of predictions.
-        patch.setattr("spuproj.training.workflows.predict.case_figure", lambda *given: given[3].write_text("picture"))
+        patch.setattr(
+            "spuproj.training.workflows.write_prediction.case_figure", lambda *given: given[3].write_text("picture")
+        )
         for case in cohort:
             predict(list(models.values()), case, folders["straight"])
     for path in folders["straight"].glob("*.nii.gz"):

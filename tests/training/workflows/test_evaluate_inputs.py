@@ -130,3 +130,16 @@ def test_a_summary_of_another_program_does_not_matter(spuproj, data, models, tmp
     wanted = rows(spuproj, manifest(data), tmp_path / "a", f"m={tmp_path / 'maps'}")
     (tmp_path / "maps" / f"{data.name}_summary.json").write_text('{"by": "another"}')
     assert rows(spuproj, manifest(data), tmp_path / "b", f"m={tmp_path / 'maps'}") == wanted
+
+
+@pytest.mark.parametrize("fault", ["unfinished", "truncated"])
+def test_maps_of_a_prediction_that_was_interrupted_are_not_measured(spuproj, data, models, tmp_path, fault):
+    predict_cohort([models["WT"]], manifest(data), tmp_path / "maps")
+    path = tmp_path / "maps" / f"{data.name}_summary.json"
+    text = path.read_text()
+    path.write_text(text[:200] if fault == "truncated" else text.replace('"finished": true', '"finished": false'))
+    out = tmp_path / "out"
+    status, _ = spuproj("evaluate", "--data", manifest(data), "--out", out, "--predictions", f"m={tmp_path / 'maps'}")
+    words = {"unfinished": "is being written, or was interrupted then", "truncated": "must be a JSON file, but cannot"}
+    assert words[fault] in str(status)
+    assert not out.exists()

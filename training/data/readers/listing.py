@@ -123,8 +123,8 @@ def _listed_in(summary: Path) -> list[str]:
     with suppress(InputError, OSError):
         found: Any = read_json(summary)
         entry, names = found.get("entry"), found.get("files")
-        if "recipe" in found and isinstance(entry, dict) and entry.get("name") == case and isinstance(names, list):
-            return [name for name in names if isinstance(name, str) and name.startswith(case)]
+        if "recipe" in found and isinstance(entry, dict) and entry.get("name") == case and isinstance(names, dict):
+            return [name for name in names if name.startswith(case)]
     return []
 
 

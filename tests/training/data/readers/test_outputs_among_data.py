@@ -74,7 +74,7 @@ def test_in_every_convention_maps_beside_the_first_image_change_nothing(layout, 
 
 
 def summary(case: str, *files: str) -> str:
-    return json.dumps({"recipe": {}, "entry": {"name": case}, "files": files})
+    return json.dumps({"recipe": {}, "entry": {"name": case}, "files": dict.fromkeys(files, "")})
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,11 @@ def summary(case: str, *files: str) -> str:
         "[]",
         "{}",
         "\x00",
-        '{"files": ["p1_t1.nii.gz"]}',
+        '{"files": {"p1_t1.nii.gz": ""}}',
         '{"recipe": {}, "entry": {"name": "p1"}, "files": 5}',
-        '{"recipe": {}, "entry": {"name": "p1"}, "files": [["p1_t1.nii.gz"], 3]}',
-        '{"recipe": {}, "entry": {"name": "p2"}, "files": ["p1_t1.nii.gz"]}',
-        '{"recipe": {}, "entry": 5, "files": ["p1_t1.nii.gz"]}',
+        '{"recipe": {}, "entry": {"name": "p1"}, "files": ["p1_t1.nii.gz"]}',
+        '{"recipe": {}, "entry": {"name": "p2"}, "files": {"p1_t1.nii.gz": ""}}',
+        '{"recipe": {}, "entry": 5, "files": {"p1_t1.nii.gz": ""}}',
     ],
 )
 def test_a_file_that_is_no_summary_of_a_prediction_hides_nothing(content, tmp_path):

@@ -209,7 +209,7 @@ def test_the_truth_is_handed_to_the_picture_only_where_there_is_one(cohort, mode
         truths.append(truth)
         return path
 
-    monkeypatch.setattr("spuproj.training.workflows.predict.case_figure", keep)
+    monkeypatch.setattr("spuproj.training.workflows.write_prediction.case_figure", keep)
     bare = tmp_path / "Phantom_002"
     shutil.copytree(cohort[1], bare, ignore=shutil.ignore_patterns("*_seg*"))
     for number, folder in enumerate((cohort[1], bare)):

@@ -91,7 +91,7 @@ def test_nnunet_and_manifests_are_predicted_too(data, models, tmp_path):
 def test_labels_that_do_not_know_the_target_are_not_drawn(data, model, tmp_path, monkeypatch):
     truths = []
     monkeypatch.setattr(
-        "spuproj.training.workflows.predict.case_figure", lambda *arguments: truths.append(arguments[-1])
+        "spuproj.training.workflows.write_prediction.case_figure", lambda *arguments: truths.append(arguments[-1])
     )
     case = {"name": "p1", "label": "data/Phantom_002/Phantom_002_seg.nii.gz"}
     images = {kind: f"data/Phantom_002/Phantom_002_{kind}.nii.gz" for kind in ("t1", "t1ce", "t2", "flair")}
@@ -206,11 +206,41 @@ def test_force_predicts_finished_cases_again(data, model, tmp_path):
     assert nib.Nifti1Image.from_filename(tmp_path / "out" / "Phantom_001_WT_var.nii.gz").shape == (30, 30, 19)
 
 
-@pytest.mark.parametrize("missing", ["WT_seg.nii.gz", "summary.json"])
-def test_a_case_with_a_file_missing_is_not_finished(data, model, tmp_path, missing):
+def test_a_case_with_a_file_missing_is_not_finished(data, model, tmp_path):
     predict_cohort(model, data, tmp_path / "out")
-    (tmp_path / "out" / f"Phantom_003_{missing}").unlink()
+    (tmp_path / "out" / "Phantom_003_WT_seg.nii.gz").unlink()
     assert predict_cohort(model, data, tmp_path / "out").predicted == ["Phantom_003"]
+
+
+@pytest.mark.parametrize("name", ["_WT_seg.nii.gz", ".png", "_report.html", "_WT_prob.nii.gz"])
+def test_a_file_that_no_summary_lists_is_not_written_over_unless_forced(data, model, tmp_path, name):
+    mine = tmp_path / "out" / f"Phantom_003{name}"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    outcome = predict_cohort(model, data, tmp_path / "out")
+    assert (outcome.predicted, outcome.failed) == (
+        NAMES[:2],
+        {"Phantom_003": f"{mine} exists already; pass --force to write over it"},
+    )
+    assert mine.read_text() == "mine"
+    assert predict_cohort(model, data, tmp_path / "out", force=True).failed == {}
+
+
+def test_a_report_of_another_program_is_not_written_over_unless_forced(data, model, tmp_path):
+    mine = tmp_path / "report.html"
+    mine.write_text("<html>mine</html>")
+    with pytest.raises(InputError, match=r"report\.html exists already; pass --force"):
+        predict_cohort(model, data, tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if not path.is_dir()] == ["report.html"]
+    assert predict_cohort(model, data, tmp_path, force=True).failed == {}
+
+
+def test_the_report_keeps_cases_of_other_data_sets(data, model, tmp_path):
+    for name in NAMES[:2]:
+        shutil.copytree(data / name, tmp_path / name / name)
+        assert predict_cohort(model, tmp_path / name, tmp_path / "out").predicted == [name]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert all(f"{name}_report.html" in page for name in NAMES[:2])
 
 
 def test_asking_for_members_later_adds_them(data, model, tmp_path):
@@ -285,7 +315,7 @@ KILLED = """
 import os, signal
 from pathlib import Path
 import nibabel as nib
-from spuproj.training.workflows import predict
+from spuproj.training.workflows import predict, write_prediction
 save, saved = nib.save, []
 def die_in_the_second_case(image, path):
     saved.append(path)
@@ -293,7 +323,7 @@ def die_in_the_second_case(image, path):
         os.kill(os.getpid(), signal.SIGKILL)
     save(image, path)
 nib.save = die_in_the_second_case
-predict.case_figure = lambda case, predictions, config, path, truth: path.write_text("picture")
+write_prediction.case_figure = lambda case, predictions, config, path, truth: path.write_text("picture")
 predict.predict_cohort([Path({model!r})], Path({data!r}), Path({out!r}))
 """
 

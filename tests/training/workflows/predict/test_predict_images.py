@@ -16,7 +16,7 @@ from spuproj.training.data.readers.case_files import ImageFile
 from spuproj.training.data.volumes.content import content_hash, source_files
 from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.runtime.files import InputError
-from spuproj.training.workflows import predict as predicting
+from spuproj.training.workflows import write_prediction as predicting
 from spuproj.training.workflows.predict import predict, predict_cohort
 
 pytest_plugins = ["training_fixtures"]
@@ -88,7 +88,8 @@ def test_the_summary_lists_the_images_and_all_files(data, models, tmp_path):
     predict([models["WT"]], case, tmp_path / "out", maps=["prob"])
     predict([models["WT"]], case, tmp_path / "out", maps=["seg"], force=True)
     summary = json.loads((tmp_path / "out" / "Phantom_002_summary.json").read_text())
-    assert sorted(summary["files"]) == sorted(path.name for path in (tmp_path / "out").iterdir())
+    paths = {path.name: path for path in (tmp_path / "out").iterdir() if path.name != "Phantom_002_summary.json"}
+    assert summary["files"] == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
     wanted = {
         name: {
             "sha256": hashlib.sha256((case / f"Phantom_002_{name}.nii.gz").read_bytes()).hexdigest(),
@@ -207,4 +208,5 @@ def test_a_map_that_is_gone_is_no_longer_listed(cohort, models, tmp_path):
     (tmp_path / "Phantom_002_WT_entropy.nii.gz").unlink()
     predict([models["WT"]], cohort[1], tmp_path, maps=["prob"], force=True)
     summary = json.loads((tmp_path / "Phantom_002_summary.json").read_text())
-    assert sorted(summary["files"]) == sorted(path.name for path in tmp_path.iterdir() if path.name[0] != ".")
+    names = {path.name for path in tmp_path.iterdir() if path.name[0] != "."}
+    assert summary["files"].keys() == names - {"Phantom_002_summary.json"}

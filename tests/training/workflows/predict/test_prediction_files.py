@@ -15,16 +15,10 @@ from training_helpers import VALUES, names_file_or_passes
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
 from spuproj.training.inference.outputs import DEFAULT_KINDS, MAPS, MERGED
-from spuproj.training.report.pages import CohortEntry
+from spuproj.training.inference.summary import CohortEntry, Summary, read_summary, write_summary
 from spuproj.training.runtime.files import InputError
 from spuproj.training.workflows.predict import predict, predict_cohort
-from spuproj.training.workflows.prediction_files import (
-    Summary,
-    file_names,
-    read_summary,
-    require_names,
-    write_summary,
-)
+from spuproj.training.workflows.prediction_files import file_names, require_names
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread", "no_picture")
@@ -118,14 +112,14 @@ def test_targets_that_differ_in_case_alone_are_refused(cohort, models, tmp_path)
 SUMMARY = Summary(
     {"aggregation": "mean", "models": {"WT": "00"}},
     CohortEntry("p1", "p1_report.html", {"WT": 4.0}, {"WT": 0.5}, None, {"WT": 0.9}, (Finding(Level.WARNING, "look"),)),
-    ("p1_WT_prob.nii.gz", "p1_summary.json"),
+    {"p1_WT_prob.nii.gz": "5e"},
     "0a",
 )
 
 
 def test_a_summary_comes_back(tmp_path):
     assert read_summary(tmp_path, "p1") is None
-    write_summary(tmp_path, SUMMARY)
+    write_summary(tmp_path / "p1_summary.json", SUMMARY)
     assert read_summary(tmp_path, "p1") == SUMMARY
 
 
@@ -138,13 +132,13 @@ BROKEN: list[tuple[str | dict[str, Any], str]] = [
     ({"recipe": {}, "entry": {"name": 5}}, "entry.name must be text, got 5"),
     ({"recipe": {}, "entry": {"name": "p1", "volumes": {"WT": "much"}}}, "entry.volumes"),
     ({"recipe": {}, "entry": {"name": "p1", "warnings": ["an older version's"]}}, "entry.warnings"),
-    ({"recipe": {}, "entry": {"name": "p1"}, "files": 5, "segmentation": None}, "files must be a list"),
+    ({"recipe": {}, "entry": {"name": "p1"}, "files": 5, "segmentation": None}, "files must be an object"),
     (
-        {"recipe": {}, "entry": {"name": "p1", "link": "//elsewhere"}, "files": [], "segmentation": None},
+        {"recipe": {}, "entry": {"name": "p1", "link": "//elsewhere"}, "files": {}, "segmentation": None},
         "must link to p1_report.html, but links to '//",
     ),
     (
-        {"recipe": {}, "entry": {"name": "p2"}, "files": [], "segmentation": None},
+        {"recipe": {}, "entry": {"name": "p2"}, "files": {}, "segmentation": None},
         "must be the summary of p1, but is that of p2",
     ),
 ]
@@ -173,21 +167,36 @@ def test_a_summary_that_is_a_folder_or_a_link_to_nothing_is_broken_and_not_absen
 @settings(max_examples=60)
 @given(
     st.sampled_from(
-        ["recipe", "entry", "files", "segmentation", "name", "link", "volumes", "dice", "warnings", "error", "new"]
+        [
+            *[
+                "recipe",
+                "entry",
+                "files",
+                "segmentation",
+                "finished",
+                "name",
+                "link",
+                "volumes",
+                "dice",
+                "warnings",
+                "error",
+                "new",
+            ]
+        ]
     ),
     VALUES,
 )
 def test_any_change_of_a_summary_is_read_or_refused(tmp_path_factory, key, value):
     folder = tmp_path_factory.mktemp("summary")
     path = folder / "p1_summary.json"
-    write_summary(folder, SUMMARY)
+    write_summary(path, SUMMARY)
     content = json.loads(path.read_text())
     (content if key in content else content["entry"])[key] = value
     path.write_text(json.dumps(content))
     with names_file_or_passes(path):
         found = read_summary(folder, "p1")
         assert found is not None
-        write_summary(folder, found)
+        write_summary(path, found)
 
 
 def test_a_broken_summary_fails_its_case_alone(spuproj, cohort, models, tmp_path):
@@ -195,7 +204,8 @@ def test_a_broken_summary_fails_its_case_alone(spuproj, cohort, models, tmp_path
     predict_cohort([models["WT"]], cohort[0].parent, out)
     broken = out / "Phantom_002_summary.json"
     broken.write_text("{}")
-    (out / "Phantom_003_summary.json").unlink()
+    for path in out.glob("Phantom_003*"):
+        path.unlink()
     arguments = ("predict", "--model", models["WT"], "--data", cohort[0].parent, "--out", out)
     status, printed = spuproj(*arguments)
     assert status == "error: 1 of 3 cases failed: Phantom_002"

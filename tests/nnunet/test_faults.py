@@ -1,0 +1,126 @@
+"""Predictions with models of nnU-Net that must be refused, must go on, or must not be taken for others."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from spuproj import Views
+from spuproj.nnunet import ViewsPredictor, load_predictor, predict_folder
+from spuproj.training.runtime.files import InputError
+
+OTHER_SETTINGS: dict[str, Callable[[ViewsPredictor], object]] = {
+    "views": lambda p: setattr(p, "views", Views.factory("rigid", degrees=[0, 10])),
+    "tile_step_size": lambda p: setattr(p, "tile_step_size", 0.9),
+    "use_gaussian": lambda p: setattr(p, "use_gaussian", False),
+    "plans": lambda p: p.dataset_json.update(labels={"background": 0, "other": 1, "one": 2}),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_SETTINGS)
+def test_settings_in_python_are_part_of_what_is_compared(plain, trained, tmp_path, name):
+    plain.dataset_json = dict(plain.dataset_json)
+    assert len(list(predict_folder(plain, trained.images, tmp_path))) == 2
+    assert list(predict_folder(plain, str(trained.images), str(tmp_path))) == []
+    OTHER_SETTINGS[name](plain)
+    about = (tmp_path / "dataset.json").read_bytes()
+    with pytest.raises(InputError, match=f"must hold no predictions with other {name}, but holds those of finer"):
+        list(predict_folder(plain, trained.images, tmp_path))
+    assert (tmp_path / "dataset.json").read_bytes() == about
+
+
+def test_a_case_that_is_interrupted_while_it_is_written_is_not_finished(plain, trained, tmp_path, monkeypatch):
+    assert len(list(predict_folder(plain, trained.images, tmp_path))) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr("spuproj.nnunet.prediction.save_map", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            list(predict_folder(plain, trained.images, tmp_path, force=True))
+    assert [path.name for path in predict_folder(plain, trained.images, tmp_path)] == ["finer_var.nii.gz"]
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def channels(folder: Path, case: str, *numbers: int) -> None:
+    """Writes channels of a case with these numbers: copies of those of "same"."""
+    for place, number in enumerate(numbers):
+        shutil.copy(folder / f"same_000{place % 2}.nii.gz", folder / f"{case}_{number:04}.nii.gz")
+
+
+@pytest.mark.parametrize("numbers", [(0, 3), (1,), (1, 2), (0, 1, 2)])
+def test_files_of_other_channels_are_refused_before_anything_is_predicted(plain, trained, tmp_path, numbers):
+    images = shutil.copytree(trained.images, tmp_path / "images")
+    channels(images, "z", *numbers)
+    with pytest.raises(
+        InputError, match=r"z must have a file for each channel of the training data \(.*, but has z_000"
+    ):
+        list(predict_folder(plain, images, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def broken_case(images: Path, kind: str) -> None:
+    channels(images, "a", 0, 1)
+    path = images / "a_0001.nii.gz"
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    elif kind == "another shape":
+        shutil.copy(images / "finer_0001.nii.gz", path)
+    elif kind == "one channel":
+        path.unlink()
+    else:
+        image = nib.Nifti1Image.from_filename(path)
+        nib.save(nib.Nifti1Image(np.stack([image.get_fdata()] * 2, axis=-1), image.affine), path)
+
+
+@pytest.mark.parametrize("kind", ["truncated", "another shape", "one channel", "four axes"])
+def test_a_case_that_cannot_be_read_fails_alone(plain, trained, tmp_path, kind):
+    images = shutil.copytree(trained.images, tmp_path / "images")
+    (images / "._same_0000.nii.gz").write_bytes(b"macOS")
+    broken_case(images, kind)
+    with pytest.raises(InputError, match=r"1 of 3 cases failed: a; a: .*\w"):
+        list(predict_folder(plain, images, tmp_path / "out"))
+    written = sorted(path.name for path in (tmp_path / "out" / "variance").glob("*.nii.gz"))
+    assert written == ["finer_var.nii.gz", "same_var.nii.gz"]
+
+
+@pytest.mark.parametrize("device", ["cuda", "gpu", "cuda:0", "xpu"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="cuda is there")
+def test_a_device_that_is_not_there_is_refused_before_the_model_is_read(device):
+    with pytest.raises(InputError, match=f"device must be one that torch can use here, cpu, got '{device}'"):
+        load_predictor("no such", "2d", device=device)
+
+
+def test_a_cascade_is_refused(trained, tmp_path, monkeypatch):
+    folder = trained.models / "nnUNetTrainer__nnUNetPlans__2d"
+    copy = shutil.copytree(folder, trained.models / "nnUNetTrainer__cascPlans__2d")
+    plans = json.loads((copy / "plans.json").read_text())
+    plans["configurations"]["2d"]["previous_stage"] = "2d_low"
+    (copy / "plans.json").write_text(json.dumps(plans))
+    try:
+        with pytest.raises(InputError, match="also takes the segmentation of 2d_low; give a model trained with 2d"):
+            load_predictor("101", "2d", plans="cascPlans", device="cpu")
+    finally:
+        shutil.rmtree(copy)
+
+
+@pytest.mark.parametrize("views", [None, Views.rigid((32, 32)), 3])
+def test_views_that_are_no_function_of_the_size_are_refused(views):
+    with pytest.raises(TypeError, match=r"views must be a function of the size \(H, W\), such as Views.factory"):
+        ViewsPredictor(views)
+
+
+def test_folds_may_be_named_by_one_text(trained):
+    with redirect_stdout(io.StringIO()):
+        assert len(load_predictor("101", "2d", device="cpu", folds="0").list_of_parameters) == 1
+    with pytest.raises(InputError, match="of fold all, but has it of 0"):
+        load_predictor("101", "2d", device="cpu", folds="all")
