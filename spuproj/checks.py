@@ -33,6 +33,8 @@ def refuse_gradient(value: object, argument: str) -> None:
 def number_of(value: float, argument: str) -> float:
     """Converts to float. Raises TypeError for what is no number, and ValueError if it requires a gradient."""
     refuse_gradient(value, argument)
+    if isinstance(value, bool):
+        raise TypeError(f"{argument} must be a number, got {value}")
     try:
         return whole_float(value) if isinstance(value, int) else float(value)
     except (TypeError, ValueError, RuntimeError):

@@ -198,7 +198,7 @@ def qu_brats(
         >>> round(qu_brats(truth, prediction, uncertainty=[0, 100, 0, 0], mask=[1, 1, 1, 1]).score, 3)
         0.999
     """
-    if isinstance(points, bool) or points != int(points) or points < 2:
+    if type(points) is not int or points < 2:
         raise ValueError(f"points must be a whole number of at least 2, got {points}")
     wanted, found, brain = _binary(truth, "truth"), _binary(prediction, "prediction"), _binary(mask, "mask")
     percent = _percent(uncertainty, scaled)

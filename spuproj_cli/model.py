@@ -30,7 +30,7 @@ def train(
             help="File of 'spuproj split' that names the cases, instead of --validation. Test cases are not read."
         ),
     ] = None,
-    fold: Annotated[int, typer.Option(help=SPLIT_FOLD)] = 0,
+    fold: Annotated[int | None, typer.Option(help=SPLIT_FOLD, show_default=False)] = None,
     labels: Labels = None,
     seed: Seed = 0,
     devices: Annotated[
@@ -86,6 +86,7 @@ def train(
         raise typer.BadParameter("train takes --force, which starts over, or --resume, but not both")
     if split is not None and validation is not None:
         raise typer.BadParameter("train takes --split, which names the validation cases, or --validation, but not both")
+    _require_split(split, fold)
     from spuproj.training.fit.train import train as run_training
     from spuproj.training.models.method import load_method
     from spuproj.training.runtime.execution import Hardware, rank
@@ -97,7 +98,7 @@ def train(
         method=load_method(method, epochs=epochs, batch_size=batch_size),
         validation=validation,
         split=split,
-        fold=fold,
+        fold=fold or 0,
         seed=seed,
         labels=labels,
         force=force,
@@ -134,7 +135,7 @@ def predict(
     split: Annotated[
         Path | None, typer.Option(help="File of 'spuproj split': predict only the test cases of --data.")
     ] = None,
-    fold: Annotated[int, typer.Option(help=SPLIT_FOLD)] = 0,
+    fold: Annotated[int | None, typer.Option(help=SPLIT_FOLD, show_default=False)] = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -172,9 +173,10 @@ def predict(
     if (data is None) == (case is None):
         got = "neither" if data is None else "both"
         raise typer.BadParameter(f"predict needs either --data or --case, got {got}")
-    for name, value in (("--shard", shard), ("--split", split)):
+    for name, value in (("--shard", shard), ("--split", split), ("--fold", fold)):
         if data is None and value is not None:
             raise typer.BadParameter(f"{name} needs --data, got --case")
+    _require_split(split, fold)
     from spuproj.training.runtime.execution import shard_of
     from spuproj.training.workflows.predict import predict as run_predict
     from spuproj.training.workflows.predict import predict_cohort
@@ -192,7 +194,7 @@ def predict(
         out,
         labels=labels,
         split=split,
-        fold=fold,
+        fold=fold or 0,
         shard=shard_of(shard),
         aggregation=aggregation,
         maps=maps.split(","),
@@ -202,3 +204,8 @@ def predict(
     print(f"{predicted} predicted, {skipped} skipped (finished before), {failed} failed: {out}")
     if failed:
         sys.exit(f"error: {failed} of {predicted + skipped + failed} cases failed: {', '.join(outcome.failed)}")
+
+
+def _require_split(split: Path | None, fold: int | None) -> None:
+    if split is None and fold is not None:
+        raise typer.BadParameter("--fold needs --split, the file of which it is a fold")

@@ -12,7 +12,7 @@ DATA = (
 )
 LABELLED_DATA = f"{DATA} Its cases need segmentations."
 METHOD = "Method: spu, unet_tta or lsu, or a .json file in the format of theirs."
-SPLIT_FOLD = "Number of the split in that file, from 0."
+SPLIT_FOLD = "Number of the split in that file, from 0. [default: 0]"
 
 Epochs = Annotated[
     int | None,
@@ -33,4 +33,11 @@ Labels = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of all random numbers; the same seed gives the same result.")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=2**32 - 1,
+        help="Seed of all random numbers; the same seed on the same machine gives the same result.",
+    ),
+]

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -111,6 +112,8 @@ class TableCalls {
             if (!is_tensor) call->options.emplace_back(at, given[at]);
         }
         for (const auto& [result, small] : results) call->results.emplace_back(Layout(read(result.ptr())), small);
+        if (call->tensors.size() + call->results.size() > kMostTensors)
+            throw std::invalid_argument("a call must have at most " + std::to_string(kMostTensors) + " tensors");
         call->kernel = kernel;
         call->most_threads = most_threads;
         call->taps = std::move(taps);

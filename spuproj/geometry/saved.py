@@ -12,7 +12,10 @@ from spuproj.inputs import plain_tensor
 
 def saved_sizes(state: Tensor | dict[str, Sequence[int]]) -> tuple[tuple[int, int], tuple[int, int]]:
     """The checked size and view size from an extra state; older versions stored them as a dictionary."""
-    height, width, h, w = (*state["size"], *state["view_size"]) if isinstance(state, dict) else state.tolist()
+    try:
+        height, width, h, w = (*state["size"], *state["view_size"]) if isinstance(state, dict) else state.tolist()
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"the sizes in the state must be four whole numbers, (H, W, h, w), got {state}") from None
     return pixel_size((height, width), "size"), pixel_size((h, w), "view_size")
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from spuproj.backends import backend_for
 from spuproj.backends.taps import Sampling
 from spuproj.checks import choice
-from spuproj.ops.checks import INTERPOLATIONS, PADDINGS
+from spuproj.ops.checks import FLOATING, INTEGRAL, INTERPOLATIONS, PADDINGS
 
 
 def prepare(
@@ -24,6 +24,8 @@ def prepare(
     border = choice(padding, PADDINGS, "padding") == "border"
     if geometry.is_cuda and geometry.is_inference():
         raise ValueError("views must be made outside torch.inference_mode to be prepared, got views made inside it")
+    if dtype not in FLOATING + INTEGRAL:
+        raise TypeError(f"dtype must be one of images and stacks, such as torch.float32, got {dtype!r}")
     precision = torch.float64 if dtype == torch.float64 else torch.float32
     there = Sampling(view_size, size, inverse=False, nearest=nearest, border=border, precision=precision)
     back = Sampling(size, view_size, inverse=True, nearest=nearest, border=False, precision=precision)

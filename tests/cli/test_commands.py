@@ -286,3 +286,17 @@ def test_without_a_part_of_the_training_extra_a_command_says_what_to_install():
     run = run_forked(WITHOUT.format(missing="monai", arguments=[arguments]))
     assert run.returncode == 0, run.stderr
     assert "pip install 'spuproj[training]'" in run.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "--data", "d", "--target", "WT", "--out", "o"),
+        ("predict", "--data", "d", "--out", "o"),
+        ("predict", "--case", "d", "--out", "o"),
+    ],
+)
+def test_a_fold_needs_its_split(spuproj, arguments, tmp_path):
+    status, printed = spuproj(*arguments, "--fold", 1)
+    assert status == 2
+    assert "--fold needs --" in printed

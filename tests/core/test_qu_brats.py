@@ -110,9 +110,11 @@ ONES = np.ones(4, bool)
         ((ONES, np.array([0, 0.5, 1, 1]), np.zeros(4), ONES), "prediction must hold nothing but 0 and 1, got 0.5"),
         ((ONES, ONES, np.zeros(4), np.array([0, 4, 1, 1])), "mask must hold nothing but 0 and 1, got 4"),
         ((ONES, ONES, np.zeros(4), ONES, 1), "points must be a whole number of at least 2, got 1"),
+        ((ONES, ONES, np.zeros(4), ONES, math.inf), "points must be a whole number of at least 2, got inf"),
+        ((ONES, ONES, np.zeros(4), ONES, "a"), "points must be a whole number of at least 2, got a"),
+        ((ONES, ONES, np.zeros(4), ONES, 41.0), "points must be a whole number of at least 2, got 41.0"),
         ((ONES, ONES, np.zeros(4), ONES, 2.5), "points must be a whole number of at least 2, got 2.5"),
     ],
-    ids=["nan", "above", "below", "not_scaled", "shapes", "truth", "prediction", "mask", "one_point", "half_a_point"],
 )
 def test_what_cannot_be_scored_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -115,6 +115,11 @@ class Cohort:
         for patient in [positive[0], *(patient for patient in patients if patient not in positive[:2])]:
             if len(validation) < held_out:
                 validation += [name for name in self.entries if self.patients[name] == patient]
+        if len(validation) < held_out:
+            raise InputError(
+                f"validation must leave a patient with some of the target to train on, got {held_out} of "
+                f"{len(self.entries)} cases of {len(patients)} patients"
+            )
         return sorted(set(self.entries) - set(validation)), validation
 
     def _entries_of(self, patient: str) -> list[SliceEntry]:

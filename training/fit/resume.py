@@ -7,6 +7,7 @@ import json
 import os
 import reprlib
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from spuproj.training.fit.logs import LOGS
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS
 from spuproj.training.runtime.disk import DiskFullError, says_if_full
 from spuproj.training.runtime.files import InputError, atomic_write, read_json
+from spuproj.training.runtime.progress import print_status
 
 CHECKPOINTS = Path("checkpoints")
 CHECKPOINT = CHECKPOINTS / "last.ckpt"
@@ -94,7 +96,7 @@ def checked_checkpoint(checkpoint: Path, config: Mapping[str, Any]) -> Checkpoin
 
 
 def _require_modest(checkpoint: Path) -> None:
-    """Raises ValueError for a checkpoint that may need much more memory than it has bytes."""
+    """Raises ValueError for a checkpoint that is damaged, or may need much more memory than it has bytes."""
     with ZipFile(checkpoint) as parts:
         if any(part.compress_type != ZIP_STORED for part in parts.infolist()):
             raise ValueError("it holds compressed data, which training does not write")
@@ -102,6 +104,9 @@ def _require_modest(checkpoint: Path) -> None:
             # Of what torch unpickles safely, this alone has any size in a few bytes.
             if part.filename.endswith("/data.pkl") and b"\nbytearray\n" in parts.read(part):
                 raise ValueError("it holds a bytearray, which training does not write")
+        # torch does not compare checksums.
+        if damaged := parts.testzip():
+            raise ValueError(f"its part {damaged} is damaged")
 
 
 def _no_checkpoint(checkpoint: Path, reason: str) -> InputError:
@@ -113,6 +118,13 @@ def says_what_is_safe(run: Path) -> Iterator[None]:
     """Adds to an error of the machine, a full disk or a killed process that loads batches, what of the run is safe."""
     try:
         yield
+    except SystemExit as end:
+        # pytorch-lightning ends so: after SIGTERM without a status, as if all were well, after Ctrl-C with 1.
+        if end.code not in (None, 1):
+            raise
+        number = signal.SIGTERM if end.code is None else signal.SIGINT
+        print_status(f"stopped by {number.name}; {_safe(run)}")
+        raise SystemExit(128 + number) from None
     except Exception as error:
         # torch has no type of its own for it; where a batch was just being received, the connection ends. Memory that
         # these processes share and that is full is called a disk.

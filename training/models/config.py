@@ -47,7 +47,7 @@ class ModelConfig:
     """The views, the network and the training."""
     modalities: Annotated[tuple[PlainName, ...], Field(min_length=1, max_length=64)] = MODALITIES
     """Input channels, in order."""
-    seed: Annotated[int, Field(strict=True, ge=-(2**63), lt=2**64)] = 0
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 0
     """Of the training."""
     clip: tuple[Fraction, Fraction] = (0.0, 1.0)
     """Quantiles of a modality's intensities in the brain, between which they were clipped; 0 and 1: not clipped."""

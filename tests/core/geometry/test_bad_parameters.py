@@ -34,6 +34,10 @@ ANY: Any = Views  # Its arguments may have other types here.
 
 @error_cases(
     ("radius", TypeError, "radius must be a number, got 'a'", lambda: ANY.spherical(SIZE, grid=(2, 2), radius="a")),
+    ("true", TypeError, "radius must be a number, got True", lambda: ANY.spherical(SIZE, grid=(2, 2), radius=True)),
+    ("true angle", TypeError, "degrees must be a number, got True", lambda: ANY.rigid(SIZE, degrees=[True])),
+    ("true count", TypeError, "min_count must be a number, got True",
+     lambda: ANY.reduce(four_views(), torch.zeros(4, 1, *VIEW_SIZE), min_count=True)),
     ("factor", TypeError, "factor must be a number, got [1]", lambda: ANY.zoom(SIZE, [(5, 5)], factor=[1])),
     ("degrees", TypeError, "degrees must be a number, got None", lambda: ANY.rigid(SIZE, degrees=[None])),
     ("width", TypeError, "width must be a number, got None", lambda: ANY.border_weights(four_views(), None)),

@@ -147,6 +147,20 @@ def test_bad_sizes_are_refused_when_they_are_loaded():
             four_views().load_state_dict(state)
 
 
+@pytest.mark.parametrize(
+    "bad", [torch.tensor([1, 2, 3]), torch.tensor(5), {"size": (8, 8)}, {"size": 8, "view_size": 8}]
+)
+def test_a_state_of_other_than_four_sizes_is_refused(bad):
+    with pytest.raises(ValueError, match="the sizes in the state must be four whole numbers"):
+        four_views().load_state_dict({**four_views().state_dict(), "_extra_state": bad})
+
+
+def test_only_dtypes_of_images_can_be_prepared():
+    for dtype in (torch.complex64, "float64", None):
+        with pytest.raises(TypeError, match=r"dtype must be one of images and stacks, such as torch\.float32, got"):
+            four_views().prepare(dtype=dtype)  # type: ignore[arg-type]
+
+
 def test_a_state_without_geometry_is_refused():
     with pytest.raises(RuntimeError, match=r'Missing key.*"geometry"'):
         four_views().load_state_dict({})

@@ -75,6 +75,17 @@ def test_a_killed_process_that_loads_batches_ends_the_training_with_what_is_safe
     assert {path.name for path in run.iterdir()} == {"checkpoints", "config.json", "logs", "training.json"}
 
 
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_training_that_is_stopped_by_a_signal_says_so_and_what_is_safe(arguments, tmp_path, sent, status):
+    run = tmp_path / "run"
+    command = train_until_checkpoint(arguments, run)
+    os.kill(command.process.pid, sent)
+    assert command.status(limit=60) == status
+    words = f"stopped by {sent.name}; the training is safe up to its last complete epoch, in {run / CHECKPOINT}: go on"
+    assert words in command.printed
+    assert not (run / "model.safetensors").exists()
+
+
 def test_memory_that_processes_share_and_that_is_full_is_not_called_the_disk_of_the_run(tmp_path):
     text = (
         "Caught RuntimeError in DataLoader worker process 0.\n"

@@ -31,12 +31,28 @@ def test_a_patients_visits_are_on_one_side_and_both_sides_have_the_target(visits
     without = data.draw(
         st.sets(st.sampled_from(sorted(name for name in patients if patients[name] not in ("p0", "p1"))))
     )
-    training, validation = cohort(patients, without).split(held_out, seed)
+    try:
+        training, validation = cohort(patients, without).split(held_out, seed)
+    except InputError:
+        # A patient must be left to train on.
+        assert held_out > len(patients) - max(visits)
+        return
     assert sorted([*training, *validation]) == sorted(patients)
     sides = [{patients[name] for name in side} for side in (training, validation)]
     assert sides[0] & sides[1] == set()
     assert all(set(side) - without for side in (training, validation))
-    assert min(held_out, len(patients) - max(visits) * 2) <= len(validation)
+    assert len(validation) >= held_out
+
+
+def test_more_cases_than_can_validate_are_refused():
+    found = set[object]()
+    for seed in range(20):
+        try:
+            found.add(len(cohort({"a_1": "a", "a_2": "a", "b": "b", "c": "c"}).split(3, seed)[1]))
+        except InputError as error:
+            found.add(str(error))
+    words = "validation must leave a patient with some of the target to train on, got 3 of 4 cases of 3 patients"
+    assert found == {3, words}
 
 
 def test_with_one_visit_each_the_number_of_cases_is_exact():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import torch
@@ -208,6 +210,19 @@ def test_a_checkpoint_of_anything_but_tensors_and_numbers_is_not_loaded(stopped,
     with pytest.raises(InputError, match=r"last\.ckpt must be a checkpoint of this training, but cannot be read"):
         train(data, "WT", stopped, method=METHOD, resume=True)
     assert not (tmp_path / "harm").exists()
+
+
+def test_a_checkpoint_with_a_changed_bit_is_not_resumed(stopped, data):
+    with ZipFile(stopped / CHECKPOINT) as parts:
+        tensors = [part for part in parts.infolist() if "/data/" in part.filename]
+    largest = max(tensors, key=lambda part: part.file_size)
+    content = bytearray((stopped / CHECKPOINT).read_bytes())
+    # Behind the part's header and name.
+    content[largest.header_offset + 128 + largest.file_size // 2] ^= 1
+    (stopped / CHECKPOINT).write_bytes(content)
+    words = f"its part {re.escape(largest.filename)} is damaged; start over with --force"
+    with pytest.raises(InputError, match=words):
+        train(data, "WT", stopped, method=METHOD, resume=True)
 
 
 def test_the_checkpoint_of_another_training_is_not_resumed(stopped, data):

@@ -56,7 +56,9 @@ def without_case(listing: Listing, groups: Iterable[Group]) -> list[str]:
     beside = [
         path
         for path in listing.folders
-        if path not in used and (_place(path) in places or os.path.basename(path).startswith("sub-"))
+        if path not in used
+        and f"{path}/" not in listing.closed
+        and (_place(path) in places or os.path.basename(path).startswith("sub-"))
     ]
     hollow = sorted({*listing.empty, *beside})
     hollow = [path for path in hollow if not any(path.startswith(f"{other}/") for other in hollow)]

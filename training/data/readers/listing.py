@@ -22,6 +22,9 @@ SUMMARY = "_summary.json"
 # Images that are not read, by their endings.
 _FOREIGN = (".dcm", ".ima", ".img", ".hdr", ".mnc", ".nii.bz2", ".nii.xz", ".nii.zst", ".npy", ".npz")
 
+_OF_SYSTEMS = ("__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN")
+"""Folders that operating systems make."""
+
 _Place = tuple[int, int]
 """Device and inode of a folder."""
 
@@ -36,7 +39,8 @@ class Listing:
         foreign: images of kinds that are not read.
         folders: all other folders.
         empty: those of the folders with no file in them, at any depth; only the topmost of each.
-        closed: folders that cannot be listed, and links whose file or folder is not there, with the reason.
+        closed: folders that cannot be listed, whose paths end with a slash, and links whose file or folder is not
+            there; with the reason.
     """
 
     images: list[str] = field(default_factory=list)
@@ -53,7 +57,7 @@ def whole_path(folder: Path) -> Path:
 
 
 def list_folder(folder: Path) -> Listing:
-    """Lists a folder. Hidden files and folders are left out: names with a leading dot, and macOS's ``__MACOSX``.
+    """Lists a folder. Hidden files and folders are left out: names with a leading dot, and ``_OF_SYSTEMS``.
 
     Links to folders are followed, except to one that the link lies in.
 
@@ -111,7 +115,7 @@ def _sort_in(
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+    return name.startswith(".") or name in _OF_SYSTEMS
 
 
 def _listed_in(summary: Path) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.labels import scheme_named
 from spuproj.training.data.readers import guidance
 from spuproj.training.data.readers.case_files import CaseFiles
@@ -144,7 +145,20 @@ def recognised_cases(root: Path, listing: Listing, conventions: Sequence[Convent
         *unused_files(others),
         *without_case(listing, found),
     ]
-    return [case_of(root, group) for group in found], left_out
+    return [*(case_of(root, group) for group in found), *_closed_cases(listing)], left_out
+
+
+def _closed_cases(listing: Listing) -> list[CaseFiles]:
+    """A case without files for each folder that cannot be listed and may be that of a case: no image lies beside it."""
+    places = {os.path.dirname(path) for path in listing.images}
+    found = []
+    for path, reason in listing.closed.items():
+        folder = path.rstrip("/")
+        name = folder.replace("/", "_")
+        if path.endswith("/") and os.path.dirname(folder) not in places and not name_fault(name):
+            error = Finding(Level.ERROR, f"its folder {folder} cannot be listed: {reason}")
+            found.append(CaseFiles(name, {}, findings=(error,)))
+    return found
 
 
 def _read(source: Path) -> Found:

@@ -10,7 +10,7 @@ import pytest
 
 from spuproj.training.data.case import load_case
 from spuproj.training.data.findings import Finding, Level
-from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, modalities_of, modality_named
+from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, errors_of, modalities_of, modality_named
 from spuproj.training.data.readers.registry import case_in, cases_in, read_data
 from spuproj.training.runtime.files import InputError
 from tiny_datasets import NEW, OLD, brats, in_folders, touch
@@ -104,8 +104,14 @@ def test_a_folder_that_cannot_be_listed_is_said(tmp_path, monkeypatch):
 
     monkeypatch.setattr("spuproj.training.data.readers.listing.os.scandir", refuse)
     found = read_data(tmp_path)
-    assert [case.name for case in found.cases] == ["p1"]
+    assert [case.name for case in found.cases] == ["p1", "p2"]
     assert "p2/ cannot be listed: Permission denied" in "".join(found.left_out)
+    # It may be that of a case, which must not be missing in silence.
+    (closed,) = (case for case in found.cases if case.name == "p2")
+    assert closed.images == {}
+    assert errors_of(closed) == "; its folder p2 cannot be listed: Permission denied"
+    with pytest.raises(InputError, match=r"is missing in 1 of 2: p2.*; its folder p2 cannot be listed: Permission"):
+        modalities_of(found.cases)
 
 
 def test_paths_may_be_relative_and_go_up_through_links(tmp_path, monkeypatch):
