@@ -77,7 +77,7 @@ def project(
             different ``view_size``, and for ``out`` where a gradient is recorded.
         RuntimeError: for forward-mode differentiation.
 
-    Example:
+    Examples:
         >>> geometry = Views.rigid((8, 8), degrees=[0, 90]).geometry
         >>> image = torch.arange(64.0).view(1, 1, 8, 8)
         >>> torch.equal(project(image, geometry)[0, 1], image[0].rot90(1, (-2, -1)))

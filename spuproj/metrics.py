@@ -112,7 +112,7 @@ class _MeanOverCases(Metric, ABC):
 class QUBraTS(_MeanOverCases):
     """The QU-BraTS score (Mehta et al. 2022), in [0, 1], see ``spuproj.uncertainty.qu_brats``.
 
-    Example:
+    Examples:
         >>> score = QUBraTS()
         >>> probability, truth = torch.tensor([[0.9, 0.8, 0.1]]), torch.tensor([[1, 0, 0]])
         >>> score.update(probability, truth, uncertainty=torch.tensor([[0.0, 0.2, 0.0]]))

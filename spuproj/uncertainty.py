@@ -52,7 +52,7 @@ def entropy(probability: Tensor, dim: int | None = None) -> Tensor:
     Raises:
         TypeError: for a dtype that is not floating point.
 
-    Example:
+    Examples:
         >>> entropy(torch.tensor([0.5, 0.9]))
         tensor([0.6931, 0.3251])
         >>> entropy(torch.tensor([[0.1, 0.9], [0.5, 0.5]]), dim=1)
@@ -193,7 +193,7 @@ def qu_brats(
         ValueError: for different shapes, values other than 0 and 1 in a mask, an uncertainty that is NaN, outside
             [0, 100] or probably not scaled (see ``scaled``), or fewer than two points.
 
-    Example:
+    Examples:
         >>> truth, prediction = [1, 1, 0, 0], [1, 0, 0, 0]
         >>> round(qu_brats(truth, prediction, uncertainty=[0, 100, 0, 0], mask=[1, 1, 1, 1]).score, 3)
         0.999

@@ -43,10 +43,10 @@ class Views(GeometryModule):
         view_size: (h, w) of a view, in pixels; ``size`` if None.
 
     Raises:
-        ValueError: for an empty list of views, a size that is not two positive whole numbers, a radius, scale or
-            spacing that is not positive and finite, a tangent point or pole that is not finite, an unknown profile
-            code, a rotation that is not orthogonal, a length beyond 1e8 pixels, or a geometry that requires a gradient.
-            Numbers on a GPU are not checked, since that would wait. TypeError: for what is no ``Geometry``.
+        ValueError: for no views, a size that is not two positive whole numbers, a radius, scale or spacing that is not
+            positive and finite, a tangent point or pole that is not finite, an unknown profile code, a rotation that is
+            not orthogonal, lengths beyond 1e8 pixels, or a gradient. Numbers on a GPU are not checked: it would wait.
+        TypeError: for what is no ``Geometry``.
     """
 
     def __init__(self, geometry: Geometry, size: Sequence[int], view_size: Sequence[int] | None = None) -> None:
@@ -88,8 +88,8 @@ class Views(GeometryModule):
                 at which ``box`` is; slice pixels outside the view are then invalid.
             centered: whether each centre lands in the middle of its view. If False, it lands where the fit's scale is
                 largest, so that what is shown fills the view.
-            magnification: used instead of ``fit``: number of view pixels along the smaller side of a slice pixel at
-                the pole, positive; slice pixels outside the view are then invalid.
+            magnification: used instead of ``fit``: view pixels along the smaller side of a slice pixel at the pole
+                (exactly so for ``"tangent"``), positive; slice pixels outside the view are then invalid.
             view_size: (h, w) of a view; if None, ``size``, or with anisotropic ``spacing`` enough square pixels.
             spacing: (height, width) of a slice pixel, for example in mm; defines the unit of lengths on the sphere
                 and keeps the slice's proportions. (1, 1) if None, so lengths are in pixels.
@@ -98,7 +98,7 @@ class Views(GeometryModule):
             ValueError: for centres outside the slice or not finite, an empty list, an unknown name, a radius,
                 magnification or spacing that is not positive and finite, or a chart that cannot show the whole slice.
 
-        Example:
+        Examples:
             >>> views = Views.spherical(size=(240, 240), grid=(3, 3), box=(40, 50, 200, 190))
             >>> views
             Views(9 views, size=(240, 240), view_size=(240, 240))
@@ -180,7 +180,7 @@ class Views(GeometryModule):
             ValueError: for another kind; when called, as the constructor does.
             TypeError: for settings that the constructor does not have.
 
-        Example:
+        Examples:
             >>> make = Views.factory("spherical", grid=(3, 3))
             >>> make((64, 48))
             Views(9 views, size=(64, 48), view_size=(64, 48))
@@ -221,7 +221,7 @@ class Views(GeometryModule):
         Raises:
             ValueError, TypeError: as ``spuproj.functional.project``, and for an image whose size is not ``size``.
 
-        Example:
+        Examples:
             >>> views = Views.spherical(size=(64, 48), grid=(3, 3))
             >>> views.project(torch.rand(2, 4, 64, 48)).shape
             torch.Size([2, 9, 4, 64, 48])
@@ -270,7 +270,7 @@ class Views(GeometryModule):
             fill: for pixels without a variance, or without a view; may be NaN.
             interpolation: see ``spuproj.functional.unproject_reduce``, also for all others and for errors.
 
-        Example:
+        Examples:
             >>> views = Views.rigid(size=(64, 48), degrees=[-10, 0, 10], flips=["none", "horizontal"])
             >>> mean, variance, count = views.reduce(torch.rand(6, 1, 64, 48))
             >>> mean.shape, int(count.max())

@@ -57,7 +57,7 @@ class GeometryModule(nn.Module):
         Raises:
             ValueError: for a width that is not positive and finite.
 
-        Example:
+        Examples:
             >>> from spuproj import Views
             >>> views = Views.zoom((64, 48), centers=[(20, 16), (44, 32)])
             >>> views.border_weights(width=8).shape

@@ -47,7 +47,7 @@ class LearnableViews(nn.Module):
             becomes so small that the chart cannot show the whole slice, or if (on the CPU) a learned radius or scale
             leaves the range that ``Views`` accepts.
 
-    Example:
+    Examples:
         >>> views = LearnableViews((64, 48), grid=(2, 2), learn=("centers", "radius"))
         >>> views.project(torch.rand(1, 1, 64, 48)).sum().backward()
         >>> views.center_logits.grad.shape

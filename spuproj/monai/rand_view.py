@@ -52,7 +52,7 @@ class RandViewd(RandomizableTransform, MapTransform, InvertibleTransform):
             a slice that is not of the views' size.
         TypeError: for views of another type; when called, for integers with ``"bilinear"``.
 
-    Example:
+    Examples:
         >>> views = Views.rigid((32, 32), degrees=[-10, 0, 10])
         >>> shown = RandViewd(["image", "label"], views, prob=1.0, mode=["bilinear", "nearest"])
         >>> shown({"image": torch.rand(1, 32, 32), "label": torch.ones(1, 32, 32, dtype=torch.uint8)})["label"].dtype

@@ -42,7 +42,7 @@ class ViewsInferer(Inferer):
             slices into windows, or inputs of another number of axes.
         TypeError: for inferers of another type; when called, for inputs that are no tensor.
 
-    Example:
+    Examples:
         >>> from monai.inferers import SlidingWindowInferer
         >>> windows = SlidingWindowInferer(roi_size=(32, 32), overlap=0.5)
         >>> inferer = ViewsInferer(Views.factory("spherical", grid=(2, 2)), windows)

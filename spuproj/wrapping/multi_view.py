@@ -262,7 +262,7 @@ def wrap(
         TypeError: for views of another type. When called: for a function that returns such views, and for a model that
             returns no tensor and no ``output``, or one that it does not have.
 
-    Example:
+    Examples:
         >>> network = torch.nn.Conv2d(4, 1, 3, padding=1)
         >>> wrapped = wrap(network, Views.factory("spherical", grid=(3, 3)))
         >>> prediction = wrapped(torch.rand(2, 4, 64, 48))

@@ -27,8 +27,7 @@ MOST_AXES = 6
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
-_MOST_OF_HEADER = 2**16
-_LONGEST_LINE = 2**16
+_MOST_OF_HEADER = 2**20
 _CHUNK = 2**20
 _DATA_FILE = re.compile(rb"(?i)\s*(?:data ?file|elementdatafile)\s*[:=]+(.*)")
 # SimpleITK's axes are LPS, nibabel's RAS.
@@ -36,11 +35,11 @@ _TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 def open_header(path: Path) -> Header:
-    """The header of a file. Raises whatever SimpleITK raises, and ValueError for voxels in a pipe or device."""
-    _require_few_axes(path)
+    """The header of a file. Raises whatever SimpleITK raises, and ValueError for what it must not be given."""
+    header = _header(path)
+    _require_few_axes(header)
+    _require_voxels_in_files(path.parent, header)
     import SimpleITK  # slow to import
-
-    _require_voxels_in_files(path)
 
     itk: Any = SimpleITK  # which has no types
     reader = itk.ImageFileReader()
@@ -55,7 +54,7 @@ def open_header(path: Path) -> Header:
     like.header.set_xyzt_units("mm")
 
     def read(index: tuple[int | slice, ...]) -> NDArray[Any]:
-        _require_sound(path)
+        _require_sound(path, header)
         # SimpleITK's arrays have the axes in reverse, and components last.
         voxels: NDArray[Any] = itk.GetArrayFromImage(reader.Execute())
         spatial = tuple(reversed(range(len(shape))))
@@ -71,14 +70,13 @@ def open_header(path: Path) -> Header:
     )
 
 
-def _require_sound(path: Path) -> None:
+def _require_sound(path: Path, header: bytes) -> None:
     """Raises zlib.error or ValueError where compressed voxels are damaged: SimpleITK does not compare checksums."""
-    header = _text_header(path)
     fields = _fields(header)
     gzipped = fields.get(b"encoding", b"").lower() in (b"gz", b"gzip")
     if not gzipped and fields.get(b"compresseddata", b"")[:1].lower() not in (b"t", b"1"):
         return
-    beside = voxel_files(path)
+    beside = _voxels(path.parent, header)
     voxels = beside[0] if beside else os.fsencode(path)
     if len(beside) < 2 and fields.get(b"line skip", b"0") == b"0" and os.path.isfile(voxels):
         _require_checksum(voxels, 0 if beside else len(header))
@@ -88,10 +86,14 @@ def voxel_files(path: Path) -> list[bytes]:
     """The paths of the files of a header's voxels; none where they follow it in the same file.
 
     Raises:
-        ValueError: for a header that names more than ``MOST_FILES``, or numbers them by another pattern than ``%03d``.
+        ValueError: for a header that names more than ``MOST_FILES``, numbers them by another pattern than ``%03d``, or
+            is too long.
     """
-    with path.open("rb") as stream:
-        lines = stream.read(_MOST_OF_HEADER).splitlines()
+    return _voxels(path.parent, _header(path))
+
+
+def _voxels(folder: Path, header: bytes) -> list[bytes]:
+    lines = header.splitlines()
     found = ((number, _DATA_FILE.match(line)) for number, line in enumerate(lines))
     at, match = next(((number, match) for number, match in found if match), (0, None))
     named = b"" if match is None else match[1].strip()
@@ -103,7 +105,7 @@ def voxel_files(path: Path) -> list[bytes]:
         names = [] if named.lower() in (b"", b"local") else [named]
     if len(names) > MOST_FILES:
         raise ValueError(f"its voxels must be in at most {MOST_FILES} files, but are in {len(names)}")
-    return [os.path.join(os.fsencode(path.parent), name) for name in names]
+    return [os.path.join(os.fsencode(folder), name) for name in names]
 
 
 def _numbered(named: bytes) -> list[bytes]:
@@ -121,15 +123,21 @@ def _fields(header: bytes) -> dict[bytes, bytes]:
     return {pair[0].strip().lower(): pair[1].strip() for pair in pairs if len(pair) == 2}
 
 
-def _text_header(path: Path) -> bytes:
-    """The header, or nothing where it is longer than ``_MOST_OF_HEADER``."""
+def _header(path: Path) -> bytes:
+    """The header as text, with the list of the voxels' files if there is one.
+
+    Raises:
+        ValueError: for a header that does not end within ``_MOST_OF_HEADER`` bytes: what it names would be missed.
+    """
     with path.open("rb") as stream:
-        start = stream.read(_MOST_OF_HEADER)
-    # That of NRRD ends at an empty line, that of MetaImage with the name of the file of the voxels.
+        start = stream.read(_MOST_OF_HEADER + 1)
+    # That of NRRD ends at an empty line, that of MetaImage with the name of the file of the voxels; or with the file.
     end = re.search(rb"\r?\n\r?\n" if start.startswith(b"NRRD") else rb"ElementDataFile[^\n]*\n?", start)
-    if end is not None:
+    if end is not None and not re.search(rb"(?i)=\s*LIST\b", end[0]):
         return start[: end.end()]
-    return start if len(start) < _MOST_OF_HEADER else b""
+    if len(start) > _MOST_OF_HEADER:
+        raise ValueError(f"its header must end within {_MOST_OF_HEADER} bytes, but does not")
+    return start
 
 
 def _require_checksum(path: bytes, start: int) -> None:
@@ -145,14 +153,11 @@ def _require_checksum(path: bytes, start: int) -> None:
                 raise ValueError("its compressed voxels do not end where they should")
 
 
-def _require_voxels_in_files(path: Path) -> None:
+def _require_voxels_in_files(folder: Path, header: bytes) -> None:
     """A header may name other files for the voxels. A pipe would be waited for, and a device has no end."""
-    with path.open("rb") as stream:
-        lines = stream.read(_MOST_OF_HEADER).splitlines()
-    folder = os.fsencode(path.parent)
     # Whatever a line ends with may be taken for a name.
-    ends = [os.path.join(folder, re.split(rb"[:=]", line, maxsplit=1)[-1].strip()) for line in lines]
-    for named in (*voxel_files(path), *ends):
+    ends = (re.split(rb"[:=]", line, maxsplit=1)[-1].strip() for line in header.splitlines())
+    for named in (*_voxels(folder, header), *(os.path.join(os.fsencode(folder), end) for end in ends)):
         with suppress(OSError, ValueError):
             mode = os.stat(named).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
@@ -162,18 +167,12 @@ def _require_voxels_in_files(path: Path) -> None:
     raise ValueError(f"its voxels must be in a file, but {os.fsdecode(os.path.basename(named))} is none")
 
 
-def _require_few_axes(path: Path) -> None:
-    """Raises ValueError for an NRRD header that names other numbers of axes than 1 to ``MOST_AXES``."""
-    if path.suffix.lower() not in (".nrrd", ".nhdr"):
-        return
-    with path.open("rb") as stream:
-        for line in iter(lambda: stream.readline(_LONGEST_LINE), b""):
-            name, _, value = line.partition(b":")
-            if name.strip().lower() == b"dimension" and not 1 <= int(value) <= MOST_AXES:
-                raise ValueError(f"it has {int(value)} axes, not 1 to {MOST_AXES}")
-            # An empty line ends the header.
-            if not line.strip():
-                return
+def _require_few_axes(header: bytes) -> None:
+    """Raises ValueError for a header that names other numbers of axes than 1 to ``MOST_AXES``."""
+    for line in header.splitlines():
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"dimension" and not 1 <= int(value) <= MOST_AXES:
+            raise ValueError(f"it has {int(value)} axes, not 1 to {MOST_AXES}")
 
 
 def _affine(reader: Any) -> NDArray[np.float64]:
