@@ -11,7 +11,7 @@ an unknown name, and TypeError for an unsupported dtype. Equations: ``docs/geome
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,20 +23,27 @@ from spuproj.ops.checks import check_apart
 from spuproj.ops.registration import NO_GRAD
 
 
-def _pair(name: str) -> Any:
-    """An op's twin without a gradient, and the op: ``_recorded`` tells which to call."""
-    return getattr(torch.ops.spuproj, name + NO_GRAD).default, getattr(torch.ops.spuproj, name).default
+class _Op(NamedTuple):
+    """An op, and the same without a gradient."""
+
+    op: Callable[..., Any]
+    no_grad: Callable[..., Any]
+
+    def of(self, *tensors: Tensor | None) -> Callable[..., Any]:
+        """The one to call with these tensors."""
+        return self.op if _recorded(*tensors) else self.no_grad
 
 
-_Linear = tuple[Callable[..., Tensor], Callable[..., Tensor]]
-_Moments = Callable[..., tuple[Tensor, Tensor, Tensor]]
+def _named(name: str) -> _Op:
+    return _Op(getattr(torch.ops.spuproj, name).default, getattr(torch.ops.spuproj, name + NO_GRAD).default)
 
-_PROJECT: _Linear = _pair("project")
+
+_PROJECT = _named("project")
 _PROJECT_OUT: Callable[..., None] = torch.ops.spuproj.project_out.default
-_PROJECT_ADJOINT: _Linear = _pair("project_adjoint")
-_UNPROJECT: _Linear = _pair("unproject")
-_UNPROJECT_ADJOINT: _Linear = _pair("unproject_adjoint")
-_UNPROJECT_REDUCE: tuple[_Moments, _Moments] = _pair("unproject_reduce")
+_PROJECT_ADJOINT = _named("project_adjoint")
+_UNPROJECT = _named("unproject")
+_UNPROJECT_ADJOINT = _named("unproject_adjoint")
+_UNPROJECT_REDUCE = _named("unproject_reduce")
 
 __all__ = ["project", "project_adjoint", "unproject", "unproject_adjoint", "unproject_reduce"]
 
@@ -87,8 +94,9 @@ def project(
     fill = plain_number(fill, "fill")
     if out is None:
         size = tuple(image.shape[-2:]) if view_size is None else pixel_size(view_size, "view_size")
-        op = _PROJECT[_recorded(image, geometry)]
-        return op(image, geometry, size, interpolation, padding, fill, out_dtype, memory_format)
+        op = _PROJECT.of(image, geometry)
+        stack: Tensor = op(image, geometry, size, interpolation, padding, fill, out_dtype, memory_format)
+        return stack
     if out_dtype is not None or memory_format is not None:
         raise ValueError("out_dtype and memory_format must be None where out is given: out has both")
     out = plain_tensor(out, "out")
@@ -138,9 +146,10 @@ def project_adjoint(
         ``[B, C, H, W]`` of the stack's dtype: the sum over the views.
     """
     stack, geometry = _checked(stack, "stack"), _checked(geometry, "geometry")
-    return _PROJECT_ADJOINT[_recorded(stack, geometry)](
+    result: Tensor = _PROJECT_ADJOINT.of(stack, geometry)(
         stack, geometry, pixel_size(size, "size"), interpolation, padding
     )
+    return result
 
 
 def unproject(stack: Tensor, geometry: Tensor, size: Sequence[int], *, interpolation: str = "bilinear") -> Tensor:
@@ -156,7 +165,8 @@ def unproject(stack: Tensor, geometry: Tensor, size: Sequence[int], *, interpola
         ``[B, N, C, H, W]`` of the stack's dtype; zero at slice pixels that the view does not show.
     """
     stack, geometry = _checked(stack, "stack"), _checked(geometry, "geometry")
-    return _UNPROJECT[_recorded(stack, geometry)](stack, geometry, pixel_size(size, "size"), interpolation)
+    result: Tensor = _UNPROJECT.of(stack, geometry)(stack, geometry, pixel_size(size, "size"), interpolation)
+    return result
 
 
 def unproject_adjoint(
@@ -174,9 +184,10 @@ def unproject_adjoint(
         ``[B, N, C, h, w]`` of the slices' dtype.
     """
     slices, geometry = _checked(slices, "slices"), _checked(geometry, "geometry")
-    return _UNPROJECT_ADJOINT[_recorded(slices, geometry)](
+    result: Tensor = _UNPROJECT_ADJOINT.of(slices, geometry)(
         slices, geometry, pixel_size(view_size, "view_size"), interpolation
     )
+    return result
 
 
 def unproject_reduce(
@@ -218,8 +229,8 @@ def unproject_reduce(
     stack, geometry = _checked(stack, "stack"), _checked(geometry, "geometry")
     weights = None if weights is None else _checked(weights, "weights")
     least, fill = positive(min_count, "min_count"), plain_number(fill, "fill")
-    op = _UNPROJECT_REDUCE[_recorded(stack, geometry, weights)]
-    moments = op(stack, geometry, pixel_size(size, "size"), interpolation, weights)
+    op = _UNPROJECT_REDUCE.of(stack, geometry, weights)
+    moments: tuple[Tensor, Tensor, Tensor] = op(stack, geometry, pixel_size(size, "size"), interpolation, weights)
     if least <= 1 and fill == 0:
         return moments
     # Nothing distinguishes the channels, nor the samples if they share geometry and weights.

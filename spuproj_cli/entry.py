@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 _EXTRAS = {"bench": "bench", "dicom": "dicom", "nnunet-predict": "nnunet", "push": "hub"}
@@ -10,6 +11,7 @@ _EXTRAS = {"bench": "bench", "dicom": "dicom", "nnunet-predict": "nnunet", "push
 
 def main() -> None:
     """Runs the command line. If packages of an extra are missing, the error names the extra; ``info`` needs none."""
+    _open_closed_streams()
     try:
         from spuproj_cli.app import run
 
@@ -22,3 +24,10 @@ def main() -> None:
             return
         extra = _EXTRAS.get("".join(sys.argv[1:2]), "training")
         sys.exit(f"error: this needs the {extra} extra ({error}): pip install 'spuproj[{extra}]'")
+
+
+def _open_closed_streams() -> None:
+    """Lets what is printed vanish where the caller has closed a stream, as for daemons."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (for as long as the process lives)

@@ -149,10 +149,11 @@ def _fingerprint(files: CaseFiles, modalities: Sequence[str]) -> dict[str, Any]:
 
 
 def _file_state(file: ImageFile) -> list[str | int | None]:
-    """Path, channel and ``_state`` of the files that an image is read from, the last only if it is there."""
+    """Path and channel of an image, and if it is there, the states of the files that it is read from."""
     named = [str(file.path.absolute()), file.channel]
     sources = source_files(file.path) if os.path.isfile(file.path) else []
-    return [*named, *(number for source in sources for number in _state(source))]
+    # Programs can set the time of the last change, but not that of the last change of anything about a file.
+    return [*named, *(number for each in sources for number in (*_state(each), os.stat(each).st_ctime_ns))]
 
 
 def _state(path: Path | bytes) -> list[int]:

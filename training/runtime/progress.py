@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
 
 from rich.console import Console, RenderableType
@@ -31,8 +31,9 @@ def show(table: RenderableType) -> None:
 
 
 def print_status(line: str) -> None:
-    """Prints a line on standard error."""
-    _stderr.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+    """Prints a line on standard error, if that can be written to: a full disk there must not end the work."""
+    with suppress(OSError):
+        _stderr.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def draws_bars() -> bool:

@@ -135,9 +135,8 @@ def _first_of(failed: Mapping[str, str]) -> str:
 
 
 def _write(rows: Sequence[CaseResult], options: EvaluationOptions, out: Path, chosen: Selection) -> None:
-    """Prints the table and writes all files."""
+    """Writes all files, and then prints the table: where standard output is closed or full, the files are there."""
     summaries = summaries_of(rows)
-    show(console_table(rows, summaries, options))
     contents = {
         "table.csv": summary_csv(summaries).encode(),
         "table.tex": latex(rows, summaries, options).encode(),
@@ -153,6 +152,7 @@ def _write(rows: Sequence[CaseResult], options: EvaluationOptions, out: Path, ch
         for name, content in contents.items():
             inside(folder, name).write_bytes(content)
         write_json(folder / "table.json", values)
+    show(console_table(rows, summaries, options))
 
 
 def _selection(cases: Sequence[CaseFiles], methods: Mapping[str, Path]) -> Selection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import product
@@ -31,7 +32,7 @@ from spuproj.training.inference.percent import uncertainty_percent, voxels_witho
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.record import read_record
-from spuproj.training.models.run import WEIGHTS, load_run
+from spuproj.training.models.run import WEIGHTS, digest, load_run
 from spuproj.training.runtime.files import InputError, atomic_write, inside, read_json, write_json
 from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.names import plain_name
@@ -134,12 +135,24 @@ def _result(
         other = "other cases, images or labels"
     if other:
         raise InputError(f"{run} holds a run of {other}; choose another folder for this study")
-    if not (run / RESULT).is_file():
-        measured = measure_setting(name, config, network, watched)
-        write_json(run / RESULT, asdict(measured))
-    known = {key: math.nan if value is None else value for key, value in read_json(run / RESULT).items()}
+    model = digest(run)
+    kept = _kept_result(run / RESULT, model)
+    if kept is None:
+        kept = measure_setting(name, config, network, watched)
+        write_json(run / RESULT, {"model": model, **asdict(kept)})
+    return kept
+
+
+def _kept_result(path: Path, model: str) -> StudyResult | None:
+    """The result in a file; None where there is none, or it is of another model than that of this SHA-256."""
+    if not os.path.lexists(path):
+        return None
     try:
-        with plain_errors(StudyResult, f"{run / RESULT} must be a result of 'spuproj study', but is not: "):
+        content = read_json(path)
+        if content.pop("model", None) != model:
+            return None
+        known = {key: math.nan if value is None else value for key, value in content.items()}
+        with plain_errors(StudyResult, f"{path} must be a result of 'spuproj study', but is not: "):
             return TypeAdapter(StudyResult).validate_python(known)
     except InputError as error:
         raise InputError(f"{error}; remove it, and the run is measured again") from None

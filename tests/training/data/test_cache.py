@@ -59,6 +59,16 @@ def change_an_image(files, folder):
     return files, TWO
 
 
+def set_the_time_of_an_image_back(files, folder):
+    """Its content may have changed meanwhile, with the same size."""
+    path = files.images["flair"].path
+    before = os.stat(path)
+    os.utime(path, ns=(before.st_atime_ns, 1))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert os.stat(path).st_mtime_ns == before.st_mtime_ns
+    return files, TWO
+
+
 def change_the_voxels_of_a_detached_header(files, folder):
     folder_of_images = files.images["flair"].path.parent
     header = folder_of_images / "flair.nhdr"
@@ -115,6 +125,7 @@ def break_an_array(files, folder):
     "change",
     [
         change_an_image,
+        set_the_time_of_an_image_back,
         change_the_voxels_of_a_detached_header,
         touch_the_label,
         take_other_modalities,

@@ -24,7 +24,7 @@ from spuproj.training.fit.temperature import best_temperature, likelihoods
 from spuproj.training.fit.train import train
 from spuproj.training.inference.multi_view import predict_case
 from spuproj.training.models.method import Method, load_method
-from spuproj.training.models.run import load_run
+from spuproj.training.models.run import load_run, save_run
 from spuproj.training.models.view_sets import Augmented, Spherical, Zoom
 from spuproj.training.runtime.files import InputError
 from spuproj.training.runtime.progress import show
@@ -290,7 +290,7 @@ def test_numbers_that_are_not_there_are_left_empty():
     ("content", "message"),
     [
         ("{", "must be a JSON file, but cannot be read"),
-        ("{}", "must be a result of 'spuproj study', but is not: setting must be given"),
+        ("[]", "must hold a JSON object, got list"),
         ({"dice": "high"}, "must be a result of 'spuproj study', but is not: dice must be"),
     ],
 )
@@ -303,8 +303,20 @@ def test_a_broken_result_of_an_earlier_run_is_named(studied, cohort, split, tmp_
     with pytest.raises(InputError) as error:
         study(cohort[0].parent, ["WT"], split, out, method=METHOD, variations=VARY)
     assert str(error.value).startswith(f"{path} {message}")
-    if content != "{":
-        assert str(error.value).endswith("; remove it, and the run is measured again")
+    assert str(error.value).endswith("; remove it, and the run is measured again")
+
+
+def test_a_result_of_another_model_is_measured_again(studied, cohort, split, tmp_path):
+    out = shutil.copytree(studied, tmp_path / "out")
+    run = out / "runs" / "WT" / "default" / "0"
+    before = json.loads((run / "result.json").read_text())
+    config, network = load_run(run)
+    next(network.parameters()).data += 1
+    save_run(run, config, network)
+    study(cohort[0].parent, ["WT"], split, out, method=METHOD, variations=VARY)
+    after = json.loads((run / "result.json").read_text())
+    assert after["model"] != before["model"]
+    assert after["nll"] != before["nll"]
 
 
 def test_a_target_that_leads_elsewhere_is_refused_before_any_work(cohort, split, tmp_path):
