@@ -10,6 +10,9 @@ import pydicom
 
 from spuproj.training.export.dicom import write_dicom
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
+
 predictions, series, out = map(Path, sys.argv[1:4])
 for path in write_dicom(predictions, series, out):
     header = pydicom.dcmread(path, stop_before_pixels=True)

@@ -10,6 +10,9 @@ import nibabel as nib
 
 from spuproj.nnunet import load_predictor, predict_folder
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
+
 images, out, dataset = sys.argv[1:]
 predictor = load_predictor(dataset, "2d")  # of nnUNetTrainer, all folds
 for path in predict_folder(predictor, Path(images), Path(out)):

@@ -9,6 +9,9 @@ import torch
 
 from spuproj import Views
 
+if len(sys.argv) != 2:
+    sys.exit(__doc__)
+
 rows, columns = torch.meshgrid(torch.linspace(-1, 1, 96), torch.linspace(-1, 1, 96), indexing="ij")
 head = (rows**2 + (1.3 * columns) ** 2 < 0.7).float()
 lesion = ((rows + 0.1) ** 2 + (columns - 0.3) ** 2 < 0.02).float()

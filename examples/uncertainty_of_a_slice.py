@@ -12,6 +12,9 @@ from matplotlib.figure import Figure
 
 from spuproj import Views
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
+
 volume = nib.as_closest_canonical(nib.load(sys.argv[1])).get_fdata(dtype=np.float32)  # axes right, front, up
 plane = torch.from_numpy(np.ascontiguousarray(np.rot90(volume[:, :, int(sys.argv[2])])))
 views = Views.spherical(plane.shape, grid=(3, 3))

@@ -57,7 +57,8 @@ def program(
     """Spherical image projection for uncertainty in medical segmentation.
 
     'spuproj COMMAND --help' lists a command's options. Results go to standard output, progress and errors to standard
-    error. The exit status is 0 on success, 1 for an input that cannot be used, and 2 for a wrong command or option.
+    error. The exit status is 0 on success, 1 for an input that cannot be used, 2 for a wrong command or option, 130
+    after Ctrl-C and 143 after SIGTERM.
     """
 
 

@@ -36,7 +36,7 @@ def nnunet_predict(
         bool, typer.Option("--save_probabilities", help="Also write the mean probability of each class (.npz).")
     ] = False,
     disable_tta: Annotated[
-        bool, typer.Option("--disable_tta", help="Do not mirror the views, which takes a quarter of the time.")
+        bool, typer.Option("--disable_tta", help="Do not mirror the views: four times as fast.")
     ] = False,
     device: Annotated[
         Literal["cuda", "cpu", "mps"] | None,
@@ -48,9 +48,9 @@ def nnunet_predict(
 ) -> None:
     """Predict with a 2-D model of nnU-Net through views, and map their variance.
 
-    Takes the options of nnUNetv2_predict, and a model of any trainer. Writes the same files, and for each image
-    OUT/variance/CASE_var.nii.gz, whose path it prints: the variance of the probability over nine views of each slice,
-    on the grid of the image. Needs the nnunet extra, and the environment variable nnUNet_results.
+    Its options are among those of nnUNetv2_predict. Takes a model of any trainer. Writes the same files, and for each
+    image OUT/variance/CASE_var.nii.gz, whose path it prints: the variance of the probability over nine views of each
+    slice, on the grid of the image. Needs the nnunet extra, and the environment variable nnUNet_results.
     """
     if further and not folds:
         raise typer.BadParameter(f"nnunet-predict takes options alone, got {' '.join(further)}")

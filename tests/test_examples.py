@@ -95,3 +95,10 @@ def test_the_uncertainty_of_a_slice_is_drawn(tmp_path: Path) -> None:
 def test_the_views_are_drawn(tmp_path: Path) -> None:
     assert "6 views" in output("plot_views", str(tmp_path / "picture.png"))
     assert colours_in(tmp_path / "picture.png") > 100
+
+
+@pytest.mark.parametrize("name", ["plot_views", "uncertainty_of_a_slice"])
+def test_without_its_arguments_an_example_says_how_it_is_called(name: str) -> None:
+    run = run_forked(ROOT / "examples" / f"{name}.py")
+    assert run.returncode == 1
+    assert f"python examples/{name}.py " in run.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from spuproj.plotting.figure import draw_views, show_plane
@@ -49,12 +51,15 @@ def case_figure(
     axes = maps.subplots(SHEET_ROWS, columns, squeeze=False)
     for row, index in zip(axes, chosen, strict=True):
         _sheet_row(row, case, predictions, config, int(index), truth)
+    for axis in axes[:, 0]:
+        _mark_sides(axis)
     for axis in axes.flat:
         axis.set(xlim=(x0 - margin, x1 + margin), ylim=(y1 + margin, y0 - margin))
     _uncertainty_bar(maps, axes[:, 2:])
     legend = ", ".join(predictions) + (" (dashed: truth)" if truth else "")
     title = f"{case.name}: outlines of {legend}; {_uncertainty_text(case, predictions)}"
-    maps.suptitle(verbatim(title), color="white", fontsize=11)
+    # A line holds about 30 letters for each panel.
+    maps.suptitle(textwrap.fill(verbatim(title), 30 * columns), color="white", fontsize=11)
     middle = int(chosen[len(chosen) // 2])
     canvas = canvas_of(config, case)
     views = make_views(config, canvas.size)
@@ -100,6 +105,14 @@ def _uncertainty_bar(figure: SubFigure, axes: NDArray[np.object_]) -> None:
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 0.5), "magma")
     bar = figure.colorbar(scale, ax=list(axes.ravel()), shrink=0.6, pad=0.01)
     bar.ax.tick_params(colors="white", labelsize=8)
+    bar.set_label("standard deviation of the probability", color="white", fontsize=8)
+
+
+def _mark_sides(axis: Axes) -> None:
+    """The patient's sides: slices run to the left and the back."""
+    for letter, x, y in (("R", 0.03, 0.5), ("L", 0.97, 0.5), ("A", 0.5, 0.96), ("P", 0.5, 0.04)):
+        text = axis.text(x, y, letter, transform=axis.transAxes, ha="center", va="center", color="white", fontsize=8)
+        text.set_path_effects([withStroke(linewidth=2, foreground="black")])
 
 
 def _outline(axis: Axes, mask: NDArray[np.bool_], colour: str, style: str) -> None:

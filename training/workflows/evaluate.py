@@ -167,7 +167,7 @@ def _selection(cases: Sequence[CaseFiles], methods: Mapping[str, Path]) -> Selec
             found = {method: _predicted(folder, files) for method, folder in methods.items()}
             lacking = [method for method, targets in found.items() if not targets]
             if lacking:
-                chosen.left_out[f"no maps of it by {', '.join(lacking)}"].append(files.name)
+                chosen.left_out[f"without maps by {', '.join(lacking)}"].append(files.name)
             else:
                 chosen.targets[files.name] = found
     return chosen

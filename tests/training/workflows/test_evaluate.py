@@ -324,14 +324,14 @@ def test_what_is_not_evaluated_is_said(cohort, predictions, tmp_path, no_plots, 
     said = capsys.readouterr().err
     for sentence in (
         "1 case is not evaluated, there is no segmentation: Phantom_001",
-        "1 case is not evaluated, no maps of it by part: Phantom_002",
+        "1 case is not evaluated, without maps by part: Phantom_002",
         "1 case is not evaluated for ET, no maps by part: Phantom_003",
         "1 map is not evaluated, of no such case or target, by part: Phantom_003_lesion_seg.nii.gz",
     ):
         assert sentence in said
     assert json.loads((tmp_path / "out" / "table.json").read_text())["not_evaluated"] == {
         "Phantom_001": "there is no segmentation",
-        "Phantom_002": "no maps of it by part",
+        "Phantom_002": "without maps by part",
     }
 
 
