@@ -61,13 +61,12 @@ def predict_folder(
     for case, files in cases.items():
         _require_channels(predictor, case, files)
     require_folder(out)
-    recipe, endings = _recipe(predictor), [ending, *([".npz"] if save_probabilities else [])]
-    todo = [case for case in cases if force or not _is_finished(out, case, recipe, cases[case], endings)]
+    recipe, endings, failed = _recipe(predictor), [ending, *([".npz"] if save_probabilities else [])], dict[str, str]()
+    todo = list(cases) if force else _unfinished(out, cases, recipe, endings, failed)
     out.mkdir(parents=True, exist_ok=True)
     # nnU-Net's ensembling, evaluation and postprocessing read them there.
     write_json(out / "dataset.json", predictor.dataset_json)
     write_json(out / "plans.json", predictor.plans_manager.plans)
-    failed = dict[str, str]()
     for case in todo:
         variance, marked = _variance_file(out, case), _recipe_file(out, case)
         marked.unlink(missing_ok=True)
@@ -77,13 +76,43 @@ def predict_folder(
             write_json(marked, {**recipe, "images": images})
         # No error of one case may stop the others.
         except Exception as error:
-            failed[case] = reason_of(error)
-            print_status(f"{case} failed: {failed[case]}")
+            _fail(failed, case, error)
             continue
         yield variance
     if failed:
         name, reason = next(iter(failed.items()))
         raise InputError(f"{len(failed)} of {len(cases)} cases failed: {', '.join(failed)}; {name}: {reason}")
+
+
+def _unfinished(
+    out: Path,
+    cases: Mapping[str, Sequence[str]],
+    recipe: Mapping[str, Any],
+    endings: Sequence[str],
+    failed: dict[str, str],
+) -> list[str]:
+    """The cases that are to be predicted; those whose images cannot be compared with a prediction join the failed.
+
+    Raises InputError where predictions are of another recipe or of other images.
+    """
+    todo = []
+    for case, files in cases.items():
+        if not _recipe_file(out, case).is_file():
+            todo.append(case)
+            continue
+        try:
+            wanted = {**recipe, "images": _hashes(files)}
+        except InputError as error:
+            _fail(failed, case, error)
+            continue
+        if not _is_finished(out, case, wanted, endings):
+            todo.append(case)
+    return todo
+
+
+def _fail(failed: dict[str, str], case: str, error: Exception) -> None:
+    failed[case] = reason_of(error)
+    print_status(f"{case} failed: {failed[case]}")
 
 
 def _recipe(predictor: ViewsPredictor) -> dict[str, Any]:
@@ -137,11 +166,9 @@ def _recipe_file(out: Path, case: str) -> Path:
     return inside(out / VARIANCE, f"{case}_var.json")
 
 
-def _is_finished(out: Path, case: str, recipe: Mapping[str, Any], files: Sequence[str], endings: Sequence[str]) -> bool:
-    """Whether all files of a case are there. Raises InputError where they are of another recipe or other images."""
-    if not _recipe_file(out, case).is_file():
-        return False
-    older, wanted = read_json(_recipe_file(out, case)), {**recipe, "images": _hashes(files)}
+def _is_finished(out: Path, case: str, wanted: Mapping[str, Any], endings: Sequence[str]) -> bool:
+    """Whether all files of a predicted case are there. Raises InputError where they are not made of what is wanted."""
+    older = read_json(_recipe_file(out, case))
     if older != wanted:
         unlike = [name for name in wanted if older.get(name) != wanted[name]]
         raise InputError(

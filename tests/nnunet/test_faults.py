@@ -93,6 +93,17 @@ def test_a_case_that_cannot_be_read_fails_alone(plain, trained, tmp_path, kind):
     assert written == ["finer_var.nii.gz", "same_var.nii.gz"]
 
 
+def test_a_finished_case_whose_image_breaks_fails_alone(plain, trained, tmp_path):
+    images = shutil.copytree(trained.images, tmp_path / "images")
+    channels(images, "a", 0, 1)
+    assert len(list(predict_folder(plain, images, tmp_path / "out"))) == 3
+    broken_case(images, "truncated")
+    (tmp_path / "out" / "same.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"1 of 3 cases failed: a; a: .*a_0001\.nii\.gz is damaged"):
+        list(predict_folder(plain, images, tmp_path / "out"))
+    assert (tmp_path / "out" / "same.nii.gz").is_file()
+
+
 @pytest.mark.parametrize("device", ["cuda", "gpu", "cuda:0", "xpu"])
 @pytest.mark.skipif(torch.cuda.is_available(), reason="cuda is there")
 def test_a_device_that_is_not_there_is_refused_before_the_model_is_read(device):

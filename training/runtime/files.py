@@ -116,12 +116,13 @@ def atomic_write_group(out: Path, name: str, last: str, outdated: Sequence[str] 
 
 def _move_all(folder: Path, out: Path, last: str, outdated: Sequence[str]) -> None:
     """Moves the files of a group; where one cannot be moved, older files are put back."""
-    names = sorted(path.name for path in folder.iterdir() if path.name not in (last, UNFINISHED))
-    names = [*(name for name in outdated if name not in names), *names]
-    require_replaceable(out, [last, *names])
-    mark, kept, changed = inside(out, last), folder.parent / "older", [last]
+    new = sorted(path.name for path in folder.iterdir() if path.name not in (last, UNFINISHED))
+    names = [last, *(name for name in outdated if name not in new), *new]
+    require_replaceable(out, names)
+    mark, kept = inside(out, last), folder.parent / "older"
+    older = [name for name in names if os.path.lexists(out / name)]
     kept.mkdir()
-    if os.path.lexists(mark):
+    if last in older:
         # The mark must not be missing at any time.
         shutil.copy2(mark, kept, follow_symlinks=False)
     try:
@@ -129,18 +130,20 @@ def _move_all(folder: Path, out: Path, last: str, outdated: Sequence[str]) -> No
             os.replace(folder / UNFINISHED, mark)
         else:
             mark.unlink(missing_ok=True)
-        for name in names:
-            if os.path.lexists(out / name):
+        for name in names[1:]:
+            if name in older:
                 os.replace(out / name, kept / name)
-            changed.append(name)
-            if (folder / name).exists():
+            if name in new:
                 os.replace(folder / name, out / name)
         os.replace(folder / last, mark)
     except BaseException:
-        for name in reversed(changed):
+        # The mark is the first of the names, and the last to be put back.
+        for name in reversed(names):
             with suppress(OSError):
-                (out / name).unlink(missing_ok=True)
-                os.replace(kept / name, out / name)
+                if os.path.lexists(kept / name):
+                    os.replace(kept / name, out / name)
+                elif name not in older:
+                    (out / name).unlink(missing_ok=True)
         raise
 
 
