@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_the_share_is_that_of_the_calls(cohort, models, monkeypatch):
     write = lambda case, predictions, config, path, truth: path.write_text("")  # noqa: E731
-    monkeypatch.setattr("spuproj.training.workflows.predict.case_figure", write)
+    monkeypatch.setattr("spuproj.training.workflows.write_prediction.case_figure", write)
     project = Views.project
     seconds, share = subject.predict_cost([models["WT"]], cohort[1])
     assert 0 < share < 100

@@ -75,6 +75,8 @@ def start(arguments: Sequence[object], log: Path, fault: Fault | None = None) ->
 def _run(arguments: list[str], log: Path, fault: Fault) -> None:
     forkserver.redirect(log, log)
     torch.set_num_threads(1)
+    # A process in the background of a shell is started with this ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     done = _prepare(fault)
     sys.argv = ["spuproj", *arguments]
     from spuproj_cli import entry
