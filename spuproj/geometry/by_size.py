@@ -2,9 +2,10 @@
 
 import inspect
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeGuard, TypeVar
 
 import torch
+from torch import nn
 
 from spuproj.checks import pixel_size
 
@@ -54,3 +55,8 @@ class Factory(Generic[Made]):
         # What is made in inference mode could not be trained through later.
         with torch.inference_mode(False):
             return self._make(size, **self._settings)
+
+
+def is_function_of_size(views: object) -> TypeGuard[Callable[[tuple[int, int]], Any]]:
+    """Whether this makes views of a size. Views themselves can be called too, but with slices."""
+    return callable(views) and not isinstance(views, nn.Module)

@@ -10,11 +10,11 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor, get_track_meta
 from monai.transforms import InvertibleTransform, MapTransform, RandomizableTransform
 from monai.utils import TraceKeys, TransformBackends, convert_to_tensor, ensure_tuple_rep
-from torch import Tensor, nn
+from torch import Tensor
 
 from spuproj import Views
 from spuproj.checks import choice, number_of
-from spuproj.geometry.by_size import Recent
+from spuproj.geometry.by_size import Recent, is_function_of_size
 from spuproj.inputs import plain_number
 
 MODES = ("bilinear", "nearest")
@@ -77,7 +77,7 @@ class RandViewd(RandomizableTransform, MapTransform, InvertibleTransform):
         RandomizableTransform.__init__(self, prob)
         if isinstance(spatial_dim, bool) or spatial_dim not in (None, 0, 1, 2):
             raise ValueError(f"spatial_dim must be 0, 1, 2 or None, got {spatial_dim}")
-        if not isinstance(views, Views) and (isinstance(views, nn.Module) or not callable(views)):
+        if not (isinstance(views, Views) or is_function_of_size(views)):
             raise TypeError(
                 f"views must be Views, or a function of the size that returns Views, such as Views.factory(...), got "
                 f"{views!r}"

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from torch import Tensor, nn
+from torch import Tensor
 
 from spuproj import Views
+from spuproj.geometry.by_size import is_function_of_size
 from spuproj.nnunet.views import make_views
 from spuproj.wrapping import blending_weights
 
@@ -36,8 +37,7 @@ class ViewsPredictor(nnUNetPredictor):  # type: ignore[misc]
     """
 
     def __init__(self, views: Callable[[tuple[int, int]], Views] = make_views, **options: Any) -> None:
-        # Views themselves can be called too, but with slices.
-        if isinstance(views, nn.Module) or not callable(views):
+        if not is_function_of_size(views):
             raise TypeError(f"views must be a function of the size (H, W), such as Views.factory(...), got {views!r}")
         super().__init__(**options)
         self.views = views

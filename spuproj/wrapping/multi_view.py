@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from spuproj.checks import choice
-from spuproj.geometry.by_size import Recent
+from spuproj.geometry.by_size import Recent, is_function_of_size
 from spuproj.inputs import plain_tensor
 from spuproj.uncertainty import entropy, mutual_information
 from spuproj.wrapping.outputs import Key, selected_output
@@ -121,7 +121,7 @@ class MultiView(nn.Module):
             choice(activation, ACTIVATIONS, "activation")
         self.model, self.activation, self.output, self.members = model, activation, output, members
         self.chunk = checked_chunk(chunk)
-        self._views_of_size = views if callable(views) and not isinstance(views, nn.Module) else None
+        self._views_of_size = views if is_function_of_size(views) else None
         self.look = _Look(_checked_views(views)) if self._views_of_size is None else None
         self._recent = Recent[_Look]()
 

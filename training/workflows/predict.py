@@ -209,7 +209,7 @@ def _unfinished(task: Task, cases: Sequence[CaseFiles], outcome: Outcome, force:
             older = read_summary(task.out, files.name)
             if older is None:
                 # They are of another program.
-                refuse_overwrite([inside(task.out, name) for name in task.names(files)], force)
+                refuse_overwrite([inside(task.out, name) for name in task.names(files)], force=False)
             other = {} if older is None else differences(older.recipe, task.recipe(files))
         except InputError as error:
             _fail(outcome, files, error)
