@@ -149,35 +149,45 @@ def test_nnunets_evaluation_reads_the_segmentations(predicted, monkeypatch, tmp_
     assert len(json.loads(summary.read_text())["metric_per_case"]) == 2
 
 
-def test_finished_cases_are_left_alone_unless_forced(predicted):
-    written = predicted.out / "same.nii.gz"
+@pytest.fixture
+def fold_one(predicted, tmp_path) -> SimpleNamespace:
+    """What the command wrote for fold 1 without mirroring, to be changed by one test."""
+    options = (*predicted.options, "-o", tmp_path / "fold_one", "-device", "cpu")
+    status, _ = command(*options, "-f", 1, "--disable_tta")
+    assert status == 0, status
+    return SimpleNamespace(out=tmp_path / "fold_one", images=predicted.images, options=options)
+
+
+def test_finished_cases_are_left_alone_unless_forced(predicted, tmp_path):
+    out = shutil.copytree(predicted.out, tmp_path / "out")
+    options = (*predicted.options, "-o", out, "-device", "cpu")
+    written = out / "same.nii.gz"
     written.write_bytes(b"mine")
-    assert command(*predicted.options, "-f", 0, "-f", 1, "-device", "cpu") == (0, "")
+    assert command(*options, "-f", 0, "-f", 1) == (0, "")
     assert written.read_bytes() == b"mine"
-    status, printed = command(*predicted.options, "-f", 1, "--force", "--disable_tta", "-device", "cpu")
+    status, printed = command(*options, "-f", 1, "--force", "--disable_tta")
     assert (status, len(printed.splitlines())) == (0, 2)
     assert voxels(written).max() <= 2
 
 
-def test_a_case_without_its_segmentation_is_not_finished(predicted):
-    (predicted.out / "same.nii.gz").unlink()
-    status, printed = command(*predicted.options, "-f", 1, "--disable_tta", "-device", "cpu")
+def test_a_case_without_its_segmentation_is_not_finished(fold_one):
+    (fold_one.out / "same.nii.gz").unlink()
+    status, printed = command(*fold_one.options, "-f", 1, "--disable_tta")
     assert (status, [Path(line).name for line in printed.splitlines()]) == (0, ["same_var.nii.gz"])
-    assert (predicted.out / "same.nii.gz").is_file()
+    assert (fold_one.out / "same.nii.gz").is_file()
 
 
-def test_predictions_of_other_images_models_views_or_settings_are_refused(predicted, tmp_path):
-    images = shutil.copytree(predicted.images, tmp_path / "images")
+def test_predictions_of_other_images_models_views_or_settings_are_refused(fold_one, tmp_path):
+    images = shutil.copytree(fold_one.images, tmp_path / "images")
     shutil.copy(images / "finer_0000.nii.gz", images / "same_0000.nii.gz")
-    before = {path: path.read_bytes() for path in predicted.out.rglob("*") if path.is_file()}
-    options = ("-f", 1, "--disable_tta", "-device", "cpu")
-    status, _ = command(*predicted.options, "-i", images, *options)
+    before = {path: path.read_bytes() for path in fold_one.out.rglob("*") if path.is_file()}
+    status, _ = command(*fold_one.options, "-i", images, "-f", 1, "--disable_tta")
     assert "must hold no predictions with other images, but holds those of same" in str(status)
-    status, _ = command(*predicted.options, "-f", 0, *options[2:])
+    status, _ = command(*fold_one.options, "-f", 0, "--disable_tta")
     assert "must hold no predictions with other models, but holds those of " in str(status)
-    status, _ = command(*predicted.options, "-f", 1, "-device", "cpu")
+    status, _ = command(*fold_one.options, "-f", 1)
     assert "must hold no predictions with other mirroring, but holds those of " in str(status)
-    assert {path: path.read_bytes() for path in predicted.out.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in fold_one.out.rglob("*") if path.is_file()} == before
 
 
 def test_the_order_of_folds_makes_no_other_model(predicted, tmp_path):
