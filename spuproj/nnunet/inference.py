@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from spuproj import Views
 from spuproj.geometry.by_size import is_function_of_size
 from spuproj.nnunet.views import make_views
-from spuproj.wrapping import blending_weights
+from spuproj.wrapping import blend, blending_weights
 
 SLICES_PER_BATCH = 8
 LEAST = float(torch.finfo(torch.float32).eps)
@@ -56,6 +55,9 @@ class ViewsPredictor(nnUNetPredictor):  # type: ignore[misc]
             mean and population variance, float32 ``[K, Z, H, W]`` on the CPU, in [0, 1] and [0, 1/4], weighted by
             ``blending_weights``. Where the weights of the views that show a pixel sum to less than 2, the
             variance is NaN; where none shows it, the mean is background.
+
+        Raises:
+            RuntimeError: for a network that returns NaN.
         """
         padded, inside = pad_nd_image(data, self.configuration_manager.patch_size, return_slicer=True)
         views = self.views((padded.shape[-2], padded.shape[-1])).to(self.device)
@@ -80,8 +82,12 @@ class ViewsPredictor(nnUNetPredictor):  # type: ignore[misc]
         logits = super().predict_logits_from_preprocessed_data(stack.flatten(0, 1).transpose(0, 1))
         seen = self.label_manager.apply_inference_nonlin(logits.to(self.device))
         seen = seen.transpose(0, 1).unflatten(0, stack.shape[:2])
-        mean, variance, count = views.reduce(seen, weights=weights, min_count=2, fill=math.nan)
-        mean = mean.nan_to_num(0)
+        if not torch.isfinite(seen).all():
+            raise RuntimeError(
+                "the network's probabilities must be numbers, got NaN: its arithmetic overflows; where it runs in half "
+                "precision, try another device, such as --device cpu"
+            )
+        mean, variance, count = blend(views, seen, weights)
         if not self.label_manager.has_regions:
             mean[:, 0].masked_fill_(count[:, 0] == 0, 1)
         return mean.transpose(0, 1).cpu(), variance.transpose(0, 1).cpu()

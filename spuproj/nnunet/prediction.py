@@ -18,10 +18,20 @@ from torch import Tensor
 from spuproj.nnunet.export import on_original_grid, save_map
 from spuproj.nnunet.inference import ViewsPredictor
 from spuproj.training.data.volumes.content import content_hash
-from spuproj.training.runtime.files import InputError, inside, read_json, require_folder, write_json
+from spuproj.training.runtime.files import (
+    InputError,
+    atomic_write_group,
+    inside,
+    read_json,
+    refuse_overwrite,
+    require_folder,
+    write_json,
+)
+from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.progress import print_status
 from spuproj.training.runtime.wording import reason_of
 
+FINISHED = "finished"
 VARIANCE = "variance"
 """Name of the folder of variance maps. nnU-Net's evaluation takes every image beside the segmentations for one."""
 
@@ -50,10 +60,12 @@ def predict_folder(
     Yields:
         The path of each variance map, when it is written. Cases that are finished already are left out: all of their
         files are there, and ``out/variance/CASE_var.json`` says that images, models, views and settings were the same.
+        Each file appears whole or not at all.
 
     Raises:
-        InputError: for a folder without images, images without the channels that the model was trained on, or, without
-            ``force``, predictions of other images, models, views or settings; and at the end, where some cases failed.
+        InputError: for a folder without images, images without the channels that the model was trained on, a folder
+            that another process predicts into, or, without ``force``, predictions of other images, models, views,
+            settings or programs; and at the end, where some cases failed.
     """
     source, out = Path(source), Path(out)
     ending = predictor.dataset_json["file_ending"]
@@ -62,23 +74,19 @@ def predict_folder(
         _require_channels(predictor, case, files)
     require_folder(out)
     recipe, endings, failed = _recipe(predictor), [ending, *([".npz"] if save_probabilities else [])], dict[str, str]()
-    todo = list(cases) if force else _unfinished(out, cases, recipe, endings, failed)
-    out.mkdir(parents=True, exist_ok=True)
-    # nnU-Net's ensembling, evaluation and postprocessing read them there.
-    write_json(out / "dataset.json", predictor.dataset_json)
-    write_json(out / "plans.json", predictor.plans_manager.plans)
-    for case in todo:
-        variance, marked = _variance_file(out, case), _recipe_file(out, case)
-        marked.unlink(missing_ok=True)
-        try:
-            images = _hashes(cases[case])
-            _predict_case(predictor, case, cases[case], out, save_probabilities, variance)
-            write_json(marked, {**recipe, "images": images})
-        # No error of one case may stop the others.
-        except Exception as error:
-            _fail(failed, case, error)
-            continue
-        yield variance
+    with held(out):
+        todo = list(cases) if force else _unfinished(out, cases, recipe, endings, failed)
+        # nnU-Net's ensembling, evaluation and postprocessing read them there.
+        write_json(out / "dataset.json", predictor.dataset_json)
+        write_json(out / "plans.json", predictor.plans_manager.plans)
+        for case in todo:
+            try:
+                _predict_case(predictor, case, cases[case], out, save_probabilities, recipe)
+            # No error of one case may stop the others.
+            except Exception as error:
+                _fail(failed, case, error)
+                continue
+            yield _variance_file(out, case)
     if failed:
         name, reason = next(iter(failed.items()))
         raise InputError(f"{len(failed)} of {len(cases)} cases failed: {', '.join(failed)}; {name}: {reason}")
@@ -93,11 +101,12 @@ def _unfinished(
 ) -> list[str]:
     """The cases that are to be predicted; those whose images cannot be compared with a prediction join the failed.
 
-    Raises InputError where predictions are of another recipe or of other images.
+    Raises InputError where predictions are of another recipe, of other images, or of another program.
     """
     todo = []
     for case, files in cases.items():
         if not _recipe_file(out, case).is_file():
+            refuse_overwrite([_variance_file(out, case), *(out / f"{case}{ending}" for ending in endings)], force=False)
             todo.append(case)
             continue
         try:
@@ -162,20 +171,22 @@ def _variance_file(out: Path, case: str) -> Path:
 
 
 def _recipe_file(out: Path, case: str) -> Path:
-    """What a case was predicted from; written last, so that where it is the case is finished."""
+    """What a case was predicted from, and whether all of its files were written."""
     return inside(out / VARIANCE, f"{case}_var.json")
 
 
 def _is_finished(out: Path, case: str, wanted: Mapping[str, Any], endings: Sequence[str]) -> bool:
     """Whether all files of a predicted case are there. Raises InputError where they are not made of what is wanted."""
     older = read_json(_recipe_file(out, case))
+    finished = older.pop(FINISHED, None)
     if older != wanted:
         unlike = [name for name in wanted if older.get(name) != wanted[name]]
         raise InputError(
             f"{out} must hold no predictions with other {', '.join(unlike)}, but holds those of {case}; choose another "
             "folder, remove its files there, or pass --force to write over them"
         )
-    return _variance_file(out, case).is_file() and all(inside(out, f"{case}{ending}").is_file() for ending in endings)
+    files = [_variance_file(out, case), *(inside(out, f"{case}{ending}") for ending in endings)]
+    return finished is True and all(file.is_file() for file in files)
 
 
 def _cases(source: Path, ending: str) -> dict[str, list[str]]:
@@ -211,21 +222,34 @@ def _channels(predictor: ViewsPredictor) -> list[str]:
 
 
 def _predict_case(
-    predictor: ViewsPredictor, case: str, files: list[str], out: Path, save_probabilities: bool, variance_file: Path
+    predictor: ViewsPredictor,
+    case: str,
+    files: list[str],
+    out: Path,
+    save_probabilities: bool,
+    recipe: Mapping[str, Any],
 ) -> None:
+    """Predicts a case and writes its files. Until all of them are there, it is marked as not finished."""
+    # Before the images are read: what changes from now on is noticed by the next prediction.
+    wanted = {**recipe, "images": _hashes(files)}
     data, properties = _preprocessed(predictor, case, files)
     mean, variance = predictor.predict_moments(data)
-    export_prediction_from_logits(
-        predictor.as_logits(mean),
-        properties,
-        predictor.configuration_manager,
-        predictor.plans_manager,
-        predictor.dataset_json,
-        str(out / case),
-        save_probabilities,
-    )
+    segmentation = f"{case}{predictor.dataset_json['file_ending']}"
+    write_json(_recipe_file(out, case), {**wanted, FINISHED: False})
+    # Older probabilities would be of another prediction than the segmentation.
+    with atomic_write_group(out, case, segmentation, [f"{case}.npz", f"{case}.pkl"]) as folder:
+        export_prediction_from_logits(
+            predictor.as_logits(mean),
+            properties,
+            predictor.configuration_manager,
+            predictor.plans_manager,
+            predictor.dataset_json,
+            str(inside(folder, case)),
+            save_probabilities,
+        )
     largest = on_original_grid(predictor, variance.amax(dim=0), properties)
-    save_map(predictor.plans_manager.image_reader_writer_class, largest, variance_file, properties)
+    save_map(predictor.plans_manager.image_reader_writer_class, largest, _variance_file(out, case), properties)
+    write_json(_recipe_file(out, case), {**wanted, FINISHED: True})
 
 
 def _preprocessed(predictor: ViewsPredictor, case: str, files: list[str]) -> tuple[Tensor, dict[str, Any]]:

@@ -14,7 +14,6 @@ from torch.jit import is_tracing  # type: ignore[attr-defined]
 from spuproj.checks import choice
 from spuproj.geometry.by_size import Recent, is_function_of_size
 from spuproj.inputs import plain_tensor
-from spuproj.uncertainty import entropy, mutual_information
 from spuproj.wrapping.outputs import Key, selected_output
 from spuproj.wrapping.passes import Chunk, checked_chunk, images_per_pass
 from spuproj.wrapping.reduction import AnyViews, blending_weights, reduce_views
@@ -183,17 +182,12 @@ class MultiView(nn.Module):
 
     def _maps(self, look: _Look, probability: Tensor) -> Prediction:
         """The maps from the probabilities in every view, ``[B, N, K, h, w]``."""
-        classes = self.activation == "softmax"
-        mean, variance, expected, count = reduce_views(look.views, probability, look.weights, classes=classes)
-        # Rounding of the mean must not leave the entropy's domain.
-        whole, dim = mean.clamp(0, 1), 1 if classes else None
-        shared = mutual_information(whole, expected, dim)
-        shared = torch.where(count[:, : shared.shape[1]] < 2, math.nan, shared)
+        maps = reduce_views(look.views, probability, look.weights, classes=self.activation == "softmax")
         kept = None
         if self.members:
             unseen = (look.weights == 0).unsqueeze(-3)
             kept = torch.where(unseen, math.nan, look.views.unproject(probability))
-        return Prediction(mean, variance, entropy(whole, dim), shared, count, kept)
+        return Prediction(*maps, members=kept)
 
 
 def _is_exporting() -> bool:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spuproj.portable import PortableViews
-from spuproj.uncertainty import entropy
+from spuproj.uncertainty import entropy, mutual_information
 from spuproj.views import Views
 
 AnyViews = Views | PortableViews
@@ -17,11 +17,20 @@ FADE = 0.05
 
 
 class Moments(NamedTuple):
-    """What ``reduce_views`` computes, ``[B, K, H, W]`` each; for classes the entropy is ``[B, 1, H, W]``."""
+    """What ``blend`` computes, ``[B, K, H, W]`` each."""
 
     mean: Tensor
     variance: Tensor
-    expected_entropy: Tensor
+    count: Tensor  # type: ignore[assignment]
+
+
+class Maps(NamedTuple):
+    """What ``reduce_views`` computes, ``[B, K, H, W]`` each; for classes the entropies are ``[B, 1, H, W]``."""
+
+    mean: Tensor
+    variance: Tensor
+    entropy: Tensor
+    mutual_information: Tensor
     count: Tensor  # type: ignore[assignment]
 
 
@@ -36,22 +45,41 @@ def blending_weights(views: AnyViews) -> Tensor:
     return torch.where(largest > 0, weights / largest, 0)
 
 
-def reduce_views(views: AnyViews, probability: Tensor, weights: Tensor, *, classes: bool = False) -> Moments:
-    """Mean and variance over views of the probabilities, and the mean of their entropies, from one pass over the views.
+def blend(views: AnyViews, stack: Tensor, weights: Tensor) -> Moments:
+    """Mean and variance over views of any values, each view with its weight.
+
+    Args:
+        views: N views, portable or not.
+        stack: ``[B, N, K, h, w]``, the values in every view.
+        weights: ``[N, H, W]`` or ``[B, N, H, W]``, such as ``blending_weights(views)``.
+
+    Returns:
+        The moments, and the sum of the weights of the views that show a pixel (count). Where it is less than 2, the
+        variance is NaN, since one view cannot disagree with itself; where it is 0, the mean is 0.
+    """
+    mean, variance, count = views.reduce(stack, weights=weights, min_count=2, fill=math.nan)
+    return Moments(torch.where(count > 0, mean, 0), variance, count)
+
+
+def reduce_views(views: AnyViews, probability: Tensor, weights: Tensor, *, classes: bool = False) -> Maps:
+    """The mean probability over views and all maps of its uncertainty, from one pass over the views.
 
     Args:
         views: N views, portable or not.
         probability: ``[B, N, K, h, w]`` in [0, 1].
-        weights: ``[N, H, W]`` or ``[B, N, H, W]``, see ``Views.reduce``.
+        weights: ``[N, H, W]`` or ``[B, N, H, W]``, such as ``blending_weights(views)``.
         classes: whether the K channels are classes, whose probabilities sum to 1; else each channel has its own
             complement.
 
     Returns:
-        The moments. The variance is NaN where the weights of the views that see a pixel sum to less than 2 (count);
-        mean and expected entropy are 0 where none does.
+        Mean, variance and count as ``blend`` gives them; the entropy of the mean; and the mutual information, the
+        entropy of the mean minus the mean entropy of the views, NaN where the variance is.
     """
-    channels = probability.shape[2]
-    both = torch.cat([probability, entropy(probability, 2 if classes else None)], dim=2)
-    mean, variance, count = views.reduce(both, weights=weights, min_count=2, fill=math.nan)
-    mean = torch.where(count > 0, mean, 0)
-    return Moments(mean[:, :channels], variance[:, :channels], mean[:, channels:], count[:, :channels])
+    channels, dim = probability.shape[2], 2 if classes else None
+    both = blend(views, torch.cat([probability, entropy(probability, dim)], dim=2), weights)
+    mean, variance, count = (part[:, :channels] for part in both)
+    # Rounding of the mean must not leave the entropy's domain.
+    whole, dim = mean.clamp(0, 1), 1 if classes else None
+    shared = mutual_information(whole, both.mean[:, channels:], dim)
+    shared = torch.where(count[:, : shared.shape[1]] < 2, math.nan, shared)
+    return Maps(mean, variance, entropy(whole, dim), shared, count)

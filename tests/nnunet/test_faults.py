@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from spuproj import Views
-from spuproj.nnunet import ViewsPredictor, load_predictor, predict_folder
+from spuproj.nnunet import ViewsPredictor, prediction, load_predictor, predict_folder
 from spuproj.training.runtime.files import InputError
 
 OTHER_SETTINGS: dict[str, Callable[[ViewsPredictor], object]] = {
@@ -49,6 +49,69 @@ def test_a_case_that_is_interrupted_while_it_is_written_is_not_finished(plain, t
 
 def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("moment", ["_predict_case", "export_prediction_from_logits", "save_map", "write_json"])
+def test_a_process_killed_at_any_moment_leaves_whole_files_and_goes_on(plain, trained, tmp_path, monkeypatch, moment):
+    wanted = tmp_path / "wanted"
+    assert len(list(predict_folder(plain, trained.images, wanted, save_probabilities=True))) == 2
+    out = tmp_path / "out"
+    real, calls = getattr(prediction, moment), []
+
+    def killed(*arguments: object, **named: object) -> object:
+        calls.append(moment)
+        # Three times more than the first case asks for JSON files: of the data set, plans and its mark.
+        if len(calls) == (4 if moment == "write_json" else 2):
+            if moment == "export_prediction_from_logits":
+                Path(f"{arguments[5]}.nii.gz").write_bytes(b"half of a file")
+            raise KeyboardInterrupt
+        return real(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prediction, moment, killed)
+        with pytest.raises(KeyboardInterrupt):
+            list(predict_folder(plain, trained.images, out, save_probabilities=True))
+    for path in out.rglob("*.nii.gz"):
+        np.testing.assert_array_equal(load(path), load(wanted / path.relative_to(out)))
+    list(predict_folder(plain, trained.images, out, save_probabilities=True))
+    assert sorted(path.name for path in out.rglob("*")) == sorted(path.name for path in wanted.rglob("*"))
+    for path in wanted.rglob("*.nii.gz"):
+        np.testing.assert_array_equal(load(out / path.relative_to(wanted)), load(path))
+
+
+def load(path: Path) -> np.ndarray:
+    return nib.Nifti1Image.from_filename(path).get_fdata()
+
+
+def test_one_process_at_a_time_predicts_into_a_folder(plain, trained, tmp_path):
+    first = predict_folder(plain, trained.images, tmp_path)
+    next(first)
+    with pytest.raises(InputError, match="must be written by one process at a time"):
+        next(predict_folder(plain, trained.images, tmp_path))
+    assert len(list(first)) == 1
+
+
+def test_predictions_of_another_program_are_not_written_over(plain, trained, tmp_path):
+    (tmp_path / "same.nii.gz").write_bytes(b"of nnUNetv2_predict")
+    with pytest.raises(InputError, match=r"same.nii.gz exists already; pass --force to write over it"):
+        list(predict_folder(plain, trained.images, tmp_path))
+    assert (tmp_path / "same.nii.gz").read_bytes() == b"of nnUNetv2_predict"
+    assert len(list(predict_folder(plain, trained.images, tmp_path, force=True))) == 2
+
+
+def test_probabilities_of_an_older_prediction_do_not_stay_beside_another_segmentation(plain, trained, tmp_path):
+    list(predict_folder(plain, trained.images, tmp_path, save_probabilities=True))
+    plain.tile_step_size = 0.9
+    list(predict_folder(plain, trained.images, tmp_path, force=True))
+    assert not [*tmp_path.glob("*.npz"), *tmp_path.glob("*.pkl")]
+
+
+def test_a_network_that_returns_nan_fails(plain, trained, tmp_path):
+    weights = plain.list_of_parameters
+    plain.list_of_parameters = [{name: torch.full_like(each, torch.nan) for name, each in weights[0].items()}]
+    with pytest.raises(InputError, match="2 of 2 cases failed: .*probabilities must be numbers, got NaN"):
+        list(predict_folder(plain, trained.images, tmp_path))
+    assert not list(tmp_path.rglob("*.nii.gz"))
 
 
 def channels(folder: Path, case: str, *numbers: int) -> None:

@@ -16,7 +16,7 @@ from spuproj.training.inference.multi_view import view_probabilities
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.network import make_network
 from spuproj.training.runtime.execution import Hardware, all_reduce_sum
-from spuproj.wrapping import blending_weights, reduce_views
+from spuproj.wrapping import blend, blending_weights
 
 
 class Segmenter(pl.LightningModule):
@@ -61,7 +61,7 @@ class Segmenter(pl.LightningModule):
     def validation_step(self, batch: Batch, index: int) -> None:
         image, label, _ = batch
         seen = view_probabilities(self.network, self.views, image.float())
-        found = reduce_views(self.views, seen, self.weights).mean > 0.5
+        found = blend(self.views, seen, self.weights).mean > 0.5
         self.overlap += torch.stack([2.0 * (found & (label > 0)).sum(), found.sum() + label.sum()])
 
     def on_validation_epoch_end(self) -> None:

@@ -19,8 +19,8 @@ from spuproj.training.data.case import Case
 from spuproj.training.inference.passes import Slices, in_passes
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.runtime.execution import local_device
-from spuproj.uncertainty import entropy, mutual_information
-from spuproj.wrapping import blending_weights, reduce_views
+from spuproj.training.runtime.files import InputError
+from spuproj.wrapping import blend, blending_weights, reduce_views
 
 AGGREGATIONS = ("mean", "otsu")
 
@@ -117,35 +117,44 @@ def predict_case(
         device: to compute on; ``local_device()`` where None.
 
     Raises:
-        InputError: where the brain is larger than the model's field of view, or memory does not suffice for one view.
+        InputError: where the brain is larger than the model's field of view, memory does not suffice for one view, or
+            the network returns NaN.
     """
     device = local_device() if device is None else device
     canvas, views, noise, weights = _looking_at(config, case, device)
     network, size = network.to(device), (case.image.shape[2], case.image.shape[3])
     kept = _no_members(views, canvas, case) if members else None
-    mean, variance, expected = np.zeros((3, *case.brain.shape), dtype=np.float32)
+    maps = np.zeros((4, *case.brain.shape), dtype=np.float32)
     what = f"{case.name}, {config.target}"
 
     def look(chosen: Slices, most: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         image = torch.from_numpy(canvas.place(case.image[chosen])).to(device)
         seen = view_probabilities(network, views, image, noise, config.temperature, most)
-        maps = torch.stack(reduce_views(views, seen, weights)[:3])[:, :, 0]
+        reduced = torch.stack(reduce_views(views, seen, weights)[:4])[:, :, 0]
         shown = canvas.cut(views.unproject(seen)[:, :, 0].cpu().numpy(), size) if members else None
-        return canvas.cut(maps.cpu().numpy(), size), shown
+        return canvas.cut(reduced.cpu().numpy(), size), shown
 
     with torch.inference_mode():
-        for chosen, (maps, shown) in in_passes(case, len(views), look, what):
-            mean[chosen], variance[chosen], expected[chosen] = maps
+        for chosen, (reduced, shown) in in_passes(case, len(views), look, what):
+            maps[:, chosen] = reduced
             if kept is not None and shown is not None:
                 kept[chosen] += shown * case.brain[chosen, None]
             for index in chosen:
                 on_slice(f"slice {index}")
-        mean, variance, expected = (np.where(case.brain, each, np.float32(0)) for each in (mean, variance, expected))
+        mean, variance, entropy, shared = np.where(case.brain, maps, np.float32(0))
+        _require_numbers(mean, what)
         found = segment(mean, case.brain, aggregation)
         floor = _interpolation(case, found, canvas, views, weights, what)
-    whole, of_views = torch.from_numpy(mean), torch.from_numpy(expected)
-    shared = np.where(np.isnan(variance), np.float32(np.nan), mutual_information(whole, of_views).numpy())
-    return Prediction(mean, found, variance, entropy(whole).numpy(), shared, kept, floor)
+    return Prediction(mean, found, variance, entropy, shared, kept, floor)
+
+
+def _require_numbers(probability: NDArray[np.float32], what: str) -> None:
+    """Raises InputError for a model whose arithmetic overflows: its NaN would be segmented as background."""
+    if broken := np.count_nonzero(~np.isfinite(probability)):
+        raise InputError(
+            f"{what}: the model's probabilities must be numbers, but are NaN at {broken} voxels; train it again, or "
+            "give it images like those that it was trained on"
+        )
 
 
 def _interpolation(
@@ -193,7 +202,7 @@ def mean_probabilities(
     def look(chosen: Slices, most: int) -> NDArray[np.float32]:
         image = torch.from_numpy(canvas.place(case.image[chosen])).to(device)
         logits = view_logits(network, views, image, noise, most)
-        means = [reduce_views(views, torch.sigmoid(logits / each), weights).mean for each in temperatures]
+        means = [blend(views, torch.sigmoid(logits / each), weights).mean for each in temperatures]
         return canvas.cut(torch.stack(means)[:, :, 0].cpu().numpy(), size)
 
     with torch.inference_mode():

@@ -55,8 +55,9 @@ def test_mean_and_variance_are_those_of_a_loop_over_views():
     variance = (each * (values.filled(0) - mean) ** 2).sum(axis=0) / np.maximum(count, 1e-9)
     expected = (each * np.array(entropies)).sum(axis=0) / np.maximum(count, 1e-9)
     assert np.ptp(mean) > 0.1
-    variance = np.where(count >= 2, variance, np.nan)
-    for one, wanted in zip(found[:3], (mean, variance, expected), strict=True):
+    whole = scipy_entropy(np.stack([mean, 1 - mean]), axis=0)
+    variance, shared = (np.where(count >= 2, each, np.nan) for each in (variance, np.maximum(whole - expected, 0)))
+    for one, wanted in zip(found[:4], (mean, variance, whole, shared), strict=True):
         assert_close(one, torch.from_numpy(wanted).float(), rtol=0, atol=1e-5, equal_nan=True)
 
 
@@ -150,6 +151,18 @@ def test_what_fewer_than_two_views_see_has_no_variance_but_a_probability(cohort,
         assert np.isfinite(getattr(found, name)).all()
     assert (found.probability[alone] > 0).all()
     assert not np.any(found.variance[~case.brain])
+
+
+def test_a_network_that_returns_nan_is_refused(cohort, models):
+    config, network = load_run(models["WT"])
+    case = load_case(cohort[1])
+
+    class Overflows(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return network(x) * torch.nan
+
+    with pytest.raises(InputError, match="Phantom_002, WT: the model's probabilities must be numbers, but are NaN at"):
+        predict_case(config, Overflows(), case, lambda _: None)
 
 
 def test_the_interpolation_is_that_of_the_segmentation_in_the_same_views(cohort, models):

@@ -23,7 +23,7 @@ from spuproj.training.models.run import load_run, save_run
 from spuproj.training.models.view_sets import Spherical
 from spuproj.training.runtime.files import InputError
 from spuproj.training.workflows.predict import predict
-from spuproj.wrapping import blending_weights, reduce_views
+from spuproj.wrapping import blend, blending_weights
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -155,7 +155,8 @@ def test_the_maps_are_the_reduction_of_every_slice(predicted, cohort, models):
     views = make_views(config, (30, 30))
     with torch.inference_mode():
         seen = view_probabilities(network, views, torch.from_numpy(case.image))
-        mean, variance, of_views, _ = reduce_views(views, seen, blending_weights(views))
+        own = torch.from_numpy(scipy_entropy([seen, 1 - seen], axis=0))
+        (mean, variance, _), (of_views, _, _) = (blend(views, each, blending_weights(views)) for each in (seen, own))
     shared = (scipy_entropy(torch.cat([mean, 1 - mean], 1).numpy(), axis=1)[:, None] - of_views.numpy()).clip(0)
     for kind, expected in (("prob", mean), ("var", variance), ("mi", torch.from_numpy(shared))):
         slices = read(predicted[1], f"ET_{kind}").transpose(2, 1, 0)
