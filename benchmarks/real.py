@@ -31,7 +31,7 @@ from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.inference.nesting import predict_targets
 from spuproj.training.inference.percent import uncertainty_percent
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
-from spuproj.training.models.run import Run, digest, load_runs
+from spuproj.training.models.run import Run, load_runs
 from spuproj.training.models.trained_models import trained_models
 from spuproj.training.runtime.files import InputError, write_json
 from spuproj.training.runtime.progress import nested_progress_bar, print_status, show
@@ -261,7 +261,7 @@ def run(
         if out is not None:
             refuse_overwrite([out], force=False)
         folders = model or trained_models()
-        runs, cases = load_runs(folders), labelled(data, case or [], labels)
+        (runs, models), cases = load_runs(folders), labelled(data, case or [], labels)
     except (InputError, ValueError) as error:
         sys.exit(f"error: {error}")
     measured = measure_cases(runs, cases)
@@ -269,7 +269,6 @@ def run(
         show(table_of(measured))
         print(goals_table(goals_of(measured.rows)))
     if out is not None:
-        models = {config.target: digest(folder) for (config, _), folder in zip(runs, folders, strict=True)}
         write_json(out, contents(measured, models))
         print(out)
     if measured.failed:

@@ -18,6 +18,7 @@ from torch import Tensor
 from spuproj.nnunet.export import on_original_grid, save_map
 from spuproj.nnunet.inference import ViewsPredictor
 from spuproj.training.data.volumes.content import content_hash
+from spuproj.training.models.weights import weights_digest
 from spuproj.training.runtime.files import (
     InputError,
     atomic_write_group,
@@ -132,25 +133,13 @@ def _recipe(predictor: ViewsPredictor) -> dict[str, Any]:
     about = {name: predictor.dataset_json.get(name) for name in ("labels", "regions_class_order")}
     plans = json.dumps([about, predictor.plans_manager.plans], sort_keys=True, default=str)
     return {
-        "models": sorted(_model_hashes(predictor)),
+        "models": sorted(map(weights_digest, predictor.list_of_parameters)),
         "views": hashlib.sha256(table).hexdigest(),
         "plans": hashlib.sha256(plans.encode()).hexdigest(),
         "mirroring": bool(predictor.use_mirroring),
         "tile_step_size": float(predictor.tile_step_size),
         "use_gaussian": bool(predictor.use_gaussian),
     }
-
-
-def _model_hashes(predictor: ViewsPredictor) -> list[str]:
-    """The SHA-256 of each fold's weights."""
-    folds = []
-    for weights in predictor.list_of_parameters:
-        together = hashlib.sha256()
-        for name, tensor in weights.items():
-            together.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-            together.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        folds.append(together.hexdigest())
-    return folds
 
 
 def _hashes(files: Sequence[str]) -> list[str]:

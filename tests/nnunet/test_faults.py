@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from spuproj import Views
-from spuproj.nnunet import ViewsPredictor, prediction, load_predictor, predict_folder
+from spuproj.nnunet import ViewsPredictor, load_predictor, predict_folder, prediction
 from spuproj.training.runtime.files import InputError
 
 OTHER_SETTINGS: dict[str, Callable[[ViewsPredictor], object]] = {
@@ -109,7 +109,7 @@ def test_probabilities_of_an_older_prediction_do_not_stay_beside_another_segment
 def test_a_network_that_returns_nan_fails(plain, trained, tmp_path):
     weights = plain.list_of_parameters
     plain.list_of_parameters = [{name: torch.full_like(each, torch.nan) for name, each in weights[0].items()}]
-    with pytest.raises(InputError, match="2 of 2 cases failed: .*probabilities must be numbers, got NaN"):
+    with pytest.raises(InputError, match=r"2 of 2 cases failed: .*probabilities must be numbers, got NaN"):
         list(predict_folder(plain, trained.images, tmp_path))
     assert not list(tmp_path.rglob("*.nii.gz"))
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
 from torch import nn
 
 from spuproj import __version__
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.network import make_network
-from spuproj.training.runtime.files import InputError, atomic_write, read_json, why_no_file, write_json
+from spuproj.training.models.weights import load_weights, weights_file
+from spuproj.training.runtime.files import InputError, atomic_write, json_object, why_no_file, write_json
 from spuproj.training.runtime.names import as_one_file
 from spuproj.training.runtime.settings import made
 
@@ -34,17 +33,14 @@ def write_config(directory: Path, config: ModelConfig) -> None:
 def save_run(directory: Path, config: ModelConfig, network: nn.Module, data: str = "") -> None:
     """Writes the configuration and then the weights: a folder with weights is a whole run.
 
-    The weights' header names, as JSON under ``spuproj``, the version of this package and ``data``, the hash of what was
-    trained on.
+    The weights' header names, as JSON under ``spuproj``, the version of this package, ``data``, the hash of what was
+    trained on, and the hash of the weights.
     """
     (directory / WEIGHTS).unlink(missing_ok=True)
     write_config(directory, config)
-    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     with atomic_write(directory / WEIGHTS) as temporary:
         # A file that safetensors itself makes may be read by its owner alone.
-        # Of several keys safetensors draws the order, and the file would have another hash each time.
-        about = json.dumps({"version": __version__, "data": data})
-        temporary.write_bytes(save(weights, metadata={"spuproj": about}))
+        temporary.write_bytes(weights_file(network, {"version": __version__, "data": data}))
 
 
 def load_run(directory: Path) -> Run:
@@ -53,30 +49,47 @@ def load_run(directory: Path) -> Run:
     Raises:
         InputError: where the folder holds no whole run, or a file in it is damaged or not what its name says.
     """
+    return load_run_and_digest(directory)[0]
+
+
+def load_run_and_digest(directory: Path) -> tuple[Run, str]:
+    """A run, and the ``digest`` of the very bytes that it was made of. Raises as ``load_run`` does."""
     wanted = f"{directory} must be a finished run of 'spuproj train', but"
     for name in (CONFIG, WEIGHTS):
         path = directory / name
         if not path.is_file():
             reason = f"{name} cannot be used: {why_no_file(path)}" if os.path.lexists(path) else f"has no {name}"
             raise InputError(f"{wanted} {reason}")
-    values = read_json(directory / CONFIG)
+    settings, weights = (_content(directory / name) for name in (CONFIG, WEIGHTS))
+    values = json_object(settings, directory / CONFIG)
     config = made(ModelConfig, values, f"{directory / CONFIG} must be the configuration of a model, but is not: ")
     try:
-        return config, _network(config, directory / WEIGHTS)
+        # Memory follows the file, not the configuration.
+        with torch.device("meta"):
+            network = make_network(config)
+        load_weights(network, weights)
     # A damaged or foreign file may raise anything.
     except Exception as error:
         raise InputError(f"{wanted} it does not load ({WEIGHTS}): {error}") from None
+    return (config, network.float().eval()), hashlib.sha256(settings + weights).hexdigest()
 
 
-def load_runs(directories: Sequence[Path]) -> list[Run]:
-    """Models that predict a case together, one per target.
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} must be readable, but is not: {error.strerror or error}") from None
+
+
+def load_runs(directories: Sequence[Path]) -> tuple[list[Run], dict[str, str]]:
+    """Models that predict a case together, one per target; and by target their SHA-256, see ``digest``.
 
     Raises:
         InputError: as ``load_run`` does; where there is none, two are of one target, or they differ in the images that
             they take.
     """
-    runs = [load_run(directory) for directory in directories]
-    configs = [config for config, _ in runs]
+    loaded = [load_run_and_digest(directory) for directory in directories]
+    configs = [config for (config, _), _ in loaded]
     targets = [config.target for config in configs]
     if not targets or len(set(map(as_one_file, targets))) != len(targets):
         raise InputError(f"models must be of different targets, got {', '.join(targets) or 'none'}")
@@ -84,21 +97,9 @@ def load_runs(directories: Sequence[Path]) -> list[Run]:
         raise InputError("models must take the same modalities, got " + "; ".join(str(c.modalities) for c in configs))
     if any(config.clip != configs[0].clip for config in configs):
         raise InputError("models must clip intensities alike, got " + "; ".join(str(list(c.clip)) for c in configs))
-    return runs
+    return [run for run, _ in loaded], {config.target: sha256 for (config, _), sha256 in loaded}
 
 
 def digest(directory: Path) -> str:
     """The SHA-256 of a model's configuration and weights."""
     return hashlib.sha256((directory / CONFIG).read_bytes() + (directory / WEIGHTS).read_bytes()).hexdigest()
-
-
-def _network(config: ModelConfig, path: Path) -> nn.Module:
-    """The network with the weights of a file, in evaluation mode. Memory follows the file, not the configuration."""
-    with torch.device("meta"):
-        network = make_network(config)
-    network.load_state_dict(load_file(path), assign=True)
-    network = network.float().eval()
-    broken = [name for name, weights in network.state_dict().items() if not torch.isfinite(weights).all()]
-    if broken:
-        raise ValueError(f"weights must be finite, but {broken[0]} holds NaN or Inf")
-    return network

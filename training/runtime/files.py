@@ -243,13 +243,22 @@ def read_json(path: Path) -> dict[str, Any]:
     if not os.path.isfile(path):
         raise InputError(f"{path} must be a JSON file, but {why_no_file(path)}")
     try:
-        # Deep nesting is a RecursionError.
-        content = json.loads(path.read_bytes(), object_pairs_hook=_each_once)
-    except (OSError, ValueError, RecursionError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise InputError(f"{path} must be a JSON file, but cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} must hold a JSON object, got {type(content).__name__}")
-    return content
+    return json_object(content, path)
+
+
+def json_object(content: bytes, path: Path) -> dict[str, Any]:
+    """The object that the content of a JSON file is. Raises InputError as ``read_json`` does; it names the file."""
+    try:
+        # Deep nesting is a RecursionError.
+        found = json.loads(content, object_pairs_hook=_each_once)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} must be a JSON file, but cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path} must hold a JSON object, got {type(found).__name__}")
+    return found
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from spuproj.training.inference.percent import uncertainty_percent, voxels_witho
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.record import read_record
-from spuproj.training.models.run import WEIGHTS, digest, load_run
+from spuproj.training.models.run import WEIGHTS, load_run_and_digest
 from spuproj.training.runtime.files import InputError, atomic_write, inside, read_json, write_json
 from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.names import plain_name
@@ -129,13 +129,12 @@ def _result(
     name: str, target: str, run: Path, method: Method, watched: Sequence[CaseFiles], record: Mapping[str, Any]
 ) -> StudyResult:
     """The result of a finished run, from its file or measured. ``record`` is that of the study's data."""
-    config, network = load_run(run)
+    (config, network), model = load_run_and_digest(run)
     other = "another method" if config.method != method else ""
     if not other and read_record(run).get("data") != record:
         other = "other cases, images or labels"
     if other:
         raise InputError(f"{run} holds a run of {other}; choose another folder for this study")
-    model = digest(run)
     kept = _kept_result(run / RESULT, model)
     if kept is None:
         kept = measure_setting(name, config, network, watched)

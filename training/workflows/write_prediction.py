@@ -23,7 +23,7 @@ from spuproj.training.inference.summary import (
     summary_name,
     write_summary,
 )
-from spuproj.training.models.run import Run, digest, load_runs
+from spuproj.training.models.run import Run, load_runs
 from spuproj.training.models.trained_models import PACKAGED, trained_models
 from spuproj.training.report.figures import case_figure
 from spuproj.training.report.pages import entry_of, write_case_report
@@ -94,10 +94,9 @@ def make_task(models: Sequence[Path] | None, out: Path, aggregation: str, maps: 
     kinds = kinds_named(maps)
     require_folder(out)
     folders = trained_models() if models is None else models
-    runs = load_runs(folders)
+    runs, digests = load_runs(folders)
     if models is None:
         print_status(f"models: {PACKAGED}; see {folders[0].parent} (card.md of each)")
-    digests = {config.target: digest(folder) for (config, _), folder in zip(runs, folders, strict=True)}
     origin = PACKAGED if models is None else ", ".join(map(str, folders))
     return Task(runs, digests, origin, aggregation, kinds, out)
 
