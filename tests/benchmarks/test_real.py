@@ -38,7 +38,7 @@ def map_of(folder: Path, kind: str) -> np.ndarray:
 def measured(one_thread, cohort, models) -> Measured:
     """What all three models make of the second case."""
     case = [files for files in cases_in(cohort[0].parent) if files.name == "Phantom_002"]
-    return measure_cases(load_runs(list(models.values())), case)
+    return measure_cases(load_runs(list(models.values()))[0], case)
 
 
 def test_the_numbers_are_those_of_the_maps_that_predict_writes(cohort, models, measured, tmp_path):

@@ -12,14 +12,12 @@ from typing import Any
 from spuproj import __version__
 from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles
-from spuproj.training.data.volumes.content import content_hash
-from spuproj.training.export.predictions import model_of, predicted_cases, targets_of
 from spuproj.training.inference.outputs import map_name
+from spuproj.training.inference.predicted import model_of, predicted_cases, predicted_map, targets_of
 from spuproj.training.inference.summary import Summary
 from spuproj.training.runtime.files import (
     InputError,
     atomic_write_folder,
-    inside,
     read_json,
     refuse_overwrite,
     require_folder,
@@ -73,9 +71,9 @@ maps are probseg with desc-variance, desc-entropy or desc-mutualinformation.
 def write_bids(predictions: Path, out: Path, *, force: bool = False) -> dict[str, Path]:
     """Copies the maps of all finished cases to a BIDS derivative data set; all of it or nothing.
 
-    Names follow from the cases' names: a BIDS name keeps its subject and session; of others, what names the visit (see
-    ``patient_of``) becomes the session, and characters that BIDS forbids are left out, so that ``BraTS-GLI-00008-103``
-    is ``sub-BraTSGLI00008_ses-103``.
+    The subject is the patient that the predicted data set names, or else follows from the case's name, which may be one
+    of BIDS (see ``patient_of``); the rest of the case's name becomes the session. Characters that BIDS forbids are left
+    out, so that ``BraTS-GLI-00008-103`` is ``sub-BraTSGLI00008_ses-103``.
 
     Args:
         predictions: the folder that ``spuproj predict`` wrote.
@@ -104,7 +102,7 @@ def write_bids(predictions: Path, out: Path, *, force: bool = False) -> dict[str
             write_json(folder / f"{name}.json", sidecar)
         (folder / "README").write_text(_README, encoding="utf-8")
         write_json(folder / DESCRIPTION, _description())
-    return {summary.entry.name: out / _subject(summary.entry.name)[0] for summary in cases}
+    return {summary.entry.name: out / _subject(summary)[0] for summary in cases}
 
 
 def _planned(predictions: Path, cases: Sequence[Summary]) -> dict[str, tuple[Path, dict[str, Any]]]:
@@ -116,7 +114,7 @@ def _planned(predictions: Path, cases: Sequence[Summary]) -> dict[str, tuple[Pat
     copies: dict[str, tuple[Path, dict[str, Any]]] = {}
     sources: dict[str, str] = {}
     for summary in cases:
-        where, start = _subject(summary.entry.name)
+        where, start = _subject(summary)
         for source, ending, sidecar in _maps(predictions, summary):
             name = f"{where}/{start}_space-orig_{ending}"
             other = sources.setdefault(as_one_file(name), source.name)
@@ -140,9 +138,10 @@ def _require_own(out: Path) -> None:
         raise InputError(f"{out} must be a data set of spuproj to be replaced, but is something else; choose another")
 
 
-def _subject(case: str) -> tuple[str, str]:
+def _subject(summary: Summary) -> tuple[str, str]:
     """The folder of a case's maps, and how their names begin."""
-    patient = patient_of(CaseFiles(case, {}))
+    case = summary.entry.name
+    patient = summary.patient or patient_of(CaseFiles(case, {}))
     words = [f"sub-{_label(patient.removeprefix('sub-'), case)}"]
     visit = case.removeprefix(patient)
     if re.search(r"[A-Za-z0-9]", visit):
@@ -158,14 +157,6 @@ def _label(text: str, name: str) -> str:
     return label
 
 
-def _require_as_predicted(path: Path, sha256: str) -> None:
-    """Raises InputError where a map is missing or has changed since it was predicted."""
-    if not path.is_file():
-        raise InputError(f"{path} must be there, since the case is finished; predict it again with --force")
-    if content_hash(path) != sha256:
-        raise InputError(f"{path} must be as it was predicted, but has changed since; predict it again with --force")
-
-
 def _other_maps(predictions: Path, cases: Sequence[Summary]) -> list[str]:
     """Names of probabilities that no summary lists."""
     listed = {name for summary in cases for name in summary.files}
@@ -177,7 +168,9 @@ def _maps(predictions: Path, summary: Summary) -> list[tuple[Path, str, dict[str
     case, found = summary.entry.name, []
     for target in targets_of(summary):
         for name, kind in _KINDS.items():
-            source = inside(predictions, map_name(case, target, name))
+            if map_name(case, target, name) not in summary.files:
+                continue
+            source = predicted_map(predictions, summary, target, name)
             sidecar = {
                 "Description": kind.description.format(target=target),
                 "SpatialReference": "orig",
@@ -185,9 +178,7 @@ def _maps(predictions: Path, summary: Summary) -> list[tuple[Path, str, dict[str
                 "Case": case,
                 "ModelSHA256": model_of(summary, target),
             }
-            if source.name in summary.files:
-                _require_as_predicted(source, summary.files[source.name])
-                found.append((source, f"label-{_label(target, target)}_{kind.ending}", sidecar))
+            found.append((source, f"label-{_label(target, target)}_{kind.ending}", sidecar))
     if not found:
         raise InputError(f"{predictions} must hold maps of {case}, but holds none; predict with {', '.join(_KINDS)}")
     return found

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 
 from spuproj import __version__
-from spuproj.training.export.predictions import model_of, open_map, predicted_case, targets_of
+from spuproj.training.data.readers.case_files import ImageFile
+from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.export.series import Series, read_series
+from spuproj.training.inference.predicted import model_of, predicted_case, predicted_map, targets_of
 from spuproj.training.inference.summary import Summary
 from spuproj.training.runtime.files import InputError, atomic_write_group, inside, refuse_overwrite, require_folder
 
@@ -77,19 +79,19 @@ def write_dicom(
     for image, attribute in ((image, attribute) for image in found.slices for attribute in _EMPTY):
         if attribute not in image:
             setattr(image, attribute, "")
-    probabilities = [_frames(found, predictions, name, target, "prob") for target in targets]
+    probabilities = [_frames(found, predictions, summary, target, "prob") for target in targets]
     with atomic_write_group(out, name, segments) as folder, _named(series):
         variance_series = UID()
         for number, target in enumerate(targets, 1):
-            variance = _frames(found, predictions, name, target, "var")
+            variance = _frames(found, predictions, summary, target, "var")
             _variance_map(found, variance, target, variance_series, number).save_as(inside(folder, maps[target]))
         _segmentation(found, probabilities, targets, summary).save_as(inside(folder, segments))
     return written
 
 
-def _frames(series: Series, predictions: Path, case: str, target: str, kind: str) -> Frames:
+def _frames(series: Series, predictions: Path, summary: Summary, target: str, kind: str) -> Frames:
     """A map as ``[slices, rows, columns]``. Raises InputError where values are out of range."""
-    volume = open_map(predictions, case, target, kind)
+    volume = open_volume(ImageFile(predicted_map(predictions, summary, target, kind)))
     frames = series.frames(volume).astype(np.float32)
     most = 1.0 if kind == "prob" else LARGEST_VARIANCE
     known = frames if kind == "prob" else frames[~np.isnan(frames)]

@@ -22,6 +22,8 @@ probability."""
 MERGED = ("labels", "qubrats")
 """Kinds of files of all targets together: the label map, and the files of a QU-BraTS submission."""
 
+MAP_ENDING = ".nii.gz"
+
 DEFAULT_KINDS = (*(kind for kind in MAPS if kind != "members"), *MERGED)
 """What is written where nothing else is asked for."""
 
@@ -40,30 +42,36 @@ def kinds_named(names: Iterable[str]) -> tuple[str, ...]:
 
 def map_name(case: str, target: str, kind: str) -> str:
     """Name of the file of a target's map."""
-    return f"{case}_{target}_{kind}.nii.gz"
+    return f"{case}_{target}_{kind}{MAP_ENDING}"
 
 
 def map_names(case: str, targets: Sequence[str], scheme: LabelScheme, kinds: Sequence[str]) -> list[str]:
-    """Names of the files that ``write_maps`` and, for mergeable targets, ``write_merged`` write.
-
-    Raises:
-        InputError: where there are none, since the targets cannot be merged.
-    """
+    """Names of the files that ``write_maps`` and, for mergeable targets, ``write_merged`` write."""
     names = [map_name(case, target, kind) for target in targets for kind in kinds if kind in MAPS]
-    if mergeable(targets, scheme):
-        names += [f"{case}{ending}.nii.gz" for kind in kinds for ending in _merged_endings(kind, targets)]
-    if not names:
+    endings = [ending for kind in kinds for ending in _merged_endings(kind, targets, scheme)]
+    return names + [f"{case}{ending}{MAP_ENDING}" for ending in endings]
+
+
+def require_kinds(targets: Sequence[str], scheme: LabelScheme, kinds: Sequence[str]) -> None:
+    """Raises InputError where kinds were asked for that the targets do not have, since they cannot be merged.
+
+    Of the usual kinds, which nobody asked for, these are left out.
+    """
+    lacking = [kind for kind in kinds if kind in MERGED and not _merged_endings(kind, targets, scheme)]
+    if lacking and tuple(kinds) != DEFAULT_KINDS:
         needed = ", ".join(scheme.paint) or "a glioma scheme, which these labels do not have"
         raise InputError(
-            f"maps {' and '.join(kinds)} need models of the targets {needed}, got {', '.join(targets)}; choose others"
+            f"maps {' and '.join(lacking)} need models of the targets {needed}, got {', '.join(targets)}; choose others"
         )
-    return names
 
 
-def _merged_endings(kind: str, targets: Collection[str]) -> list[str]:
+def _merged_endings(kind: str, targets: Collection[str], scheme: LabelScheme) -> list[str]:
+    """How the names of the files of a merged kind end; none for another kind, and where targets cannot be merged."""
+    if kind not in MERGED or not mergeable(targets, scheme):
+        return []
     if kind == "qubrats":
         return ["", *(f"_{SUBMISSION[target]}" for target in targets)] if set(targets) == set(SUBMISSION) else []
-    return ["_labels"] if kind == "labels" else []
+    return ["_labels"]
 
 
 def mergeable(targets: Collection[str], scheme: LabelScheme) -> bool:
@@ -97,13 +105,13 @@ def write_merged(
     """
     labels = _voxels(case, merged_labels(predictions, scheme))
     if "labels" in kinds:
-        _save(folder, case, f"{case.name}_labels.nii.gz", labels)
+        _save(folder, case, f"{case.name}_labels{MAP_ENDING}", labels)
     if "qubrats" not in kinds or set(predictions) != set(SUBMISSION):
         return
-    _save(folder, case, f"{case.name}.nii.gz", labels)
+    _save(folder, case, f"{case.name}{MAP_ENDING}", labels)
     for target, prediction in predictions.items():
         percent = np.rint(uncertainty_percent(prediction)).astype(np.uint8)
-        _save(folder, case, f"{case.name}_{SUBMISSION[target]}.nii.gz", _voxels(case, percent))
+        _save(folder, case, f"{case.name}_{SUBMISSION[target]}{MAP_ENDING}", _voxels(case, percent))
 
 
 def merged_labels(predictions: Mapping[str, Prediction], scheme: LabelScheme) -> NDArray[np.uint8]:

@@ -64,6 +64,7 @@ class Summary:
             ``list_folder``.
         segmentation: the SHA-256 of the segmentation that the report compares with; None where there was none, or it
             could not be read.
+        patient: of the case, see ``patient_of``; None where an earlier version wrote the summary.
         finished: whether the files are those of this prediction. False while they are moved into place, and after a
             process was killed then: some may be older, or missing.
     """
@@ -72,6 +73,7 @@ class Summary:
     entry: CohortEntry
     files: Mapping[str, str] = field(default_factory=dict)
     segmentation: str | None = None
+    patient: str | None = None
     finished: bool = True
 
 

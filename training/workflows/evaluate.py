@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from spuproj.training.data.case import Case, load_case, load_slices
+from spuproj.training.data.findings import Level
 from spuproj.training.data.labels import unclear
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
 from spuproj.training.data.readers.registry import cases_in
@@ -29,8 +31,9 @@ from spuproj.training.evaluation.tables import (
     summary_csv,
     summary_values,
 )
-from spuproj.training.inference.outputs import MAPS, map_name
-from spuproj.training.inference.summary import finished_summary
+from spuproj.training.inference.outputs import MAP_ENDING, MAPS, map_name
+from spuproj.training.inference.predicted import changed_maps, model_of
+from spuproj.training.inference.summary import Summary, finished_summary
 from spuproj.training.runtime.files import (
     InputError,
     atomic_write_group,
@@ -59,13 +62,17 @@ class Selection:
         targets: of each case that every method has predicted, the targets of each method.
         left_out: the other cases, by the reason.
         failed: why a case cannot be evaluated that should be, by its name.
-        unlike: cases whose maps were made of other images than they have now, by method and how these differ.
+        warnings: what may make measures wrong, and the cases that it holds for.
+        models: by method and target, the cases of each model, by its SHA-256.
     """
 
     targets: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     failed: dict[str, str] = field(default_factory=dict)
-    unlike: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    warnings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    models: dict[tuple[str, str], dict[str, list[str]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
 
 
 def evaluate(
@@ -147,7 +154,8 @@ def _write(rows: Sequence[CaseResult], options: EvaluationOptions, out: Path, ch
     }
     reasons = {name: reason for reason, names in chosen.left_out.items() for name in names}
     values = {**summary_values(rows, summaries, options), "not_evaluated": {**reasons, **chosen.failed}}
-    values["other_images"] = dict(chosen.unlike)
+    values["warnings"] = dict(chosen.warnings)
+    values["models"] = {f"{method} {target}": list(models) for (method, target), models in chosen.models.items()}
     with atomic_write_group(out, "", "table.json") as folder:
         for name, content in contents.items():
             inside(folder, name).write_bytes(content)
@@ -219,21 +227,49 @@ def _measured(
                 summaries = {method: finished_summary(folder, files.name) for method, folder in methods.items()}
                 # The brain is that of the images that were predicted: others of the case may not be skull-stripped.
                 used = tuple(dict.fromkeys(name for each in summaries.values() for name in modalities_of(each)))
-                content = content_of(files, used)
-                unlike = {method: other_images(summary, content) for method, summary in summaries.items()}
+                warnings = [
+                    sentence
+                    for method, summary in summaries.items()
+                    if summary is not None
+                    for sentence in _changed(method, methods[method], summary, content_of(files, used))
+                ]
                 case = load_case(files, used or None, with_labels=True, may_lack=True)
                 rows += _case_rows(case, methods, chosen.targets[files.name], options, advance)
-                for method, words in unlike.items():
-                    if words:
-                        chosen.unlike[f"the maps by {method} are {words} than the data hold now"].append(files.name)
             # No error of one case may stop the others.
             except Exception as error:
                 chosen.failed[files.name] = reason_of(error)
-    for difference, names in chosen.unlike.items():
-        print_status(f"warning: {difference}: {some_of(names)}")
+                continue
+            warnings += [finding.message for finding in case.findings if finding.level <= Level.WARNING]
+            for sentence in warnings:
+                chosen.warnings[sentence].append(files.name)
+            for method, targets in chosen.targets[files.name].items():
+                for target in targets:
+                    summary = summaries[method]
+                    sha256 = None if summary is None else model_of(summary, target)
+                    chosen.models[method, target][sha256 or "unknown"].append(files.name)
+    _warn_of_several_models(chosen)
+    for sentence, names in chosen.warnings.items():
+        print_status(f"warning: {sentence}: {some_of(names)}")
     for name, reason in chosen.failed.items():
         print_status(f"{name} failed: {reason}")
     return rows
+
+
+def _changed(method: str, folder: Path, summary: Summary, content: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences on what has changed since a case was predicted: its images, whose content is given, or its maps."""
+    if words := other_images(summary, content):
+        yield f"the maps by {method} are {words} than the data hold now"
+    if changed := changed_maps(folder, summary):
+        kinds = ", ".join(name.removeprefix(f"{summary.entry.name}_").removesuffix(MAP_ENDING) for name in changed)
+        yield f"maps by {method} have changed since they were predicted ({kinds})"
+
+
+def _warn_of_several_models(chosen: Selection) -> None:
+    for (method, target), models in chosen.models.items():
+        if len(models) > 1:
+            told = "; ".join(f"{sha256[:12]}: {some_of(names)}" for sha256, names in models.items())
+            every = [name for names in models.values() for name in names]
+            chosen.warnings[f"the maps of {target} by {method} are of {len(models)} models ({told})"] += every
 
 
 def _case_rows(

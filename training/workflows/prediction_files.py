@@ -11,7 +11,7 @@ from typing import Any
 from spuproj.training.data.labels import SCHEMES, LabelScheme
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, lacking
 from spuproj.training.data.volumes.content import content_hash
-from spuproj.training.inference.outputs import MAPS, MERGED, map_names
+from spuproj.training.inference.outputs import MAPS, MERGED, map_names, require_kinds
 from spuproj.training.inference.summary import Summary, report_name, summary_name
 from spuproj.training.runtime.files import InputError, inside
 from spuproj.training.runtime.names import as_one_file, require_names_fit
@@ -95,7 +95,8 @@ def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def file_names(files: CaseFiles, targets: Sequence[str], kinds: Sequence[str]) -> list[str]:
-    """Names of a case's files, the figure last. Raises as ``map_names`` does."""
+    """Names of a case's files, the figure last. Raises as ``require_kinds`` does."""
+    require_kinds(targets, scheme_of(files), kinds)
     maps = map_names(files.name, targets, scheme_of(files), kinds)
     return [*maps, report_name(files.name), summary_name(files.name), f"{files.name}.png"]
 

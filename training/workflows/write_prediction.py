@@ -10,6 +10,7 @@ from typing import Any
 from spuproj.checks import choice
 from spuproj.training.data.case import Case, add_labels, load_case
 from spuproj.training.data.findings import Finding, Level
+from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles, lacking
 from spuproj.training.data.volumes.content import content_hash
 from spuproj.training.inference.multi_view import AGGREGATIONS, Prediction
@@ -115,7 +116,7 @@ def write_prediction(task: Task, files: CaseFiles, show: MakeProgressBar) -> Non
         with atomic_write_group(task.out, files.name, last, outdated) as folder:
             entry = _write_case(task, files, case, folder, show)
             hashes = dict(sorted({**kept, **{path.name: content_hash(path) for path in folder.iterdir()}}.items()))
-            summary = Summary(recipe, entry, hashes, segmentation)
+            summary = Summary(recipe, entry, hashes, segmentation, patient_of(files))
             write_summary(inside(folder, last), summary)
             # Older files that are not yet replaced must not be read as data either.
             every = dict.fromkeys(older, "") | hashes

@@ -105,6 +105,18 @@ def test_names_become_subjects_and_sessions(tmp_path, case, folder):
     follows_the_standard(tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("patient", "folder"), [("P 1", "sub-P1/ses-scanA"), ("scan", "sub-scan/ses-A"), ("scanA", "sub-scanA")]
+)
+def test_the_patient_that_the_data_name_is_the_subject(tmp_path, patient, folder):
+    maps = predictions(tmp_path, "scanA")
+    summary = read_summary(maps, "scanA")
+    assert summary is not None
+    write_summary(maps / "scanA_summary.json", replace(summary, patient=patient))
+    assert write_bids(maps, tmp_path / "out") == {"scanA": tmp_path / "out" / folder / "anat"}
+    follows_the_standard(tmp_path / "out")
+
+
 NAMES = st.text(st.sampled_from("aAbB1-_. é"), min_size=1, max_size=6).filter(
     lambda name: name == name.strip() and name[0] not in ".-"
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import runpy
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from training_helpers import write_prediction
 
 from helpers import ROOT
 from spuproj.training.export.dicom import write_dicom
+from spuproj.training.inference.summary import read_summary, write_summary
 from spuproj.training.runtime.files import InputError
 
 pytest_plugins = ["training_fixtures"]
@@ -325,11 +326,25 @@ def test_maps_out_of_range_are_refused(series, tmp_path):
 
 
 def test_a_missing_map_says_how_to_predict_it(spuproj, prediction, series, tmp_path):
-    (prediction / "p7_TC_var.nii.gz").unlink()
-    status, _ = spuproj("dicom", "--predictions", prediction, "--series", series, "--out", tmp_path / "out")
-    assert status == (
-        f"error: {prediction / 'p7_TC_var.nii.gz'} must be there, but is missing; predict with var among --maps"
-    )
+    arguments = ("dicom", "--predictions", prediction, "--series", series, "--out", tmp_path / "out")
+    lost = prediction / "p7_TC_var.nii.gz"
+    lost.unlink()
+    status, _ = spuproj(*arguments)
+    assert status == f"error: {lost} must be there, since the case is finished; predict it again with --force"
+    summary = read_summary(prediction, "p7")
+    assert summary is not None
+    files = {name: sha256 for name, sha256 in summary.files.items() if name != lost.name}
+    write_summary(prediction / "p7_summary.json", replace(summary, files=files))
+    status, _ = spuproj(*arguments)
+    assert status == f"error: {lost} must be there, but was not predicted; predict with var among --maps"
+
+
+def test_a_map_that_has_changed_since_the_prediction_is_refused(prediction, series, tmp_path):
+    maps, affine = made_up_maps()
+    nib.save(nib.Nifti1Image(maps["TC", "prob"], affine), prediction / "p7_TC_var.nii.gz")
+    with pytest.raises(InputError, match=r"p7_TC_var\.nii\.gz must be as it was predicted, but has changed since"):
+        write_dicom(prediction, series, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_case_is_named_where_there_are_several(prediction, series, tmp_path):

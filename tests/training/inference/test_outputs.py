@@ -20,6 +20,7 @@ from spuproj.training.inference.outputs import (
     kinds_named,
     map_names,
     merged_labels,
+    require_kinds,
     write_maps,
     write_merged,
 )
@@ -55,10 +56,12 @@ def test_a_voxel_gets_the_innermost_target_that_was_found(found, label):
 @pytest.mark.parametrize("kinds", [DEFAULT_KINDS, *((kind,) for kind in (*MAPS, *MERGED)), ("seg", "labels")])
 @pytest.mark.parametrize("targets", [("ET", "TC", "WT"), ("WT",)])
 def test_what_is_written_has_the_names_that_were_told(tmp_path, targets, kinds):
-    if targets == ("WT",) and not set(kinds) & set(MAPS):
-        with pytest.raises(InputError, match=rf"maps {kinds[0]} need models of the targets WT, TC, ET, got WT"):
-            map_names("made_up", targets, GLIOMA, kinds)
-        return
+    merged = [kind for kind in kinds if kind in MERGED]
+    if targets == ("WT",) and merged and kinds != DEFAULT_KINDS:
+        with pytest.raises(InputError, match=rf"maps {merged[0]} need models of the targets WT, TC, ET, got WT"):
+            require_kinds(targets, GLIOMA, kinds)
+    else:
+        require_kinds(targets, GLIOMA, kinds)
     case, made = made_up_case(), prediction()
     made = replace(made, members=made.probability[:, None])
     for target in targets:
@@ -71,8 +74,9 @@ def test_what_is_written_has_the_names_that_were_told(tmp_path, targets, kinds):
 def test_targets_of_ones_own_are_not_merged():
     scheme = own_scheme({"lesion": (1,)})
     assert map_names("a", ["lesion"], scheme, ("seg", "labels")) == ["a_lesion_seg.nii.gz"]
+    require_kinds(["lesion"], scheme, DEFAULT_KINDS)
     with pytest.raises(InputError, match="maps labels and qubrats need models of the targets a glioma scheme"):
-        map_names("a", ["lesion"], scheme, MERGED)
+        require_kinds(["lesion"], scheme, ("seg", *MERGED))
 
 
 def test_kinds_are_known_ones_each_once():

@@ -17,7 +17,8 @@ MOST_BYTES = 4_000_000
 
 
 def test_the_packages_models_predict_the_three_targets_together():
-    configs = [config for config, _ in load_runs(trained_models())]
+    runs, _ = load_runs(trained_models())
+    configs = [config for config, _ in runs]
     assert [config.target for config in configs] == ["ET", "TC", "WT"]
     assert {config.modalities for config in configs} == {("t1", "t1ce", "t2", "flair")}
     assert all(config.augmented for config in configs)

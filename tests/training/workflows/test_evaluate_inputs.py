@@ -12,6 +12,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from spuproj.training.data.case import load_case
+from spuproj.training.data.findings import Level
+from spuproj.training.data.readers.registry import cases_in
+from spuproj.training.models.run import digest
 from spuproj.training.workflows.predict import predict, predict_cohort
 
 pytest_plugins = ["training_fixtures"]
@@ -112,7 +116,50 @@ def test_maps_of_images_that_have_changed_are_said(spuproj, data, models, tmp_pa
     methods = ("--predictions", f"m={tmp_path / 'maps'}")
     status, printed = spuproj("evaluate", "--data", manifest(data), *methods, "--out", tmp_path / "out")
     assert (status, f"warning: {wanted}: {data.name}" in printed) == (0, True)
-    assert json.loads((tmp_path / "out" / "table.json").read_text())["other_images"] == {wanted: [data.name]}
+    assert json.loads((tmp_path / "out" / "table.json").read_text())["warnings"][wanted] == [data.name]
+
+
+def test_maps_that_have_changed_are_said(spuproj, data, models, tmp_path):
+    predict_cohort([models["WT"]], manifest(data), tmp_path / "maps")
+    path = tmp_path / "maps" / f"{data.name}_WT_seg.nii.gz"
+    image = nib.Nifti1Image.from_filename(path)
+    nib.save(nib.Nifti1Image(np.zeros_like(np.asarray(image.dataobj)), image.affine, image.header), path)
+    methods = ("--predictions", f"m={tmp_path / 'maps'}")
+    status, printed = spuproj("evaluate", "--data", manifest(data), *methods, "--out", tmp_path / "out")
+    wanted = f"warning: maps by m have changed since they were predicted (WT_seg): {data.name}"
+    assert (status, wanted in printed) == (0, True)
+
+
+def test_maps_of_several_models_in_one_folder_are_said(spuproj, cohort, models, tmp_path):
+    other = shutil.copytree(models["WT"], tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "temperature": 2.0}))
+    for model, case in ((models["WT"], cohort[1]), (other, cohort[2])):
+        predict([model], case, tmp_path / "maps")
+    arguments = ("--data", cohort[0].parent, "--predictions", f"m={tmp_path / 'maps'}", "--out", tmp_path / "out")
+    status, printed = spuproj("evaluate", *arguments)
+    told = "; ".join(
+        f"{digest(model)[:12]}: {case.name}" for model, case in ((models["WT"], cohort[1]), (other, cohort[2]))
+    )
+    assert (status, f"warning: the maps of WT by m are of 2 models ({told})" in printed) == (0, True)
+    models_told = json.loads((tmp_path / "out" / "table.json").read_text())["models"]
+    assert models_told == {"m WT": [digest(models["WT"]), digest(other)]}
+
+
+def test_what_is_unusual_about_a_case_is_said(spuproj, data, models, tmp_path):
+    """A brain that fills the image is one that was not skull-stripped, for example."""
+    predict_cohort([models["WT"]], manifest(data), tmp_path / "maps")
+    content = json.loads(manifest(data).read_text())
+    mask = nib.Nifti1Image.from_filename(data / f"{data.name}_flair.nii.gz")
+    nib.save(nib.Nifti1Image(np.ones(mask.shape, np.uint8), mask.affine), tmp_path / "all.nii.gz")
+    content["cases"][0]["mask"] = str(tmp_path / "all.nii.gz")
+    (tmp_path / "masked.json").write_text(json.dumps(content))
+    methods = ("--predictions", f"m={tmp_path / 'maps'}")
+    _, printed = spuproj("evaluate", "--data", tmp_path / "masked.json", *methods, "--out", tmp_path / "out")
+    findings = load_case(cases_in(tmp_path / "masked.json")[0], MODALITIES).findings
+    serious = [finding.message for finding in findings if finding.level <= Level.WARNING]
+    assert serious
+    assert all(f"warning: {message}: {data.name}" in printed for message in serious)
 
 
 def test_maps_made_with_another_brain_mask_are_said(spuproj, data, models, tmp_path):

@@ -50,6 +50,7 @@ def test_merged_files_can_be_all_that_is_written(cohort, models, tmp_path):
         ("probs", "maps must be of prob, seg, var, entropy, mi, members, labels, qubrats, got 'probs'"),
         ("prob,", "maps must be of prob, seg, var, entropy, mi, members, labels, qubrats, got ''"),
         ("labels", "maps labels need models of the targets WT, TC, ET, got WT; choose others"),
+        ("seg,labels,prob", "maps labels need models of the targets WT, TC, ET, got WT; choose others"),
     ],
 )
 def test_maps_that_cannot_be_written_are_refused_before_any_work(spuproj, cohort, models, tmp_path, maps, message):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from spuproj.training.data.readers.case_files import ImageFile
-from spuproj.training.data.volumes.image_file import Volume, open_volume
-from spuproj.training.inference.outputs import map_name
+from spuproj.training.data.volumes.content import content_hash
+from spuproj.training.inference.outputs import MAP_ENDING, map_name
 from spuproj.training.inference.summary import Summary, finished_summary, predicted_names
 from spuproj.training.runtime.files import InputError, inside
 from spuproj.training.runtime.wording import some_of
@@ -53,13 +52,23 @@ def model_of(summary: Summary, target: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def open_map(folder: Path, case: str, target: str, kind: str) -> Volume:
-    """A map of a case, opened.
+def predicted_map(folder: Path, summary: Summary, target: str, kind: str) -> Path:
+    """The file of a map, as it was predicted.
 
     Raises:
-        InputError: where it is missing or no image; the message says how to predict it.
+        InputError: where it was not predicted, is missing, or has changed since; the message says how to predict it.
     """
-    path = inside(folder, map_name(case, target, kind))
+    path = inside(folder, map_name(summary.entry.name, target, kind))
+    if path.name not in summary.files:
+        raise InputError(f"{path} must be there, but was not predicted; predict with {kind} among --maps")
     if not path.is_file():
-        raise InputError(f"{path} must be there, but is missing; predict with {kind} among --maps")
-    return open_volume(ImageFile(path))
+        raise InputError(f"{path} must be there, since the case is finished; predict it again with --force")
+    if content_hash(path) != summary.files[path.name]:
+        raise InputError(f"{path} must be as it was predicted, but has changed since; predict it again with --force")
+    return path
+
+
+def changed_maps(folder: Path, summary: Summary) -> list[str]:
+    """Names of a case's maps that are there, but are not as they were predicted, such as those that were edited."""
+    maps = {inside(folder, name): sha256 for name, sha256 in summary.files.items() if name.endswith(MAP_ENDING)}
+    return [path.name for path, sha256 in maps.items() if path.is_file() and content_hash(path) != sha256]
