@@ -6,7 +6,7 @@ import logging
 import math
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -52,6 +52,7 @@ from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar
 from spuproj.training.runtime.settings import plain_errors
+from spuproj.training.runtime.wording import some_of
 
 CACHE = ".cache"
 """Folder of a run, while it is trained."""
@@ -124,7 +125,7 @@ def train(
         asked = {
             "target": target, "method": asdict(method), "seed": seed, "modalities": modalities, "augmented": augment,
         }  # fmt: skip
-        if resume and _is_finished(out, asked, roles):
+        if resume and _is_finished(out, asked, cases, roles):
             if not calibrate or is_calibrated(out):
                 print_status(f"{out} has finished: there is nothing to resume")
             elif rank() == 0:
@@ -132,24 +133,38 @@ def train(
                     _require_same_validation(out, cases, modalities, target, folder)
                 calibrate_run(out, cases)
             return out
-        pl.seed_everything(seed, workers=True, verbose=False)
         with _cache_folder(out, cache) as folder:
             with progress_bar(f"Reading {data.name} for {target}", len(cases)) as advance:
                 cohort = cache_cohort(cases, modalities, target, folder, advance)
-            training, validating = cohort.split(held_out, seed) if roles is None else cohort.roles(roles)
-            box = _mean_box([cohort.box(name) for name in training])
-            view_size = network_size(cohort.size, method)
+            drawn = cohort.split(held_out, seed) if roles is None else cohort.roles(roles)
             with plain_errors(ModelConfig):
-                config = ModelConfig(target, cohort.field, view_size, box, method, modalities, seed, CLIP, augment)
-            record = {"data": data_record(cohort, training, validating), **environment_record(hardware)}
-            checkpoint = _prepare_run(out, config, record, resume)
-            network, curve = _fit(config, cohort, training, validating, out, hardware, checkpoint)
-            if rank() == 0:
-                write_record(out, {**curve_record(curve, method.batch_size), **record})
-                save_run(out, config, network, record["data"]["train"]["sha256"])
+                config = ModelConfig(
+                    target, cohort.field, network_size(cohort.size, method), _mean_box(cohort, drawn[0]), method,
+                    modalities, seed, CLIP, augment,
+                )  # fmt: skip
+            _train_and_save(config, cohort, *drawn, out, hardware, resume)
         if calibrate and rank() == 0:
             calibrate_run(out, cases)
         return out
+
+
+def _train_and_save(
+    config: ModelConfig,
+    cohort: Cohort,
+    training: list[str],
+    validation: list[str],
+    out: Path,
+    hardware: Hardware,
+    resume: bool,
+) -> None:
+    """Trains, from a checkpoint where one is resumed, and writes the run."""
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    record = {"data": data_record(cohort, training, validation), **environment_record(hardware)}
+    checkpoint = _prepare_run(out, config, record, resume)
+    network, curve = _fit(config, cohort, training, validation, out, hardware, checkpoint)
+    if rank() == 0:
+        write_record(out, {**curve_record(curve, config.method.batch_size), **record})
+        save_run(out, config, network, record["data"]["train"]["sha256"])
 
 
 def _refuse_overwrite_of_run(out: Path, force: bool, resume: bool) -> None:
@@ -163,15 +178,31 @@ def _refuse_overwrite_of_run(out: Path, force: bool, resume: bool) -> None:
         )
 
 
-def _is_finished(out: Path, asked: dict[str, Any], roles: Split | None) -> bool:
+def _is_finished(out: Path, asked: dict[str, Any], cases: Sequence[CaseFiles], roles: Split | None) -> bool:
     """Whether the run is complete. Raises InputError, before data is read, where its options or cases were others."""
     if (out / CONFIG).is_file():
         require_same_training(out / CONFIG, asked)
     finished = (out / WEIGHTS).exists()
-    if finished and roles is not None and (out / RECORD).is_file() and "data" in read_record(out):
-        cases = {role: {"cases": sorted(getattr(roles, role))} for role in ("train", "validation")}
-        require_same_training(out / RECORD, {"data": cases})
+    if finished and (out / RECORD).is_file() and (known := read_record(out).get("data")):
+        if roles is not None:
+            named = {role: {"cases": sorted(getattr(roles, role))} for role in ("train", "validation")}
+            require_same_training(out / RECORD, {"data": named})
+        else:
+            _require_same_cases(out, known, cases)
     return finished
+
+
+def _require_same_cases(out: Path, known: Mapping[str, Any], cases: Sequence[CaseFiles]) -> None:
+    """Raises InputError where a finished run trained and validated on other cases than those of the data."""
+    roles = [known.get(role) or {} for role in ("train", "validation")]
+    before = {name for role in roles for name in role.get("cases", ())}
+    changed = sorted(before ^ {case.name for case in cases})
+    if changed:
+        raise InputError(
+            f"the cases must be those that {out / RECORD} names, but {some_of(changed)} "
+            f"{'is' if len(changed) == 1 else 'are'} in one of both alone; resume it with the data that it began with, "
+            "or start over with --force"
+        )
 
 
 def _require_same_validation(
@@ -237,7 +268,9 @@ def _roles_given(split: Path | None, fold: int, validation: int | None) -> Split
     return read_split(split, fold)
 
 
-def _mean_box(boxes: list[tuple[float, float, float, float]]) -> tuple[float, float, float, float]:
+def _mean_box(cohort: Cohort, names: Sequence[str]) -> tuple[float, float, float, float]:
+    """The mean over cases of the box around the brain."""
+    boxes = [cohort.box(name) for name in names]
     y0, x0, y1, x1 = (sum(side) / len(boxes) for side in zip(*boxes, strict=True))
     return y0, x0, y1, x1
 

@@ -177,6 +177,16 @@ def test_a_finished_run_is_left_as_it_is(unbroken, data, capsys):
     assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
 
 
+def test_a_finished_run_of_other_cases_is_not_taken_for_this_one(unbroken, data, tmp_path):
+    shutil.copytree(data, tmp_path / "data", symlinks=True)
+    first = sorted(path for path in (tmp_path / "data").iterdir() if path.is_dir())[0]
+    shutil.rmtree(first)
+    with pytest.raises(
+        InputError, match=rf"must be those that .*training\.json names, but {first.name} is in one of both"
+    ):
+        train(tmp_path / "data", "WT", unbroken, method=METHOD, resume=True)
+
+
 def test_a_training_killed_before_its_weights_were_written_is_finished_from_the_checkpoint(unbroken, data, tmp_path):
     run = shutil.copytree(unbroken, tmp_path / "run")
     (run / "model.safetensors").unlink()

@@ -127,8 +127,12 @@ def _by_column(path: Path, line: int, columns: Sequence[str], cells: Sequence[st
     extra = [cell for number, cell in enumerate(cells) if cell and (number >= len(columns) or not columns[number])]
     if extra:
         raise InputError(f"{path}, line {line}: cells must be of a column with a heading, but {extra[0]!r} is not")
-    filled = [*cells, *([""] * len(columns))]
-    found = {column: cell for column, cell in zip(columns, filled, strict=False) if column}
+    if len(cells) < len(columns):
+        raise InputError(
+            f"{path}, line {line}: must have a cell for each of {len(columns)} columns, be it an empty one, but has "
+            f"{len(cells)}; a part of the row may be missing"
+        )
+    found = {column: cell for column, cell in zip(columns, cells, strict=False) if column}
     if not found["name"]:
         raise InputError(f"{path}, line {line}: name must not be empty")
     return found
