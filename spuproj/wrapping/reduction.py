@@ -62,7 +62,7 @@ def blend(views: AnyViews, stack: Tensor, weights: Tensor) -> Moments:
 
 
 def reduce_views(views: AnyViews, probability: Tensor, weights: Tensor, *, classes: bool = False) -> Maps:
-    """The mean probability over views and all maps of its uncertainty, from one pass over the views.
+    """The mean probability over views and all maps of its uncertainty.
 
     Args:
         views: N views, portable or not.
@@ -73,13 +73,23 @@ def reduce_views(views: AnyViews, probability: Tensor, weights: Tensor, *, class
 
     Returns:
         Mean, variance and count as ``blend`` gives them; the entropy of the mean; and the mutual information, the
-        entropy of the mean minus the mean entropy of the views, NaN where the variance is.
+        entropy of the mean minus the mean entropy of the views on the slice, NaN where the variance is.
     """
-    channels, dim = probability.shape[2], 2 if classes else None
-    both = blend(views, torch.cat([probability, entropy(probability, dim)], dim=2), weights)
-    mean, variance, count = (part[:, :channels] for part in both)
+    mean, variance, count = blend(views, probability, weights)
     # Rounding of the mean must not leave the entropy's domain.
     whole, dim = mean.clamp(0, 1), 1 if classes else None
-    shared = mutual_information(whole, both.mean[:, channels:], dim)
+    expected = _mean_entropy(views, probability, weights, classes)
+    shared = mutual_information(whole, expected, dim)
     shared = torch.where(count[:, : shared.shape[1]] < 2, math.nan, shared)
     return Maps(mean, variance, entropy(whole, dim), shared, count)
+
+
+def _mean_entropy(views: AnyViews, probability: Tensor, weights: Tensor, classes: bool) -> Tensor:
+    """The mean over views of the entropy that each has on the slice.
+
+    The entropy in the view, brought back, would be smaller: interpolation between two certain pixels is uncertain. The
+    difference would be taken for disagreement at every edge.
+    """
+    members, per_view = views.unproject(probability).clamp(0, 1), weights.unsqueeze(-3)
+    seen = torch.where(per_view > 0, per_view * entropy(members, 2 if classes else None), 0)
+    return seen.sum(-4) / per_view.sum(-4).clamp(min=torch.finfo(weights.dtype).tiny)

@@ -48,11 +48,11 @@ def maps_of_a_loop(model, views, x, activation):
     stacked, entropies = [], []
     for n in range(len(views)):
         probability = activation(model(views[n].project(x)[:, 0]))
-        classes = probability if activation is softmax else torch.stack([probability, 1 - probability], dim=0)
-        own = stats.entropy(classes.detach().double().numpy(), axis=1 if activation is softmax else 0)
-        own = torch.from_numpy(own[:, None] if activation is softmax else own).float()
-        stacked.append(views[n].unproject(probability[:, None])[:, 0].detach().double().numpy())
-        entropies.append(views[n].unproject(own[:, None])[:, 0].double().numpy())
+        shown = views[n].unproject(probability[:, None])[:, 0].detach().double().numpy()
+        with np.errstate(invalid="ignore"):
+            own = stats.entropy(shown if activation is softmax else [shown, 1 - shown], axis=int(activation is softmax))
+        stacked.append(shown)
+        entropies.append(np.nan_to_num(own[:, None] if activation is softmax else own))
     weights = blending_weights(views).double().numpy()[:, None, None]
     count = weights.sum(axis=0)
     members, total = np.array(stacked), np.maximum(count, 1e-12)
@@ -85,6 +85,19 @@ def test_the_maps_are_those_of_a_loop_over_views(name, activation, views):
     assert (count >= 2).any()
     assert (count < 2).any() == (views is ZOOM)
     assert_same_maps(found, maps_of_a_loop(network(), views, X, activation), atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_views_that_agree_have_no_mutual_information(activation):
+    """Interpolation of a sharp edge is uncertain, but it is no disagreement."""
+    views, edge = Views.spherical(SIZE, grid=(2, 2))[[1, 1]], torch.zeros(1, 2, *SIZE)
+    edge[..., SIZE[1] // 2 :] = 1
+    found = wrap(lambda x: 24 * x - 12, views, activation)(edge)
+    assert found.entropy.max() > 0.5
+    both = torch.isfinite(found.variance[:, :1])
+    assert both.sum() > 100
+    assert found.variance[:, :1][both].max() < 1e-9
+    assert found.mutual_information[:, :1][both].max() < 1e-5
 
 
 def test_a_pixel_that_no_view_shows_is_zero_and_has_no_variance():

@@ -39,8 +39,8 @@ def test_mean_and_variance_are_those_of_a_loop_over_views():
         view = reference.project(image.double().numpy(), row[None], (16, 16))[:, 0]
         probability = torch.sigmoid(network(torch.from_numpy(view))).detach().numpy()
         probabilities.append(reference.unproject(probability[:, None], row[None], (12, 10))[:, 0])
-        own = scipy_entropy(np.stack([probability, 1 - probability]), axis=0)
-        entropies.append(reference.unproject(own[:, None], row[None], (12, 10))[:, 0])
+        own = np.clip(probabilities[-1], 0, 1)
+        entropies.append(scipy_entropy([own, 1 - own], axis=0))
         valid = np.isfinite(reference.view_coordinates(row[None], (12, 10), (16, 16))[0])
         shown.append(np.broadcast_to(valid, probabilities[-1].shape))
     values = np.ma.array(probabilities, mask=~np.array(shown))

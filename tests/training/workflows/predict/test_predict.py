@@ -155,9 +155,13 @@ def test_the_maps_are_the_reduction_of_every_slice(predicted, cohort, models):
     views = make_views(config, (30, 30))
     with torch.inference_mode():
         seen = view_probabilities(network, views, torch.from_numpy(case.image))
-        own = torch.from_numpy(scipy_entropy([seen, 1 - seen], axis=0))
-        (mean, variance, _), (of_views, _, _) = (blend(views, each, blending_weights(views)) for each in (seen, own))
-    shared = (scipy_entropy(torch.cat([mean, 1 - mean], 1).numpy(), axis=1)[:, None] - of_views.numpy()).clip(0)
+        weights = blending_weights(views)
+        mean, variance, _ = blend(views, seen, weights)
+        shown = views.unproject(seen)[:, :, 0].numpy()
+    own = np.average(
+        scipy_entropy([shown, 1 - shown], axis=0), weights=weights.numpy()[None].repeat(len(shown), 0), axis=1
+    )
+    shared = (scipy_entropy(torch.cat([mean, 1 - mean], 1).numpy(), axis=1) - own).clip(0)[:, None]
     for kind, expected in (("prob", mean), ("var", variance), ("mi", torch.from_numpy(shared))):
         slices = read(predicted[1], f"ET_{kind}").transpose(2, 1, 0)
         np.testing.assert_allclose(slices, np.where(case.brain, expected[:, 0].numpy(), 0), atol=1e-5)
