@@ -2,13 +2,18 @@
 
 import math
 from collections.abc import Collection, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 
 def pixel_size(value: Sequence[int], argument: str, meaning: str = "height, width") -> tuple[int, int]:
-    """Checks a pair of positive integers and returns it as a tuple. Raises ValueError for anything else."""
+    """Checks a pair of positive integers and returns it as a tuple. Raises ValueError for anything else.
+
+    Sizes that ``torch.export`` and ``torch.compile`` leave open stay symbols.
+    """
     # Fast path: nearly every call passes a tuple of two ints.
     if type(value) is tuple and len(value) == 2:
         height, width = value
@@ -16,12 +21,25 @@ def pixel_size(value: Sequence[int], argument: str, meaning: str = "height, widt
             return value
     try:
         first, second = value
-        whole = all(not isinstance(n, bool) and n == math.floor(n) and n >= 1 for n in (first, second))
-    except (TypeError, ValueError, OverflowError):
+        whole = not isinstance(value, str | bytes | set | dict) and _is_size(first) and _is_size(second)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         whole = False
     if not whole:
-        raise ValueError(f"{argument} must be two positive whole numbers ({meaning}), got {value}")
-    return int(first), int(second)
+        raise ValueError(f"{argument} must be two positive whole numbers ({meaning}), got {value!r:.200}")
+    return _symbol_or_int(first), _symbol_or_int(second)
+
+
+def _is_size(n: Any) -> bool:
+    if isinstance(n, torch.SymInt):
+        return True
+    if isinstance(n, bool | str | bytes):
+        return False
+    # In compiled code a whole number may be a symbol, whose range more questions would narrow.
+    return bool(n >= 1) and (torch.compiler.is_compiling() or (n == math.floor(n) and n < 2**63))
+
+
+def _symbol_or_int(n: int) -> int:
+    return n if isinstance(n, int | torch.SymInt) else int(n)
 
 
 def refuse_gradient(value: object, argument: str) -> None:
@@ -33,8 +51,9 @@ def refuse_gradient(value: object, argument: str) -> None:
 def number_of(value: float, argument: str) -> float:
     """Converts to float. Raises TypeError for what is no number, and ValueError if it requires a gradient."""
     refuse_gradient(value, argument)
-    if isinstance(value, bool):
-        raise TypeError(f"{argument} must be a number, got {value}")
+    # float() takes text for the number that it names.
+    if isinstance(value, bool | str | bytes):
+        raise TypeError(f"{argument} must be a number, got {value!r}")
     try:
         return whole_float(value) if isinstance(value, int) else float(value)
     except (TypeError, ValueError, RuntimeError):
@@ -55,6 +74,13 @@ def positive(value: float, argument: str) -> float:
     if not (number > 0 and math.isfinite(number)):
         raise ValueError(f"{argument} must be positive and finite, got {number}")
     return number
+
+
+def flag(value: bool, argument: str) -> bool:
+    """Returns the value. Raises TypeError unless it is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{argument} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def choice(value: str, allowed: Collection[str], argument: str) -> str:

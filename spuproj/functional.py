@@ -19,7 +19,6 @@ from torch.autograd import forward_ad
 
 from spuproj.checks import pixel_size, positive
 from spuproj.inputs import fitted, plain_number, plain_tensor
-from spuproj.ops.checks import check_apart
 from spuproj.ops.registration import NO_GRAD
 
 
@@ -92,6 +91,8 @@ def project(
     """
     image, geometry = _checked(image, "image"), _checked(geometry, "geometry")
     fill = plain_number(fill, "fill")
+    _check_kinds(out_dtype, memory_format)
+    _check_names(interpolation, padding)
     if out is None:
         size = tuple(image.shape[-2:]) if view_size is None else pixel_size(view_size, "view_size")
         op = _PROJECT.of(image, geometry)
@@ -104,20 +105,29 @@ def project(
         raise ValueError(f"out must end in view_size, {tuple(view_size)}, got {tuple(out.shape[-2:])}")
     if torch.is_grad_enabled() and (image.requires_grad or geometry.requires_grad or out.requires_grad):
         raise ValueError("out must be None where gradients are recorded: writing into it cannot be differentiated")
-    eager = not torch.compiler.is_compiling()
-    if eager:
-        check_apart(image, out)
     _PROJECT_OUT(image, geometry, out, interpolation, padding, fill)
-    if eager and not out.is_inference():
-        # Autograd then raises an error if the old contents were saved for a backward pass.
-        torch.autograd.graph.increment_version(out)
     return out
+
+
+def _check_kinds(out_dtype: object, memory_format: object) -> None:
+    """Raises TypeError for numbers: torch would take them for its own codes of dtypes and memory formats."""
+    if out_dtype is not None and not isinstance(out_dtype, torch.dtype):
+        raise TypeError(f"out_dtype must be a torch.dtype or None, got {out_dtype!r}")
+    if memory_format is not None and not isinstance(memory_format, torch.memory_format):
+        raise TypeError(f"memory_format must be a torch.memory_format or None, got {memory_format!r}")
+
+
+def _check_names(interpolation: object, padding: object = "constant") -> None:
+    """Raises TypeError for what is no name; the ops know which names there are."""
+    for argument, value in (("interpolation", interpolation), ("padding", padding)):
+        if not isinstance(value, str):
+            raise TypeError(f"{argument} must be a name, got {value!r}")
 
 
 def _checked(value: Tensor, argument: str) -> Tensor:
     """An argument as a plain tensor. Raises RuntimeError for forward-mode dual tensors, which the ops do not take."""
     tensor = value if type(value) is Tensor else plain_tensor(value, argument)
-    if not torch.compiler.is_compiling() and forward_ad.unpack_dual(tensor).tangent is not None:
+    if forward_ad.unpack_dual(tensor).tangent is not None:
         raise RuntimeError("forward-mode differentiation does not reach spuproj's ops; use reverse mode (backward)")
     return tensor
 
@@ -146,6 +156,7 @@ def project_adjoint(
         ``[B, C, H, W]`` of the stack's dtype: the sum over the views.
     """
     stack, geometry = _checked(stack, "stack"), _checked(geometry, "geometry")
+    _check_names(interpolation, padding)
     result: Tensor = _PROJECT_ADJOINT.of(stack, geometry)(
         stack, geometry, pixel_size(size, "size"), interpolation, padding
     )
@@ -165,6 +176,7 @@ def unproject(stack: Tensor, geometry: Tensor, size: Sequence[int], *, interpola
         ``[B, N, C, H, W]`` of the stack's dtype; zero at slice pixels that the view does not show.
     """
     stack, geometry = _checked(stack, "stack"), _checked(geometry, "geometry")
+    _check_names(interpolation)
     result: Tensor = _UNPROJECT.of(stack, geometry)(stack, geometry, pixel_size(size, "size"), interpolation)
     return result
 
@@ -184,6 +196,7 @@ def unproject_adjoint(
         ``[B, N, C, h, w]`` of the slices' dtype.
     """
     slices, geometry = _checked(slices, "slices"), _checked(geometry, "geometry")
+    _check_names(interpolation)
     result: Tensor = _UNPROJECT_ADJOINT.of(slices, geometry)(
         slices, geometry, pixel_size(view_size, "view_size"), interpolation
     )
@@ -228,13 +241,15 @@ def unproject_reduce(
     """
     stack, geometry = _checked(stack, "stack"), _checked(geometry, "geometry")
     weights = None if weights is None else _checked(weights, "weights")
+    _check_names(interpolation)
     least, fill = positive(min_count, "min_count"), plain_number(fill, "fill")
     op = _UNPROJECT_REDUCE.of(stack, geometry, weights)
     moments: tuple[Tensor, Tensor, Tensor] = op(stack, geometry, pixel_size(size, "size"), interpolation, weights)
     if least <= 1 and fill == 0:
         return moments
-    # Nothing distinguishes the channels, nor the samples if they share geometry and weights.
-    shared = geometry.dim() == 2 and (weights is None or weights.dim() == 3)
+    # Nothing distinguishes the channels, nor the samples if they share geometry and weights. The first of a number of
+    # samples that is not known yet would be a guess of torch's about that number.
+    shared = geometry.dim() == 2 and (weights is None or weights.dim() == 3) and not torch.compiler.is_compiling()
     count = moments[2][:1, :1] if shared else moments[2][:, :1]
     return _filled(*moments, count, fill, least)
 

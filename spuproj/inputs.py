@@ -99,6 +99,8 @@ def _signed(whole: NDArray[Any]) -> NDArray[np.int64]:
 def _remedy(value: Any, argument: str) -> str:
     if argument in ("geometry", "table"):
         return "pass views.geometry, or the table() of a Geometry"
+    if isinstance(value, np.ndarray) and argument == "out":
+        return "pass torch.from_numpy(out), which shares its memory"
     if isinstance(value, np.ndarray):
         return f"pass torch.from_numpy({argument}), or use the methods of Views, which take arrays"
     if isinstance(value, (list, tuple)):

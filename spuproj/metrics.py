@@ -71,8 +71,12 @@ class _MeanOverCases(Metric, ABC):
             brain: bool or 0 and 1, the voxels to look at; all where None.
 
         Raises:
+            TypeError: for what is no tensor.
             ValueError: for tensors of different shapes, values other than those above, or a case without brain.
         """
+        for name, each in {"preds": preds, "target": target, "uncertainty": uncertainty, "brain": brain}.items():
+            if not (isinstance(each, Tensor) or (each is None and name == "brain")):
+                raise TypeError(f"{name} must be a torch tensor, got {type(each).__name__}")
         brain = torch.ones_like(preds, dtype=torch.bool) if brain is None else brain
         shapes = [tuple(each.shape) for each in (preds, target, uncertainty, brain)]
         if len(set(shapes)) > 1 or not shapes[0]:

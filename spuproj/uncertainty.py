@@ -59,8 +59,9 @@ def entropy(probability: Tensor, dim: int | None = None) -> Tensor:
         tensor([[0.3251],
                 [0.6931]])
     """
-    if not probability.dtype.is_floating_point:
-        raise TypeError(f"probability must be of a floating-point dtype, got {probability.dtype}")
+    if not (isinstance(probability, Tensor) and probability.dtype.is_floating_point):
+        kind = getattr(probability, "dtype", type(probability).__name__)
+        raise TypeError(f"probability must be a torch tensor of a floating-point dtype, got {kind}")
     if dim is None:
         return _surprise(probability) + _surprise(1 - probability)
     return _surprise(probability).sum(dim, keepdim=True)

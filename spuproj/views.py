@@ -17,8 +17,8 @@ from spuproj.geometry.by_size import Factory
 from spuproj.geometry.module import GeometryModule
 from spuproj.geometry.placement import frame, home_of, on_cpu, on_sphere, turned_flat, zoomed
 from spuproj.geometry.selection import joined, picked, selected
-from spuproj.geometry.table import COLUMNS, Geometry, checked_table
-from spuproj.inputs import array_tensor, opened, opened_out, plain_tensor
+from spuproj.geometry.table import Geometry, checked_table, exact_table
+from spuproj.inputs import array_tensor, opened, opened_out
 from spuproj.ops.prepare import prepare
 from spuproj.plotting.notebook import html_of
 from spuproj.portable import PortableViews
@@ -191,11 +191,8 @@ class Views(GeometryModule):
 
     @classmethod
     def from_table(cls, table: Tensor, size: Sequence[int], view_size: Sequence[int] | None = None) -> Views:
-        """Views of a ``[N, 19]`` or ``[B, N, 19]`` geometry table. Raises ValueError as the constructor does."""
-        table = plain_tensor(table, "table")
-        if table.dim() not in (2, 3) or table.shape[-1] != COLUMNS:
-            raise ValueError(f"table must be of shape [N, {COLUMNS}] or [B, N, {COLUMNS}], got {tuple(table.shape)}")
-        return cls(Geometry.from_table(table), size, view_size)
+        """Views of a ``[N, 19]`` or ``[B, N, 19]`` geometry table. Raises as the constructor does."""
+        return cls(Geometry.from_table(exact_table(table)), size, view_size)
 
     def project(
         self,

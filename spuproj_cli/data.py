@@ -110,6 +110,7 @@ def split(
     cases = cases_in(data, labels)
     targets: dict[str, frozenset[str]] = {}
     if folds is not None:
+        splits.require_folds(cases, folds)
         with progress_bar(f"Reading the labels of {data.name}", len(cases)) as advance:
             targets = splits.targets_of_each(cases, advance)
         made = splits.folds(cases, folds, seed, targets)

@@ -176,7 +176,15 @@ LAYOUTS = {
         "derivatives/expert/sub-01/ses-1/anat/sub-01_ses-1_space-T1w_dseg.nii.gz",
         None,
         "sub-01",
-        unused=("derivatives/fmriprep/sub-01/anat/sub-01_desc-preproc_T1w.nii.gz", "derivatives/fs/sub-01/mri/T1.mgz"),
+        unused=(
+            "derivatives/fmriprep/sub-01/anat/sub-01_desc-preproc_T1w.nii.gz",
+            "derivatives/fs/sub-01/mri/T1.mgz",
+            "derivatives/fmriprep/sub-01/ses-1/anat/sub-01_ses-1_dseg.nii.gz",
+            "derivatives/sMRIPrep-0.9/sub-01/ses-1/anat/sub-01_ses-1_dseg.nii.gz",
+            "derivatives/tissues/sub-01/ses-1/anat/sub-01_ses-1_label-GM_dseg.nii.gz",
+            "derivatives/hd-bet/sub-01/ses-1/anat/sub-01_ses-1_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz",
+            "derivatives/fmriprep/sub-01/ses-1/func/sub-01_ses-1_task-rest_desc-brain_mask.nii.gz",
+        ),
     ),
     "nnU-Net": Layout(
         (

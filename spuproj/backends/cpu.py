@@ -132,7 +132,7 @@ class CpuBackend(Backend):
         # The numbers of a table with gaps could not be compared in one piece.
         prepared = self.prepared.find(table) if AVAILABLE and table.is_contiguous() else None
         # Taps too large to be kept would be kept by the call nevertheless.
-        if prepared is None or not any(taps is launch.taps for taps in list(prepared.values.values())):
+        if prepared is None or not prepared.holds(launch.taps):
             return
         # Another thread may drop the calls at any time.
         calls = prepared.calls

@@ -183,7 +183,7 @@ class GpuBackend(Backend):
     ) -> None:
         prepared = self.prepared.find(given[geometry_at])
         # Taps too large to be kept would be kept by the call nevertheless.
-        if prepared is None or not any(each is launch.reads for each in list(prepared.values.values())):
+        if prepared is None or not prepared.holds(launch.reads):
             return
         try:
             places = [_place(argument, (*given, *results)) for argument in launch.arguments]

@@ -23,6 +23,31 @@ Make = Callable[[Tensor, Sampling], Value]
 
 
 @dataclass(eq=False)
+class Kept:
+    """A cached value.
+
+    Attributes:
+        value: taps or a transpose.
+        made: on a GPU, the event recorded after the kernels that computed the value.
+        waited: the side streams that have waited for it, and so may use it.
+    """
+
+    value: Any
+    made: torch.cuda.Event | None
+    waited: set[torch.cuda.Stream] = field(default_factory=set)
+
+    def on(self, stream: torch.cuda.Stream | None) -> Any:
+        """The value, safe to use on a side stream; None for the default stream, on which it was computed."""
+        if stream is not None and self.made is not None and stream not in self.waited:
+            # The stream waits for the value, and its memory is kept until this stream has read it.
+            stream.wait_event(self.made)
+            for part in _tensors(self.value):
+                part.record_stream(stream)
+            self.waited.add(stream)
+        return self.value
+
+
+@dataclass(eq=False)
 class Prepared:
     """The cache entry of one geometry table.
 
@@ -33,8 +58,6 @@ class Prepared:
         values: taps and transposes, by sampling and by the function that made them.
         calls: calls that can be repeated, as the backend keeps them; None before the first.
         nbytes: size of the values.
-        made: on a GPU, the event recorded after the kernels that computed the last value.
-        waited: on a GPU, (key, stream) of the values that a side stream may use without waiting.
         dropped: keys of values that had to make room for others.
         pinned: whether values stay whatever their size, because a CUDA graph may read them.
         before: a pinned entry of the same table with other numbers.
@@ -43,18 +66,20 @@ class Prepared:
     table: weakref.ref[Tensor]
     device: torch.device
     unchanged: Callable[[Tensor], bool]
-    values: dict[Hashable, Any] = field(default_factory=dict)
+    values: dict[Hashable, Kept] = field(default_factory=dict)
     calls: Any = None
     nbytes: int = 0
-    made: torch.cuda.Event | None = None
-    waited: set[Hashable] = field(default_factory=set)
     dropped: set[Hashable] = field(default_factory=set)
     pinned: bool = False
     before: "Prepared | None" = None
 
+    def holds(self, value: Any) -> bool:
+        """Whether a value is cached, and not an equal one in its place."""
+        return any(each.value is value for each in list(self.values.values()))
+
     def drop(self, key: Hashable) -> None:
         """Drops a value, and the calls, which hold values."""
-        self.nbytes -= _nbytes(self.values.pop(key))
+        self.nbytes -= _nbytes(self.values.pop(key).value)
         self.calls = None
         self.dropped.add(key)
 
@@ -100,20 +125,15 @@ class PreparedStore:
         key, stream, prepared = (sampling, make), side_stream(table), self.find(table)
         capturing = stream is not None and torch.cuda.is_current_stream_capturing()
         # Another thread may drop the value at any time.
-        kept: Value | None = None if prepared is None else prepared.values.get(key)
+        kept = None if prepared is None else prepared.values.get(key)
         if prepared is None or kept is None or (capturing and not prepared.pinned):
             value = make(table, sampling)
             # Later writes to the table must be detectable.
             if stream is None and not (table.is_cuda and table.is_inference()):
                 self._keep(table, key, value)
             return value
-        if stream is not None and not capturing and prepared.made is not None and (key, stream) not in prepared.waited:
-            # The current stream waits for the value, and its memory is kept until this stream has read it.
-            stream.wait_event(prepared.made)
-            for part in _tensors(kept):
-                part.record_stream(stream)
-            prepared.waited.add((key, stream))
-        return kept
+        found: Value = kept.on(None if capturing else stream)
+        return found
 
     def pin(self, table: Tensor) -> None:
         """Keeps what is prepared for a table, now and later, whatever its size, until the table is freed."""
@@ -140,10 +160,9 @@ class PreparedStore:
                 self._warn(table.device, limit)
             if not prepared.values:
                 self._tables[id(table)] = self._tables.pop(id(table))  # It is the newest again.
-            prepared.values[key] = value
+            made = torch.cuda.current_stream(table.device).record_event() if table.is_cuda else None
+            prepared.values[key] = Kept(value, made)
             prepared.nbytes += _nbytes(value)
-            if table.is_cuda:
-                prepared.made = torch.cuda.current_stream(table.device).record_event()
             self._make_room(prepared, key, limit)
 
     def _new_entry(self, table: Tensor) -> Prepared:
@@ -178,7 +197,7 @@ class PreparedStore:
                 if size <= limit:
                     return
                 if entry is not newest or old != key:
-                    size -= _nbytes(entry.values[old])
+                    size -= _nbytes(entry.values[old].value)
                     entry.drop(old)
 
     def _warn(self, device: torch.device, limit: int) -> None:

@@ -38,7 +38,9 @@ def taps_of(geometry: Tensor, sampling: Sampling) -> Taps:
         y, x = torch.floor(y + 0.5), torch.floor(x + 0.5)
     row, column = torch.floor(y), torch.floor(x)
     pixel = torch.where(valid.flatten(-2), row.long() * sampling.source[1] + column.long(), -1)
-    fraction_y, fraction_x = (y - row).to(sampling.precision), (x - column).to(sampling.precision)
+    # Rounding must not make a fraction 1, which reads a pixel of weight 0.
+    largest = 1 - torch.finfo(sampling.precision).eps / 2
+    fraction_y, fraction_x = (part.to(sampling.precision).clamp(max=largest) for part in (y - row, x - column))
     return Taps(encoded(pixel, fraction_y, fraction_x), fraction_y, fraction_x, sampling.source)
 
 

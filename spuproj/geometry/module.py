@@ -29,7 +29,9 @@ class GeometryModule(nn.Module):
     def __init__(self, table: Tensor, size: tuple[int, int], view_size: tuple[int, int]) -> None:
         super().__init__()
         self.size, self.view_size = size, view_size
-        self.register_buffer("geometry", table)
+        with torch.inference_mode(False):
+            # A tensor made in inference mode could not be trained through later.
+            self.register_buffer("geometry", table.clone() if table.is_inference() else table)
         self.register_load_state_dict_pre_hook(_complete_state)  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:

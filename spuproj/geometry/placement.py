@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spuproj.checks import choice, number_of, pixel_size, positive, refuse_gradient
+from spuproj.checks import choice, flag, number_of, pixel_size, positive, refuse_gradient
 from spuproj.geometry.coordinates import lift_points
 from spuproj.geometry.fit import contained
 from spuproj.geometry.profiles import profile_code
@@ -77,8 +77,9 @@ def frame(size: Sequence[int], view_size: Sequence[int] | None, spacing: Sequenc
 
 def _checked_spacing(spacing: Any) -> tuple[float, float]:
     try:
-        units = [] if isinstance(spacing, str) else list(spacing)
-        dy, dx = (float(unit.detach()) if isinstance(unit, Tensor) else float(unit) for unit in units)
+        units = list(spacing)
+        plain: list[Any] = [unit.detach() if isinstance(unit, Tensor) else unit for unit in units]
+        dy, dx = (number_of(unit, "spacing") for unit in plain)
     except (TypeError, ValueError, RuntimeError):
         dy = dx = math.nan
     if not (0 < dy < math.inf and 0 < dx < math.inf and 1e-6 < dy / dx < 1e6):
@@ -130,7 +131,7 @@ def checked_box(box: Sequence[float] | None, size: Size) -> tuple[float, float, 
     """
     last_y, last_x = size[0] - 1, size[1] - 1
     try:
-        edges = tuple(map(float, (0, 0, last_y, last_x) if box is None else box))
+        edges = tuple(number_of(edge, "box") for edge in ((0, 0, last_y, last_x) if box is None else box))
     except (TypeError, ValueError, OverflowError):
         raise TypeError(f"box must be four numbers (y0, x0, y1, x1), got {box!r}") from None
     if len(edges) != 4 or not (0 <= edges[0] <= edges[2] <= last_y and 0 <= edges[1] <= edges[3] <= last_x):
@@ -215,7 +216,7 @@ def on_sphere(
     if magnification is not None:
         return views
     shown = checked_box(box if fit == "box" else None, placed.size)
-    return contained(views, shown, placed.view_size, centered=centered)
+    return contained(views, shown, placed.view_size, centered=flag(centered, "centered"))
 
 
 def zoomed(

@@ -22,6 +22,11 @@ def saved_sizes(state: Tensor | dict[str, Sequence[int]]) -> tuple[tuple[int, in
 def completed_table(table: Tensor) -> Tensor:
     """The checked geometry table, with the spacing columns that older versions lack."""
     table = plain_tensor(table, "geometry")
+    if table.dtype != torch.float64:
+        raise ValueError(
+            f"the geometry in the state must be float64, as it was saved, got {table.dtype}: its last digits tell "
+            "pixels apart; leave it out where weights are converted"
+        )
     if table.shape[-1] == COLUMNS - 2:
         table = torch.cat([table, torch.ones_like(table[..., :2])], dim=-1)
     if table.is_cpu and table.shape[-1] == COLUMNS:

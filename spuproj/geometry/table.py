@@ -60,6 +60,16 @@ class Geometry:
         return Geometry(tangent, radius, scale, pole, lift, chart, rotation.unflatten(-1, (3, 3)), spacing)
 
 
+def exact_table(table: Tensor) -> Tensor:
+    """A user's table as a plain tensor. Raises ValueError for another shape, and TypeError for another dtype."""
+    table = plain_tensor(table, "table")
+    if table.dim() not in (2, 3) or table.shape[-1] != COLUMNS:
+        raise ValueError(f"table must be of shape [N, {COLUMNS}] or [B, N, {COLUMNS}], got {tuple(table.shape)}")
+    if table.dtype != torch.float64:
+        raise TypeError(f"table must be float64, since its last digits tell pixels apart, got {table.dtype}")
+    return table
+
+
 def check_table(table: Tensor) -> None:
     """Raises ValueError if a table on the CPU contains the code of no profile."""
     geometry = Geometry.from_table(table)
@@ -77,6 +87,7 @@ def checked_table(geometry: Geometry) -> Tensor:
         raise TypeError(
             f"geometry must be a Geometry, got {kind}; Views.from_table takes a table, such as views.geometry"
         )
+    _check_fields(geometry)
     table = plain_tensor(geometry.table(), "geometry")
     if table.dim() not in (2, 3) or table.shape[-2] == 0:
         raise ValueError(f"views must be a list of at least one view, [N] or [B, N], got {tuple(table.shape[:-1])}")
@@ -85,6 +96,22 @@ def checked_table(geometry: Geometry) -> Tensor:
     if not table.is_meta and not table.is_cuda:
         check_numbers(geometry)
     return table.contiguous()
+
+
+_TRAILING = {"tangent": (2,), "pole": (2,), "rotation": (3, 3), "spacing": (2,)}
+"""Axes of a field behind those of the views."""
+
+
+def _check_fields(geometry: Geometry) -> None:
+    """Raises TypeError for a field that is no tensor, and ValueError for one whose shape is not that of the views."""
+    for name, values in vars(geometry).items():
+        plain_tensor(values, name)
+    views = geometry.radius.shape
+    for name, values in vars(geometry).items():
+        if values.shape != (wanted := (*views, *_TRAILING.get(name, ()))):
+            raise ValueError(
+                f"{name} must be of shape {wanted}, as radius is of {tuple(views)}, got {tuple(values.shape)}"
+            )
 
 
 def check_numbers(geometry: Geometry) -> None:
@@ -117,7 +144,8 @@ def check_lengths(geometry: Geometry) -> None:
 
 
 def _check_range(name: str, values: Tensor, low: float, high: float, unit: str) -> None:
-    bad = (values < low) | (values > high)
+    # NaN is no number of the range.
+    bad = ~((values >= low) & (values <= high))
     if bool(bad.any()):
         raise ValueError(
             f"{name} must be from {low:g} to {high:g} {unit}, since coordinates lose their digits beyond, "

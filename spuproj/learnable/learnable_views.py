@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +43,7 @@ class LearnableViews(nn.Module):
         placement: the other arguments of ``Views.spherical``.
 
     Raises:
+        TypeError: for ``learn`` that is no list.
         ValueError: for an unknown name in ``learn``, and as ``Views.spherical``; also later, if a learned radius
             becomes so small that the chart cannot show the whole slice, or if (on the CPU) a learned radius or scale
             leaves the range that ``Views`` accepts.
@@ -59,29 +60,36 @@ class LearnableViews(nn.Module):
         size: Sequence[int],
         centers: Centers | None = None,
         *,
-        learn: Collection[str] = ("centers",),
+        learn: Iterable[str] = ("centers",),
         **placement: Any,
     ) -> None:
         super().__init__()
-        for name in learn:
-            choice(name, LEARNABLE, "learn")
-        fitted = Geometry.from_table(Views.spherical(size, centers, **placement).geometry)
-        upright = Views.spherical(size, centers, **{**placement, "pose": "tangent", "magnification": 1.0})
-        start = replace(Geometry.from_table(upright.geometry), pole=fitted.pole)
-        self.start = Views(start, upright.size, upright.view_size)
-        self.size, self.view_size = upright.size, upright.view_size
-        self._turned, self._centered = placement.get("pose") == "turned", placement.get("centered", True)
-        self._fitted = placement.get("magnification") is None and "magnification" not in learn
-        self._box = checked_box(placement["box"] if placement.get("fit") == "box" else None, self.size)
+        learned = _checked_names(learn)
+        # Tensors made in inference mode could not be trained.
+        with torch.inference_mode(False):
+            fitted = Geometry.from_table(Views.spherical(size, centers, **placement).geometry)
+            upright = Views.spherical(size, centers, **{**placement, "pose": "tangent", "magnification": 1.0})
+            first = replace(Geometry.from_table(upright.geometry), pole=fitted.pole)
+            self.start = Views(first, upright.size, upright.view_size)
+            self._turned, self._centered = placement.get("pose") == "turned", placement.get("centered", True)
+            self._fitted = placement.get("magnification") is None and "magnification" not in learned
+            self._box = checked_box(placement["box"] if placement.get("fit") == "box" else None, self.size)
+            shares = first.tangent / self._last().clamp(min=1)
+            logits, scales = shares.clamp(_MARGIN, 1 - _MARGIN).logit(), (fitted.scale / fitted.radius).log()
+            self.center_logits = nn.Parameter(logits, requires_grad="centers" in learned)
+            self.log_radius = nn.Parameter(first.radius.log(), requires_grad="radius" in learned)
+            self.log_magnification = nn.Parameter(scales, requires_grad="magnification" in learned)
+            self.angle = nn.Parameter(torch.zeros_like(first.radius), requires_grad="angle" in learned)
 
-        def parameter(name: str, first: Tensor) -> nn.Parameter:
-            return nn.Parameter(first, requires_grad=name in learn)
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the slice."""
+        return self.start.size
 
-        shares = start.tangent / self._last().clamp(min=1)
-        self.center_logits = parameter("centers", shares.clamp(_MARGIN, 1 - _MARGIN).logit())
-        self.log_radius = parameter("radius", start.radius.log())
-        self.log_magnification = parameter("magnification", (fitted.scale / fitted.radius).log())
-        self.angle = parameter("angle", torch.zeros_like(start.radius))
+    @property
+    def view_size(self) -> tuple[int, int]:
+        """(h, w) of a view."""
+        return self.start.view_size
 
     @property
     def centers(self) -> Tensor:
@@ -94,6 +102,11 @@ class LearnableViews(nn.Module):
         They serve one step: after a step of the optimiser, call this again. ``project``, ``unproject`` and ``reduce``
         of this module do it for every call; to call it once for all of them saves fitting the scale again.
         """
+        # Traced, the fit would take minutes to compile.
+        compiling = torch.compiler.is_compiling()
+        return torch.compiler.disable(self._placed)() if compiling else self._placed()
+
+    def _placed(self) -> Views:
         views = replace(Geometry.from_table(self.start.geometry), tangent=self.centers, radius=self.log_radius.exp())
         if self._turned:
             views = turned(views, ((self.size[0] - 1) / 2, (self.size[1] - 1) / 2))
@@ -103,6 +116,8 @@ class LearnableViews(nn.Module):
         else:
             views = replace(views, scale=views.radius * self.log_magnification.exp())
         if not views.radius.is_cuda:
+            if not bool(torch.isfinite(self.angle).all()):
+                raise ValueError(f"angle must be finite, got {self.angle.tolist()}")
             check_lengths(views)
         return self.start.like(views.table())
 
@@ -130,6 +145,23 @@ class LearnableViews(nn.Module):
         """N, the number of views (of each sample)."""
         return len(self.start)
 
+    def get_extra_state(self) -> Tensor:
+        """How the views are placed: turned, centered, fitted, and the box that the fit shows."""
+        return torch.tensor([self._turned, self._centered, self._fitted, *self._box], dtype=torch.float64, device="cpu")
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Restores how the views are placed; a state on the meta device is left alone, since it has no numbers."""
+        if state.is_meta:
+            return
+        self._turned, self._centered, fitted = (bool(each) for each in state[:3])
+        if fitted and self.log_magnification.requires_grad:
+            raise ValueError(
+                "the state must be of views that learn magnification, as these do, but is of views whose magnification "
+                "is fitted; give learn= as it was when the state was saved"
+            )
+        y0, x0, y1, x1 = state[3:].tolist()
+        self._fitted, self._box = fitted, (y0, x0, y1, x1)
+
     def extra_repr(self) -> str:
         learned = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
         return f"learns {', '.join(learned) or 'nothing'}"
@@ -147,6 +179,12 @@ class LearnableViews(nn.Module):
                 # As in ``Views``: ``half()`` and the like are meant for activations.
                 parameter.data = values.to(parameter.device)
         return self
+
+
+def _checked_names(learn: Iterable[str]) -> list[str]:
+    if isinstance(learn, str) or not isinstance(learn, Iterable):
+        raise TypeError(f"learn must be a list of names, any of {', '.join(LEARNABLE)}, got {learn!r}")
+    return [choice(name, LEARNABLE, "learn") for name in learn]
 
 
 def _about_the_pole(angle: Tensor) -> Tensor:

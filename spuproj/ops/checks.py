@@ -16,10 +16,22 @@ FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGRAL = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 
 
-def check_apart(image: Tensor, out: Tensor) -> None:
-    """Raises ValueError where ``out`` shares memory with the image."""
-    if out.untyped_storage().data_ptr() == image.untyped_storage().data_ptr() and out.numel() > 0:
-        raise ValueError("out must not share its memory with image")
+def check_apart(out: Tensor, image: Tensor, geometry: Tensor) -> None:
+    """Raises ValueError where ``out`` lies in the memory that is read while it is written."""
+    first, last = _addresses(out)
+    for name, tensor in (("image", image), ("geometry", geometry)):
+        start, end = _addresses(tensor)
+        if first < end and start < last:
+            raise ValueError(f"out must not share its memory with {name}")
+
+
+def _addresses(tensor: Tensor) -> tuple[int, int]:
+    """From where, and up to where, the elements of a tensor lie."""
+    start: int = tensor.data_ptr()
+    if tensor.numel() == 0:
+        return start, start
+    reach = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
+    return start, start + (reach + 1) * tensor.element_size()
 
 
 def _names(dtypes: Sequence[torch.dtype]) -> str:
@@ -44,7 +56,10 @@ def check_source(call: Call, argument: str, axes: str, *, integral: bool) -> Non
     _check_axes(tensor, axes, argument)
     choice(call.interpolation, INTERPOLATIONS, "interpolation")
     if tensor.dtype not in FLOATING + INTEGRAL:
-        raise TypeError(f"{argument} must be of one of the dtypes {_names(FLOATING + INTEGRAL)}, got {tensor.dtype}")
+        raise TypeError(
+            f"{argument} must be of one of the dtypes {_names(FLOATING + INTEGRAL)}, got {tensor.dtype}; pass "
+            f"{argument}.float() for a picture"
+        )
     if tensor.dtype not in FLOATING and not (integral and call.interpolation == "nearest"):
         hint = f": pass {argument}.float() for a picture"
         hint += ", or interpolation='nearest' for label maps" if integral else ""

@@ -13,6 +13,7 @@ from torch import Tensor
 from spuproj.backends import backend_for
 from spuproj.backends.base import returned
 from spuproj.backends.taps import sampling_of
+from spuproj.ops.checks import check_apart
 from spuproj.ops.geometry_gradient import geometry_gradient
 from spuproj.ops.record import Op
 from spuproj.ops.records import OPS
@@ -27,6 +28,21 @@ NO_GRAD = "_no_grad"
 def _kernel(op: Op) -> Callable[..., Any]:
     """The op's kernel, of the backend for the device of the first tensor."""
     return lambda *given: run(op, backend_for(given[0].device), given)
+
+
+def _writing_kernel(op: Op) -> Callable[..., Any]:
+    """The same for an op that writes into its third argument."""
+    run_op = _kernel(op)
+
+    def kernel(*given: Any) -> Any:
+        image, geometry, out = given[:3]
+        check_apart(out, image, geometry)
+        run_op(*given)
+        if not out.is_inference():
+            # Autograd then raises an error if the old contents were saved for a backward pass.
+            torch.autograd.graph.increment_version(out)
+
+    return kernel
 
 
 def _kernel_without_gradient(name: str, op: Op) -> Callable[..., Any]:
@@ -69,12 +85,14 @@ def _transposed(op: Op, partner: str) -> tuple[Callable[..., None], Callable[...
 
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         geometry, source = ctx.saved_tensors
-        grad = grad.to(ctx.dtype)
+        # Of a wider result: the sum over views may have a place in the source's dtype where its parts have none.
+        wide = torch.promote_types(grad.dtype, ctx.dtype)
+        grad = grad.to(wide)
         found: list[Tensor | None] = [None] * len(op.arguments)
         if ctx.needs_input_grad[0]:
-            found[0] = getattr(torch.ops.spuproj, partner)(grad, geometry, ctx.size, *ctx.options)
+            found[0] = getattr(torch.ops.spuproj, partner)(grad, geometry, ctx.size, *ctx.options).to(ctx.dtype)
         if ctx.needs_input_grad[op.geometry_at]:
-            read, pulls = (source, grad) if reads else (grad, source)
+            read, pulls = (source.to(wide), grad) if reads else (grad, source.to(wide))
             options = dict(zip(shared, ctx.options, strict=True))
             sampling = sampling_of(pulls, read, **options, inverse=read.dim() == 5)
             found[op.geometry_at] = geometry_gradient(read, pulls, geometry, sampling)
@@ -125,7 +143,7 @@ def _define(name: str, op: Op, kernel: Callable[..., Any]) -> None:
 
 
 def _register(name: str, op: Op) -> None:
-    _define(name, op, _kernel(op))
+    _define(name, op, _writing_kernel(op) if "out" in op.arguments else _kernel(op))
     if op.adjoint is None:
         return
     setup, backward = _transposed(op, op.adjoint) if isinstance(op.adjoint, str) else op.adjoint

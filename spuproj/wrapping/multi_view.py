@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 
-from spuproj.checks import choice
+from spuproj.checks import choice, flag
 from spuproj.geometry.by_size import Recent, is_function_of_size
 from spuproj.inputs import plain_tensor
 from spuproj.wrapping.outputs import Key, selected_output
@@ -83,11 +83,20 @@ def _weigh_again(look: nn.Module, _: object) -> None:
         look.weights = blending_weights(look.views)
 
 
+def _is_function(value: object) -> bool:
+    """Whether a value can turn logits into probabilities; a class would make an object of them."""
+    return callable(value) and not isinstance(value, type)
+
+
 def _checked_views(views: object) -> AnyViews:
     if not isinstance(views, AnyViews):
         raise TypeError(
             "views must be Views, or a function of the size that returns Views, such as Views.factory(...), got "
             f"{views!r}; those of LearnableViews are their views()"
+        )
+    if views.geometry.requires_grad:
+        raise ValueError(
+            "views must have no gradient, since they are copied; those of LearnableViews are their views()"
         )
     return views
 
@@ -116,9 +125,16 @@ class MultiView(nn.Module):
         members: bool = False,
     ) -> None:
         super().__init__()
+        if not callable(model):
+            raise TypeError(f"model must be a network or another function of views [M, C, h, w], got {model!r:.200}")
+        if not (activation is None or isinstance(activation, str) or _is_function(activation)):
+            raise TypeError(
+                f"activation must be {' or '.join(ACTIVATIONS)}, a function of tensors, or None, got {activation!r}"
+            )
         if isinstance(activation, str):
             choice(activation, ACTIVATIONS, "activation")
-        self.model, self.activation, self.output, self.members = model, activation, output, members
+        self.model, self.activation, self.output = model, activation, output
+        self.members = flag(members, "members")
         self.chunk = checked_chunk(chunk)
         self._views_of_size = views if is_function_of_size(views) else None
         self.look = _Look(_checked_views(views)) if self._views_of_size is None else None
@@ -170,6 +186,11 @@ class MultiView(nn.Module):
                 f"{tuple(inputs.shape[-2:])}, got the shape {tuple(found.shape)}; bring its output to that size within "
                 "the model, for example by torch.nn.functional.interpolate"
             )
+        if not found.is_floating_point():
+            raise TypeError(
+                f"the model must return logits or probabilities of a floating-point dtype, got {found.dtype}; a map of "
+                "labels has no uncertainty: return what it was made of, before argmax or a threshold"
+            )
         # Probabilities near 0 and 1 need more digits than half precision has.
         return self._probability(found if found.dtype == torch.float64 else found.float())
 
@@ -177,6 +198,10 @@ class MultiView(nn.Module):
         if self.activation == "sigmoid":
             return torch.sigmoid(found)
         if self.activation == "softmax":
+            if found.shape[1] < 2:
+                raise ValueError(
+                    "the model must return at least two classes for activation='softmax', got one: pass 'sigmoid'"
+                )
             return torch.softmax(found, dim=1)
         return _checked_probability(self.activation(found) if callable(self.activation) else found)
 

@@ -26,6 +26,8 @@ def selected_output(result: Any, output: Key | None) -> Tensor:
     if isinstance(result, Tensor):
         raise TypeError(f"output must be None, since the model returns a tensor, got {output!r}")
     choices = _choices(result)
+    if not choices:
+        raise TypeError(f"the model must return a tensor, or something that holds one, got {result!r:.200}")
     raise TypeError(
         f"output must be one of {', '.join(map(repr, choices))}, since the model returns a {type(result).__name__}, "
         f"got {output!r}"
@@ -48,4 +50,4 @@ def _choices(result: Any) -> Sequence[Key]:
         return [field.name for field in fields(result) if isinstance(getattr(result, field.name), Tensor)]
     if isinstance(result, Sequence) and not isinstance(result, str):
         return [index for index, value in enumerate(result) if isinstance(value, Tensor)]
-    return [name for name, value in vars(result).items() if isinstance(value, Tensor)]
+    return [name for name, value in getattr(result, "__dict__", {}).items() if isinstance(value, Tensor)]

@@ -49,8 +49,13 @@ def test_entropy_is_nan_outside_zero_to_one(value):
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.complex64], ids=str)
 def test_entropy_refuses_what_is_no_probability(dtype):
-    with pytest.raises(TypeError, match=f"probability must be of a floating-point dtype, got {dtype}"):
+    with pytest.raises(TypeError, match=f"probability must be a torch tensor of a floating-point dtype, got {dtype}"):
         uncertainty.entropy(torch.ones(2, dtype=dtype))
+
+
+def test_entropy_refuses_an_array():
+    with pytest.raises(TypeError, match="probability must be a torch tensor of a floating-point dtype, got float64"):
+        uncertainty.entropy(np.ones(2))  # type: ignore[arg-type]
 
 
 @given(arrays.arrays(np.float64, (5, 7), elements=st.floats(0, 1)))

@@ -66,19 +66,24 @@ def folds(cases: Sequence[CaseFiles], count: int, seed: int, targets: Targets) -
     Raises:
         InputError: for fewer than two folds, or too few patients.
     """
-    patients = {patient_of(case) for case in cases}
-    if not 2 <= count <= len(patients) or len(patients) < 3:
-        raise InputError(
-            f"folds must be at least 2 and at most the number of patients, {len(patients)}, got {count}; 3 patients "
-            "are the least, to train, validate and test on"
-        )
-    splits = []
+    require_folds(cases, count)
+    patients, splits = {patient_of(case) for case in cases}, []
     for test in _stratified(cases, count, seed, targets):
         others = [case for case in cases if patient_of(case) not in test]
         if len({patient_of(case) for case in others}) < 2:
             raise InputError(f"folds must leave patients to train and to validate on, got {count} of {len(patients)}")
         splits.append(_split(cases, _validating(others, seed, targets), sorted(test)))
     return splits
+
+
+def require_folds(cases: Sequence[CaseFiles], count: int) -> None:
+    """Raises InputError for fewer than two folds, or too few patients."""
+    patients = {patient_of(case) for case in cases}
+    if not 2 <= count <= len(patients) or len(patients) < 3:
+        raise InputError(
+            f"folds must be at least 2 and at most the number of patients, {len(patients)}, got {count}; 3 patients "
+            "are the least, to train, validate and test on"
+        )
 
 
 def targets_of(case: CaseFiles) -> frozenset[str]:

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
@@ -122,6 +123,7 @@ def train(
         modalities = modalities_of(cases)
         for name in modalities:
             plain_name(name, "the name of a modality")
+        _require_target(cases, target)
         asked = {
             "target": target, "method": asdict(method), "seed": seed, "modalities": modalities, "augmented": augment,
         }  # fmt: skip
@@ -165,6 +167,13 @@ def _train_and_save(
     if rank() == 0:
         write_record(out, {**curve_record(curve, config.method.batch_size), **record})
         save_run(out, config, network, record["data"]["train"]["sha256"])
+
+
+def _require_target(cases: Sequence[CaseFiles], target: str) -> None:
+    """Raises InputError, before data is read, for a target that the scheme of a case does not have."""
+    for case in cases:
+        if case.scheme is not None:
+            case.scheme.mask(np.zeros(1, np.uint8), target)
 
 
 def _refuse_overwrite_of_run(out: Path, force: bool, resume: bool) -> None:

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from spuproj.training.data.case import Case
 from spuproj.training.data.findings import Finding, Level
+from spuproj.training.data.volumes.segmentation import LARGEST_VOLUME
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.inference.percent import uncertainty_percent, voxels_without_variance
 
@@ -21,9 +22,6 @@ LISTED = 3
 
 SMALL = 0.5
 """In ml: smaller uncertain regions are counted and not named. A ball of this volume is 1 cm across."""
-
-LARGEST_VOLUME = 400.0
-"""In ml: more than this is no plausible tumour."""
 
 LARGEST_PART = 0.3
 """Of the brain: a larger part is no plausible tumour."""

@@ -183,14 +183,19 @@ def _predict_each(task: Task, todo: Sequence[CaseFiles], outcome: Outcome, what:
                 outcome.predicted.append(files.name)
             # The others would be computed in vain.
             except DiskFullError as error:
-                finished = len(outcome.predicted) + len(outcome.skipped)
-                raise DiskFullError(
-                    f"{error}; {finished} finished cases are safe, and the same command goes on with the others"
-                ) from None
+                raise DiskFullError(f"{error}; {_safe(outcome)}") from None
+            except KeyboardInterrupt:
+                print_status(f"stopped; {_safe(outcome)}")
+                raise
             # No error of one case may stop the others.
             except Exception as error:
                 _fail(outcome, files, error)
             advance(files.name)
+
+
+def _safe(outcome: Outcome) -> str:
+    finished = len(outcome.predicted) + len(outcome.skipped)
+    return f"{finished} finished cases are safe, and the same command goes on with the others"
 
 
 def _unfinished(task: Task, cases: Sequence[CaseFiles], outcome: Outcome, force: bool) -> list[CaseFiles]:

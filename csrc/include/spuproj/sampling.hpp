@@ -39,10 +39,18 @@ SPUPROJ_HD static inline Tap tap_at(const ViewGeometry& g, const Sampling& sampl
     return sampling.nearest ? Tap{tap.row, tap.column, 0.0, 0.0} : tap;
 }
 
+// A fraction in the precision of the taps, below 1 like the fraction itself: a tap never reads a pixel of weight 0.
+template <class A>
+SPUPROJ_HD static inline A stored_fraction(double fraction) {
+    constexpr A largest = A(1) - (sizeof(A) == 4 ? A(0x1p-24) : A(0x1p-53));
+    const A rounded = static_cast<A>(fraction);
+    return rounded < largest ? rounded : largest;
+}
+
 // Stores tap p in Taps or Tiles; `width` is the row length of the source or of the tile's window.
 template <class A, class T>
 SPUPROJ_HD static inline void store_tap(const Tap& tap, int64_t width, const T& taps, int64_t p) {
-    const A y = static_cast<A>(tap.fraction_y), x = static_cast<A>(tap.fraction_x);
+    const A y = stored_fraction<A>(tap.fraction_y), x = stored_fraction<A>(tap.fraction_x);
     taps.index[p] = stored_index(tap.row < 0 ? -1 : tap.row * width + tap.column, y, x);
     static_cast<A*>(taps.fraction_y)[p] = y;
     static_cast<A*>(taps.fraction_x)[p] = x;

@@ -152,9 +152,25 @@ def test_the_gradient_has_the_images_dtype(out_dtype, memory_format):
     stack = views.project(image, out_dtype=out_dtype, memory_format=memory_format)
     weights = noise(*stack.shape, seed=1).to(out_dtype)
     (gradient,) = torch.autograd.grad((stack * weights).sum(), image)
-    wanted = functional.project_adjoint(weights.float(), views.geometry, SIZE)
+    wide = torch.promote_types(out_dtype, torch.float32)
+    wanted = functional.project_adjoint(weights.to(wide), views.geometry, SIZE).float()
     assert gradient.dtype == torch.float32
     assert torch.equal(gradient, wanted)
+
+
+def test_the_gradient_of_a_wider_result_is_rounded_once():
+    """A scaled loss reaches numbers that float16 does not have, where the sum over views has a place in it."""
+    views = Views.spherical(SIZE, grid=(2, 2))
+    image = noise(1, 1, *SIZE).half().requires_grad_()
+    stack = views.project(image, out_dtype=torch.float32)
+    pulls = torch.empty_like(stack)
+    pulls[:, 0], pulls[:, 1:] = 9e4, -3e4
+    (gradient,) = torch.autograd.grad(stack, image, pulls)
+    wanted = functional.project_adjoint(pulls, views.geometry, SIZE)
+    inside = wanted.abs() < 6e4
+    assert 0.1 < inside.float().mean() < 1
+    assert torch.equal(gradient, wanted.half())
+    assert torch.isfinite(gradient[inside]).all()
 
 
 def test_every_op_passes_opcheck_with_options():
@@ -209,10 +225,45 @@ def test_label_maps_keep_their_dtype():
 def test_a_result_must_not_overwrite_what_is_read():
     views = Views.rigid(SIZE)
     memory = noise(2, 1, *SIZE)
+    half = SIZE[0] * SIZE[1] // 2
+    beside = torch.from_numpy(memory.numpy().reshape(-1)[half : 3 * half + 1]).view(1, 1, 1, *SIZE)
+    wanted = views.project(memory[:1].clone())
     for _ in range(2):
-        with pytest.raises(ValueError, match="out must not share its memory with image"):
-            views.project(memory[:1], out=memory[1:].unsqueeze(1))
-        views.project(memory[:1], out=torch.empty(1, 1, 1, *SIZE))
+        for out in (memory[:1].unsqueeze(1), beside):
+            with pytest.raises(ValueError, match="out must not share its memory with image"):
+                views.project(memory[:1], out=out)
+            with pytest.raises(ValueError, match="out must not share its memory with image"):
+                torch.ops.spuproj.project_out(memory[:1], views.geometry, out)
+        assert torch.equal(views.project(memory[:1], out=memory[1:].unsqueeze(1)), wanted)
+    table = torch.zeros(1, 1, 1, 1, 19, dtype=torch.float64)
+    table[:] = views.geometry
+    with pytest.raises(ValueError, match="out must not share its memory with geometry"):
+        functional.project(noise(1, 1, *SIZE).double(), table[0, 0, 0], out=table)
+
+
+def test_a_result_that_is_written_over_counts_as_changed():
+    views, image = Views.rigid(SIZE), noise(1, 1, *SIZE)
+    out, factor = torch.zeros(1, 1, 1, *SIZE), torch.ones(1, requires_grad=True)
+    product = factor * out
+    torch.ops.spuproj.project_out(image, views.geometry, out)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"memory_format": -1}, "memory_format must be a torch.memory_format or None, got -1"),
+        ({"memory_format": 2}, "memory_format must be a torch.memory_format or None, got 2"),
+        ({"out_dtype": 6}, "out_dtype must be a torch.dtype or None, got 6"),
+        ({"out_dtype": "float32"}, "out_dtype must be a torch.dtype or None, got 'float32'"),
+        ({"interpolation": None}, "interpolation must be a name, got None"),
+        ({"padding": 3}, "padding must be a name, got 3"),
+    ],
+)
+def test_options_of_another_type_are_refused(options, message):
+    with pytest.raises(TypeError, match=message):
+        Views.rigid(SIZE).project(noise(1, 1, *SIZE), **options)
 
 
 def test_an_image_that_requires_grad_needs_a_new_result():

@@ -182,3 +182,12 @@ def test_a_tangent_of_forward_mode_is_refused_and_not_dropped(op, at):
         torch.func.jvp(run, (tensors[at],), (torch.ones_like(tensors[at]),))
     with forward_ad.dual_level(), pytest.raises(RuntimeError, match="forward-mode differentiation does not reach"):
         run(forward_ad.make_dual(tensors[at], torch.ones_like(tensors[at])))
+
+
+def test_a_tangent_is_refused_in_compiled_code_too():
+    def tangent(image):
+        return torch.func.jvp(lambda x: x.sum() + functional.project(x, TABLE).sum(), (image,), (image,))[1]
+
+    # The compiler reports it as an error of its own.
+    with pytest.raises(RuntimeError, match=r"[Ee]xception"):
+        torch.compile(tangent, backend="eager", fullgraph=True)(source("project"))

@@ -92,7 +92,12 @@ def test_views_that_agree_have_no_mutual_information(activation):
     """Interpolation of a sharp edge is uncertain, but it is no disagreement."""
     views, edge = Views.spherical(SIZE, grid=(2, 2))[[1, 1]], torch.zeros(1, 2, *SIZE)
     edge[..., SIZE[1] // 2 :] = 1
-    found = wrap(lambda x: 24 * x - 12, views, activation)(edge)
+
+    class Sharp(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 24 * x - 12
+
+    found = wrap(Sharp(), views, activation)(edge)
     assert found.entropy.max() > 0.5
     both = torch.isfinite(found.variance[:, :1])
     assert both.sum() > 100

@@ -11,8 +11,9 @@ from made_up_case import SHAPE, VOXEL, made_up_case, prediction, seen_once
 from spuproj.training.data.case import Case
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.volumes.grid import Grid
+from spuproj.training.data.volumes.segmentation import LARGEST_VOLUME
 from spuproj.training.inference.multi_view import Prediction
-from spuproj.training.report.warnings import LARGEST_PART, LARGEST_VOLUME, LISTED, SMALL, case_warnings
+from spuproj.training.report.warnings import LARGEST_PART, LISTED, SMALL, case_warnings
 
 
 @pytest.fixture

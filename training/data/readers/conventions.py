@@ -75,6 +75,12 @@ VISIT = (
 """A regular expression of words that name a visit, in lower or upper case; a date is one."""
 
 _OUTSIDE_DERIVATIVES = "(?!(?:.*/)?derivatives/)"
+# Of programs that segment the healthy brain: their dseg are tissues or regions.
+_ANATOMY = "(?i:fmriprep|smriprep|freesurfer|fastsurfer|synthseg|samseg|qsiprep|aslprep|cat12|mindboggle|nibabies)"
+# Of other places than the patient's own structural images.
+_ELSEWHERE = (
+    r"(?!.*/(?:func|dwi|fmap|perf|pet)/)(?!.*_task-)(?!.*_space-(?!(?:orig|individual|scanner|native|T1w|T2w|FLAIR)_))"
+)
 _BRATS_2023 = {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair", "seg": LABEL}
 
 CONVENTIONS = (
@@ -145,10 +151,11 @@ CONVENTIONS = (
         "BIDS",
         (
             rf"{_OUTSIDE_DERIVATIVES}{_PLACE}(?:sub-[^/]+/)?(?:ses-[^/]+/)?anat/{_SESSION}_(?P<kind>[^/]+)",
+            rf"{_ELSEWHERE}(?!(?:.*/)?derivatives/(?:.*/)?[^/]*{_ANATOMY}[^/]*/.*dseg)"
             rf"{_PLACE}derivatives/(?:.*/)?{_SESSION}_(?P<kind>(?:[^/]+_)?(?:dseg|mask))",
         ),
         {
-            "(?!.*desc-aseg|.*desc-aparcaseg)(?:.+_)?dseg": LABEL,
+            "(?!.*desc-aseg|.*desc-aparc|.*label-(?:GM|WM|CSF|brain))(?:.+_)?dseg": LABEL,
             "(?:.+_)?(?:desc|label)-brain_(?:.+_)?mask": MASK,
             "(?:.+_)?ce-(?:.+_)?T1w": "t1ce",
             "(?:.+_)?T1w": "t1",

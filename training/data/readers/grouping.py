@@ -165,8 +165,8 @@ def _twice(role: str, paths: Sequence[str]) -> Finding:
     what = {LABEL: "the segmentation", MASK: "the brain mask"}.get(role, f"the modality {role}")
     return Finding(
         Level.ERROR,
-        f"{what} must be one file, but {' and '.join(paths)} are both named so, and none is used; remove or rename "
-        "all but one, or write a manifest ('spuproj manifest') and name one there",
+        f"{what} must be one file, but {' and '.join(paths)} are {'both' if len(paths) == 2 else 'all'} named so, and "
+        "none is used; remove or rename all but one, or write a manifest ('spuproj manifest') and name one there",
     )
 
 
@@ -214,7 +214,7 @@ def _taken(group: Group, scheme: LabelScheme | None) -> list[Finding]:
     roles = {
         match.role: f"{match.role if match.role != LABEL else 'segmentation'} from {match.kind!r}"
         for match in group.matches
-        if not match.convention.published
+        if not match.convention.published and not any(len(group.of(role)) > 1 for role in _modalities(match.role))
     }
     if not roles:
         return []

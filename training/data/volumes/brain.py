@@ -86,7 +86,7 @@ def doubts(brain: NDArray[np.bool_], spacing: tuple[float, float, float]) -> str
     count = np.count_nonzero(brain)
     litres = count * math.prod(spacing) / 1e6
     if not _LITRES[0] <= litres <= _LITRES[1]:
-        found.append(f"has {litres:.2g} litres, where {_LITRES[0]} to {_LITRES[1]} are usual")
+        found.append(f"has {litres:.3g} litres, where {_LITRES[0]} to {_LITRES[1]} are usual")
     if (filled := count / brain.size) > _FULL:
         found.append(f"fills {filled:.0%} of the image")
     ends = [(axis, end) for axis in range(3) for end in (0, -1)]

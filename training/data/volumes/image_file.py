@@ -58,9 +58,16 @@ class Volume:
 
     def values(self) -> NDArray[np.float32]:
         """The same as float32. Raises InputError for a damaged file, and for values that are not finite."""
+        numbers = self.numbers()
         with np.errstate(over="ignore"):
-            values = self.numbers().astype(np.float32)
+            values = numbers.astype(np.float32)
         if not np.isfinite(values).all():
+            if np.isfinite(numbers).all():
+                largest = float(np.abs(numbers.astype(np.float64)).max())
+                raise InputError(
+                    f"{self.path} must hold values of at most {np.finfo(np.float32).max:.3g}, but holds {largest:.3g}; "
+                    "look whether the file is scaled as it should be"
+                )
             raise InputError(
                 f"{self.path} must hold finite values, but holds NaN or Inf; if they are background, set them to 0 "
                 "(for example with FSL's 'fslmaths IN -nan OUT')"
@@ -149,8 +156,9 @@ def _selection(file: ImageFile, shape: tuple[int, ...]) -> tuple[tuple[int | sli
     if len(shape) < 3:
         raise InputError(f"{file.path} must hold a volume of three axes, got the shape {shape}")
     raise InputError(
-        f"{file.path} must hold one volume of three axes, got the shape {shape}; if it holds one volume for each "
-        'modality, name them in a manifest: {"file": "' + file.path.name + '", "channel": 0}'
+        f"{file.path} must hold one volume of three axes, got the shape {shape}; save one of them as a file of its "
+        "own, or name them in a manifest if it holds one for each modality, such as "
+        f'{{"file": "{file.path.name}", "channel": 0}}'
     )
 
 

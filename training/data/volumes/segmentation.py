@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from spuproj.training.runtime.files import InputError
 
 # Resampling and scaling in the header leave whole numbers this far off.
 _ROUNDING = 1e-3
+LARGEST_VOLUME = 400.0
+"""In ml: more than this is no plausible tumour."""
+
 _TYPES = (np.uint8, np.int16, np.int32, np.int64)
 _LIMITS = np.iinfo(np.int64)
 
@@ -26,8 +30,8 @@ def read_labels(volume: Volume, scheme: LabelScheme | None) -> tuple[NDArray[np.
         scheme: the meaning of the values.
 
     Returns:
-        ``[X, Y, Z]`` in LPS axes, in the smallest integer type that holds all values of the scheme; and a note if they
-        were rounded.
+        ``[X, Y, Z]`` in LPS axes, in the smallest integer type that holds all values of the scheme; a note if they were
+        rounded, and a warning if a target is too large to be a tumour.
 
     Raises:
         InputError: for an unknown scheme, a damaged file, and values that are not whole or not of the scheme.
@@ -44,7 +48,22 @@ def read_labels(volume: Volume, scheme: LabelScheme | None) -> tuple[NDArray[np.
             f"another scheme, name it: {', '.join(SCHEMES)}"
         )
     smallest = next(each for each in _TYPES if np.iinfo(each).min <= min(known) and max(known) <= np.iinfo(each).max)
-    return values.astype(smallest), findings
+    labels: NDArray[np.integer[Any]] = values.astype(smallest)
+    return labels, [*findings, *_too_large(labels, scheme, volume)]
+
+
+def _too_large(labels: NDArray[np.integer[Any]], scheme: LabelScheme, volume: Volume) -> list[Finding]:
+    """A warning where a target has the volume of a part of the brain: tissues and regions are numbered like targets."""
+    voxel = math.prod(volume.grid.spacing) / 1000
+    volumes = {name: np.count_nonzero(scheme.mask(labels, name)) * voxel for name in scheme.targets}
+    name, largest = max(volumes.items(), key=lambda each: each[1], default=("", 0.0))
+    if largest <= LARGEST_VOLUME:
+        return []
+    message = (
+        f"{volume.path.name}: {name} has {largest:.0f} ml, more than a tumour: look whether the file is the "
+        f"segmentation of the tumour, with the labels of {scheme.name}"
+    )
+    return [Finding(Level.WARNING, message)]
 
 
 def label_values(volume: Volume) -> frozenset[int]:

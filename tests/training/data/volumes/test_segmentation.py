@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -78,3 +79,18 @@ def test_labels_off_by_rounding_are_rounded_and_told(tmp_path):
 def test_a_scheme_that_is_not_known_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"seg\.nii must be named, since their values do not tell"):
         read_labels(written(tmp_path, np.array([1])), None)
+
+
+def test_a_target_of_the_size_of_a_tissue_is_doubted(tmp_path):
+    """Tissue maps have the same numbers as tumour maps: 1 grey matter, 2 white matter, 3 CSF."""
+    values, size = np.array([1, 2, 4] * 20), 10.0 * (400 / 61) ** (1 / 3)
+    assert read_labels(of_pixels(written(tmp_path, values), size), OLD)[1] == []
+    labels, (finding,) = read_labels(of_pixels(written(tmp_path, values), 1.05 * size), OLD)
+    assert labels.all()
+    assert finding.level == Level.WARNING
+    assert "seg.nii: WT has 455 ml, more than a tumour: look whether the file is the segmentation" in finding.message
+
+
+def of_pixels(volume: Volume, size: float) -> Volume:
+    """The volume with cubic voxels of this side, in mm."""
+    return replace(volume, grid=replace(volume.grid, affine=np.diag([-size, -size, size, 1.0])))

@@ -1,0 +1,72 @@
+"""Models, views and activations that ``wrap`` cannot take, each refused in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from helpers import noise
+from spuproj import LearnableViews, Views, wrap
+
+SIZE = (16, 12)
+VIEWS = Views.spherical(SIZE, grid=(2, 2))
+
+
+class Model(nn.Module):
+    """Returns what a function makes of its views."""
+
+    def __init__(self, make: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.make = make
+
+    def forward(self, x: Tensor) -> Any:
+        return self.make(x)
+
+
+@pytest.mark.parametrize(
+    ("make", "activation", "error", "message"),
+    [
+        (lambda x: x, "softmax", ValueError, "the model must return at least two classes for activation='softmax'"),
+        (lambda x: (x > 0).long(), "sigmoid", TypeError, "of a floating-point dtype, got torch.int64; a map of labels"),
+        (lambda x: x > 0, None, TypeError, "of a floating-point dtype, got torch.bool; a map of labels"),
+        (lambda x: x.to(torch.complex64), "sigmoid", TypeError, "of a floating-point dtype, got torch.complex64"),
+        (lambda _: None, "sigmoid", TypeError, "the model must return a tensor, or something that holds one, got None"),
+        (lambda _: 3, "sigmoid", TypeError, "the model must return a tensor, or something that holds one, got 3"),
+    ],
+)
+def test_an_output_that_is_no_map_of_logits_is_refused(make, activation, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        wrap(Model(make), VIEWS, activation)(noise(1, 1, *SIZE))
+
+
+@pytest.mark.parametrize("model", [None, "unet", 3])
+def test_a_model_must_be_callable(model):
+    with pytest.raises(TypeError, match="model must be a network or another function"):
+        wrap(model, VIEWS)
+
+
+@pytest.mark.parametrize("activation", [nn.Sigmoid, 3, ["sigmoid"]])
+def test_an_activation_must_be_a_name_or_a_function(activation):
+    with pytest.raises(TypeError, match="activation must be sigmoid or softmax, a function of tensors, or None"):
+        wrap(nn.Identity(), VIEWS, activation)
+
+
+def test_an_activation_may_be_a_module():
+    x = noise(1, 1, *SIZE)
+    found, wanted = wrap(nn.Identity(), VIEWS, nn.Sigmoid())(x), wrap(nn.Identity(), VIEWS)(x)
+    assert torch.equal(found.mean, wanted.mean)
+
+
+def test_whether_members_are_returned_is_a_bool():
+    with pytest.raises(TypeError, match="members must be True or False, got 'no'"):
+        wrap(nn.Identity(), VIEWS, members="no")  # type: ignore[arg-type]
+
+
+def test_views_with_a_gradient_are_refused():
+    with pytest.raises(ValueError, match="views must have no gradient, since they are copied; those of LearnableViews"):
+        wrap(nn.Identity(), LearnableViews(SIZE, grid=(2, 2)).with_gradient())
