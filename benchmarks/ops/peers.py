@@ -136,6 +136,18 @@ def _planes_as_channels(case: Case) -> Sampler:
     )
 
 
+def _channels_last(case: Case) -> Sampler:
+    """The same, with the planes of a pixel beside one another, as grid_sample reads and writes them fastest."""
+    prepare, spread, stack = _planes_as_channels(case)
+
+    def interleaved(planes: Tensor) -> Tensor:
+        batch = prepare(planes)
+        shared = planes.dim() == 4
+        return (batch[:1] if shared else batch).contiguous(memory_format=torch.channels_last).expand(batch.shape)
+
+    return interleaved, spread, stack
+
+
 def _grid_sample(y: Tensor, x: Tensor, case: Case) -> Function:
     height, width = case.size
     grid = torch.stack([2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1], dim=-1).float()
@@ -233,6 +245,8 @@ _PEERS = (
             ("planes as channels", _planes_as_channels, lambda case: not case.per_sample),
         )
     ),
+    Peer("grid_sample", "planes as channels, last", _on_tensors(_grid_sample, _channels_last),
+         lambda case: not case.per_sample and case.op == "project" and case.batch * case.channels > 1, _FLOAT32),
     # Compiling the other ops takes minutes.
     Peer("torch.compile", "", _compiled, lambda case: case.op == "project", _FLOAT32),
 )  # fmt: skip

@@ -16,6 +16,7 @@ PYBIND11_MODULE(SPUPROJ_MODULE, m) {
     py::class_<cuda::Transpose>(m, "Transpose", py::module_local())
         .def(py::init(&bindings::made_of<cuda::Transpose, const int32_t*, const int32_t*, const void*, int64_t, int64_t,
                                          int64_t, int64_t>));
+    m.attr("SIDE") = cuda::kSide;
     m.def("problem", &cuda::problem);
     bindings::define(m, "build_taps", &cuda::build_taps);
     bindings::define(m, "gather", &cuda::gather);

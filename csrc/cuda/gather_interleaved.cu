@@ -7,8 +7,8 @@
 namespace spuproj::cuda {
 namespace {
 
-// Planes side by side: 16 bytes. Stored together in a channels-last result: 8 bytes.
-constexpr int kSide = 8, kStored = 4;
+// Planes stored together in a channels-last result: 8 bytes.
+constexpr int kStored = 4;
 
 template <class E>
 using Side = Pack<E, kSide>;

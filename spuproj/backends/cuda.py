@@ -25,10 +25,6 @@ except ImportError as error:
     )
 
 
-# Planes that ``gather_interleaved`` lays side by side.
-_SIDE = 8
-
-
 @cache
 def problem(index: int | None) -> str | None:
     """Why the kernels cannot run on a GPU (None: the current one), as the CUDA runtime says; None if they can."""
@@ -45,11 +41,11 @@ def _addresses(*tensors: Tensor) -> list[int]:
     return [tensor.data_ptr() for tensor in tensors]
 
 
-def _pays_to_interleave(source: Tensor, taps: Taps, destination: Tensor) -> bool:
-    """Whether laying planes side by side first is faster: for 16 bits, where enough views read the same planes."""
+def _pays_to_interleave(source: Tensor, taps: Taps, destination: Tensor, side: int) -> bool:
+    """Whether laying ``side`` planes side by side is faster: for 16 bits, where enough views read the same planes."""
     halves = source.dtype == destination.dtype and source.itemsize == 2
     shared = source.dim() == 4 and taps.index.dim() == 2
-    return halves and shared and destination.shape[1] >= 4 and math.prod(source.shape[:2]) >= _SIDE
+    return halves and shared and destination.shape[1] >= 4 and math.prod(source.shape[:2]) >= side
 
 
 class CudaKernels:
@@ -96,9 +92,9 @@ class CudaKernels:
         if copy:
             self._queue(self._module.copy, source, source.itemsize, *given, bits_of(fill, source.dtype))
         else:
-            code = CODES[source.dtype]
-            if _pays_to_interleave(source, taps, destination):
-                scratch = source.new_empty((-(-math.prod(source.shape[:2]) // _SIDE) * _SIDE, math.prod(taps.source)))
+            code, side = CODES[source.dtype], self._module.SIDE
+            if _pays_to_interleave(source, taps, destination, side):
+                scratch = source.new_empty((-(-math.prod(source.shape[:2]) // side) * side, math.prod(taps.source)))
                 self._queue(self._module.gather_interleaved, source, code, *given, fill, scratch.data_ptr())
             else:
                 self._queue(self._module.gather, source, code, CODES[destination.dtype], *given, fill)

@@ -36,8 +36,11 @@ void build_taps(void* stream, const ViewGeometry* geometry, int64_t count, const
 void gather(void* stream, int dtype, int destination_dtype, const Shape& shape, const Taps& taps, const Planes& source,
             const Planes& destination, double fill);
 
+// Planes that gather_interleaved lays side by side: 16 bytes.
+constexpr int kSide = 8;
+
 // The same from and to elements of 16 bits, for taps that all samples share and planes that all views share; scratch
-// has space for all planes of the source, rounded up to a multiple of eight.
+// has space for all planes of the source, rounded up to a multiple of kSide.
 void gather_interleaved(void* stream, int dtype, const Shape& shape, const Taps& taps, const Planes& source,
                         const Planes& destination, double fill, void* scratch);
 

@@ -240,7 +240,7 @@ def test_what_is_prepared_stays_while_others_come_and_go_and_is_freed_with_its_t
     backend.backend.prepared.limit = 2 * ONE_TABLE
     backend.backend.prepare(prepared_one, samplings()[:1], backward=False)
     assert [taps_made(backend, kernels, each) for each in (*others, prepared_one)] == [1, 1, 1, 0]
-    values = [weakref.ref(each.index) for each in backend.backend.prepared.find(prepared_one).values.values()]
+    values = [weakref.ref(each.value.index) for each in backend.backend.prepared.find(prepared_one).values.values()]
     prepared_one.add_(1e-3)
     taps_made(backend, kernels, prepared_one)
     assert all(value() is not None for value in values)
