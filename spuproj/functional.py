@@ -61,6 +61,9 @@ def project(
 ) -> Tensor:
     """Projects an image onto every view.
 
+    A value between two pixels is NaN where one of them is, and may be NaN where both are infinite or beyond half of the
+    largest number of their dtype.
+
     Args:
         image: ``[B, C, H, W]``.
         geometry: ``[N, 19]`` or ``[B, N, 19]`` table.

@@ -76,7 +76,7 @@ def bids(
 ) -> None:
     """Copy predictions to a BIDS derivative data set.
 
-    Prints the folder of each case. Names keep letters and digits alone; two maps that would have one name are refused.
+    Prints the folder of each case. Names keep only letters and digits; two maps that would have one name are refused.
     """
     from spuproj.training.export.bids import write_bids
 

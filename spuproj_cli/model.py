@@ -126,7 +126,7 @@ def predict(
         typer.Option(
             metavar="FOLDER",
             help="Folder of a finished 'spuproj train'. Repeat for each target. [default: the three models of the "
-            "package, ET, TC and WT, trained on phantoms alone]",
+            "package, ET, TC and WT, trained only on phantoms]",
             show_default=False,
         ),
     ] = None,

@@ -53,7 +53,7 @@ def nnunet_predict(
     slice, on the grid of the image. Needs the nnunet extra, and the environment variable nnUNet_results.
     """
     if further and not folds:
-        raise typer.BadParameter(f"nnunet-predict takes options alone, got {' '.join(further)}")
+        raise typer.BadParameter(f"nnunet-predict takes only options, got {' '.join(further)}")
     results = sys.stdout
     # nnU-Net prints what it does.
     with redirect_stdout(sys.stderr):

@@ -141,7 +141,7 @@ def _channels_last(case: Case) -> Sampler:
     prepare, spread, stack = _planes_as_channels(case)
 
     def interleaved(planes: Tensor) -> Tensor:
-        batch = prepare(planes)
+        batch: Tensor = prepare(planes)
         shared = planes.dim() == 4
         return (batch[:1] if shared else batch).contiguous(memory_format=torch.channels_last).expand(batch.shape)
 

@@ -28,8 +28,8 @@ def check_apart(out: Tensor, image: Tensor, geometry: Tensor) -> None:
 def _addresses(tensor: Tensor) -> tuple[int, int]:
     """From where, and up to where, the elements of a tensor lie."""
     start: int = tensor.data_ptr()
-    if tensor.numel() == 0:
-        return start, start
+    if tensor.is_contiguous():
+        return start, start + tensor.nbytes
     reach = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
     return start, start + (reach + 1) * tensor.element_size()
 

@@ -17,7 +17,7 @@ class PortableViews(GeometryModule):
 
     The methods are those of ``Views`` for floating-point tensors with all axes, with bilinear interpolation and
     constant padding. They consist of plain torch operations, so exporters know them, and they are slower than the
-    kernels. Results differ from those of ``Views`` by rounding of the coordinates to float32: by up to 2e-5 of the
+    kernels. Results differ from those of ``Views`` by rounding of the coordinates to float32: by up to 3e-5 of the
     difference between neighbouring pixels at 240 x 240. NaN or Inf in a pixel spreads to points next to it. The state
     is that of ``Views``; loading one computes the coordinates anew.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import cycle
 
-COLOURS = {"WT": "#35c46a", "TC": "#ffb000", "ET": "#ff4f79"}
-_OTHER_COLOURS = ("#4aa3ff", "#b58cff", "#3fd5d5", "#ff8a4a", "#e6e04a", "#ff9bd2")
+COLOURS = {"WT": "#4aa3ff", "TC": "#ffb000", "ET": "#ff4f79"}
+_OTHER_COLOURS = ("#35c46a", "#b58cff", "#3fd5d5", "#ff8a4a", "#e6e04a", "#ff9bd2")
 
 
 def colours_of(targets: Iterable[str]) -> dict[str, str]:

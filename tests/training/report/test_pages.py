@@ -25,7 +25,7 @@ from spuproj.training.data.findings import Finding, Level
 from spuproj.training.evaluation.metrics import Maps, dice, measure
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.inference.summary import CohortEntry
-from spuproj.training.report.colours import colours_of
+from spuproj.training.report.colours import COLOURS, colours_of
 from spuproj.training.report.pages import entry_of, write_case_report, write_cohort_report
 from spuproj.training.report.slice_images import outline, shown_box, shown_channels
 from spuproj.training.report.warnings import case_warnings
@@ -290,7 +290,7 @@ def test_slices_without_brain_inside_the_brain_are_named_and_left_out(case, tmp_
 
 def test_targets_have_colours_of_their_own():
     colours = colours_of(dict.fromkeys(("WT", "liver", "ET", "lesion")))
-    assert colours["WT"] == "#35c46a"
+    assert colours["WT"] == COLOURS["WT"]
     assert len(set(colours.values())) == 4
 
 
