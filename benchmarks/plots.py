@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from spuproj.benchmarks.goals import ns_per_element, over, over_limit, select
 from spuproj.benchmarks.memory import Memory
@@ -144,6 +144,8 @@ def _memory_curves(panel: Axes, memory: Sequence[Memory]) -> None:
 def _ticks(panel: Axes, values: Sequence[int]) -> None:
     panel.set_xticks(values, [str(value) for value in values])
     panel.minorticks_off()
+    if panel.get_yscale() == "log":
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.grid(alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)

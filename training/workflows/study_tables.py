@@ -10,6 +10,7 @@ from statistics import mean, stdev
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
@@ -84,7 +85,13 @@ _TABLES = {
         "temperature": "temperature",
     },
 }
-_DRAWN = {"dice": "Dice", "score": "QU-BraTS score", "error_dice": "Dice with errors", "round_trip": "round-trip error"}
+_DRAWN = {
+    "dice": "Dice",
+    "auroc": "AUROC of wrong voxels",
+    "score": "QU-BraTS score",
+    "error_dice": "Dice with errors",
+    "round_trip": "round-trip error",
+}
 _COLOUR = "#1f5fa8"
 _DPI = 130
 
@@ -151,4 +158,6 @@ def _draw_settings(panel: Axes, values: Sequence[Sequence[float]]) -> None:
         panel.plot(seeds, [place] * len(seeds), ".", color=_COLOUR, alpha=0.5)
         panel.plot(mean(seeds), place, "o", color=_COLOUR)
     panel.axvline(mean(values[0]), color=_COLOUR, linewidth=0.8, alpha=0.6)
+    # More would overlap in a narrow panel.
+    panel.xaxis.set_major_locator(MaxNLocator(3))
     panel.grid(axis="y", alpha=0.3)
