@@ -34,8 +34,9 @@ def _is_size(n: Any) -> bool:
         return True
     if isinstance(n, bool | str | bytes):
         return False
-    # In compiled code a whole number may be a symbol, whose range more questions would narrow.
-    return bool(n >= 1) and (torch.compiler.is_compiling() or (n == math.floor(n) and n < 2**63))
+    # In compiled code an int may be a symbol, whose range more questions would narrow.
+    symbol = isinstance(n, int) and torch.compiler.is_compiling()
+    return bool(n >= 1) and (symbol or (n == math.floor(n) and n < 2**63))
 
 
 def _symbol_or_int(n: int) -> int:

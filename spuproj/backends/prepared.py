@@ -37,7 +37,7 @@ class Kept:
     waited: set[torch.cuda.Stream] = field(default_factory=set)
 
     def on(self, stream: torch.cuda.Stream | None) -> Any:
-        """The value, safe to use on a side stream; None for the default stream, on which it was computed."""
+        """The value, safe to use on this side stream, or on the default one (None), where it was computed."""
         if stream is not None and self.made is not None and stream not in self.waited:
             # The stream waits for the value, and its memory is kept until this stream has read it.
             stream.wait_event(self.made)

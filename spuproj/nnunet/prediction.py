@@ -107,7 +107,9 @@ def _unfinished(
     todo = []
     for case, files in cases.items():
         if not _recipe_file(out, case).is_file():
-            refuse_overwrite([_variance_file(out, case), *(out / f"{case}{ending}" for ending in endings)], force=False)
+            refuse_overwrite(
+                [_variance_file(out, case), *(inside(out, f"{case}{ending}") for ending in endings)], force=False
+            )
             todo.append(case)
             continue
         try:

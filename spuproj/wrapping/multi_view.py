@@ -275,11 +275,12 @@ def wrap(
         members: whether to return each view's probability too, which takes N times the memory of a map.
 
     Raises:
-        ValueError: for an unknown activation or a chunk that is no positive number or amount of memory. When called:
-            for slices of another size than the views, a model whose output has another size than its input, or
-            probabilities outside [0, 1] (not checked in compiled code).
-        TypeError: for views of another type. When called: for a function that returns such views, and for a model that
-            returns no tensor and no ``output``, or one that it does not have.
+        ValueError: for an unknown activation, a chunk that is no positive number or amount of memory, or views that
+            require a gradient. When called: for slices of another size than the views, a model whose output has another
+            size than its input, softmax over one class, or probabilities outside [0, 1] (not checked in compiled code).
+        TypeError: for a model, views, an activation or ``members`` of another type. When called: for a function that
+            returns other than views, and for a model that returns labels, no tensor and no ``output``, or an ``output``
+            that it does not have.
 
     Examples:
         >>> network = torch.nn.Conv2d(4, 1, 3, padding=1)

@@ -121,9 +121,7 @@ def train(
         if roles is None and not 1 <= held_out < len(cases):
             raise ValueError(f"validation must leave cases on both sides of {len(cases)}, got {held_out}")
         modalities = modalities_of(cases)
-        for name in modalities:
-            plain_name(name, "the name of a modality")
-        _require_target(cases, target)
+        _require_names(cases, modalities, target)
         asked = {
             "target": target, "method": asdict(method), "seed": seed, "modalities": modalities, "augmented": augment,
         }  # fmt: skip
@@ -131,9 +129,7 @@ def train(
             if not calibrate or is_calibrated(out):
                 print_status(f"{out} has finished: there is nothing to resume")
             elif rank() == 0:
-                with _cache_folder(out, cache) as folder:
-                    _require_same_validation(out, cases, modalities, target, folder)
-                calibrate_run(out, cases)
+                _calibrate_finished(out, cases, modalities, target, cache)
             return out
         with _cache_folder(out, cache) as folder:
             with progress_bar(f"Reading {data.name} for {target}", len(cases)) as advance:
@@ -169,8 +165,10 @@ def _train_and_save(
         save_run(out, config, network, record["data"]["train"]["sha256"])
 
 
-def _require_target(cases: Sequence[CaseFiles], target: str) -> None:
-    """Raises InputError, before data is read, for a target that the scheme of a case does not have."""
+def _require_names(cases: Sequence[CaseFiles], modalities: Sequence[str], target: str) -> None:
+    """Raises InputError, before data is read, for a modality that cannot be named, and a target that a case lacks."""
+    for name in modalities:
+        plain_name(name, "the name of a modality")
     for case in cases:
         if case.scheme is not None:
             case.scheme.mask(np.zeros(1, np.uint8), target)
@@ -214,15 +212,19 @@ def _require_same_cases(out: Path, known: Mapping[str, Any], cases: Sequence[Cas
         )
 
 
-def _require_same_validation(
-    run: Path, cases: Sequence[CaseFiles], modalities: Sequence[str], target: str, cache: Path
+def _calibrate_finished(
+    run: Path, cases: Sequence[CaseFiles], modalities: Sequence[str], target: str, cache: Path | None
 ) -> None:
-    """Raises InputError where the validation cases of a finished run have changed since its training."""
+    """Calibrates a finished run. Raises InputError where its validation cases have changed since the training."""
     names = validation_cases(run, read_record(run))
     watched = chosen(cases, names, run / RECORD)
-    with progress_bar(f"Reading the validation cases of {target}", len(watched)) as advance:
-        digest = cache_cohort(watched, modalities, target, cache, advance).digest(names)
+    with (
+        _cache_folder(run, cache) as folder,
+        progress_bar(f"Reading the validation cases of {target}", len(watched)) as advance,
+    ):
+        digest = cache_cohort(watched, modalities, target, folder, advance).digest(names)
     require_same_training(run / RECORD, {"data": {"validation": {"sha256": digest}}})
+    calibrate_run(run, cases)
 
 
 def _cases(

@@ -56,7 +56,7 @@ _UNCERTAINTIES = {"entropy-1": "entropy", "mutual-1": "mi"}
 
 @dataclass(frozen=True)
 class Selection:
-    """The cases to evaluate.
+    """The cases to evaluate, and what there is to tell of them.
 
     Attributes:
         targets: of each case that every method has predicted, the targets of each method.
@@ -224,34 +224,41 @@ def _measured(
     with progress_bar("Evaluating", len(cases) * len(methods)) as advance:
         for files in cases:
             try:
-                summaries = {method: finished_summary(folder, files.name) for method, folder in methods.items()}
-                # The brain is that of the images that were predicted: others of the case may not be skull-stripped.
-                used = tuple(dict.fromkeys(name for each in summaries.values() for name in modalities_of(each)))
-                warnings = [
-                    sentence
-                    for method, summary in summaries.items()
-                    if summary is not None
-                    for sentence in _changed(method, methods[method], summary, content_of(files, used))
-                ]
-                case = load_case(files, used or None, with_labels=True, may_lack=True)
-                rows += _case_rows(case, methods, chosen.targets[files.name], options, advance)
+                rows += _of_case(files, chosen, methods, options, advance)
             # No error of one case may stop the others.
             except Exception as error:
                 chosen.failed[files.name] = reason_of(error)
-                continue
-            warnings += [finding.message for finding in case.findings if finding.level <= Level.WARNING]
-            for sentence in warnings:
-                chosen.warnings[sentence].append(files.name)
-            for method, targets in chosen.targets[files.name].items():
-                for target in targets:
-                    summary = summaries[method]
-                    sha256 = None if summary is None else model_of(summary, target)
-                    chosen.models[method, target][sha256 or "unknown"].append(files.name)
     _warn_of_several_models(chosen)
     for sentence, names in chosen.warnings.items():
         print_status(f"warning: {sentence}: {some_of(names)}")
     for name, reason in chosen.failed.items():
         print_status(f"{name} failed: {reason}")
+    return rows
+
+
+def _of_case(
+    files: CaseFiles,
+    chosen: Selection,
+    methods: Mapping[str, Path],
+    options: EvaluationOptions,
+    on_method: Callable[[str], None],
+) -> list[CaseResult]:
+    """The measures of a case. What may make them wrong, and which models made its maps, joins the selection."""
+    summaries = {method: finished_summary(folder, files.name) for method, folder in methods.items()}
+    # The brain is that of the images that were predicted: others of the case may not be skull-stripped.
+    used = tuple(dict.fromkeys(name for each in summaries.values() for name in modalities_of(each)))
+    content = content_of(files, used)
+    case = load_case(files, used or None, with_labels=True, may_lack=True)
+    rows = _case_rows(case, methods, chosen.targets[files.name], options, on_method)
+    warnings = [finding.message for finding in case.findings if finding.level <= Level.WARNING]
+    for method, summary in summaries.items():
+        if summary is not None:
+            warnings += _changed(method, methods[method], summary, content)
+        for target in chosen.targets[files.name][method]:
+            model = None if summary is None else model_of(summary, target)
+            chosen.models[method, target][model or "unknown"].append(files.name)
+    for sentence in warnings:
+        chosen.warnings[sentence].append(files.name)
     return rows
 
 

@@ -33,7 +33,7 @@ from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.record import read_record
 from spuproj.training.models.run import WEIGHTS, load_run_and_digest
-from spuproj.training.runtime.files import InputError, atomic_write, inside, read_json, write_json
+from spuproj.training.runtime.files import InputError, atomic_write_group, inside, read_json, write_json
 from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import Advance, print_status, progress_bar, show
@@ -43,6 +43,7 @@ from spuproj.training.workflows.study_tables import StudyResult, console_table, 
 
 SCALING = "variance-1"
 RESULT = "result.json"
+TABLES = ("table.csv", "table.json", "table.png")
 MEASURED = (
     "dice", "score", "baseline", "auroc", "error_dice", "aurc", "flagged_90", "corrected_5", "ece", "nll",
     "without_variance",
@@ -116,13 +117,19 @@ def study(
                     cache=cache,
                 )
             results.append(_result(name, target, run, each, watched, record))
-        show(console_table(results))
-        csv, values, plot = (out / f"table.{suffix}" for suffix in ("csv", "json", "png"))
-        for path, content in ((csv, table_csv(results).encode()), (plot, study_plot(results))):
-            with atomic_write(path) as temporary:
-                temporary.write_bytes(content)
-        write_json(values, study_values(results, settings))
-        return [csv, values, plot]
+        _write_tables(out, results, settings)
+    show(console_table(results))
+    return [out / name for name in TABLES]
+
+
+def _write_tables(out: Path, results: Sequence[StudyResult], settings: Mapping[str, Method]) -> None:
+    """Writes the files named in ``TABLES``, all or none."""
+    csv, values, plot = TABLES
+    contents = {csv: table_csv(results).encode(), plot: study_plot(results)}
+    with atomic_write_group(out, "", values) as folder:
+        for name, content in contents.items():
+            inside(folder, name).write_bytes(content)
+        write_json(inside(folder, values), study_values(results, settings))
 
 
 def _result(
