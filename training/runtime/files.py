@@ -72,18 +72,34 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_write_folder(path: Path) -> Iterator[Path]:
-    """The same for a whole folder: yields an empty folder of the same name, which replaces ``path`` on success."""
-    with _temporary_folder(path.parent) as new, _temporary_folder(path.parent) as old:
+    """The same for a whole folder: yields an empty folder of the same name, which replaces ``path`` on success.
+
+    Meanwhile the older folder is beside it, with the ending ``.replaced``: a killed process leaves it there.
+
+    Raises:
+        InputError: where there is such a folder already.
+    """
+    # As long a name may have no place for the ending.
+    older = path.with_name(f"{path.name[:60]}.replaced")
+    if path.exists() and os.path.lexists(older):
+        raise InputError(
+            f"{older} must not be there: it is what {path.name} was before an interrupted command; look at it, and "
+            "move or remove it"
+        )
+    with _temporary_folder(path.parent) as new:
         (new / path.name).mkdir()
         yield new / path.name
-        if path.exists():
-            os.replace(path, old / path.name)
+        replaces = path.exists()
+        if replaces:
+            os.replace(path, older)
         try:
             os.replace(new / path.name, path)
-        except OSError:
-            if (old / path.name).exists():
-                os.replace(old / path.name, path)
+        except BaseException:
+            if replaces:
+                os.replace(older, path)
             raise
+        if replaces:
+            shutil.rmtree(older, ignore_errors=True)
 
 
 @contextmanager
@@ -166,6 +182,7 @@ def _temporary_folder(parent: Path, name: str = "") -> Iterator[Path]:
 
     The new folder is locked: unless a process holds it, it is a leftover.
     """
+    require_folder(parent)
     with says_if_full(parent):
         parent.mkdir(parents=True, exist_ok=True)
         folder, lock = _locked_folder(parent, name)

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from spuproj.training.runtime.disk import says_if_full
-from spuproj.training.runtime.files import NO_LOCKS, InputError, inside
+from spuproj.training.runtime.files import NO_LOCKS, InputError, inside, require_folder
 from spuproj.training.runtime.progress import print_status
 
 LOCK = ".lock"
@@ -34,6 +34,7 @@ def held(folder: Path, part: str = "") -> Iterator[None]:
     Raises:
         InputError: where another process, or another thread of this one, holds the same; the message names it.
     """
+    require_folder(folder)
     existed = folder.exists()
     path = inside(folder, f"{LOCK}-{part}" if part else LOCK)
     # Each call has a lock of its own: within a process it excludes, too.

@@ -15,13 +15,16 @@ from spuproj.training.runtime.files import (
     UNFINISHED,
     InputError,
     atomic_write,
+    atomic_write_folder,
     atomic_write_group,
     inside,
     read_json,
     refuse_overwrite,
     require_folder,
     why_no_file,
+    write_json,
 )
+from spuproj.training.runtime.locks import held
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path):
@@ -243,3 +246,69 @@ def test_a_file_is_no_folder_to_write_to(tmp_path):
             require_folder(path)
     require_folder(tmp_path)
     require_folder(tmp_path / "new" / "one")
+
+
+def replaced(path: Path) -> None:
+    with atomic_write_folder(path) as folder:
+        (folder / "file").write_text("new")
+
+
+def test_a_process_killed_while_a_folder_is_replaced_leaves_the_older_one_in_sight(tmp_path, monkeypatch):
+    path, real = tmp_path / "data", os.replace
+    path.mkdir()
+    (path / "file").write_text("old")
+
+    def killed(source: Path, target: Path) -> None:
+        if Path(target) == path:
+            # A killed process puts nothing back.
+            monkeypatch.undo()
+            monkeypatch.setattr(os, "replace", lambda *_: None)
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        replaced(path)
+    monkeypatch.undo()
+    assert [each.name for each in tmp_path.iterdir()] == ["data.replaced"]
+    assert (tmp_path / "data.replaced" / "file").read_text() == "old"
+    replaced(path)
+    with pytest.raises(InputError, match=r"data\.replaced must not be there: it is what data was before an"):
+        replaced(path)
+    assert (tmp_path / "data.replaced" / "file").read_text() == "old"
+    assert (path / "file").read_text() == "new"
+
+
+@pytest.mark.parametrize("fault", [OSError("busy"), KeyboardInterrupt()])
+def test_a_folder_that_cannot_be_replaced_is_put_back(tmp_path, monkeypatch, fault):
+    path, real = tmp_path / "data", os.replace
+    path.mkdir()
+    (path / "file").write_text("old")
+
+    def fail(source: Path, target: Path) -> None:
+        if Path(target) == path and ".spuproj-" in str(source):
+            raise fault
+        real(source, target)
+
+    monkeypatch.setattr("spuproj.training.runtime.files.os.replace", fail)
+    with pytest.raises(type(fault)):
+        replaced(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["data"]
+    assert (path / "file").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda out: write_json(out / "file.json", {}),
+        lambda out: replaced(out / "folder"),
+        group_of_three,
+        lambda out: held(out).__enter__(),
+    ],
+)
+def test_a_folder_that_may_not_be_written_to_is_named(tmp_path, monkeypatch, write):
+    """Root may write anywhere, so that a closed folder is played."""
+    monkeypatch.setattr("spuproj.training.runtime.files.os.access", lambda *_: False)
+    with pytest.raises(InputError, match=rf"{tmp_path} must be a folder to write to, but .* may not be written to"):
+        write(tmp_path)
+    assert list(tmp_path.iterdir()) == []

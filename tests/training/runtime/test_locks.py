@@ -116,5 +116,5 @@ def test_a_file_system_without_locks_is_said(tmp_path, capsys, monkeypatch, code
 
 def test_a_folder_that_may_not_be_written_to_is_an_error_of_its_own(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="file"), held(tmp_path / "file"):
+    with pytest.raises(InputError, match="file is no folder; choose another"), held(tmp_path / "file"):
         pass
