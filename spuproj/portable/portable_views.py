@@ -10,6 +10,7 @@ from torch.nn.functional import grid_sample
 from spuproj import geometry as geo
 from spuproj.checks import finite_weights
 from spuproj.geometry.module import GeometryModule
+from spuproj.inputs import plain_tensor
 
 
 class PortableViews(GeometryModule):
@@ -140,6 +141,8 @@ def _check(tensor: Tensor, argument: str, rank: int, size: tuple[int, int], grid
     """Raises ValueError for axes that do not fit the grid ``[..., N, h, w, 2]``, and TypeError for no floats."""
     if is_tracing():
         return
+    if not is_scripting():
+        plain_tensor(tensor, argument)
     shape = tensor.shape
     if len(shape) != rank or shape[-2] != size[0] or shape[-1] != size[1]:
         raise ValueError(f"{argument} must have {rank} axes, the last two of size {size}, got the shape {shape}")
@@ -155,6 +158,8 @@ def _check_weights(weights: Tensor, stack: Tensor, size: tuple[int, int]) -> Non
     """Raises ValueError for weights of another shape; in Python, also if they are negative or not finite."""
     if is_tracing():
         return
+    if not is_scripting():
+        plain_tensor(weights, "weights")
     wanted = [stack.shape[0], stack.shape[1], size[0], size[1]]
     shape = list(weights.shape)
     if shape != wanted and shape != wanted[1:]:
