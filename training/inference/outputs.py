@@ -55,10 +55,10 @@ def map_names(case: str, targets: Sequence[str], scheme: LabelScheme, kinds: Seq
 def require_kinds(targets: Sequence[str], scheme: LabelScheme, kinds: Sequence[str]) -> None:
     """Raises InputError where kinds were asked for that the targets do not have, since they cannot be merged.
 
-    Of the usual kinds, which nobody asked for, these are left out.
+    With all of the usual kinds these are left out.
     """
     lacking = [kind for kind in kinds if kind in MERGED and not _merged_endings(kind, targets, scheme)]
-    if lacking and tuple(kinds) != DEFAULT_KINDS:
+    if lacking and not set(kinds) >= set(DEFAULT_KINDS):
         needed = ", ".join(scheme.paint) or "a glioma scheme, which these labels do not have"
         raise InputError(
             f"maps {' and '.join(lacking)} need models of the targets {needed}, got {', '.join(targets)}; choose others"

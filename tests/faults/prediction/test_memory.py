@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from helpers import ROOT, run_python
 from spuproj.training.data.case import load_case
 from spuproj.training.inference.multi_view import predict_case
-from spuproj.training.models.run import load_run
+from spuproj.training.models.run import Run, load_run, load_run_and_digest
 from spuproj.training.runtime.files import InputError
 from spuproj.training.workflows.predict import predict_cohort
 
@@ -51,11 +52,12 @@ class Roomy(nn.Module):
 
 def short_of(monkeypatch: pytest.MonkeyPatch, room: int, error: Exception) -> None:
     """Every network that a prediction loads from now on has room for so many views."""
-    real = load_run
-    monkeypatch.setattr(
-        "spuproj.training.models.run.load_run",
-        lambda folder: (real(folder)[0], Roomy(real(folder)[1], room, error)),
-    )
+
+    def narrow(folder: Path) -> tuple[Run, str]:
+        (config, network), sha256 = load_run_and_digest(folder)
+        return (config, Roomy(network, room, error)), sha256
+
+    monkeypatch.setattr("spuproj.training.models.run.load_run_and_digest", narrow)
 
 
 @pytest.mark.parametrize("error", SAYINGS, ids=[f"{type(each).__name__}-{str(each)[:12]}" for each in SAYINGS])
