@@ -21,7 +21,7 @@ def pixel_size(value: Sequence[int], argument: str, meaning: str = "height, widt
             return value
     try:
         first, second = value
-        whole = not isinstance(value, str | bytes | set | dict) and _is_size(first) and _is_size(second)
+        whole = not isinstance(value, (str, bytes, set, dict)) and _is_size(first) and _is_size(second)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         whole = False
     if not whole:
@@ -32,15 +32,16 @@ def pixel_size(value: Sequence[int], argument: str, meaning: str = "height, widt
 def _is_size(n: Any) -> bool:
     if isinstance(n, torch.SymInt):
         return True
-    if isinstance(n, bool | str | bytes):
+    if isinstance(n, (bool, str, bytes)):
+        return False
+    if not n >= 1:
         return False
     # In compiled code an int may be a symbol, whose range more questions would narrow.
-    symbol = isinstance(n, int) and torch.compiler.is_compiling()
-    return bool(n >= 1) and (symbol or (n == math.floor(n) and n < 2**63))
+    return (isinstance(n, int) and torch.compiler.is_compiling()) or bool(n == math.floor(n) and n < 2**63)
 
 
 def _symbol_or_int(n: int) -> int:
-    return n if isinstance(n, int | torch.SymInt) else int(n)
+    return n if isinstance(n, (int, torch.SymInt)) else int(n)
 
 
 def refuse_gradient(value: object, argument: str) -> None:
@@ -53,7 +54,7 @@ def number_of(value: float, argument: str) -> float:
     """Converts to float. Raises TypeError for what is no number, and ValueError if it requires a gradient."""
     refuse_gradient(value, argument)
     # float() takes text for the number that it names.
-    if isinstance(value, bool | str | bytes):
+    if isinstance(value, (bool, str, bytes)):
         raise TypeError(f"{argument} must be a number, got {value!r}")
     try:
         return whole_float(value) if isinstance(value, int) else float(value)
@@ -79,7 +80,7 @@ def positive(value: float, argument: str) -> float:
 
 def flag(value: bool, argument: str) -> bool:
     """Returns the value. Raises TypeError unless it is True or False."""
-    if not isinstance(value, bool | np.bool_):
+    if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{argument} must be True or False, got {value!r}")
     return bool(value)
 
