@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -49,6 +50,11 @@ def changed(model: Path, folder: Path, **values: object) -> Path:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | values))
     return folder
+
+
+def digest(run: Path) -> str:
+    """The SHA-256 of a run's configuration and weights."""
+    return hashlib.sha256((run / "config.json").read_bytes() + (run / "model.safetensors").read_bytes()).hexdigest()
 
 
 def write_prediction(

@@ -157,12 +157,15 @@ def cache_cohort(
         InputError: for cases that do not load or have pixels of another size than most, all of them named, or an
             unknown target.
     """
+    for files in cases:
+        if files.scheme is not None:
+            # Before anything is read.
+            files.scheme.mask(np.zeros(1, np.uint8), target)
     found: dict[str, CachedCase] = {}
     faults: list[str] = []
     for files in in_turn(cases):
         try:
             found[files.name] = cached_case(files, modalities, cache)
-            found[files.name].scheme.mask(np.zeros(1, np.uint8), target)
         except InputError as error:
             faults.append(str(error))
         on_case(files.name)

@@ -67,18 +67,23 @@ def folds(cases: Sequence[CaseFiles], count: int, seed: int, targets: Targets) -
         InputError: for fewer than two folds, or too few patients.
     """
     require_folds(cases, count)
-    patients, splits = {patient_of(case) for case in cases}, []
+    splits = []
     for test in _stratified(cases, count, seed, targets):
         others = [case for case in cases if patient_of(case) not in test]
-        if len({patient_of(case) for case in others}) < 2:
-            raise InputError(f"folds must leave patients to train and to validate on, got {count} of {len(patients)}")
+        if len(_patients(others)) < 2:
+            total = len(_patients(cases))
+            raise InputError(f"folds must leave patients to train and to validate on, got {count} of {total}")
         splits.append(_split(cases, _validating(others, seed, targets), sorted(test)))
     return splits
 
 
+def _patients(cases: Sequence[CaseFiles]) -> set[str]:
+    return {patient_of(case) for case in cases}
+
+
 def require_folds(cases: Sequence[CaseFiles], count: int) -> None:
     """Raises InputError for fewer than two folds, or too few patients."""
-    patients = {patient_of(case) for case in cases}
+    patients = _patients(cases)
     if not 2 <= count <= len(patients) or len(patients) < 3:
         raise InputError(
             f"folds must be at least 2 and at most the number of patients, {len(patients)}, got {count}; 3 patients "
@@ -172,7 +177,7 @@ def _validating(cases: Sequence[CaseFiles], seed: int, targets: Targets) -> list
 
 
 def _shuffled(cases: Sequence[CaseFiles], seed: int) -> list[str]:
-    patients = sorted({patient_of(case) for case in cases})
+    patients = sorted(_patients(cases))
     random.Random(seed).shuffle(patients)
     return patients
 

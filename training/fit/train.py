@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
@@ -121,7 +120,8 @@ def train(
         if roles is None and not 1 <= held_out < len(cases):
             raise ValueError(f"validation must leave cases on both sides of {len(cases)}, got {held_out}")
         modalities = modalities_of(cases)
-        _require_names(cases, modalities, target)
+        for name in modalities:
+            plain_name(name, "the name of a modality")
         asked = {
             "target": target, "method": asdict(method), "seed": seed, "modalities": modalities, "augmented": augment,
         }  # fmt: skip
@@ -163,15 +163,6 @@ def _train_and_save(
     if rank() == 0:
         write_record(out, {**curve_record(curve, config.method.batch_size), **record})
         save_run(out, config, network, record["data"]["train"]["sha256"])
-
-
-def _require_names(cases: Sequence[CaseFiles], modalities: Sequence[str], target: str) -> None:
-    """Raises InputError, before data is read, for a modality that cannot be named, and a target that a case lacks."""
-    for name in modalities:
-        plain_name(name, "the name of a modality")
-    for case in cases:
-        if case.scheme is not None:
-            case.scheme.mask(np.zeros(1, np.uint8), target)
 
 
 def _refuse_overwrite_of_run(out: Path, force: bool, resume: bool) -> None:

@@ -53,7 +53,7 @@ def load_run(directory: Path) -> Run:
 
 
 def load_run_and_digest(directory: Path) -> tuple[Run, str]:
-    """A run, and the ``digest`` of the very bytes that it was made of. Raises as ``load_run`` does."""
+    """A run, and the SHA-256 of the configuration and the weights that it was made of. Raises as ``load_run`` does."""
     wanted = f"{directory} must be a finished run of 'spuproj train', but"
     for name in (CONFIG, WEIGHTS):
         path = directory / name
@@ -82,7 +82,7 @@ def _content(path: Path) -> bytes:
 
 
 def load_runs(directories: Sequence[Path]) -> tuple[list[Run], dict[str, str]]:
-    """Models that predict a case together, one per target; and by target their SHA-256, see ``digest``.
+    """Models that predict a case together, one per target; and by target the SHA-256 of each.
 
     Raises:
         InputError: as ``load_run`` does; where there is none, two are of one target, or they differ in the images that
@@ -98,8 +98,3 @@ def load_runs(directories: Sequence[Path]) -> tuple[list[Run], dict[str, str]]:
     if any(config.clip != configs[0].clip for config in configs):
         raise InputError("models must clip intensities alike, got " + "; ".join(str(list(c.clip)) for c in configs))
     return [run for run, _ in loaded], {config.target: sha256 for (config, _), sha256 in loaded}
-
-
-def digest(directory: Path) -> str:
-    """The SHA-256 of a model's configuration and weights."""
-    return hashlib.sha256((directory / CONFIG).read_bytes() + (directory / WEIGHTS).read_bytes()).hexdigest()

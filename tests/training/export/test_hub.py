@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 import torch
+from training_helpers import digest
 
 from spuproj.training.export.hub import prepare, push
-from spuproj.training.models.run import digest, load_run
+from spuproj.training.models.run import load_run
 from spuproj.training.runtime.files import InputError
 
 pytest_plugins = ["training_fixtures"]

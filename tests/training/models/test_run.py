@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
-from training_helpers import VALUES, names_file_or_passes
+from training_helpers import VALUES, digest, names_file_or_passes
 
 from helpers import ROOT, noise
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method, load_method, method_names
 from spuproj.training.models.network import make_network
-from spuproj.training.models.run import digest, load_run, save_run
+from spuproj.training.models.run import load_run, save_run
 from spuproj.training.models.view_sets import Spherical
 from spuproj.training.runtime.files import InputError
 

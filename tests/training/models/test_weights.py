@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from training_helpers import digest
 
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network
-from spuproj.training.models.run import digest, load_run, load_run_and_digest, save_run
+from spuproj.training.models.run import load_run, load_run_and_digest, save_run
 from spuproj.training.models.view_sets import Spherical
 from spuproj.training.runtime.files import InputError
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from training_helpers import digest
 
 from spuproj.training.data.case import load_case
 from spuproj.training.data.findings import Level
 from spuproj.training.data.readers.registry import cases_in
-from spuproj.training.models.run import digest
 from spuproj.training.workflows.predict import predict, predict_cohort
 
 pytest_plugins = ["training_fixtures"]

@@ -6,10 +6,9 @@ import json
 
 import numpy as np
 import pytest
-from training_helpers import read
+from training_helpers import digest, read
 
 from spuproj.training.models import trained_models
-from spuproj.training.models.run import digest
 from spuproj.training.runtime.files import InputError
 from spuproj.training.workflows.predict import predict, predict_cohort
 
