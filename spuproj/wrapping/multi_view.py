@@ -211,8 +211,8 @@ class MultiView(nn.Module):
         kept = None
         if self.members:
             unseen = (look.weights == 0).unsqueeze(-3)
-            kept = torch.where(unseen, math.nan, look.views.unproject(probability))
-        return Prediction(*maps, members=kept)
+            kept = torch.where(unseen, math.nan, maps.members)
+        return Prediction(*maps[:5], members=kept)
 
 
 def _is_exporting() -> bool:

@@ -25,13 +25,17 @@ class Moments(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """What ``reduce_views`` computes, ``[B, K, H, W]`` each; for classes the entropies are ``[B, 1, H, W]``."""
+    """What ``reduce_views`` computes, ``[B, K, H, W]`` each; for classes the entropies are ``[B, 1, H, W]``.
+
+    ``members`` are ``[B, N, K, H, W]``, each view's probability on the slice, 0 where the view does not show a pixel.
+    """
 
     mean: Tensor
     variance: Tensor
     entropy: Tensor
     mutual_information: Tensor
     count: Tensor  # type: ignore[assignment]
+    members: Tensor
 
 
 def blending_weights(views: AnyViews) -> Tensor:
@@ -72,24 +76,26 @@ def reduce_views(views: AnyViews, probability: Tensor, weights: Tensor, *, class
             complement.
 
     Returns:
-        Mean, variance and count as ``blend`` gives them; the entropy of the mean; and the mutual information, the
-        entropy of the mean minus the mean entropy of the views on the slice, NaN where the variance is.
+        Mean, variance and count as ``blend`` gives them; the entropy of the mean; the mutual information, which is the
+        entropy of the mean minus the mean entropy of the views on the slice, NaN where the variance is; and each view's
+        probability on the slice (members).
     """
     mean, variance, count = blend(views, probability, weights)
     # Rounding of the mean must not leave the entropy's domain.
     whole, dim = mean.clamp(0, 1), 1 if classes else None
-    expected = _mean_entropy(views, probability, weights, classes)
+    members = views.unproject(probability)
+    expected = _mean_entropy(members, weights, classes)
     shared = mutual_information(whole, expected, dim)
     shared = torch.where(count[:, : shared.shape[1]] < 2, math.nan, shared)
-    return Maps(mean, variance, entropy(whole, dim), shared, count)
+    return Maps(mean, variance, entropy(whole, dim), shared, count, members)
 
 
-def _mean_entropy(views: AnyViews, probability: Tensor, weights: Tensor, classes: bool) -> Tensor:
+def _mean_entropy(members: Tensor, weights: Tensor, classes: bool) -> Tensor:
     """The mean over views of the entropy that each has on the slice.
 
     The entropy in the view, brought back, would be smaller: interpolation between two certain pixels is uncertain. The
     difference would be taken for disagreement at every edge.
     """
-    members, per_view = views.unproject(probability).clamp(0, 1), weights.unsqueeze(-3)
-    seen = torch.where(per_view > 0, per_view * entropy(members, 2 if classes else None), 0)
+    per_view = weights.unsqueeze(-3)
+    seen = torch.where(per_view > 0, per_view * entropy(members.clamp(0, 1), 2 if classes else None), 0)
     return seen.sum(-4) / per_view.sum(-4).clamp(min=torch.finfo(weights.dtype).tiny)

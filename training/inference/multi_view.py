@@ -130,9 +130,10 @@ def predict_case(
     def look(chosen: Slices, most: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         image = torch.from_numpy(canvas.place(case.image[chosen])).to(device)
         seen = view_probabilities(network, views, image, noise, config.temperature, most)
-        reduced = torch.stack(reduce_views(views, seen, weights)[:4])[:, :, 0]
-        shown = canvas.cut(views.unproject(seen)[:, :, 0].cpu().numpy(), size) if members else None
-        return canvas.cut(reduced.cpu().numpy(), size), shown
+        reduced = reduce_views(views, seen, weights)
+        four = torch.stack(reduced[:4])[:, :, 0]
+        shown = canvas.cut(reduced.members[:, :, 0].cpu().numpy(), size) if members else None
+        return canvas.cut(four.cpu().numpy(), size), shown
 
     with torch.inference_mode():
         for chosen, (reduced, shown) in in_passes(case, len(views), look, what):
