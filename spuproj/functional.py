@@ -104,7 +104,7 @@ def project(
     if out_dtype is not None or memory_format is not None:
         raise ValueError("out_dtype and memory_format must be None where out is given: out has both")
     out = plain_tensor(out, "out")
-    if view_size is not None and pixel_size(view_size, "view_size") != tuple(out.shape[-2:]):
+    if view_size is not None and pixel_size(view_size, "view_size") != out.shape[-2:]:
         raise ValueError(f"out must end in view_size, {tuple(view_size)}, got {tuple(out.shape[-2:])}")
     if torch.is_grad_enabled() and (image.requires_grad or geometry.requires_grad or out.requires_grad):
         raise ValueError("out must be None where gradients are recorded: writing into it cannot be differentiated")

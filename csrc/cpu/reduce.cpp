@@ -2,16 +2,17 @@
 
 #include "cpu/windows.hpp"
 #include "cpu/writer.hpp"
+#include "spuproj/moments.hpp"
 
 namespace spuproj::cpu {
 namespace {
 
 template <class Count, class A>
 Reduce<A, Count> reduce_kernel(const LaneKernels<A>& kernels) {
-    if constexpr (std::is_same_v<Count, int32_t>)
-        return kernels.reduce;
-    else
+    if constexpr (kWeighted<Count>)
         return kernels.reduce_weighted;
+    else
+        return kernels.reduce;
 }
 
 // Count is int32_t, or with weights the arithmetic type.

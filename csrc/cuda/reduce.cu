@@ -52,6 +52,7 @@ struct Reduce {
         const int64_t first_weight = table.taps_sample * weights.batch_stride + place.pixel;
         Moments<A> moments[kReducePlanes] = {};
         Count seen = 0;
+        A pivot_weight = A(0);
         StoredTap<A> next(taps, tap);
         for (int64_t n = 0; n < views; ++n) {
             const StoredTap<A> stored = next;
@@ -62,7 +63,7 @@ struct Reduce {
             if (stored.index != -1 && share >= kSmallestWeight<A>) {
                 const E* view = static_cast<const E*>(source.data) + n * source.view_stride;
                 const Blend<E, kAdjacent> blend(stored, view, taps.source_width, source.pixel_stride);
-                add_view(moments, blend, table, share, seen == 0);
+                add_view(moments, blend, table, share, seen, pivot_weight);
                 seen += static_cast<Count>(share);
             }
         }
@@ -71,12 +72,15 @@ struct Reduce {
 
  private:
     SPUPROJ_HD void add_view(Moments<A> (&moments)[kReducePlanes], const Blend<E, kAdjacent>& blend, const Table& table,
-                             A weight, bool is_first) const {
+                             A weight, Count seen, A& pivot_weight) const {
         A values[kReducePlanes];
         read_planes(blend, table, values);
+        const bool moves = kWeighted<Count> && seen > 0 && weight > kOutweighs<A> * pivot_weight;
+        if (moves || seen == 0) pivot_weight = weight;
         SPUPROJ_UNROLL
         for (int l = 0; l < kReducePlanes; ++l) {
-            if (is_first)
+            if (moves) move_pivot(moments[l], values[l], static_cast<A>(seen));
+            if (seen == 0)
                 moments[l] = moments_of(values[l]);
             else
                 add(moments[l], values[l], weight);

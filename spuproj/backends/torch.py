@@ -117,23 +117,29 @@ class TorchBackend(Backend):
     def reduce(
         self, stack: Tensor, geometry: Tensor, sampling: Sampling, weights: Tensor | None, results: Sequence[Tensor]
     ) -> None:
-        # One view at a time: sums of deviations from the first value, as in csrc/include/spuproj/moments.hpp.
+        # One view at a time: sums of deviations from a pivot, as in csrc/include/spuproj/moments.hpp.
         taps, (mean, _, count) = taps_of(geometry, sampling), results
         used = None if weights is None else _used_weights(weights, stack, sampling.precision)
-        first = torch.zeros_like(mean, dtype=sampling.precision).flatten(-2)
-        total, squares, seen = first, first, torch.zeros_like(count).flatten(-2)
+        pivot = torch.zeros_like(mean, dtype=sampling.precision).flatten(-2)
+        total, squares, seen = pivot, pivot, torch.zeros_like(count).flatten(-2)
+        pivot_weight = seen
         for n in range(stack.shape[1]):
             view = _view(taps, n)
-            value = _gather(stack[:, n : n + 1].to(first.dtype).flatten(-2), view).squeeze(1)
+            value = _gather(stack[:, n : n + 1].to(pivot.dtype).flatten(-2), view).squeeze(1)
             weight = view.valid.to(seen.dtype) if used is None else torch.where(view.valid, used[:, n], 0)
-            first = torch.where((seen == 0) & (weight > 0), value, first)
-            deviation = torch.where(weight > 0, value - first, 0)
+            moves = weight > 8 * pivot_weight
+            pivot_weight = torch.where(moves, weight, pivot_weight)
+            if used is not None:
+                step = torch.where(moves, value - pivot, 0)
+                squares, total = squares + step * (seen * step - 2 * total), total - seen * step
+            pivot = torch.where(moves, value, pivot)
+            deviation = torch.where(weight > 0, value - pivot, 0)
             seen = seen + weight
             total, squares = total + weight * deviation, squares + weight * deviation * deviation
-        share = torch.where(seen > 0, seen, 1).to(first.dtype).reciprocal()
+        share = torch.where(seen > 0, seen, 1).to(pivot.dtype).reciprocal()
         shift = total * share
         variance = (squares * share - shift * shift).clamp(min=0)
-        for result, found in zip(results, (first + shift, variance, seen), strict=True):
+        for result, found in zip(results, (pivot + shift, variance, seen), strict=True):
             result.copy_(found.reshape(result.shape))
 
     def reduce_backward(

@@ -137,9 +137,10 @@ def reduce(
     _, sample, channel, pixel = _place(blocks, 1, chunk_samples, chunk_channels, block_pixels)
     inside, exists = pixel < pixels, _exist(sample, channel, batch, channels, chunk_samples, chunk_channels)
     base = source + _planes(sample, channel, source_batch, source_channel, chunk_samples, chunk_channels)
-    # Deviations from the first value: without them the variance cancels where values are far from zero.
-    first = tl.zeros([chunk_samples * chunk_channels, block_pixels], fraction_y.dtype.element_ty)
-    total, squares, seen = first, first, tl.zeros([block_pixels], first.dtype)
+    # Deviations from one view's value, the pivot: without it the variance cancels where values are far from zero.
+    pivot = tl.zeros([chunk_samples * chunk_channels, block_pixels], fraction_y.dtype.element_ty)
+    total, squares, seen = pivot, pivot, tl.zeros([block_pixels], pivot.dtype)
+    pivot_weight = seen
     tap, at = sample * sample_stride + pixel, sample * weights_batch + pixel
     i, y, x = _load_taps(index, fraction_y, fraction_x, tap, inside)
     weight = _load_weights(weights, at, inside, y, weighted)
@@ -151,22 +152,29 @@ def reduce(
         next_weight = _load_weights(weights, at, more, y, weighted)
         shows = (i >= 0) & (weight > 0)
         value = _blend(base + n * source_view, i, y, x, exists & shows[None, :], width, source_pixel)
-        first = tl.where((shows & (seen == 0))[None, :], value, first)
-        deviation = tl.where(shows[None, :], value - first, 0)
+        # The first view, until one weighs eight times as much; sums are moved from pivot to pivot.
+        moves = shows & (weight > 8 * pivot_weight)
+        pivot_weight = tl.where(moves, weight, pivot_weight)
+        if weighted:
+            step = tl.where(moves[None, :], value - pivot, 0)
+            squares += step * (seen[None, :] * step - (total + total))
+            total -= seen[None, :] * step
+        pivot = tl.where(moves[None, :], value, pivot)
+        deviation = tl.where(shows[None, :], value - pivot, 0)
         scaled = weight[None, :] * deviation
         total += scaled
         squares += scaled * deviation
         seen += tl.where(shows, weight, 0)
         i, y, x, weight = next_i, next_y, next_x, next_weight
     number = tl.where(seen > 0, seen, 1)[None, :]
-    share = _divide(tl.full(number.shape, 1, first.dtype), number)
+    share = _divide(tl.full(number.shape, 1, pivot.dtype), number)
     shift = total * share
     spread = squares * share - shift * shift
     to = _planes(sample, channel, channels.to(tl.int64) * pixels, pixels, chunk_samples, chunk_channels) + pixel
     stored = exists & inside[None, :]
-    _store(mean, to, first + shift, stored)
+    _store(mean, to, pivot + shift, stored)
     _store(variance, to, tl.where(spread < 0, 0, spread), stored)
-    _store(count, to, seen[None, :] + tl.zeros_like(first), stored)
+    _store(count, to, seen[None, :] + tl.zeros_like(pivot), stored)
 
 
 @_kernel

@@ -18,20 +18,18 @@ INTEGRAL = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torc
 
 def check_apart(out: Tensor, image: Tensor, geometry: Tensor) -> None:
     """Raises ValueError where ``out`` lies in the memory that is read while it is written."""
-    first, last = _addresses(out)
+    first, end = out.data_ptr(), _end(out)
     for name, tensor in (("image", image), ("geometry", geometry)):
-        start, end = _addresses(tensor)
-        if first < end and start < last:
+        if tensor.data_ptr() < end and first < _end(tensor):
             raise ValueError(f"out must not share its memory with {name}")
 
 
-def _addresses(tensor: Tensor) -> tuple[int, int]:
-    """From where, and up to where, the elements of a tensor lie."""
-    start: int = tensor.data_ptr()
+def _end(tensor: Tensor) -> int:
+    """The address behind the last element of a tensor."""
     if tensor.is_contiguous():
-        return start, start + tensor.nbytes
+        return tensor.data_ptr() + tensor.nbytes
     reach = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
-    return start, start + (reach + 1) * tensor.element_size()
+    return tensor.data_ptr() + (reach + 1) * tensor.element_size()
 
 
 def _names(dtypes: Sequence[torch.dtype]) -> str:

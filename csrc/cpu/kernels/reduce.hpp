@@ -12,11 +12,21 @@ template <class A, int L>
 struct RunMoments {
     using Part = LaneVector<A, L>;
     static constexpr int kVectors = Lanes<A, L>::kVectors, kWide = kLaneWidth<A, L>;
-    A first[kRun * L], sum[kRun * L], squares[kRun * L];
+    A pivot[kRun * L], sum[kRun * L], squares[kRun * L];
+    A pivot_weight[kRun];
 
-    void begin(int64_t p, const Lanes<A, L>& value) {
-        store_lanes<A, L>(first + p * L, value);
-        for (int v = 0; v < kVectors; ++v) put_sums(p, v, moments_of(value.part[v]));
+    void begin(int64_t p, const Lanes<A, L>& value, A weight) {
+        pivot_weight[p] = weight;
+        for (int v = 0; v < kVectors; ++v) put(p, v, moments_of(value.part[v]));
+    }
+    // Makes the values of a later view the pivots; `seen` is the sum of the weights of those before.
+    void move_pivots(int64_t p, const Lanes<A, L>& value, A weight, A seen) {
+        pivot_weight[p] = weight;
+        for (int v = 0; v < kVectors; ++v) {
+            Moments<Part> moments = at(p, v);
+            move_pivot(moments, value.part[v], seen);
+            put(p, v, moments);
+        }
     }
     // Adds one value of each of `Views` views.
     template <int Views>
@@ -27,14 +37,14 @@ struct RunMoments {
             put_sums(p, v, moments);
         }
     }
-    // Overwrites `first` with the means and `squares` with the variances.
+    // Overwrites `pivot` with the means and `squares` with the variances.
     template <class Count>
     void finish_all(const Count* count, int64_t pixels) {
         for (int64_t p = 0; p < pixels; ++p) {
             for (int v = 0; v < kVectors; ++v) {
                 Part mean = {}, variance = {};
                 if (count[p] > 0) finish(at(p, v), A(1) / static_cast<A>(count[p]), mean, variance);
-                store_vector<A, kWide>(first + p * L + v * kWide, mean);
+                store_vector<A, kWide>(pivot + p * L + v * kWide, mean);
                 store_vector<A, kWide>(squares + p * L + v * kWide, variance);
             }
         }
@@ -42,8 +52,12 @@ struct RunMoments {
 
  private:
     Moments<Part> at(int64_t p, int v) const {
-        return {load_part<A, L>(first + p * L, v), load_part<A, L>(sum + p * L, v),
+        return {load_part<A, L>(pivot + p * L, v), load_part<A, L>(sum + p * L, v),
                 load_part<A, L>(squares + p * L, v)};
+    }
+    void put(int64_t p, int v, const Moments<Part>& moments) {
+        store_vector<A, kWide>(pivot + p * L + v * kWide, moments.pivot);
+        put_sums(p, v, moments);
     }
     void put_sums(int64_t p, int v, const Moments<Part>& moments) {
         store_vector<A, kWide>(sum + p * L + v * kWide, moments.sum);
@@ -53,22 +67,22 @@ struct RunMoments {
 
 // What a run of weights has in common.
 struct WeightKinds {
-    bool positive;  // none counts as zero
+    bool ordinary;  // none counts as zero, or outweighs that of the first view
     bool valid;     // all are finite and not negative
 };
 
 template <class Count, class A>
-inline WeightKinds kinds_of(const A* weights, int64_t count) {
-    Integer<A> zero = 0, invalid = 0;
+inline WeightKinds kinds_of(const A* weights, const A* first_view, int64_t count) {
+    Integer<A> special = 0, invalid = 0;
     for (int64_t p = 0; p < count; ++p) {
         const A weight = weight_at<Count>(weights, p);
-        zero |= !(weight >= kSmallestWeight<A>);
+        special |= !(weight >= kSmallestWeight<A>) | (weight > kOutweighs<A> * weight_at<Count>(first_view, p));
         invalid |= !(weight >= A(0)) | !(weight <= kLargest<A>);
     }
-    return {zero == 0, invalid == 0};
+    return {special == 0, invalid == 0};
 }
 
-// Ordinary taps blend four pixels, and their weight does not count as zero.
+// Ordinary taps blend four pixels, and their weights are ordinary.
 template <class A, int L>
 inline Lanes<A, L> blend_ordinary(const TapRun<A>& taps, int64_t p, const A* block) {
     return blend_four<A, L>(block + int64_t(taps.index[p]) * L, taps.width, taps.fraction_y[p], taps.fraction_x[p]);
@@ -97,7 +111,8 @@ inline void begin_ordinary(const TapRun<A>* taps, const A* const* blocks, const 
                            RunMoments<A, L>& run) {
     if (count == 0) return;
     const TapRun<A> first = taps[0];
-    for (int64_t p = 0; p < first.count; ++p) run.begin(p, blend_ordinary<A, L>(first, p, blocks[0]));
+    for (int64_t p = 0; p < first.count; ++p)
+        run.begin(p, blend_ordinary<A, L>(first, p, blocks[0]), weight_at<Count>(weights[0], p));
     int64_t n = 1;
     for (; n + 2 <= count; n += 2) accumulate_ordinary<Count, 2>(taps + n, blocks + n, weights + n, run);
     for (; n < count; ++n) accumulate_ordinary<Count, 1>(taps + n, blocks + n, weights + n, run);
@@ -110,10 +125,13 @@ inline void accumulate(TapRun<A> taps, const A* block, const A* weights, RunMome
         const A weight[1] = {weight_at<Count>(weights, p)};
         if (taps.index[p] == -1 || !(weight[0] >= kSmallestWeight<A>)) continue;
         const Lanes<A, L> value[1] = {blend_at<A, L>(taps, p, block, A(0))};
-        if (count[p] == 0)
-            run.begin(p, value[0]);
-        else
+        if (count[p] == 0) {
+            run.begin(p, value[0], weight[0]);
+        } else {
+            if (kWeighted<Count> && weight[0] > kOutweighs<A> * run.pivot_weight[p])
+                run.move_pivots(p, value[0], weight[0], static_cast<A>(count[p]));
             run.add_values(p, value, weight);
+        }
         count[p] += static_cast<Count>(weight[0]);
     }
 }
@@ -126,9 +144,9 @@ bool reduce(const TapRun<A>* taps, const A* const* blocks, const A* const* weigh
     int64_t ordinary = 0;
     bool valid = true;
     for (int64_t n = 0; n < views; ++n) {
-        const WeightKinds kinds = kinds_of<Count>(weights[n], pixels);
+        const WeightKinds kinds = kinds_of<Count>(weights[n], weights[0], pixels);
         valid &= kinds.valid;
-        if (n == ordinary && kinds.positive && all_blend(taps[n])) ++ordinary;
+        if (n == ordinary && kinds.ordinary && all_blend(taps[n])) ++ordinary;
     }
     begin_ordinary<Count>(taps, blocks, weights, ordinary, run);
     for (int64_t p = 0; p < pixels; ++p) count[p] = 0;
@@ -136,7 +154,7 @@ bool reduce(const TapRun<A>* taps, const A* const* blocks, const A* const* weigh
         for (int64_t p = 0; p < pixels; ++p) count[p] += static_cast<Count>(weight_at<Count>(weights[n], p));
     for (int64_t n = ordinary; n < views; ++n) accumulate(taps[n], blocks[n], weights[n], run, count);
     run.finish_all(count, pixels);
-    deinterleave<A, L>(run.first, pixels, mean);
+    deinterleave<A, L>(run.pivot, pixels, mean);
     deinterleave<A, L>(run.squares, pixels, variance);
     return valid;
 }
@@ -153,7 +171,7 @@ inline Vector<Integer<A>> validity_at(const TapRun<A>& taps, int64_t start) {
 // The weights of a vector of pixels, zero beyond the last one; `left` pixels remain in the run.
 template <class Count, class A>
 inline Vector<A> weights_at(const A* weights, int64_t start, int64_t left) {
-    if constexpr (std::is_same_v<Count, int32_t>) return repeated<A, kWidth<A>>(A(1));
+    if constexpr (!kWeighted<Count>) return repeated<A, kWidth<A>>(A(1));
     if (left >= kWidth<A>) return load_vector(weights + start);
     Vector<A> values = {};
     for (int p = 0; p < left; ++p) values[p] = weights[start + p];
@@ -170,12 +188,20 @@ bool reduce_single(const TapRun<A>* taps, const A* const* planes, const A* const
         const int64_t left = taps[0].count - start;
         Moments<V> moments = {};
         V seen = {};
+        [[maybe_unused]] V pivot_weight = {};
         for (int64_t n = 0; n < views; ++n) {
             const V weight = weights_at<Count>(weights[n], start, left);
             const auto valid = validity_at(taps[n], start) & (weight >= kSmallestWeight<A>);
             const V value = blend_group_at(taps[n], start, planes[n], A(0));
-            moments.first = valid & (seen == 0) ? value : moments.first;
-            const V deviation = valid ? value - moments.first : V{};
+            if constexpr (kWeighted<Count>) {
+                // The first view outweighs none, and moves sums of zero.
+                const auto moves = valid & (weight > kOutweighs<A> * pivot_weight);
+                pivot_weight = moves ? weight : pivot_weight;
+                move_pivot(moments, moves ? value : moments.pivot, seen);
+            } else {
+                moments.pivot = valid & (seen == 0) ? value : moments.pivot;
+            }
+            const V deviation = valid ? value - moments.pivot : V{};
             add_deviation(moments, deviation, weight);
             seen += valid ? weight : V{};
         }
@@ -186,7 +212,7 @@ bool reduce_single(const TapRun<A>* taps, const A* const* planes, const A* const
         store_values(variance[0] + start, spread, left);
         for (int p = 0; p < kWidth<A> && p < left; ++p) count[start + p] = static_cast<Count>(seen[p]);
     }
-    for (int64_t n = 0; n < views; ++n) valid_weights &= kinds_of<Count>(weights[n], taps[0].count).valid;
+    for (int64_t n = 0; n < views; ++n) valid_weights &= kinds_of<Count>(weights[n], weights[0], taps[0].count).valid;
     return valid_weights;
 }
 

@@ -9,12 +9,15 @@ namespace spuproj {
 
 // Moments are unweighted, and Count is int32_t, or weighted, and Count is the arithmetic type A: the sum of the
 // weights.
+template <class Count>
+constexpr bool kWeighted = !std::is_same_v<Count, int32_t>;
+
 template <class Count, class A>
 SPUPROJ_HD static inline A weight_at(const A* weights, int64_t p) {
-    if constexpr (std::is_same_v<Count, int32_t>)
-        return A(1);
-    else
+    if constexpr (kWeighted<Count>)
         return weights[p];
+    else
+        return A(1);
 }
 
 // Smaller weights count as zero: the reciprocal of their sum could overflow. SMALLEST_WEIGHT in Python.
@@ -24,11 +27,16 @@ constexpr A kSmallestWeight = A(1.17549435e-38f);
 template <class A>
 constexpr A kLargest = std::is_same_v<A, double> ? A(1.7976931348623157e308) : A(3.40282347e38f);
 
-// Sums of deviations from the first value, so that an offset common to all values costs no precision.
+// Sums of deviations from the value of one view, the pivot, so that an offset common to all values costs no precision.
 template <class V>
 struct Moments {
-    V first, sum, squares;
+    V pivot, sum, squares;
 };
+
+// The first view is the pivot until one weighs this many times as much: values far from a pivot of little weight would
+// lose their own differences to rounding.
+template <class A>
+constexpr A kOutweighs = A(8);
 
 template <class V, class S>
 SPUPROJ_HD static inline void add_deviation(Moments<V>& moments, V deviation, S weight) {
@@ -39,7 +47,7 @@ SPUPROJ_HD static inline void add_deviation(Moments<V>& moments, V deviation, S 
 
 template <class V, class S>
 SPUPROJ_HD static inline void add(Moments<V>& moments, V value, S weight) {
-    add_deviation(moments, value - moments.first, weight);
+    add_deviation(moments, value - moments.pivot, weight);
 }
 
 // value - value is zero, or NaN if the value is not finite, so that mean and variance become NaN.
@@ -48,12 +56,21 @@ SPUPROJ_HD static inline Moments<V> moments_of(V value) {
     return {value, value - value, value - value};
 }
 
+// Makes a later value the pivot; `seen` is the sum of the weights so far.
+template <class V, class S>
+SPUPROJ_HD static inline void move_pivot(Moments<V>& moments, V value, S seen) {
+    const V step = value - moments.pivot;
+    moments.squares += step * (seen * step - (moments.sum + moments.sum));
+    moments.sum -= seen * step;
+    moments.pivot = value;
+}
+
 // Mean and population variance; share is 1 / count, where count is the sum of the weights.
 template <class V, class S>
 SPUPROJ_HD static inline void finish(const Moments<V>& moments, S share, V& mean, V& variance) {
     const V shift = moments.sum * share;
     const V spread = moments.squares * share - shift * shift;
-    mean = moments.first + shift;
+    mean = moments.pivot + shift;
     variance = spread < V{} ? V{} : spread;
 }
 

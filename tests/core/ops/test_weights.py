@@ -73,6 +73,25 @@ def test_weighted_moments_equal_the_reference(
     assert_close(doubles(result), expected(stack, table, interpolation, weights), **TOLERANCES[dtype])
 
 
+@settings(max_examples=20)
+@given(
+    table=tables(SIZE, VIEW_SIZE, max_views=5),
+    channels=st.sampled_from([1, 4, 16]),
+    weights=st.lists(st.sampled_from([1e-30, 1e-8, 1e-4, 0.1, 0.9, 1.0, 50.0]), min_size=5, max_size=5),
+    values=st.lists(st.sampled_from([-1e6, 0.0, 999.9, 1000.0, 1000.1, 1000.2]), min_size=5, max_size=5),
+)
+def test_a_view_of_little_weight_and_a_far_value_costs_no_digits_of_the_variance(
+    backend, table, channels, weights, values
+):
+    views = len(table)
+    stack = torch.tensor(values[:views]).view(1, views, 1, 1, 1).expand(1, views, channels, *VIEW_SIZE).contiguous()
+    share = torch.tensor(weights[:views]).view(views, 1, 1).expand(views, *SIZE)
+    mean, variance, count = doubles(backend.unproject_reduce(stack, table, SIZE, "bilinear", share))
+    exact = expected(stack, table, "bilinear", share)
+    assert_close((mean, count), (exact[0], exact[2]), rtol=1e-6, atol=1e-6)
+    assert_close(variance, exact[1], rtol=1e-4, atol=1e-9)
+
+
 @pytest.mark.parametrize("per_sample", [False, True])
 def test_geometry_per_sample_equals_the_samples_one_by_one(backend, per_sample):
     table = torch.stack([table_of(seed=seed) for seed in range(3)])
