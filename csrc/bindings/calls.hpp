@@ -79,6 +79,7 @@ struct Call {
 // The calls with one contiguous geometry table, valid until the table's numbers change.
 class TableCalls {
  public:
+    using List = std::vector<std::shared_ptr<const Call>>;
     using Tables = std::unordered_map<PyObject*, TableCalls*>;
 
     TableCalls(std::shared_ptr<Tables> tables, pybind11::handle table)
@@ -117,12 +118,17 @@ class TableCalls {
         call->kernel = kernel;
         call->most_threads = most_threads;
         call->taps = std::move(taps);
-        calls.push_back(std::move(call));
+        auto longer = std::make_shared<List>(*calls_);
+        longer->push_back(std::move(call));
+        calls_ = std::move(longer);
     }
+    void clear() { calls_ = std::make_shared<const List>(); }
 
-    std::vector<std::shared_ptr<const Call>> calls;
+    // The list stays as it is while it is held: calls that are kept or dropped meanwhile make a new one.
+    std::shared_ptr<const List> calls() const { return calls_; }
 
  private:
+    std::shared_ptr<const List> calls_ = std::make_shared<const List>();
     std::shared_ptr<Tables> tables_;
     PyObject* table_;
     Layout layout_;
@@ -144,9 +150,9 @@ class Calls {
         const auto found = tables_->find(PyTuple_GET_ITEM(given.ptr(), table_at));
         if (found != tables_->end() && found->second->unchanged()) {
             char* addresses[kMostTensors];
-            // Copied, as the table's calls may be dropped while one runs, or by a garbage collection in between.
-            const auto calls = found->second->calls;
-            for (const auto& call : calls)
+            // Held, as the table's calls may be dropped while one runs, or by a garbage collection in between.
+            const auto calls = found->second->calls();
+            for (const auto& call : *calls)
                 if (call->fits(op, given, addresses)) return call->make(addresses, empty_like_, thread_count_);
         }
         return pybind11::reinterpret_borrow<pybind11::object>(Py_NotImplemented);

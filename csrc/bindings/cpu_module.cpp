@@ -69,8 +69,8 @@ void define_calls(py::module_& m) {
     m.def("drop_unused_blocks", [] { cpu::block_pool().drop_unused(); });
     m.def("kept_bytes", [] { return cpu::block_pool().kept(); });
     py::class_<TableCalls>(m, "TableCalls", py::module_local())
-        .def("__len__", [](const TableCalls& self) { return self.calls.size(); })
-        .def("clear", [](TableCalls& self) { std::exchange(self.calls, {}); })
+        .def("__len__", [](const TableCalls& self) { return self.calls()->size(); })
+        .def("clear", &TableCalls::clear)
         .def("keep", &TableCalls::keep);
     py::class_<Calls>(m, "Calls", py::module_local())
         .def(py::init<py::object, py::object>())

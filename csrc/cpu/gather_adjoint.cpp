@@ -43,7 +43,7 @@ void add_transposed(const LaneKernels<A>& kernels, const Chunks& blocks, int64_t
         }
         int64_t to[kMaxLanes];
         const int64_t planes = offsets_of(blocks, block, target, output.planes, to);
-        Writer<A> writer(kernels, output, to, planes, A(0));
+        RowWriter<A> writer(output, to, planes);
         for_each_run(band.first, band.last, [&](int64_t first, int64_t count) {
             kernels.deinterleave(accumulator + (first - band.first) * kernels.lanes, count, writer.begin(first, count));
             writer.end();

@@ -1,5 +1,5 @@
+#include "cpu/gatherer.hpp"
 #include "cpu/runtime/parallel.hpp"
-#include "cpu/writer.hpp"
 
 namespace spuproj::cpu {
 namespace {
@@ -74,12 +74,12 @@ void project_elements(const Shape& shape, const FlatTaps& taps, const Planes& so
             const int64_t block = start + unit / parts / shape.views;
             int64_t to[kMaxLanes];
             const int64_t planes = offsets_of(blocks, block, n, output.planes, to);
-            Writer<A> writer(kernels, output, to, planes, static_cast<A>(fill));
+            Gatherer<A> gatherer(kernels, output, to, planes, static_cast<A>(fill));
             const int64_t view = view_of(taps, blocks.sample(block), n);
             const A* pixels = sources.read(block);
             const int64_t last = std::min(taps.pixels, (part + 1) * kUnitPixels);
-            for_each_run(part * kUnitPixels, last, writer.longest_run(), [&](int64_t first, int64_t count) {
-                writer.gather(view_run<A>(taps, view, first, count), pixels, first);
+            for_each_run(part * kUnitPixels, last, gatherer.longest_run(), [&](int64_t first, int64_t count) {
+                gatherer.gather(view_run<A>(taps, view, first, count), pixels, first);
             });
         });
     }

@@ -26,9 +26,6 @@ void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& sourc
     const Chunks blocks = chunks_of(shape, distance, kernels.lanes);
     const int64_t down = tiles_down(tiles), across = tiles_across(tiles), per_view = down * across;
     const int64_t most = most_pixels(tiles, tiles.sample_stride == 0 ? 1 : shape.batch, shape.views);
-    // Counts of whole numbers have four bytes, and are written like floats.
-    using Written = std::conditional_t<std::is_same_v<Count, double>, double, float>;
-    const auto write_count = arithmetic_kernels(Written()).write[sizeof(Count) == 8 ? kFloat64 : kFloat32];
     std::atomic<bool> valid{true};
     // A unit of work is one row of tiles, for one block of planes.
     parallel_for(blocks.count() * down, threads, [&](int64_t unit, Scratch& scratch) {
@@ -36,7 +33,7 @@ void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& sourc
         int64_t from[kMaxLanes], to[kMaxLanes];
         const int64_t planes = offsets_of(blocks, block, 0, source, from);
         offsets_of(blocks, block, 0, mean.planes, to);
-        Writer<A> means(kernels, mean, to, planes, A(0)), variances(kernels, variance, to, planes, A(0));
+        RowWriter<A> means(mean, to, planes), variances(variance, to, planes);
         std::vector<TapRun<A>> runs(static_cast<size_t>(shape.views));
         std::vector<const A*> windows(runs.size()), each(runs.size());
         for (int64_t left = 0; left < across; ++left) {
@@ -66,8 +63,9 @@ void reduce_elements(const Shape& shape, const Tiles& tiles, const Planes& sourc
                     valid = false;
                 means.end();
                 variances.end();
+                const auto nbytes = width * static_cast<int64_t>(sizeof(Count));
                 for (int64_t l = 0; l < planes; ++l)
-                    write_count(reinterpret_cast<const Written*>(seen), width, mean.stream, count + to[l] + first);
+                    active_kernels().write_bytes(seen, nbytes, mean.stream, count + to[l] + first);
             });
         }
     });

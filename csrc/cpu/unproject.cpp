@@ -1,5 +1,5 @@
+#include "cpu/gatherer.hpp"
 #include "cpu/windows.hpp"
-#include "cpu/writer.hpp"
 
 namespace spuproj::cpu {
 
@@ -20,7 +20,7 @@ void unproject(int64_t threads, int dtype, const Shape& shape, const Tiles& tile
             int64_t from[kMaxLanes], to[kMaxLanes];
             const int64_t planes = offsets_of(blocks, block, n, source, from);
             offsets_of(blocks, block, n, output.planes, to);
-            Writer<A> writer(kernels, output, to, planes, A(0));
+            Gatherer<A> gatherer(kernels, output, to, planes, A(0));
             A* pixels = scratch.get<A>(most * kernels.lanes);
             const int64_t view = blocks.sample(block) * tiles.sample_stride + n * tiles_per_view(tiles);
             for (int64_t left = 0; left < across; ++left) {
@@ -28,7 +28,7 @@ void unproject(int64_t threads, int dtype, const Shape& shape, const Tiles& tile
                 load_window<E>(kernels, {static_cast<const E*>(source.data), from, planes}, tiles.window[tile],
                                tiles.source_width, pixels);
                 for_each_tile_row(tiles, top, left, [&](int64_t row, int64_t first, int64_t count) {
-                    writer.gather(tile_run<A>(tiles, tile, row, count), pixels, first);
+                    gatherer.gather(tile_run<A>(tiles, tile, row, count), pixels, first);
                 });
             }
         });

@@ -46,6 +46,7 @@ constexpr KernelTable kTable = {arithmetic_kernels<float>(),
                                 load_row<Float16>,
                                 load_row<BFloat16>,
                                 {copy<uint8_t>, copy<uint16_t>, copy<uint32_t>, copy<uint64_t>},
+                                write_bytes,
                                 end_streaming};
 
 }  // namespace

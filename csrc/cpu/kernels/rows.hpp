@@ -29,20 +29,31 @@ inline void convert_row(const A* row, int64_t count, O* to) {
     for (; p < count; ++p) store(to[p], row[p]);
 }
 
-template <class A, class O>
-void write(const A* row, int64_t count, bool stream, void* to) {
-    const int64_t bytes = count * static_cast<int64_t>(sizeof(O));
-    char* out = static_cast<char*>(to);
-    // Streaming stores are faster only where they write whole cache lines.
-    if (!stream || bytes % kLineBytes != 0 || !begins_line(to)) return convert_row(row, count, static_cast<O*>(to));
-    alignas(kLineBytes) O converted[kRun];
-    const void* from = row;
-    if constexpr (!std::is_same_v<A, O>) {
-        convert_row(row, count, converted);
-        from = converted;
+// Streaming stores are faster only where they write whole cache lines.
+inline bool in_lines(const void* to, int64_t nbytes) { return nbytes % kLineBytes == 0 && begins_line(to); }
+
+inline void write_bytes(const void* from, int64_t nbytes, bool stream, void* to) {
+    if (!stream || !in_lines(to, nbytes)) {
+        std::memcpy(to, from, static_cast<size_t>(nbytes));
+        return;
     }
     const char* values = static_cast<const char*>(from);
-    for (int64_t at = 0; at < bytes; at += kRegisterBytes) stream_vector(out + at, load_vector(values + at));
+    char* out = static_cast<char*>(to);
+    for (int64_t at = 0; at < nbytes; at += kRegisterBytes) stream_vector(out + at, load_vector(values + at));
+}
+
+template <class A, class O>
+void write(const A* row, int64_t count, bool stream, void* to) {
+    const int64_t nbytes = count * static_cast<int64_t>(sizeof(O));
+    if constexpr (std::is_same_v<A, O>) {
+        write_bytes(row, nbytes, stream, to);
+    } else if (!stream || !in_lines(to, nbytes)) {
+        convert_row(row, count, static_cast<O*>(to));
+    } else {
+        alignas(kLineBytes) O converted[kRun];
+        convert_row(row, count, converted);
+        write_bytes(converted, nbytes, true, to);
+    }
 }
 
 template <class A, class O>

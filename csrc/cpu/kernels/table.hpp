@@ -83,6 +83,8 @@ struct KernelTable {
     Load<Float16> load_float16;
     Load<BFloat16> load_bfloat16;
     Copy copy[4];  // of elements of 1, 2, 4 and 8 bytes
+    // copies at most kRun elements, with streaming stores if `stream`
+    void (*write_bytes)(const void* from, int64_t nbytes, bool stream, void* to);
     // makes streaming stores visible to other threads
     void (*end_streaming)();
 };
