@@ -13,7 +13,7 @@ from spuproj.backends.base import Backend, Moments, Result
 from spuproj.backends.memory import AVAILABLE, SMALLEST, in_block
 from spuproj.backends.native import CODES, bits_of, dense, strides_of, weight_planes
 from spuproj.backends.prepared import PreparedStore
-from spuproj.backends.taps import Sampling
+from spuproj.backends.taps import Part, Sampling, in_parts
 
 try:
     import spuproj._cpu as _cpu
@@ -26,6 +26,9 @@ except ImportError as error:
 
 LIMIT = 256 * 2**20
 """Largest size of the cache of taps, in bytes."""
+
+POINTS = LIMIT // 20
+"""Most taps of per-sample geometry that are computed at a time: as many as the cache holds, in float64 too."""
 
 CALLS = 64
 """Most repeatable calls that are kept for a geometry."""
@@ -149,31 +152,45 @@ class CpuBackend(Backend):
         # An image is interleaved once for all views. From a stack, each tile interleaves only the window that it reads.
         copies = sampling.nearest and source.dtype == result.dtype
         tiled = source.dim() == 5 and not copies
-        taps, planes = self.prepared.get(geometry, sampling, tiled_taps if tiled else flat_taps), dense(source)
-        layout = result.shape[:3], taps.native, strides_of(planes), strides_of(result)
-        if copies:
-            kernel = _cpu.copy(source.element_size(), *layout, bits_of(fill, source.dtype))
-        elif tiled:
-            kernel = _cpu.unproject(CODES[source.dtype], *layout)
-        else:
-            kernel = _cpu.project(CODES[source.dtype], CODES[result.dtype], *layout, float(fill))
-        return Launch(kernel, _most_threads(result), taps).run([source], [planes], [result])
+
+        def run(part: Part) -> Launch | None:
+            taps, read, made = self._taps(part, sampling, tiled=tiled), part.of(source), part.of(result)
+            planes = dense(read)
+            layout = made.shape[:3], taps.native, strides_of(planes), strides_of(made)
+            if copies:
+                kernel = _cpu.copy(read.element_size(), *layout, bits_of(fill, read.dtype))
+            elif tiled:
+                kernel = _cpu.unproject(CODES[read.dtype], *layout)
+            else:
+                kernel = _cpu.project(CODES[read.dtype], CODES[made.dtype], *layout, float(fill))
+            return Launch(kernel, _most_threads(made), taps).run([read], [planes], [made])
+
+        return in_parts(run, geometry, len(source), sampling, POINTS)
 
     def gather_adjoint(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor) -> Launch | None:
-        taps, planes = self.prepared.get(geometry, sampling, flat_taps), dense(source)
-        layout = source.shape[:3], taps.native, strides_of(planes), strides_of(result)
-        kernel = _cpu.gather_adjoint(CODES[source.dtype], result.dim() == 4, *layout)
-        return Launch(kernel, _most_threads(source), taps).run([source], [planes], [result])
+        def run(part: Part) -> Launch | None:
+            taps, read, made = self._taps(part, sampling, tiled=False), part.of(source), part.of(result)
+            planes = dense(read)
+            layout = read.shape[:3], taps.native, strides_of(planes), strides_of(made)
+            kernel = _cpu.gather_adjoint(CODES[read.dtype], made.dim() == 4, *layout)
+            return Launch(kernel, _most_threads(read), taps).run([read], [planes], [made])
+
+        return in_parts(run, geometry, len(source), sampling, POINTS)
 
     def reduce(
         self, stack: Tensor, geometry: Tensor, sampling: Sampling, weights: Tensor | None, results: Sequence[Tensor]
     ) -> Launch | None:
-        taps, planes = self.prepared.get(geometry, sampling, tiled_taps), dense(stack)
-        each = [] if weights is None else [weight_planes(weights, len(stack), sampling.precision)]
-        layouts = (strides_of(planes), strides_of(each[0]) if each else None, *map(strides_of, results))
-        kernel = _cpu.reduce(CODES[stack.dtype], stack.shape[:3], taps.native, *layouts)
-        sources = [stack] if weights is None else [stack, weights]
-        return Launch(kernel, _most_threads(stack), taps).run(sources, [planes, *each], results)
+        each = _of_batch(weights, len(stack))
+
+        def run(part: Part) -> Launch | None:
+            taps, read, made = self._taps(part, sampling, tiled=True), part.of(stack), list(map(part.of, results))
+            given = [part.of(weights) for weights in each]
+            planes = [dense(read), *(weight_planes(weights, len(read), sampling.precision) for weights in given)]
+            layouts = strides_of(planes[0]), strides_of(planes[1]) if given else None, *map(strides_of, made)
+            kernel = _cpu.reduce(CODES[read.dtype], read.shape[:3], taps.native, *layouts)
+            return Launch(kernel, _most_threads(read), taps).run([read, *given], planes, made)
+
+        return in_parts(run, geometry, len(stack), sampling, POINTS)
 
     def reduce_backward(
         self,
@@ -184,16 +201,29 @@ class CpuBackend(Backend):
         moments: Moments,
         grad_stack: Tensor,
     ) -> Launch | None:
-        taps = self.prepared.get(geometry, sampling, flat_taps)
-        grad_mean, grad_variance, mean, count = moments
-        sources = [grad_mean, grad_variance, stack, mean, count]
-        planes = [dense(tensor) if tensor is stack else tensor.contiguous() for tensor in sources]
-        layouts: list[Any] = [strides_of(tensor) for tensor in planes]
-        each = [] if weights is None else [weight_planes(weights, len(stack), sampling.precision)]
-        layouts += [strides_of(each[0]) if each else None, strides_of(grad_stack)]
-        kernel = _cpu.reduce_backward(CODES[stack.dtype], stack.shape[:3], taps.native, *layouts)
-        sources += [] if weights is None else [weights]
-        return Launch(kernel, _most_threads(stack), taps).run(sources, [*planes, *each], [grad_stack])
+        each = _of_batch(weights, len(stack))
+
+        def run(part: Part) -> Launch | None:
+            taps, read, made = self._taps(part, sampling, tiled=False), part.of(stack), part.of(grad_stack)
+            grad_mean, grad_variance, mean, count = map(part.of, moments)
+            given = [part.of(weights) for weights in each]
+            sources = [grad_mean, grad_variance, read, mean, count]
+            planes = [dense(tensor) if tensor is read else tensor.contiguous() for tensor in sources]
+            shares = [weight_planes(weights, len(read), sampling.precision) for weights in given]
+            layouts = *map(strides_of, planes), strides_of(shares[0]) if shares else None, strides_of(made)
+            kernel = _cpu.reduce_backward(CODES[read.dtype], read.shape[:3], taps.native, *layouts)
+            return Launch(kernel, _most_threads(read), taps).run([*sources, *given], [*planes, *shares], [made])
+
+        return in_parts(run, geometry, len(stack), sampling, POINTS)
+
+    def _taps(self, part: Part, sampling: Sampling, *, tiled: bool) -> CpuTaps:
+        make = tiled_taps if tiled else flat_taps
+        return self.prepared.get(part.geometry, sampling, make) if part.keep else make(part.geometry, sampling)
+
+
+def _of_batch(weights: Tensor | None, batch: int) -> list[Tensor]:
+    """The weights of each sample, ``[B, N, H, W]``, without a copy; an empty list if there are none."""
+    return [] if weights is None else [weights.expand(batch, *weights.shape[-3:])]
 
 
 backend = None if MISSING else CpuBackend()

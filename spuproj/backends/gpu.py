@@ -1,7 +1,7 @@
 """Code shared by the GPU backends: the four kernels of ``Backend``, built from six device kernels."""
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, Protocol
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from spuproj.backends.base import Backend, Moments, returned
 from spuproj.backends.native import strides_of, weight_planes
 from spuproj.backends.prepared import PreparedStore, side_stream
-from spuproj.backends.taps import Sampling, Taps, Transpose, transpose_of
+from spuproj.backends.taps import Part, Sampling, Taps, Transpose, in_parts, parts, transpose_of
 
 PLANE_BYTES = 2**32 - 1
 """Largest extent of one plane in memory, in bytes: kernels use 32-bit offsets within a plane."""
@@ -72,18 +72,6 @@ def kept_bytes(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).total_memory // 8 if device.type == "cuda" else 512 * 2**20
 
 
-class _Part(NamedTuple):
-    """Part of a batch: its samples (None for all), their geometry, and whether to cache the taps."""
-
-    samples: slice | None
-    geometry: Tensor
-    keep: bool
-
-    def of(self, tensor: Tensor) -> Tensor:
-        """The part's samples of a tensor; the tensor itself for all."""
-        return tensor if self.samples is None else tensor[self.samples]
-
-
 class Launch(NamedTuple):
     """One run of a kernel: its arguments are tensors, lists of tensors, None, and the taps or transpose it reads."""
 
@@ -114,15 +102,24 @@ class _Call(NamedTuple):
         return returned(results)
 
 
-def _place(argument: Any, there: Sequence[Any]) -> Any:
-    """The position of a tensor among others, of each tensor of a list; all else as it is. Raises StopIteration."""
+def _tensors(arguments: Sequence[Any]) -> Iterator[Tensor]:
+    """All tensors among arguments and in lists of them."""
+    for argument in arguments:
+        if isinstance(argument, list):
+            yield from _tensors(argument)
+        elif isinstance(argument, Tensor):
+            yield argument
+
+
+def _place(argument: Any, position: Mapping[int, int]) -> Any:
+    """The position of a tensor, by its id, and of each tensor of a list; all else as it is."""
     if isinstance(argument, list):
-        return [_place(each, there) for each in argument]
-    return next(at for at, each in enumerate(there) if each is argument) if isinstance(argument, Tensor) else argument
+        return [_place(each, position) for each in argument]
+    return position[id(argument)] if isinstance(argument, Tensor) else argument
 
 
 def _filled(place: Any, there: Sequence[Any]) -> Any:
-    """The inverse of ``_place``."""
+    """The inverse of ``_place``, for tensors at these positions."""
     if type(place) is list:
         return [there[at] for at in place]
     return there[place] if type(place) is int else place
@@ -163,7 +160,7 @@ class GpuBackend(Backend):
     def _prepare(self, geometry: Tensor, samplings: Sequence[Sampling], backward: bool) -> None:
         self.prepared.pin(geometry)
         for sampling in samplings:
-            for part in self._parts(geometry, 1 if geometry.dim() == 2 else len(geometry), sampling):
+            for part in parts(geometry, 1 if geometry.dim() == 2 else len(geometry), sampling, self.kernels.points):
                 if part.keep:
                     self._taps(part, sampling)
                 if part.keep and backward and _sorts(geometry):
@@ -185,10 +182,10 @@ class GpuBackend(Backend):
         # Taps too large to be kept would be kept by the call nevertheless.
         if prepared is None or not prepared.holds(launch.reads):
             return
-        try:
-            places = [_place(argument, (*given, *results)) for argument in launch.arguments]
-        except StopIteration:
+        position = {id(each): at for at, each in enumerate((*given, *results))}
+        if not all(id(tensor) in position for tensor in _tensors(launch.arguments)):
             return  # A tensor was copied first.
+        places = [_place(argument, position) for argument in launch.arguments]
         # Another thread may drop the calls at any time.
         calls = prepared.calls
         if calls is None or len(calls) >= CALLS:
@@ -200,30 +197,33 @@ class GpuBackend(Backend):
         self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor, fill: float
     ) -> Launch | None:
         source, options = _uniform(source), {"copy": sampling.nearest and source.dtype == result.dtype, "fill": fill}
-        launches = []
-        for part in self._parts(geometry, len(source), sampling):
+
+        def run(part: Part) -> Launch:
             taps = self._taps(part, sampling)
-            launches.append(Launch(self.kernels.gather, (part.of(source), taps, part.of(result)), options, taps).run())
-        return launches[0] if len(launches) == 1 else None
+            return Launch(self.kernels.gather, (part.of(source), taps, part.of(result)), options, taps).run()
+
+        return in_parts(run, geometry, len(source), sampling, self.kernels.points)
 
     def gather_adjoint(self, source: Tensor, geometry: Tensor, sampling: Sampling, result: Tensor) -> Launch | None:
         source = _uniform(source)
-        launches = [
-            self._adjoint_of_part(part.of(source), part, sampling, part.of(result))
-            for part in self._parts(geometry, len(source), sampling)
-        ]
-        return launches[0] if len(launches) == 1 else None
+
+        def run(part: Part) -> Launch | None:
+            return self._adjoint_of_part(part.of(source), part, sampling, part.of(result))
+
+        return in_parts(run, geometry, len(source), sampling, self.kernels.points)
 
     def reduce(
         self, stack: Tensor, geometry: Tensor, sampling: Sampling, weights: Tensor | None, results: Sequence[Tensor]
     ) -> Launch | None:
-        stack, launches = _uniform(stack), []
+        stack = _uniform(stack)
         each = None if weights is None else weight_planes(weights, len(stack), sampling.precision)
-        for part in self._parts(geometry, len(stack), sampling):
+
+        def run(part: Part) -> Launch:
             taps, used = self._taps(part, sampling), None if each is None else part.of(each)
             given = (part.of(stack), taps, used, [part.of(result) for result in results])
-            launches.append(Launch(self.kernels.reduce, given, {}, taps).run())
-        return launches[0] if len(launches) == 1 else None
+            return Launch(self.kernels.reduce, given, {}, taps).run()
+
+        return in_parts(run, geometry, len(stack), sampling, self.kernels.points)
 
     def reduce_backward(
         self,
@@ -238,7 +238,7 @@ class GpuBackend(Backend):
         each = None if weights is None else weight_planes(weights, len(stack), sampling.precision)
         shape = (*stack.shape[1:3], *moments[0].shape[-2:])
         most = max(1, SLOPE_BYTES // (sampling.precision.itemsize * math.prod(shape)))
-        for part in self._parts(geometry, len(stack), sampling, most):
+        for part in parts(geometry, len(stack), sampling, self.kernels.points, most):
             views = part.of(stack)
             slopes = torch.empty((len(views), *shape), dtype=sampling.precision, device=stack.device)
             used = None if each is None else part.of(each)
@@ -247,26 +247,14 @@ class GpuBackend(Backend):
             self._adjoint_of_part(slopes, part, sampling, gradient)
             part.of(grad_stack).copy_(gradient)
 
-    def _parts(self, geometry: Tensor, batch: int, sampling: Sampling, most: int | None = None) -> Iterator[_Part]:
-        """Splits the batch into parts of at most ``most`` samples whose per-sample taps fit in memory."""
-        samples, shared = batch if most is None else most, geometry.dim() == 2
-        if not shared:
-            samples = min(samples, max(1, self.kernels.points // (geometry.shape[1] * sampling.pixels)))
-        if samples >= batch:
-            yield _Part(None, geometry, keep=True)
-            return
-        for first in range(0, batch, samples):
-            part = slice(first, first + samples)
-            yield _Part(part, geometry if shared else geometry[part], keep=shared)
-
-    def _taps(self, part: _Part, sampling: Sampling) -> Taps:
+    def _taps(self, part: Part, sampling: Sampling) -> Taps:
         make = self._new_taps
         return self.prepared.get(part.geometry, sampling, make) if part.keep else make(part.geometry, sampling)
 
     def _new_taps(self, geometry: Tensor, sampling: Sampling) -> Taps:
         return self.kernels.taps(geometry, sampling)
 
-    def _transpose(self, part: _Part, sampling: Sampling) -> Transpose:
+    def _transpose(self, part: Part, sampling: Sampling) -> Transpose:
         if not part.keep:
             return transpose_of(self._new_taps(part.geometry, sampling))
         return self.prepared.get(part.geometry, sampling, self._new_transpose)
@@ -274,7 +262,7 @@ class GpuBackend(Backend):
     def _new_transpose(self, geometry: Tensor, sampling: Sampling) -> Transpose:
         return transpose_of(self.prepared.get(geometry, sampling, self._new_taps))
 
-    def _adjoint_of_part(self, source: Tensor, part: _Part, sampling: Sampling, destination: Tensor) -> Launch | None:
+    def _adjoint_of_part(self, source: Tensor, part: Part, sampling: Sampling, destination: Tensor) -> Launch | None:
         """Adjoint, with a sorted transpose or with atomic adds."""
         if _sorts(part.geometry):
             transpose = self._transpose(part, sampling)

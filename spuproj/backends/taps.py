@@ -3,8 +3,9 @@
 They depend on geometry and sizes alone, so they are cached (``spuproj.backends.prepared``).
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ PIXELS = 2**31 - 2
 
 ENTRIES = 2**31 - 1
 """Largest number of entries of the transpose of one view, four for each point."""
+
+
+Launch = TypeVar("Launch")
 
 
 class Sampling(NamedTuple):
@@ -57,6 +61,43 @@ def sampling_of(
     precision = torch.float64 if source.dtype == torch.float64 else torch.float32
     size, nearest, border = (reads.shape[-2], reads.shape[-1]), interpolation == "nearest", padding == "border"
     return Sampling(size, (height, width), inverse, nearest, border, precision)
+
+
+class Part(NamedTuple):
+    """Part of a batch: its samples (None for all), their geometry, and whether to cache the taps."""
+
+    samples: slice | None
+    geometry: Tensor
+    keep: bool
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """The part's samples of a tensor; the tensor itself for all."""
+        return tensor if self.samples is None else tensor[self.samples]
+
+
+def in_parts(
+    run: Callable[[Part], Launch | None], geometry: Tensor, batch: int, sampling: Sampling, points: int
+) -> Launch | None:
+    """Runs a kernel on the ``parts`` of a batch, one after another; returns what a single part returns, else None."""
+    each = list(parts(geometry, batch, sampling, points))
+    if len(each) == 1:
+        return run(each[0])
+    for part in each:
+        run(part)  # Its launch would keep the part's taps in memory.
+    return None
+
+
+def parts(geometry: Tensor, batch: int, sampling: Sampling, points: int, most: int | None = None) -> Iterator[Part]:
+    """Splits a batch into parts of at most ``most`` samples and, if these have their own taps, of ``points`` taps."""
+    samples, shared = batch if most is None else most, geometry.dim() == 2
+    if not shared:
+        samples = min(samples, max(1, points // (geometry.shape[1] * sampling.pixels)))
+    if samples >= batch:
+        yield Part(None, geometry, keep=True)
+        return
+    for first in range(0, batch, samples):
+        part = slice(first, first + samples)
+        yield Part(part, geometry if shared else geometry[part], keep=shared)
 
 
 @dataclass(frozen=True)
