@@ -43,7 +43,7 @@ ODD = (
 
 def rows(names: tuple[str, ...]) -> list[CaseResult]:
     metrics = Metrics(**{name: 0.1 for name in MEASURES})
-    return [CaseResult(method, method, case, metrics, CURVES) for method, case in product(names, ("p1", "p2"))]
+    return [CaseResult(method, method, case, case, metrics, CURVES) for method, case in product(names, ("p1", "p2"))]
 
 
 @pytest.mark.parametrize("name", FORMULAS, ids=ascii)

@@ -61,7 +61,7 @@ def box_plots(rows: Sequence[CaseResult]) -> bytes:
         else:
             axes.set(xlabel=_OVER[kind], ylabel=verbatim(f"{target}: Dice"))
 
-    return _grid(rows, (*_BOXED, *_OVER), draw, "Patients; dashed: mean score of a map of zeros", legend=len(_BOXED))
+    return _grid(rows, (*_BOXED, *_OVER), draw, "Cases; dashed: mean score of a map of zeros", legend=len(_BOXED))
 
 
 def _draw_box(axes: Axes, own: Sequence[Metrics], kind: str, place: int, colour: str) -> None:

@@ -12,11 +12,12 @@ from spuproj.uncertainty import SCALINGS
 
 @dataclass(frozen=True)
 class CaseResult:
-    """The measures of one target of one patient, for one method."""
+    """The measures of one target of one case, for one method; several cases may be visits of one patient."""
 
     method: str
     target: str
     case: str
+    patient: str
     metrics: Metrics
     curves: Curves
 

@@ -16,7 +16,7 @@ from scipy import stats
 RESAMPLES = 9999
 
 FEW = 10
-"""Fewer patients say little about a rank correlation: a bootstrap of so few has no meaningful interval."""
+"""A bootstrap of fewer patients has no meaningful interval: of normal values, 95 percent would be 80 with four."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Summary:
     Attributes:
         patients: number of patients with a value.
         mean, median: of their values.
-        low, high: 95 percent bootstrap interval of the mean (percentile); NaN for fewer than two patients.
+        low, high: 95 percent bootstrap interval of the mean (percentile); NaN for fewer than ``FEW`` patients.
     """
 
     patients: int
@@ -43,14 +43,16 @@ class Difference:
     Attributes:
         first, second: their names.
         patients: number of patients with values of both methods.
+        different: number of those whose values differ; the test uses no others.
         median: of the differences, first less second.
-        p: of the paired Wilcoxon signed-rank test, two-sided.
-        adjusted: p after Holm's correction for the number of pairs.
+        p: of the paired Wilcoxon signed-rank test, two-sided; NaN where no patient has both values.
+        adjusted: p after Holm's correction for the number of pairs that have one.
     """
 
     first: str
     second: str
     patients: int
+    different: int
     median: float
     p: float
     adjusted: float
@@ -85,8 +87,8 @@ def summarise(values: Sequence[float], seed: int = 0) -> Summary:
     if known.size == 0:
         return Summary(0, math.nan, math.nan, math.nan, math.nan)
     mean, median = float(known.mean()), float(np.median(known))
-    if known.size == 1:
-        return Summary(1, mean, median, math.nan, math.nan)
+    if known.size < FEW:
+        return Summary(known.size, mean, median, math.nan, math.nan)
     if np.ptp(known) == 0:
         return Summary(known.size, mean, median, mean, mean)
     interval = stats.bootstrap(
@@ -100,7 +102,9 @@ def compare(values: Mapping[str, Mapping[str, float]]) -> list[Difference]:
     pairs = [(first, second, _paired(values[first], values[second])) for first, second in combinations(values, 2)]
     p = [_wilcoxon(difference) for _, _, difference in pairs]
     return [
-        Difference(first, second, difference.size, _median(difference), own, adjusted)
+        Difference(
+            first, second, difference.size, int(np.count_nonzero(difference)), _median(difference), own, adjusted
+        )
         for (first, second, difference), own, adjusted in zip(pairs, p, holm(p), strict=True)
     ]
 
@@ -115,15 +119,18 @@ def _median(difference: NDArray[np.float64]) -> float:
 
 
 def _wilcoxon(difference: NDArray[np.float64]) -> float:
-    """The p value of the two-sided Wilcoxon signed-rank test; 1 where no patient differs."""
+    """The p value of the two-sided Wilcoxon signed-rank test; 1 where no patient differs, NaN without patients."""
+    if difference.size == 0:
+        return math.nan
     return float(stats.wilcoxon(difference).pvalue) if np.any(difference != 0) else 1.0
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p values adjusted for multiple tests, in the same order (Holm 1979)."""
-    adjusted, largest = [0.0] * len(p), 0.0
-    for rank, index in enumerate(sorted(range(len(p)), key=lambda index: p[index])):
-        largest = max(largest, min(1.0, (len(p) - rank) * p[index]))
+    """p values adjusted for multiple tests, in the same order (Holm 1979). NaN is no test, and stays NaN."""
+    tests = sorted((value, index) for index, value in enumerate(p) if not math.isnan(value))
+    adjusted, largest = [math.nan] * len(p), 0.0
+    for rank, (value, index) in enumerate(tests):
+        largest = max(largest, min(1.0, (len(tests) - rank) * value))
         adjusted[index] = largest
     return adjusted
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from rich.console import Group
@@ -16,6 +16,7 @@ from rich.table import Table
 from spuproj.training.evaluation.metrics import Metrics
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions, methods_of, targets_of
 from spuproj.training.evaluation.statistics import (
+    FEW,
     Correlation,
     Difference,
     Summary,
@@ -101,8 +102,23 @@ def _pairs(rows: Sequence[CaseResult]) -> list[tuple[str, str]]:
 
 
 def _values(rows: Sequence[CaseResult], target: str, method: str, measure: str) -> dict[str, float]:
-    """One measure by patient."""
-    return {row.case: getattr(row.metrics, measure) for row in rows if (row.target, row.method) == (target, method)}
+    """One measure by patient: the mean of the patient's cases that have it, as visits are not independent."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        if (row.target, row.method) == (target, method):
+            values.setdefault(row.patient, []).append(getattr(row.metrics, measure))
+    return {patient: _mean_of_known(each) for patient, each in values.items()}
+
+
+def _mean_of_known(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _counted(rows: Sequence[CaseResult]) -> str:
+    """The number of patients, and of cases where some have several."""
+    patients, cases = len({row.patient for row in rows}), len({row.case for row in rows})
+    return f"{patients} patients" + (f" ({cases} cases)" if cases != patients else "")
 
 
 def _differences(rows: Sequence[CaseResult], target: str, measure: str) -> list[Difference]:
@@ -111,8 +127,8 @@ def _differences(rows: Sequence[CaseResult], target: str, measure: str) -> list[
 
 def console_table(rows: Sequence[CaseResult], summaries: Summaries, options: EvaluationOptions) -> Group:
     """Mean and interval of what ``SHOWN`` names, in the tables of ``CONSOLE``, and what is to be said of them."""
-    patients = f"{len({row.case for row in rows})} patients: mean"
-    frame = _shown(summaries, _on_two_lines)
+    patients = f"{_counted(rows)}: mean"
+    frame = _shown(rows, summaries, _on_two_lines)
     tables = []
     for title, names in CONSOLE.items():
         part = frame[["target", "method", *(SHOWN[name] for name in names)]]
@@ -130,6 +146,8 @@ def _remarks(rows: Sequence[CaseResult], summaries: Summaries, options: Evaluati
     for target, measure in product(targets_of(rows), COMPARED):
         for each in _differences(rows, target, measure):
             yield _sentence(target, measure, each)
+    if (patients := len({row.patient for row in rows})) < FEW:
+        yield f"{patients} patients are too few for intervals of the means, at least {FEW} are needed"
     doubts: dict[str, list[str]] = {}
     for pair, found in summaries.ranks.items():
         for doubt in {each.doubt for each in found.values() if each.doubt}:
@@ -141,28 +159,44 @@ def _remarks(rows: Sequence[CaseResult], summaries: Summaries, options: Evaluati
 def _without_variance(rows: Sequence[CaseResult]) -> Iterator[str]:
     """A sentence for each target and method with voxels that have no variance."""
     for target, method in _pairs(rows):
-        counts = [value for value in _values(rows, target, method, "without_variance").values() if value > 0]
-        if counts:
+        own = [row for row in rows if (row.target, row.method) == (target, method) and row.metrics.without_variance > 0]
+        if own:
             yield (
-                f"{target} {method}: {sum(counts):.0f} voxels of the brain of {len(counts)} patients have no variance, "
-                "since too few views see them; their entropy takes its place"
+                f"{target} {method}: {sum(row.metrics.without_variance for row in own):.0f} voxels of the brain of "
+                f"{_counted(own)} have no variance, since too few views see them; their entropy takes its place"
             )
 
 
-def _shown(summaries: Summaries, text_of: Callable[[float, float, float], str]) -> pd.DataFrame:
-    """A row of text for each target and method: their names, then what ``SHOWN`` names, by value, low and high."""
-    lines = []
+class _Cell(NamedTuple):
+    """A number of the tables, its interval, and its number of patients where that is not the table's, else None."""
+
+    value: float
+    low: float
+    high: float
+    patients: int | None
+
+
+def _shown(rows: Sequence[CaseResult], summaries: Summaries, text_of: Callable[[_Cell], str]) -> pd.DataFrame:
+    """A row of text for each target and method: their names, then what ``SHOWN`` names."""
+    every, lines = len({row.patient for row in rows}), []
     for pair, measures in summaries.measures.items():
-        found = {name: (each.mean, each.low, each.high) for name, each in measures.items()}
-        found |= {name: (each.value, each.low, each.high) for name, each in summaries.ranks[pair].items()}
-        lines.append((*pair, *(text_of(*found[name]) for name in SHOWN)))
+        found = {name: (each.patients, each.mean, each.low, each.high) for name, each in measures.items()}
+        found |= {
+            name: (each.patients, each.value, each.low, each.high) for name, each in summaries.ranks[pair].items()
+        }
+        cells = [
+            _Cell(value, low, high, None if patients == every else patients)
+            for patients, value, low, high in map(found.__getitem__, SHOWN)
+        ]
+        lines.append((*pair, *map(text_of, cells)))
     return pd.DataFrame(lines, columns=["target", "method", *SHOWN.values()])
 
 
-def _on_two_lines(value: float, low: float, high: float) -> str:
-    if math.isnan(value):
+def _on_two_lines(cell: _Cell) -> str:
+    if math.isnan(cell.value):
         return "-"
-    return _number(value) + ("" if math.isnan(low) else f"\n{_number(low)} to {_number(high)}")
+    interval = "" if math.isnan(cell.low) else f"\n{_number(cell.low)} to {_number(cell.high)}"
+    return _number(cell.value) + interval + ("" if cell.patients is None else f"\nof {cell.patients}")
 
 
 def _number(value: float) -> str:
@@ -176,12 +210,16 @@ def _sentence(target: str, measure: str, each: Difference) -> str:
     return (
         f"{target} {measure}: {each.first} less {each.second}, median {each.median:+.4f}, Wilcoxon p {each.p:.2g}, "
         f"Holm {each.adjusted:.2g}, {each.patients} patients"
+        + ("" if each.different == each.patients else f", of whom {each.different} differ")
     )
 
 
 def per_case_csv(rows: Sequence[CaseResult]) -> str:
-    """CSV: one line for each target of each patient and method."""
-    lines = [{"method": row.method, "target": row.target, "case": row.case, **asdict(row.metrics)} for row in rows]
+    """CSV: one line for each target of each case and method."""
+    lines = [
+        {"method": row.method, "target": row.target, "case": row.case, "patient": row.patient, **asdict(row.metrics)}
+        for row in rows
+    ]
     return csv_text(pd.DataFrame(lines))
 
 
@@ -206,7 +244,8 @@ def summary_values(rows: Sequence[CaseResult], summaries: Summaries, options: Ev
     return {
         "scaling": {"name": options.scaling, "meaning": SCALINGS[options.scaling]},
         "empty": options.empty,
-        "patients": sorted({row.case for row in rows}),
+        "patients": sorted({row.patient for row in rows}),
+        "cases": sorted({row.case for row in rows}),
         "summaries": {
             target: {
                 method: {name: asdict(each) for name, each in summaries.measures.get((target, method), nobody).items()}
@@ -232,13 +271,17 @@ def summary_values(rows: Sequence[CaseResult], summaries: Summaries, options: Ev
 
 def latex(rows: Sequence[CaseResult], summaries: Summaries, options: EvaluationOptions) -> str:
     """The console's table for a paper, with the rules of the LaTeX package booktabs. Names are escaped."""
-    patients = len({row.case for row in rows})
-    comment = f"% {options.text}; mean and 95 percent bootstrap interval over {patients} patients\n"
-    table = _shown(summaries, _on_one_line).to_latex(index=False, escape=True, column_format="ll" + "c" * len(SHOWN))
+    few = len({row.patient for row in rows}) < FEW
+    measured = "mean" if few else "mean and 95 percent bootstrap interval"
+    comment = f"% {options.text}; {measured} over {_counted(rows)}, n where it differs\n"
+    table = _shown(rows, summaries, _on_one_line).to_latex(
+        index=False, escape=True, column_format="ll" + "c" * len(SHOWN)
+    )
     return comment + table + "".join(f"% {each}\n" for each in _without_variance(rows))
 
 
-def _on_one_line(value: float, low: float, high: float) -> str:
-    if math.isnan(value):
+def _on_one_line(cell: _Cell) -> str:
+    if math.isnan(cell.value):
         return "--"
-    return _number(value) + ("" if math.isnan(low) else f" ({_number(low)}--{_number(high)})")
+    interval = "" if math.isnan(cell.low) else f" ({_number(cell.low)}--{_number(cell.high)})"
+    return _number(cell.value) + interval + ("" if cell.patients is None else f", n = {cell.patients}")

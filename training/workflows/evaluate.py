@@ -16,6 +16,7 @@ import torch
 from spuproj.training.data.case import Case, load_case, load_slices
 from spuproj.training.data.findings import Level
 from spuproj.training.data.labels import unclear
+from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.volumes.image_file import open_volume
@@ -249,7 +250,7 @@ def _of_case(
     used = tuple(dict.fromkeys(name for each in summaries.values() for name in modalities_of(each)))
     content = content_of(files, used)
     case = load_case(files, used or None, with_labels=True, may_lack=True)
-    rows = _case_rows(case, methods, chosen.targets[files.name], options, on_method)
+    rows = _case_rows(case, patient_of(files), methods, chosen.targets[files.name], options, on_method)
     warnings = [finding.message for finding in case.findings if finding.level <= Level.WARNING]
     for method, summary in summaries.items():
         if summary is not None:
@@ -281,6 +282,7 @@ def _warn_of_several_models(chosen: Selection) -> None:
 
 def _case_rows(
     case: Case,
+    patient: str,
     methods: Mapping[str, Path],
     targets: Mapping[str, Sequence[str]],
     options: EvaluationOptions,
@@ -290,7 +292,7 @@ def _case_rows(
     for method, folder in methods.items():
         for target in targets[method]:
             metrics, curves = measure(_maps(case, target, folder, options), options.empty)
-            rows.append(CaseResult(method, target, case.name, metrics, curves))
+            rows.append(CaseResult(method, target, case.name, patient, metrics, curves))
         on_method(f"{case.name} {method}")
     return rows
 

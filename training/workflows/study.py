@@ -19,6 +19,7 @@ from torch import nn
 from spuproj import Views
 from spuproj.training.data.case import Case, load_case
 from spuproj.training.data.dataset import cache_cohort
+from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles, modalities_of
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.splits import chosen, read_split
@@ -171,8 +172,11 @@ def measure_setting(name: str, config: ModelConfig, network: nn.Module, watched:
     with progress_bar(f"Calibrating {title}", len(watched)) as advance:
         curves = [likelihoods(config, network, case) for case in _loaded(config, watched, advance)]
     with progress_bar(f"Measuring {title}", len(watched)) as advance:
-        for index, case in enumerate(_loaded(config, watched, advance)):
-            others = curves[:index] + curves[index + 1 :]
+        for files, case in zip(watched, _loaded(config, watched, advance), strict=True):
+            # The temperature of a case is that of the other patients: visits of one are alike.
+            others = [
+                curve for each, curve in zip(watched, curves, strict=True) if patient_of(each) != patient_of(files)
+            ]
             rows.append({**_case_row(config, network, case), **_calibrated_row(config, network, case, others)})
     means = {key: _mean([row[key] for row in rows]) for key in rows[0]}
     views, temperature = len(make_views(config, config.view_size)), best_temperature(curves).value
@@ -199,7 +203,7 @@ def _case_row(config: ModelConfig, network: nn.Module, case: Case) -> dict[str, 
 
 
 def _calibrated_row(config: ModelConfig, network: nn.Module, case: Case, others: Sequence[Curve]) -> dict[str, float]:
-    """Calibration of a case with the temperature of the other cases, NaN where there are none."""
+    """Calibration of a case with the temperature of the other patients' cases, NaN where there are none."""
     if not others:
         return {"calibrated_ece": math.nan, "calibrated_nll": math.nan}
     metrics = _measured(replace(config, temperature=best_temperature(others).value), network, case)

@@ -83,7 +83,7 @@ def evaluation_pictures(text: str, folder: Path) -> None:
         truth, found.segmentation, found.probability.astype(np.float64),
         found.variance.astype(np.float64) * 400, case.brain, (1, 1, 1),
     )  # fmt: skip
-    rows = [CaseResult(f"{text}{method}", text, "A", *measure(maps, "nan")) for method in range(2)]
+    rows = [CaseResult(f"{text}{method}", text, "A", "A", *measure(maps, "nan")) for method in range(2)]
     for draw in (lambda rows: filtering_curves(rows, EvaluationOptions("variance-1", "nan")), box_plots,
                  reliability_diagram):  # fmt: skip
         draw(rows)

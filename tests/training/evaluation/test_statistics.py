@@ -29,7 +29,9 @@ def test_a_summary_leaves_out_nan_and_brackets_the_mean():
         ([], (0, math.nan, math.nan, math.nan, math.nan)),
         ([math.nan], (0, math.nan, math.nan, math.nan, math.nan)),
         ([2.0], (1, 2.0, 2.0, math.nan, math.nan)),
-        ([2.0, 2.0, 2.0], (3, 2.0, 2.0, 2.0, 2.0)),
+        ([1.0, 2.0, 6.0], (3, 3.0, 2.0, math.nan, math.nan)),
+        ([*range(FEW - 1)], (FEW - 1, 4.0, 4.0, math.nan, math.nan)),
+        ([2.0] * FEW, (FEW, 2.0, 2.0, 2.0, 2.0)),
     ],
 )
 def test_summaries_of_few_or_equal_numbers(values, expected):
@@ -63,8 +65,23 @@ def test_methods_that_agree_everywhere_do_not_differ():
 
 def test_methods_without_a_common_patient():
     (found,) = compare({"a": {"x": 1.0}, "b": {"y": 2.0}})
-    assert (found.patients, found.p) == (0, 1.0)
-    assert math.isnan(found.median)
+    assert found.patients == found.different == 0
+    assert all(math.isnan(value) for value in (found.median, found.p, found.adjusted))
+
+
+def test_pairs_without_a_common_patient_are_no_tests_to_correct_for():
+    random = np.random.default_rng(2)
+    values = {name: {f"p{n}": float(value) for n, value in enumerate(random.normal(size=12))} for name in "ab"}
+    (alone,) = compare(values)
+    both, *others = compare(values | {"c": {"other": 1.0}})
+    assert both == alone
+    assert both.adjusted == both.p
+    assert [(each.patients, math.isnan(each.adjusted)) for each in others] == [(0, True), (0, True)]
+
+
+def test_the_number_of_differences_leaves_out_those_of_zero():
+    (found,) = compare({"a": {"x": 1.0, "y": 2.0, "z": 0.5}, "b": {"x": 1.0, "y": 3.0, "z": 0.0}})
+    assert (found.patients, found.different) == (3, 2)
 
 
 def test_holm_by_hand():

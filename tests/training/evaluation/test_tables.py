@@ -7,6 +7,7 @@ import io
 import math
 from dataclasses import astuple, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,9 +36,10 @@ ONE = np.ones((1, 1, 1), bool)
 CURVES = Curves(qu_brats(ONE, ONE, np.zeros(ONE.shape), ONE), np.ones(1), np.ones(1), np.ones(1))
 
 
-def row(method: str, target: str, case: str, **numbers: float) -> CaseResult:
-    values = {name: 0.1 * place for place, name in enumerate(MEASURES)} | numbers
-    return CaseResult(method, target, case, Metrics(**values), CURVES)
+def row(method: str, target: str, case: str, **numbers: float | str) -> CaseResult:
+    values: dict[str, Any] = {name: 0.1 * place for place, name in enumerate(MEASURES)} | numbers
+    patient = values.pop("patient", case)
+    return CaseResult(method, target, case, patient, Metrics(**values), CURVES)
 
 
 def published(name: str) -> list[dict[str, str]]:
@@ -96,8 +98,8 @@ def test_a_csv_is_that_of_the_csv_module() -> None:
     rows = [row('a,b"c', "NA", "é\n1", **numbers), row("", " W_T&", "2")]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["method", "target", "case", *MEASURES])
-    writer.writerows([each.method, each.target, each.case, *astuple(each.metrics)] for each in rows)
+    writer.writerow(["method", "target", "case", "patient", *MEASURES])
+    writer.writerows([each.method, each.target, each.case, each.patient, *astuple(each.metrics)] for each in rows)
     assert per_case_csv(rows) == buffer.getvalue()
     assert ",nan," in buffer.getvalue()
     assert "0.30000000000000004" in buffer.getvalue()
@@ -137,6 +139,48 @@ def test_the_rank_correlation_is_that_of_each_method_s_patients_with_its_interva
     for method, values in zip(("SPU", "TTA"), noise, strict=True):
         assert found[method]["value"] == pytest.approx(stats.spearmanr(np.arange(15), values).statistic)
         assert found[method]["low"] < found[method]["value"] < found[method]["high"]
+
+
+def visits(method: str, better: float = 0.0) -> list[CaseResult]:
+    """Three patients with four visits each, the last of which has no Dice."""
+    return [
+        row(method, "WT", f"p{patient}-{visit}", patient=f"p{patient}", dice=dice + better)
+        for patient in range(3)
+        for visit, dice in enumerate((0.1 * patient, 0.1 * patient + 0.3, 0.1 * patient + 0.6, math.nan))
+    ]
+
+
+def test_visits_of_a_patient_count_as_one_patient_in_all_statistics() -> None:
+    rows = [*visits("A"), *visits("B", better=0.05)]
+    found = summary_values(rows, summaries_of(rows), OPTIONS)
+    assert found["patients"] == ["p0", "p1", "p2"]
+    assert len(found["cases"]) == 12
+    assert found["summaries"]["WT"]["A"]["dice"]["patients"] == 3
+    assert found["summaries"]["WT"]["A"]["dice"]["mean"] == pytest.approx(np.mean([0.3, 0.4, 0.5]))
+    (difference,) = found["differences"]["WT"]["dice"]
+    # The smallest that three patients can give.
+    assert (difference["patients"], difference["p"]) == (3, 0.25)
+    assert found["spearman_of_expected_dice_and_dice"]["WT"]["A"]["patients"] == 3
+    assert "3 patients (12 cases): mean" in shown(rows)
+    assert "3 patients are too few for intervals of the means, at least 10 are needed" in shown(rows)
+    assert "mean over 3 patients (12 cases)" in latex(rows, summaries_of(rows), OPTIONS)
+
+
+def test_a_mean_over_fewer_patients_than_the_table_has_says_so() -> None:
+    rows = [row("A", "WT", f"p{n}", dice=0.125 * n if n < 5 else math.nan, hd95=float(n)) for n in range(12)]
+    assert "of 5" in shown(rows)
+    (cells,) = latex_cells(latex(rows, summaries_of(rows), OPTIONS))
+    assert cells["Dice"] == "0.250, n = 5"
+    assert cells["HD95, mm"].startswith("5.50 (")
+    assert "n = " not in cells["HD95, mm"]
+
+
+def test_patients_on_whom_methods_agree_are_told_from_those_that_the_test_uses() -> None:
+    rows = [row("A", "WT", f"p{n}", dice=0.5, score=0.1) for n in range(12)]
+    rows += [row("B", "WT", f"p{n}", dice=0.5 + (n < 4) * 0.01 * n, score=0.2) for n in range(12)]
+    text = shown(rows)
+    assert "WT dice: A less B, median +0.0000, Wilcoxon p 0.25, Holm 0.25, 12 patients, of whom 3 differ" in text
+    assert "12 patients, of whom 12" not in text
 
 
 def test_voxels_without_variance_are_said_where_there_are_any() -> None:
