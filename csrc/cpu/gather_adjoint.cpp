@@ -102,7 +102,7 @@ void reduce_backward(int64_t threads, int dtype, const Shape& shape, const FlatT
                                      converted[i], &moments[i]);
                     const auto slopes = [&](auto kernel, const auto* counts) {
                         kernel(moments[0], moments[1], moments[2], weights_of<A>(weights, sample, n, first),
-                               counts + slice[l] + first, run.count, values[l]);
+                               counts + slice[static_cast<size_t>(l)] + first, run.count, values[l]);
                     };
                     if (weights.data != nullptr)
                         slopes(arithmetic_kernels(A()).slopes_weighted, static_cast<const A*>(count.data));

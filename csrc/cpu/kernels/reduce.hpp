@@ -199,7 +199,7 @@ bool reduce_single(const TapRun<A>* taps, const A* const* planes, const A* const
                 pivot_weight = moves ? weight : pivot_weight;
                 move_pivot(moments, moves ? value : moments.pivot, seen);
             } else {
-                moments.pivot = valid & (seen == 0) ? value : moments.pivot;
+                moments.pivot = (valid & (seen == 0)) ? value : moments.pivot;
             }
             const V deviation = valid ? value - moments.pivot : V{};
             add_deviation(moments, deviation, weight);

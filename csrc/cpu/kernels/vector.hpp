@@ -181,10 +181,11 @@ inline void transpose_parts(Vector<T, W>* rows) {
 // Transposes a square of W rows.
 template <class T, int W>
 inline void transpose(Vector<T, W> (&rows)[W]) {
-    if constexpr (W == 1) return;
-    swap_blocks<T, W, W / 2>(rows);
-    constexpr int P = W < kPart<T> ? W : kPart<T>;
-    for (int group = 0; group < W; group += P) transpose_parts<T, W, P>(rows + group);
+    if constexpr (W > 1) {
+        swap_blocks<T, W, W / 2>(rows);
+        constexpr int P = W < kPart<T> ? W : kPart<T>;
+        for (int group = 0; group < W; group += P) transpose_parts<T, W, P>(rows + group);
+    }
 }
 
 }  // namespace
