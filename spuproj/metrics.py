@@ -59,7 +59,7 @@ class _MeanOverCases(Metric, ABC):
         self.add_state(self._state, torch.zeros(2), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor, uncertainty: Tensor, brain: Tensor | None = None) -> None:
-        """Adds a batch of cases. The scores are computed on the CPU, in float64.
+        """Adds a batch of cases. The scores are computed on the CPU, from uncertainties in float64.
 
         Args:
             preds: ``[B, ...]``, B cases of any size (a volume ``[1, Z, H, W]``, slices ``[B, H, W]``); of a

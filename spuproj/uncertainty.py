@@ -155,7 +155,7 @@ class QuBrats(NamedTuple):
         score: (auc_dice + 1 - auc_ftp + 1 - auc_ftn) / 3.
         thresholds: ``[points]``, from 0 to 100.
         dice: ``[points]``, Dice of the voxels whose uncertainty is at most the threshold; 1 if both masks are empty.
-        ftp: ``[points]``, share of true positives that are removed, (TP_100 - TP_t) / (TP_100 + eps).
+        ftp: ``[points]``, share of true positives of the brain that are removed, (TP_100 - TP_t) / (TP_100 + eps).
         ftn: ``[points]``, the same share of the true negatives inside the mask.
     """
 
@@ -182,7 +182,8 @@ def qu_brats(
         truth: array or tensor of any shape, bool or 0 and 1.
         prediction: likewise, of the same shape.
         uncertainty: array or tensor of the same shape, in [0, 100]: see ``to_percent``.
-        mask: array or tensor of the same shape, bool or 0 and 1: the brain, inside which true negatives are counted.
+        mask: array or tensor of the same shape, bool or 0 and 1: the brain, inside which the true positives and true
+            negatives that are removed are counted. Dice is that of the whole arrays, as in the authors' program.
         points: number of equally spaced thresholds from 0 to 100, at least 2.
         scaled: whether the map comes from ``to_percent``. If False, a nonzero map without values above 1 is an error,
             since it was probably not scaled.
@@ -215,10 +216,9 @@ def qu_brats(
     def left(voxels: NDArray[np.bool_]) -> Array:
         return np.bincount(first[voxels.ravel()], minlength=points)[:points].cumsum().astype(np.float64)
 
-    true_positive, true_negative = left(wanted & found), left(~wanted & ~found & brain)
     total = left(wanted) + left(found)
-    dice = np.where(total > 0, 2 * true_positive / np.maximum(total, 1), 1.0)
-    ftp, ftn = _filtered(true_positive), _filtered(true_negative)
+    dice = np.where(total > 0, 2 * left(wanted & found) / np.maximum(total, 1), 1.0)
+    ftp, ftn = _filtered(left(wanted & found & brain)), _filtered(left(~wanted & ~found & brain))
     auc_dice, auc_ftp, auc_ftn = (_area(curve, thresholds) for curve in (dice, ftp, ftn))
     return QuBrats(auc_dice, auc_ftp, auc_ftn, (auc_dice + 1 - auc_ftp + 1 - auc_ftn) / 3, thresholds, dice, ftp, ftn)
 

@@ -17,16 +17,16 @@ EPS = np.finfo(np.float32).eps
 
 
 def by_definition(truth, prediction, values, mask, points):
-    """The curves as the paper writes them: filter, then count."""
+    """The curves as the paper and its authors' program have them: filter, then count."""
     curves: dict[str, list[float]] = {"dice": [], "ftp": [], "ftn": []}
-    whole_tp = np.sum(truth & prediction)
+    whole_tp = np.sum(truth & prediction & mask)
     whole_tn = np.sum(~truth & ~prediction & mask)
     for threshold in np.linspace(0, 100, points):
         left = ~(values > threshold)
         a, b = truth & left, prediction & left
         total = a.sum() + b.sum()
         curves["dice"].append(2 * (a & b).sum() / total if total else 1.0)
-        curves["ftp"].append((whole_tp - (a & b).sum()) / (whole_tp + EPS))
+        curves["ftp"].append((whole_tp - (a & b & mask).sum()) / (whole_tp + EPS))
         curves["ftn"].append((whole_tn - (~truth & ~prediction & mask & left).sum()) / (whole_tn + EPS))
     areas = {name: trapezoid(curve, np.linspace(0, 100, points)) / 100 for name, curve in curves.items()}
     return curves, areas, (areas["dice"] + 1 - areas["ftp"] + 1 - areas["ftn"]) / 3
@@ -72,6 +72,15 @@ def test_a_voxel_at_the_threshold_is_kept_and_one_above_it_is_not():
     truth = prediction = np.array([True, True])
     found = qu_brats(truth, prediction, np.array([2.5, np.nextafter(2.5, 3)]), truth)
     np.testing.assert_allclose(found.ftp[:3], [1, 0.5, 0], atol=1e-6)
+
+
+def test_true_positives_outside_the_mask_count_for_dice_alone():
+    truth = prediction = np.ones(4, bool)
+    found = qu_brats(truth, prediction, np.array([60.0, 0.0, 60.0, 0.0]), np.array([True, True, False, False]))
+    np.testing.assert_allclose(found.ftp[[0, 24]], [0.5, 0], atol=1e-6)
+    outside = qu_brats(truth, prediction, np.array([0.0, 0.0, 60.0, 60.0]), np.array([True, True, False, False]))
+    assert outside.auc_ftp == 0
+    assert found.dice.tolist() == outside.dice.tolist() == [1.0] * 41
 
 
 def test_both_empty_is_one_and_true_negatives_count_inside_the_mask_only():

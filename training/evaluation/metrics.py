@@ -258,7 +258,7 @@ def error_uncertainty(
         truth: mask of the target.
         segmentation: mask that was predicted, of the same shape, like all further arrays.
         uncertainty: of any scale; NaN where there is none, which is left out of the means.
-        brain: mask of the voxels among which the correct ones are counted.
+        brain: mask of the voxels that are compared.
 
     Raises:
         ValueError: where the arrays differ in shape.
@@ -270,8 +270,8 @@ def error_uncertainty(
     return ErrorUncertainty(
         dice=dice(truth, segmentation),
         uncertainty_correct=_mean(uncertainty[brain & ~wrong]),
-        uncertainty_inside=_mean(uncertainty[truth & segmentation]),
-        uncertainty_wrong=_mean(uncertainty[wrong]),
+        uncertainty_inside=_mean(uncertainty[brain & truth & segmentation]),
+        uncertainty_wrong=_mean(uncertainty[brain & wrong]),
     )
 
 

@@ -48,6 +48,12 @@ def test_uncertainty_is_averaged_over_right_and_wrong_voxels_of_the_brain():
     assert result.uncertainty_wrong == pytest.approx(0.15)
 
 
+def test_voxels_outside_the_brain_are_in_no_mean():
+    truth, segmentation, brain = mask(1, 1, 0, 0), mask(1, 1, 1, 1), mask(1, 0, 1, 0)
+    result = error_uncertainty(truth, segmentation, np.array([0.1, 5, 0.2, 7], np.float32), brain)
+    assert (result.uncertainty_inside, result.uncertainty_wrong) == pytest.approx((0.1, 0.2))
+
+
 def test_a_perfect_segmentation_has_no_wrong_voxels():
     result = error_uncertainty(mask(1, 0), mask(1, 0), np.array([0.3, 0.1], np.float32), mask(1, 1))
     assert (result.dice, result.uncertainty_correct) == (1, pytest.approx(0.2))
