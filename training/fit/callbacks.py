@@ -12,6 +12,7 @@ import torch
 from spuproj.training.data.sampler import BalancedSampler
 from spuproj.training.fit.resume import CHECKPOINT
 from spuproj.training.runtime.execution import all_reduce_sum
+from spuproj.training.runtime.files import InputError
 from spuproj.training.runtime.progress import draws_bars, make_progress, print_status
 
 
@@ -32,6 +33,8 @@ class LearningCurve(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._losses, self._start = torch.zeros(2, device=module.device), time.monotonic()
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            trainer.check_val_every_n_epoch = 1  # The weights that are kept are always validated.
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any) -> None:
         loss = outputs["loss"].detach().float()
@@ -40,6 +43,7 @@ class LearningCurve(pl.Callback):
         if trainer.is_last_batch:
             total, count = all_reduce_sum(self._losses).tolist()
             self.loss.append(total / count)
+            module.log("epoch_loss", self.loss[-1])
             self.seconds += time.monotonic() - self._start
 
     def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -48,13 +52,19 @@ class LearningCurve(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         return {"loss": self.loss, "dice": self.dice, "seconds": self.seconds, "steps": self.steps}
 
+    def text(self, epochs: int | None) -> str:
+        """The last epoch, its mean loss, and its Dice where it was validated."""
+        epoch = len(self.loss)
+        dice = f" dice {self.dice[-1][1]:.3f}" if self.dice and self.dice[-1][0] == epoch else ""
+        return f"epoch {epoch}/{epochs} loss {self.loss[-1]:.3f}{dice}"
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.loss, self.dice = list(state_dict["loss"]), list(state_dict["dice"])
         self.seconds, self.steps = state_dict["seconds"], state_dict["steps"]
 
 
 class TrainingProgressBar(pl.Callback):
-    """A bar over all training steps, with the epoch, the loss and the last validation's Dice."""
+    """A bar over all training steps, with the epoch, the loss of the last step and the last validation's Dice."""
 
     def __init__(self, description: str, total: int) -> None:
         self.progress = make_progress()
@@ -81,27 +91,30 @@ class TrainingProgressBar(pl.Callback):
 
 
 class TrainingProgressLines(pl.Callback):
-    """A line per epoch, with the last step's loss and the last validation's Dice."""
+    """A line per epoch, with its mean loss, and its Dice where it was validated."""
 
-    def __init__(self, description: str) -> None:
-        self.description = description
+    def __init__(self, description: str, curve: LearningCurve) -> None:
+        self.description, self.curve = description, curve
 
     def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        print_status(f"{self.description} {_state_of(trainer)}")
+        print_status(f"{self.description} {self.curve.text(trainer.max_epochs)}")
 
 
-def training_progress(description: str, steps: int) -> pl.Callback:
+def training_progress(description: str, steps: int, curve: LearningCurve) -> pl.Callback:
     """A bar over all steps on a terminal, elsewhere a line per epoch, on standard error."""
-    return TrainingProgressBar(description, steps) if draws_bars() else TrainingProgressLines(description)
+    return TrainingProgressBar(description, steps) if draws_bars() else TrainingProgressLines(description, curve)
 
 
 def _state_of(trainer: pl.Trainer) -> str:
-    metrics = " ".join(f"{name} {float(value):.3f}" for name, value in trainer.callback_metrics.items())
+    found = trainer.callback_metrics
+    metrics = " ".join(f"{name} {float(found[name]):.3f}" for name in ("loss", "dice") if name in found)
     return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {metrics}"
 
 
 class LastCheckpoint(pl.Callback):
     """Saves a checkpoint after every epoch, replacing the one before, and sets the sampler's epoch on resume.
+
+    Raises InputError, and saves nothing, where a weight is NaN or infinite.
 
     It is written by ``WholeCheckpoints``.
     """
@@ -109,7 +122,13 @@ class LastCheckpoint(pl.Callback):
     def __init__(self, run: Path, draws: BalancedSampler) -> None:
         self.path, self.draws = run / CHECKPOINT, draws
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not all(bool(each.isfinite().all()) for each in module.parameters()):
+            raise InputError(
+                f"weights must be finite, but are not after epoch {trainer.current_epoch + 1} of {trainer.max_epochs}; the "
+                "checkpoint before is kept, but the same settings end here again: train anew with a lower learning_rate "
+                "of the method, or with --precision 32"
+            )
         trainer.save_checkpoint(self.path)
 
     def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -36,7 +36,8 @@ def environment_record(hardware: Hardware) -> dict[str, Any]:
         "pytorch_lightning": pl.__version__,
         "python": platform.python_version(),
     }
-    return {"versions": versions, "hardware": {**asdict(hardware), "device": device}}
+    threads = torch.get_num_threads()
+    return {"versions": versions, "hardware": {**asdict(hardware), "device": device, "threads": threads}}
 
 
 def curve_record(curve: LearningCurve, batch_size: int) -> dict[str, Any]:

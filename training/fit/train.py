@@ -14,7 +14,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, LearningRateMonitor
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
@@ -303,8 +303,9 @@ def _fit(
     loader = make_loader(entries, config.target, draws, hardware, augmented if config.augmented else None)
     watched = make_loader(positive, config.target, ShardedSampler(len(positive), method.batch_size), hardware)
     total_steps = method.epochs * len(draws)
-    curve, bar = LearningCurve(), training_progress(f"Training {config.target}", total_steps)
-    trainer = _trainer(config, out, hardware, len(draws), [curve, LastCheckpoint(out, draws), bar])
+    curve = LearningCurve()
+    bar, rate = training_progress(f"Training {config.target}", total_steps, curve), LearningRateMonitor("step")
+    trainer = _trainer(config, out, hardware, len(draws), [curve, LastCheckpoint(out, draws), bar, rate])
     model = Segmenter(config, cohort.size, total_steps, hardware)
     with warnings.catch_warnings(), full_disk_said_once():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -23,6 +23,7 @@ from spuproj.training.data.dataset import SliceDataset
 from spuproj.training.fit import train as trainer
 from spuproj.training.fit.callbacks import TrainingProgressBar
 from spuproj.training.fit.module import Segmenter
+from spuproj.training.fit.resume import CHECKPOINT
 from spuproj.training.fit.train import train
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.method import Method, load_method
@@ -132,6 +133,38 @@ def test_the_record_tells_the_data_the_versions_and_how_it_went(trained, cohort)
         "version": __version__,
         "data": roles["train"]["sha256"],
     }
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_weights_that_are_not_finite_end_the_training_and_replace_no_checkpoint(cohort, tmp_path, monkeypatch, epoch):
+    step = Segmenter.training_step
+
+    def broken(self, batch, index):
+        loss = step(self, batch, index)
+        return loss * torch.nan if self.trainer.current_epoch + 1 == epoch else loss
+
+    monkeypatch.setattr(Segmenter, "training_step", broken)
+    with pytest.raises(
+        InputError, match=f"weights must be finite, but are not after epoch {epoch} of 2; .*learning_rate"
+    ):
+        train(cohort[0].parent, "WT", tmp_path / "run", **QUICK)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    kept = tmp_path / "run" / CHECKPOINT
+    assert kept.is_file() == (epoch == 2)
+    if epoch == 2:
+        state = torch.load(kept, weights_only=True)["state_dict"]
+        assert all(bool(each.isfinite().all()) for each in state.values())
+
+
+def test_the_last_epoch_is_validated_and_lines_show_the_dice_of_their_own_epoch_alone(cohort, tmp_path, capsys):
+    method = replace(METHOD, epochs=11, batch_size=512)
+    train(cohort[0].parent, "WT", tmp_path / "run", method=method)
+    record = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert [each["epoch"] for each in record["dice"]] == [2, 4, 6, 8, 10, 11]
+    lines = re.findall(r"epoch (\d+)/11 loss (\S+)(?: dice (\S+))?", capsys.readouterr().err)
+    dice = {each["epoch"]: f"{each['dice']:.3f}" for each in record["dice"]}
+    expected = [(str(n + 1), f"{loss:.3f}", dice.get(n + 1, "")) for n, loss in enumerate(record["loss"])]
+    assert lines == expected
 
 
 def test_trainings_of_several_targets_share_a_cache(cohort, tmp_path, monkeypatch):
@@ -283,8 +316,8 @@ def broken(cohort, tmp_path, monkeypatch) -> Iterator[list[TrainingProgressBar]]
     bars: list[TrainingProgressBar] = []
 
     class Recorded(TrainingProgressBar):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
+        def __init__(self, description, steps, _):
+            super().__init__(description, steps)
             bars.append(self)
 
     def fail(*_):
