@@ -86,12 +86,13 @@ def test(python: Path, wheel: Path, resolution: str, tests: Sequence[str]) -> st
 
 
 def counts(report: Path) -> tuple[str, str, str]:
-    """How many tests passed, failed and were skipped, from pytest's report; a run without one has failed."""
+    """How many tests passed, failed and were skipped, from pytest's report; one without tests has failed."""
     if not report.exists():
         return "0", "all: pytest did not finish", "0"
     suite = ElementTree.parse(report).getroot()[0].attrib
     failed, skipped = int(suite["failures"]) + int(suite["errors"]), int(suite["skipped"])
-    return str(int(suite["tests"]) - failed - skipped), str(failed), str(skipped)
+    passed = int(suite["tests"]) - failed - skipped
+    return str(passed), str(failed) if passed or failed else "all: no test ran", str(skipped)
 
 
 def main(tests: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from spuproj.benchmarks.memory import MEMORY_CASE, VIEWS, measure_memory
 from spuproj.benchmarks.ops.cases import AS_CALLED, FULL, GPU, SHORT, Case, scaling_points
 from spuproj.benchmarks.ops.contenders import reason_of
 from spuproj.benchmarks.plots import gpu_picture, ratios_picture, scaling_picture
-from spuproj.benchmarks.record import Record, refuse_overwrite, slug, to_json, write_all
+from spuproj.benchmarks.record import Record, prepare_outputs, slug, to_json, write_all
 from spuproj.benchmarks.text import text
 from spuproj.benchmarks.timing import Row, measure
 
@@ -36,17 +36,20 @@ def run_bench(out: Path, *, short: bool, force: bool) -> list[Path]:
 
     Args:
         out: folder of the three files, whose paths are returned.
-        short: use small shapes, to check every peer's result in about a minute; the times are meaningless.
+        short: use small shapes, to check every peer's result in a few minutes; the times are meaningless, and the
+            names of the files end in ``-short``.
         force: overwrite existing files; without it, they raise ValueError.
 
     Raises:
         ImportError: where a peer's package is missing.
+        OSError: where the folder cannot be made or written to, before anything is measured.
         RuntimeError: where a result differs from the reference.
     """
     for package in ("cv2", "kornia", "monai", "skimage"):
         import_module(package)
-    paths = [out / f"{slug()}{ending}" for ending in (".json", ".png", "-scaling.png")]
-    refuse_overwrite(paths, force)
+    name = slug() + ("-short" if short else "")
+    paths = [out / f"{name}{ending}" for ending in (".json", ".png", "-scaling.png")]
+    prepare_outputs(paths, force)
     record = collect(short)
     print(text(record))
     write_all(paths, to_json(record), ratios_picture(record), scaling_picture(record))
@@ -94,7 +97,7 @@ def run_gpu(out: Path, cases: Sequence[Case], device: str, *, force: bool) -> tu
     """
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
     paths = [out / f"{slug(name)}{ending}" for ending in (".json", ".png")]
-    refuse_overwrite(paths, force)
+    prepare_outputs(paths, force)
     rows, failed = list[Row](), list[str]()
     for case in cases:
         start = time.perf_counter()
@@ -144,7 +147,10 @@ def main(
     """Measure every op on the GPU against its peers and against copying."""
     if not torch.cuda.is_available():
         raise SystemExit("error: torch sees no GPU; `spuproj info` tells what it sees")
-    paths, failed = run_gpu(out, GPU, "cuda", force=force)
+    try:
+        paths, failed = run_gpu(out, GPU, "cuda", force=force)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"error: {error}") from None
     for path in paths:
         print(path)
     if failed:

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from spuproj.benchmarks.goals import Goal
-from spuproj.benchmarks.record import Record, refuse_overwrite
+from spuproj.benchmarks.record import Record, prepare_outputs
 from spuproj.benchmarks.text import goals_table
 from spuproj.training.data.case import Case
 from spuproj.training.data.findings import Level
@@ -259,10 +259,10 @@ def run(
     """Predict labelled patients, and print how good the predictions are, beside the goals."""
     try:
         if out is not None:
-            refuse_overwrite([out], force=False)
+            prepare_outputs([out], force=False)
         folders = model or trained_models()
         (runs, models), cases = load_runs(folders), labelled(data, case or [], labels)
-    except (InputError, ValueError) as error:
+    except (InputError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     measured = measure_cases(runs, cases)
     if measured.rows:

@@ -29,7 +29,7 @@ _PEERS = ("scipy", "scikit-image", "opencv-python-headless", "kornia", "monai", 
 def machine() -> dict[str, Any]:
     """Processor, cores, caches, memory, system and GPU. Unknown values are left empty."""
     folders = sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"))
-    caches = [[(folder / part).read_text().strip() for part in ("level", "type", "size")] for folder in folders]
+    caches = [[_text(folder / part) for part in ("level", "type", "size")] for folder in folders]
     pages = {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(getattr(os, "sysconf_names", ()))
     return {
         "cpu": _cpu(),
@@ -40,6 +40,11 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def _text(path: Path) -> str:
+    """Empty where there is no such file: virtual machines hide the sizes of caches."""
+    return path.read_text().strip() if path.is_file() else ""
 
 
 def software() -> dict[str, str]:
@@ -133,8 +138,16 @@ def write_all(paths: Sequence[Path], *contents: bytes) -> None:
             os.replace(temporary, path)
 
 
-def refuse_overwrite(paths: Sequence[Path], force: bool) -> None:
-    """Raises ValueError where any of the paths exists and ``force`` is not set."""
+def prepare_outputs(paths: Sequence[Path], force: bool) -> None:
+    """Makes the folders of files that are to be written, before there is work to be lost.
+
+    Raises ValueError where any of the paths exists and ``force`` is not set, and OSError where a folder cannot be made
+    or written to.
+    """
     existing = [path for path in paths if path.exists()]
     if existing and not force:
         raise ValueError(f"{existing[0]} exists already; pass --force to write over it")
+    for folder in {path.parent for path in paths}:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".spuproj-", dir=folder):
+            pass

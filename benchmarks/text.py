@@ -22,10 +22,11 @@ def text(record: Record) -> str:
     """The tables of a run, with notes on how to read them."""
     notes = "gpu.txt" if any(row.case.way == ON_GPU for row in record.rows) else "cpu.txt"
     parts = [
+        "Small shapes, to check results: the times, ratios and goals mean nothing." if record.short else "",
         main_table(record.rows),
         (Path(__file__).parent / "notes" / notes).read_text().rstrip(),
         memory_table(record.memory) if record.memory else "",
-        goals_table(record.goals) if record.goals else "",
+        goals_table(record.goals) if record.goals and not record.short else "",
     ]
     return "\n\n".join(filter(None, parts))
 

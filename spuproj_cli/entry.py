@@ -8,6 +8,8 @@ import sys
 _EXTRAS = {"bench": "bench", "dicom": "dicom", "nnunet-predict": "nnunet", "push": "hub"}
 """Commands that need more than the training extra."""
 
+_OWN = ("spuproj", "spuproj_cli")
+
 
 def main() -> None:
     """Runs the command line. If packages of an extra are missing, the error names the extra; ``info`` needs none."""
@@ -16,7 +18,9 @@ def main() -> None:
         from spuproj_cli.app import run
 
         run()
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in _OWN:
+            raise  # A fault of the installation that no extra mends.
         if sys.argv[1:] == ["info"]:
             from spuproj import info
 

@@ -16,7 +16,10 @@ SPLIT_FOLD = "Number of the split in that file, from 0. [default: 0]"
 
 Epochs = Annotated[
     int | None,
-    typer.Option(help="Number of epochs, at least 1; each draws twice as many slices as show the target. [default: the method's]", show_default=False),
+    typer.Option(
+        help="Epochs, at least 1; each draws twice as many slices as show the target. [default: the method's]",
+        show_default=False,
+    ),
 ]
 BatchSize = Annotated[
     int | None,
@@ -38,6 +41,6 @@ Seed = Annotated[
     typer.Option(
         min=0,
         max=2**32 - 1,
-        help="Seed of all random numbers; the same seed on the same machine, with as many threads, gives the same result.",
+        help="Seed of all random numbers; the same seed, machine and number of threads give the same result.",
     ),
 ]

@@ -37,7 +37,12 @@ def __getattr__(name: str) -> Any:
     """Imports a public name when it is used: the networks' and images' libraries take seconds."""
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    try:
+        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("spuproj"):
+            raise
+        raise ImportError(f"{__name__} needs the training extra ({error}): pip install 'spuproj[training]'") from error
 
 
 def __dir__() -> list[str]:

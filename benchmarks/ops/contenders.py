@@ -29,11 +29,14 @@ OURS, COPY, KERNEL, ONE_CALL = "spuproj", "copy", "kernel alone", "one grid_samp
 FRESH, BUFFERED, LAST = "new tensor", "out=", "channels_last out="
 FIRST_CALL, WEIGHTED, BOTH_PASSES = "first call", "weights=", "both passes"
 OP, OP_BUFFERED = "torch.ops.spuproj", "torch.ops.spuproj, out"
+# Added to the name of a peer whose moments are elementwise operations.
+ELEMENTWISE = ", elementwise moments"
 
 _LARGE_PAGE = 2**21
 
 Call = Callable[[], Any]
 Results = Callable[[Any], tuple[Any, ...]]
+Moments = Callable[[Any, Any], tuple[Any, Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def _peers(problem: Problem) -> Iterator[Contender]:
     for peer in serving(case):
         try:
             contender = _peers_contender(peer, problem)
+            elementwise = _elementwise(peer, problem)
             if case.way == ON_GPU:
                 contender.call()
         # Libraries raise errors of any kind, a compiler for example.
@@ -86,6 +90,15 @@ def _peers(problem: Problem) -> Iterator[Contender]:
             print(f"{peer.name} is left out of {case.label}: {reason_of(error)}", file=sys.stderr)
         else:
             yield contender
+            yield from elementwise
+
+
+def _elementwise(peer: Peer, problem: Problem) -> list[Contender]:
+    """The same with other moments where it takes the library's own mean and var: these are the slower ones in torch."""
+    if not _own_moments(problem):
+        return []
+    contender = _peers_contender(peer, problem, moments)
+    return [replace(contender, name=f"{peer.name}{ELEMENTWISE}")]
 
 
 def reason_of(error: Exception) -> str:
@@ -93,12 +106,12 @@ def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
-def _peers_contender(peer: Peer, problem: Problem) -> Contender:
+def _peers_contender(peer: Peer, problem: Problem, take: Moments | None = None) -> Contender:
     """A peer's call for the problem's op; for a gradient on a GPU, both forward and backward pass."""
     case = problem.case
     few = problem.first(peer.samples, torch.device("cpu") if peer.on_host else problem.planes.device)
     sampler, both = peer.build(few), case.way == ON_GPU and case.backward
-    work = _work(_with_moments(sampler, few) if case.forward_op == "reduce" else sampler, few, both)
+    work = _work(_with_moments(sampler, few, take) if case.forward_op == "reduce" else sampler, few, both)
     form, parts = f"{BOTH_PASSES}, {peer.form}" if both else peer.form, case.batch / few.case.batch
     return Contender(peer.name, form, *work, peer.near(max(case.size)), peer.threaded, peer.on_host, parts)
 
@@ -214,13 +227,18 @@ def _work(sampler: Sampler, problem: Problem, both: bool = False) -> tuple[Call,
     return partial(torch.autograd.grad, forward(), leaf, gradients, retain_graph=True), tuple
 
 
-def _with_moments(sampler: Sampler, problem: Problem) -> Sampler:
-    """The sampler, then mean, variance and count over the views."""
+def _own_moments(problem: Problem) -> bool:
+    """Whether peers take their libraries' own mean and var, which know no invalid views."""
+    return problem.case.op == "reduce" and problem.case.way == AS_CALLED and bool(problem.valid.all())
+
+
+def _with_moments(sampler: Sampler, problem: Problem, take: Moments | None) -> Sampler:
+    """The sampler, then mean, variance and count over the views: by ``take``, or as the case says."""
     prepare, sample, stack = sampler
     mask = problem.valid[:, :, None].float()
     valid = mask if isinstance(prepare(problem.planes), Tensor) else mask.numpy()
-    take = mean_and_var if problem.case.way == AS_CALLED and problem.valid.all() else moments
-    return prepare, lambda planes: take(stack(sample(planes)), valid), as_it_is
+    found = take or (mean_and_var if _own_moments(problem) else moments)
+    return prepare, lambda planes: found(stack(sample(planes)), valid), as_it_is
 
 
 def moments(slices: Any, valid: Any) -> tuple[Any, Any, Any]:

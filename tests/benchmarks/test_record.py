@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from made_up_rows import some_record
 from spuproj.benchmarks.goals import cpu_goals
 from spuproj.benchmarks.ops.cases import FULL
 from spuproj.benchmarks.plots import ratios_picture, scaling_picture
-from spuproj.benchmarks.record import from_json, refuse_overwrite, slug, to_json, write_all
+from spuproj.benchmarks.record import from_json, machine, prepare_outputs, slug, to_json, write_all
 
 STORED = ROOT / "benchmarks" / "results" / "amd-epyc-2-cores.json"
 
@@ -97,9 +98,21 @@ def _fails(*_: object) -> None:
 
 
 def test_existing_files_are_refused_unless_forced(tmp_path):
-    path = tmp_path / "a.json"
-    refuse_overwrite([path], force=False)
+    path = tmp_path / "new" / "a.json"
+    prepare_outputs([path], force=False)
+    assert list(path.parent.iterdir()) == []
     path.touch()
-    refuse_overwrite([path], force=True)
+    prepare_outputs([path], force=True)
     with pytest.raises(ValueError, match=r"a\.json exists already; pass --force"):
-        refuse_overwrite([path], force=False)
+        prepare_outputs([path], force=False)
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_measured(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        prepare_outputs([tmp_path / "file" / "a.json"], force=False)
+
+
+def test_what_a_virtual_machine_hides_is_left_empty(monkeypatch):
+    monkeypatch.setattr(Path, "is_file", lambda _: False)
+    assert set(machine()["caches"].values()) <= {""}

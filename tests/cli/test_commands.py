@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from processes.forked import run_forked
 from spuproj.training.workflows import demo
+from spuproj_cli import entry
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -286,6 +287,29 @@ def test_without_a_part_of_the_training_extra_a_command_says_what_to_install():
     run = run_forked(WITHOUT.format(missing="monai", arguments=[arguments]))
     assert run.returncode == 0, run.stderr
     assert "pip install 'spuproj[training]'" in run.stdout
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libfoo.so: cannot open shared object file"),
+        ModuleNotFoundError("No module named 'spuproj.training'", name="spuproj.training"),
+    ],
+)
+def test_what_no_extra_mends_is_not_said_to_be_one(monkeypatch, error):
+    def fail():
+        raise error
+
+    monkeypatch.setattr("spuproj_cli.app.run", fail)
+    with pytest.raises(ImportError, match=str(error)):
+        entry.main()
+
+
+def test_the_python_names_of_the_training_layer_say_which_extra_they_need():
+    code = "import sys; sys.modules['pydantic'] = None\nfrom spuproj.training import train"
+    run = run_forked(code)
+    assert "spuproj.training needs the training extra" in run.stderr
+    assert "pip install 'spuproj[training]'" in run.stderr
 
 
 @pytest.mark.parametrize(

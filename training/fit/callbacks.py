@@ -125,9 +125,9 @@ class LastCheckpoint(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not all(bool(each.isfinite().all()) for each in module.parameters()):
             raise InputError(
-                f"weights must be finite, but are not after epoch {trainer.current_epoch + 1} of {trainer.max_epochs}; the "
-                "checkpoint before is kept, but the same settings end here again: train anew with a lower learning_rate "
-                "of the method, or with --precision 32"
+                f"weights must be finite, but are not after epoch {trainer.current_epoch + 1} of {trainer.max_epochs}; "
+                "the checkpoint before is kept, but the same settings end here again: train anew with a lower "
+                "learning_rate of the method, or with --precision 32"
             )
         trainer.save_checkpoint(self.path)
 
