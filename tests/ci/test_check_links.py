@@ -1,4 +1,4 @@
-"""``.ci/check_links.py``: the modules under test keep its rules, and others break each of them."""
+"""``.ci/wheel/check_links.py``: the modules under test keep its rules, and others break each of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("readelf") is None, reason="reads modules of Linux with readelf"
 )
 
-_spec = importlib.util.spec_from_file_location("check_links", ROOT / ".ci/check_links.py")
+_spec = importlib.util.spec_from_file_location("check_links", ROOT / ".ci/wheel/check_links.py")
 check_links = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(check_links)
 

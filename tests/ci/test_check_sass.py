@@ -1,4 +1,4 @@
-"""``.ci/check_sass.py``: each rule is broken by some code, told from a listing that keeps all of them."""
+"""``.ci/wheel/check_sass.py``: each rule is broken by some code, told from a listing that keeps all of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from helpers import ROOT
 
 pytestmark = pytest.mark.skipif(shutil.which("c++filt") is None, reason="names are read by c++filt")
 
-_spec = importlib.util.spec_from_file_location("check_sass", ROOT / ".ci/check_sass.py")
+_spec = importlib.util.spec_from_file_location("check_sass", ROOT / ".ci/wheel/check_sass.py")
 check_sass = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(check_sass)
 

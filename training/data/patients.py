@@ -27,12 +27,14 @@ def patient_of(case: CaseFiles) -> str:
     Known are the numbers of visits in names of public data sets (BraTS-GLI-00008-103), BIDS subjects, words such as
     ``_ses-1``, ``_visit2``, ``_tp2``, ``_v1``, ``_pre``, ``_post``, ``_baseline``, ``_followup``, and dates.
     """
-    if case.patient:
-        return case.patient
-    published = _PUBLISHED.fullmatch(case.name)
+    return case.patient or patient_named(case.name)
+
+
+def patient_named(name: str) -> str:
+    """The patient of a case of this name, where the data set does not say."""
+    published = _PUBLISHED.fullmatch(name)
     if published:
         return str(next(filter(None, published.groups())))
-    name = case.name
     while found := _VISIT.fullmatch(name):
         name = found[1]
     return name

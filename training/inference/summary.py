@@ -18,6 +18,10 @@ from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.settings import plain_errors
 
 
+LEARNED = {"train": "trained on", "validation": "validated on"}
+"""Roles of a case in the training of a model, in words."""
+
+
 @dataclass(frozen=True)
 class CohortEntry:
     """A case in the report of a cohort.
@@ -65,6 +69,8 @@ class Summary:
         segmentation: the SHA-256 of the segmentation that the report compares with; None where there was none, or it
             could not be read.
         patient: of the case, see ``patient_of``; None where an earlier version wrote the summary.
+        roles: by target, whether its model was trained or validated on the case or its patient ("train",
+            "validation"), by their names; targets of other models are left out.
         finished: whether the files are those of this prediction. False while they are moved into place, and after a
             process was killed then: some may be older, or missing.
     """
@@ -74,6 +80,7 @@ class Summary:
     files: Mapping[str, str] = field(default_factory=dict)
     segmentation: str | None = None
     patient: str | None = None
+    roles: Mapping[str, str] = field(default_factory=dict)
     finished: bool = True
 
 

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from spuproj.training.models.config import LENIENT
 from spuproj.training.models.run import RECORD
-from spuproj.training.runtime.files import read_json
+from spuproj.training.runtime.files import InputError, read_json
 from spuproj.training.runtime.settings import made
 
 # Both stand in the card of a model, and in the header of its weights.
@@ -64,6 +64,19 @@ class Record:
     calibration: Calibration | None = None
     metrics: Quality | None = None
     versions: Versions | None = None
+
+
+def roles_of(run: Path) -> dict[str, str]:
+    """The cases that a run was trained or validated on, and which of both ("train", "validation").
+
+    Empty where there is no record, as in the package's own models, or one that cannot be read.
+    """
+    try:
+        data = made(Record, read_json(run / RECORD), "").data
+    except InputError:
+        return {}
+    roles = {} if data is None else {"validation": data.validation, "train": data.train}
+    return {name: role for role, found in roles.items() if found is not None for name in found.cases}
 
 
 def read_record(run: Path) -> dict[str, Any]:

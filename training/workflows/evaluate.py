@@ -34,7 +34,7 @@ from spuproj.training.evaluation.tables import (
 )
 from spuproj.training.inference.outputs import MAP_ENDING, MAPS, map_name
 from spuproj.training.inference.predicted import changed_maps, model_of
-from spuproj.training.inference.summary import Summary, finished_summary
+from spuproj.training.inference.summary import LEARNED, Summary, finished_summary
 from spuproj.training.runtime.files import (
     InputError,
     atomic_write_group,
@@ -255,6 +255,12 @@ def _of_case(
     for method, summary in summaries.items():
         if summary is not None:
             warnings += _changed(method, methods[method], summary, content)
+            warnings += [
+                f"the model of {target} by {method} was {LEARNED[role]} a case or patient of this name: its measures say "
+                "little about others"
+                for target, role in summary.roles.items()
+                if target in chosen.targets[files.name][method] and role in LEARNED
+            ]
         for target in chosen.targets[files.name][method]:
             model = None if summary is None else model_of(summary, target)
             chosen.models[method, target][model or "unknown"].append(files.name)

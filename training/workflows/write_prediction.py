@@ -10,13 +10,14 @@ from typing import Any
 from spuproj.checks import choice
 from spuproj.training.data.case import Case, add_labels, load_case
 from spuproj.training.data.findings import Finding, Level
-from spuproj.training.data.patients import patient_of
+from spuproj.training.data.patients import patient_named, patient_of
 from spuproj.training.data.readers.case_files import CaseFiles, lacking
 from spuproj.training.data.volumes.content import content_hash
 from spuproj.training.inference.multi_view import AGGREGATIONS, Prediction
 from spuproj.training.inference.nesting import predict_targets
 from spuproj.training.inference.outputs import MERGED, kinds_named, mergeable, write_maps, write_merged
 from spuproj.training.inference.summary import (
+    LEARNED,
     CohortEntry,
     Summary,
     read_summary,
@@ -24,6 +25,7 @@ from spuproj.training.inference.summary import (
     summary_name,
     write_summary,
 )
+from spuproj.training.models.record import roles_of
 from spuproj.training.models.run import Run, load_runs
 from spuproj.training.models.trained_models import PACKAGED, trained_models
 from spuproj.training.report.figures import case_figure
@@ -57,6 +59,7 @@ class Task:
     Attributes:
         runs: configuration and network of each target's model.
         models: the SHA-256 of each model, by target.
+        learned: by target, the cases that the model was trained or validated on, see ``roles_of``.
         origin: where the models are from, for people.
         aggregation: see ``spuproj.training.inference.multi_view.segment``.
         kinds: of the files to write, see ``spuproj.training.inference.outputs``.
@@ -65,6 +68,7 @@ class Task:
 
     runs: Sequence[Run]
     models: Mapping[str, str]
+    learned: Mapping[str, Mapping[str, str]]
     origin: str
     aggregation: str
     kinds: Sequence[str]
@@ -79,6 +83,16 @@ class Task:
     def described(self) -> str:
         """The models, for people: where they are from, and the beginning of the SHA-256 of each."""
         return f"{self.origin} ({', '.join(f'{target}: {sha256[:12]}' for target, sha256 in self.models.items())})"
+
+    def roles(self, files: CaseFiles) -> dict[str, str]:
+        """The role of a case, or of a visit of its patient, in the training of each target's model that had it."""
+        found = {}
+        for target, roles in self.learned.items():
+            patients = {patient_named(name): role for name, role in roles.items()}
+            role = roles.get(files.name) or patients.get(patient_of(files))
+            if role is not None:
+                found[target] = role
+        return found
 
     def recipe(self, files: CaseFiles) -> dict[str, Any]:
         """What a case's maps depend on. Raises as ``recipe_of`` does."""
@@ -99,7 +113,8 @@ def make_task(models: Sequence[Path] | None, out: Path, aggregation: str, maps: 
     if models is None:
         print_status(f"models: {PACKAGED}; see {folders[0].parent} (card.md of each)")
     origin = PACKAGED if models is None else ", ".join(map(str, folders))
-    return Task(runs, digests, origin, aggregation, kinds, out)
+    learned = {config.target: roles_of(folder) for (config, _), folder in zip(runs, folders, strict=True)}
+    return Task(runs, digests, learned, origin, aggregation, kinds, out)
 
 
 def write_prediction(task: Task, files: CaseFiles, show: MakeProgressBar) -> None:
@@ -116,7 +131,7 @@ def write_prediction(task: Task, files: CaseFiles, show: MakeProgressBar) -> Non
         with atomic_write_group(task.out, files.name, last, outdated) as folder:
             entry = _write_case(task, files, case, folder, show)
             hashes = dict(sorted({**kept, **{path.name: content_hash(path) for path in folder.iterdir()}}.items()))
-            summary = Summary(recipe, entry, hashes, segmentation, patient_of(files))
+            summary = Summary(recipe, entry, hashes, segmentation, patient_of(files), task.roles(files))
             write_summary(inside(folder, last), summary)
             # Older files that are not yet replaced must not be read as data either.
             every = dict.fromkeys(older, "") | hashes
@@ -193,7 +208,7 @@ def _unknown_targets(task: Task, files: CaseFiles) -> list[str]:
 
 
 def _notes(task: Task, files: CaseFiles) -> list[Finding]:
-    """Notes on a scheme that was taken for granted, and on a segmentation that is not shown."""
+    """Notes on a scheme that was taken for granted, a segmentation that is not shown, and a case that models know."""
     notes, scheme, unknown = [], scheme_of(files), _unknown_targets(task, files)
     if files.scheme is None and mergeable(task.targets, scheme) and not set(MERGED).isdisjoint(task.kinds):
         notes.append(f"the label map has the values of {scheme.name}, since nothing tells those of the data")
@@ -201,6 +216,9 @@ def _notes(task: Task, files: CaseFiles) -> list[Finding]:
         notes.append("the segmentation is not shown, since nothing tells what its labels mean; name them with --labels")
     elif files.label is not None and unknown:
         notes.append(f"the segmentation is not shown, since its labels do not have {', '.join(unknown)}")
+    for role, words in LEARNED.items():
+        if targets := [target for target, each in task.roles(files).items() if each == role]:
+            notes.append(f"the model of {', '.join(targets)} was {words} a case or patient of this name")
     return [Finding(Level.NOTE, note) for note in notes]
 
 
