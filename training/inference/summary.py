@@ -17,7 +17,6 @@ from spuproj.training.runtime.files import InputError, inside, read_json, write_
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.settings import plain_errors
 
-
 LEARNED = {"train": "trained on", "validation": "validated on"}
 """Roles of a case in the training of a model, in words."""
 
