@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from spuproj.benchmarks.goals import ns_per_element, over, over_limit, select
 from spuproj.benchmarks.memory import Memory
 from spuproj.benchmarks.ops.cases import HEADLINE, PEERS, SLICE, Case
-from spuproj.benchmarks.ops.contenders import BUFFERED, COPY, FRESH, OURS
+from spuproj.benchmarks.ops.contenders import BUFFERED, COPY, ELEMENTWISE, FRESH, OURS
 from spuproj.benchmarks.record import Record
 from spuproj.benchmarks.timing import Row
 
@@ -68,7 +68,8 @@ def _entitle(figure: Figure, words: str, record: Record) -> None:
 def _ratios(rows: Sequence[Row], case: Case, threads: int) -> dict[str, float]:
     """The times of each peer and of copying over ours, all into new tensors if the op makes a stack."""
     ours = select(rows, case, threads, OURS, FRESH)
-    found = {name: over(select(rows, case, threads, name), ours) for name in PEERS}
+    names = [name + ending for name in PEERS for ending in ("", ELEMENTWISE)]
+    found = {name: over(select(rows, case, threads, name), ours) for name in names}
     limit = over_limit(rows, ours) if ours else None
     return {name: ratio for name, ratio in {**found, COPY: limit and 1 / limit}.items() if ratio}
 
@@ -86,7 +87,9 @@ def _ratio_bars(panel: Axes, rows: Sequence[Row], case: Case, room: int) -> None
         words = [f"{ratio:.2g}x" if ratio < 10 else f"{ratio:.0f}x" for ratio in ratios.values()]
         panel.bar_label(bars, words, padding=3, fontsize=7.5)
     panel.axvline(1, color=_OURS_COLOUR, linewidth=1.5)
-    ticks = ["copying as\nmany bytes" if name == COPY else name for name in names]
+    ticks = [
+        "copying as\nmany bytes" if name == COPY else name.replace(ELEMENTWISE, ",\nelementwise") for name in names
+    ]
     panel.set_yticks(range(len(names)), ticks, fontsize=9)
     panel.set_ylim(len(names) - room - 0.5, len(names) - 0.5)
     panel.set_title(case.label.replace(", ", "\n", 1), fontsize=10, fontweight="bold" if case in HEADLINE else None)
