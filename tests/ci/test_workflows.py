@@ -12,7 +12,8 @@ from helpers import ROOT
 FOLDER = ROOT / ".github/workflows"
 WORKFLOWS = {path.name: yaml.safe_load(path.read_text()) for path in sorted(FOLDER.glob("*.yml"))}
 JOBS = {f"{name}:{job}": content for name, each in WORKFLOWS.items() for job, content in each["jobs"].items()}
-STEPS = {name: job["steps"] for name, job in JOBS.items()}
+# A job may be another workflow, such as that of the checks before a release.
+STEPS = {name: job["steps"] for name, job in JOBS.items() if "uses" not in job}
 each_workflow = pytest.mark.parametrize("name", WORKFLOWS)
 
 
@@ -39,7 +40,13 @@ def test_no_workflow_knows_a_secret(name):
 def test_every_action_is_pinned_to_a_commit_and_says_its_version(name):
     used = re.findall(r"\buses: (.+)", (FOLDER / name).read_text())
     assert used
-    assert [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)] == []
+    others = [action for action in used if not action.startswith("$/.github/workflows/")]
+    assert [action for action in others if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)] == []
+
+
+def test_a_release_runs_the_checks_first():
+    assert JOBS["release.yml:checks"]["uses"] == "$/.github/workflows/ci.yml"
+    assert "workflow_call" in WORKFLOWS["ci.yml"][True]  # YAML reads `on` as a truth value.
 
 
 @pytest.mark.parametrize("job", STEPS)
@@ -51,7 +58,7 @@ def test_the_token_does_not_stay_in_the_checkout(job):
 def test_a_release_is_published_only_from_a_tag_by_trusted_publishing_with_attestations():
     publish = JOBS["release.yml:publish"]
     assert (publish["if"], publish["environment"]) == ("github.ref_type == 'tag'", "release")
-    assert sorted(publish["needs"]) == ["sdist", "wheels"]
+    assert sorted(publish["needs"]) == ["checks", "sdist", "wheels"]
     *_, attest, upload = publish["steps"]
     assert attest["uses"].startswith("actions/attest-build-provenance@")
     assert upload["uses"].startswith("pypa/gh-action-pypi-publish@")

@@ -256,8 +256,8 @@ def _of_case(
         if summary is not None:
             warnings += _changed(method, methods[method], summary, content)
             warnings += [
-                f"the model of {target} by {method} was {LEARNED[role]} a case or patient of this name: its measures say "
-                "little about others"
+                f"the model of {target} by {method} was {LEARNED[role]} a case or patient of this name: its measures "
+                "say little about others"
                 for target, role in summary.roles.items()
                 if target in chosen.targets[files.name][method] and role in LEARNED
             ]
