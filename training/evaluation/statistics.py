@@ -76,6 +76,12 @@ class Correlation:
     doubt: str
 
 
+def mean_of_known(values: Sequence[float]) -> float:
+    """The mean of the values that are not NaN; NaN where there are none."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
 def summarise(values: Sequence[float], seed: int = 0) -> Summary:
     """Summarises one measure.
 

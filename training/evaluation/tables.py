@@ -22,6 +22,7 @@ from spuproj.training.evaluation.statistics import (
     Summary,
     compare,
     correlate,
+    mean_of_known,
     summarise,
 )
 from spuproj.uncertainty import SCALINGS
@@ -107,12 +108,7 @@ def _values(rows: Sequence[CaseResult], target: str, method: str, measure: str) 
     for row in rows:
         if (row.target, row.method) == (target, method):
             values.setdefault(row.patient, []).append(getattr(row.metrics, measure))
-    return {patient: _mean_of_known(each) for patient, each in values.items()}
-
-
-def _mean_of_known(values: Sequence[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
+    return {patient: mean_of_known(each) for patient, each in values.items()}
 
 
 def _counted(rows: Sequence[CaseResult]) -> str:

@@ -16,7 +16,7 @@ import torch
 from spuproj.training.data.case import Case, load_case, load_slices
 from spuproj.training.data.findings import Level
 from spuproj.training.data.labels import unclear
-from spuproj.training.data.patients import patient_of
+from spuproj.training.data.patients import patient_of, shared_stems
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.volumes.image_file import open_volume
@@ -118,6 +118,8 @@ def evaluate(
     chosen = _selection(cases, methods)
     for sentence in _left_out(cases, chosen, methods):
         print_status(sentence)
+    for sentence in shared_stems([files for files in cases if files.name in chosen.targets]):
+        print_status(f"warning: {sentence}")
     if not chosen.targets and not chosen.failed:
         raise InputError(
             f"{data} must hold labelled cases that every method has predicted, but none of its cases with labels has "

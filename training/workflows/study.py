@@ -24,6 +24,7 @@ from spuproj.training.data.readers.case_files import CaseFiles, modalities_of
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.splits import chosen, read_split
 from spuproj.training.evaluation.metrics import Maps, Metrics, measure
+from spuproj.training.evaluation.statistics import mean_of_known
 from spuproj.training.fit.record import data_record
 from spuproj.training.fit.resume import can_resume
 from spuproj.training.fit.temperature import Curve, best_temperature, likelihoods
@@ -178,7 +179,7 @@ def measure_setting(name: str, config: ModelConfig, network: nn.Module, watched:
                 curve for each, curve in zip(watched, curves, strict=True) if patient_of(each) != patient_of(files)
             ]
             rows.append({**_case_row(config, network, case), **_calibrated_row(config, network, case, others)})
-    means = {key: _mean([row[key] for row in rows]) for key in rows[0]}
+    means = {key: mean_of_known([row[key] for row in rows]) for key in rows[0]}
     views, temperature = len(make_views(config, config.view_size)), best_temperature(curves).value
     return StudyResult(name, config.target, config.seed, len(rows), views, temperature=temperature, **means)
 
@@ -244,11 +245,6 @@ def round_trip(views: Views, slices: NDArray[np.float32], brain: NDArray[np.bool
         lost = (back - image)[0][:, torch.from_numpy(brain[index])]
         squares, count = squares + float(lost.square().sum()), count + lost.numel()
     return math.sqrt(squares / count)
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
 
 
 def study_values(results: Sequence[StudyResult], settings: Mapping[str, Method]) -> dict[str, Any]:

@@ -18,15 +18,19 @@ pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread", "no_picture")
 
 
+def copied(cohort: list[Path], data: Path, *names: str) -> Path:
+    """The cohort's first cases under other names."""
+    for source, name in zip(cohort, names, strict=False):
+        (data / name).mkdir(parents=True)
+        for path in source.iterdir():
+            shutil.copy(path, data / name / path.name.replace(source.name, name))
+    return data
+
+
 @pytest.fixture
 def data(cohort, tmp_path) -> Path:
     """Two visits of one patient, and another patient."""
-    for number, name in enumerate(("pat1_ses-1", "pat1_ses-2", "pat2_ses-1")):
-        source, folder = cohort[number], tmp_path / "data" / name
-        folder.mkdir(parents=True)
-        for path in source.iterdir():
-            shutil.copy(path, folder / path.name.replace(source.name, name))
-    return tmp_path / "data"
+    return copied(cohort, tmp_path / "data", "pat1_ses-1", "pat1_ses-2", "pat2_ses-1")
 
 
 def model_of(models: dict[str, Path], target: str, folder: Path, **roles: list[str]) -> Path:
@@ -57,6 +61,18 @@ def test_cases_and_visits_that_models_know_are_noted_and_warned_of(models, data,
     assert warnings[f"the model of WT by own was trained on {ending}"] == ["pat1_ses-1", "pat1_ses-2"]
     assert warnings[f"the model of WT by own was validated on {ending}"] == ["pat2_ses-1"]
     assert not [sentence for sentence in warnings if "TC" in sentence]
+
+
+def test_visits_are_one_patient_in_the_tables_and_names_that_may_be_visits_are_said(models, cohort, tmp_path, capsys):
+    for folder, names in {"known": ("pat1_ses-1", "pat1_ses-2"), "doubtful": ("pat0001_1", "pat0001_2")}.items():
+        data = copied(cohort, tmp_path / folder, *names)
+        predict_cohort([models["WT"]], data, tmp_path / f"maps-{folder}")
+        evaluate({"own": tmp_path / f"maps-{folder}"}, data, tmp_path / f"tables-{folder}")
+        table = json.loads((tmp_path / f"tables-{folder}" / "table.json").read_text())
+        said = capsys.readouterr().err
+        assert table["cases"] == list(names)
+        assert table["patients"] == (["pat1"] if folder == "known" else list(names))
+        assert ("may be visits of one patient" in said) == (folder == "doubtful")
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", '{"data": {"train": 5}}'])
