@@ -18,8 +18,8 @@ def main() -> None:
         from spuproj_cli.app import run
 
         run()
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in _OWN:
+    except ImportError as error:
+        if not _lacks_a_package(error):
             raise  # A fault of the installation that no extra mends.
         if sys.argv[1:] == ["info"]:
             from spuproj import info
@@ -28,6 +28,13 @@ def main() -> None:
             return
         extra = _EXTRAS.get("".join(sys.argv[1:2]), "training")
         sys.exit(f"error: this needs the {extra} extra ({error}): pip install 'spuproj[{extra}]'")
+
+
+def _lacks_a_package(error: BaseException | None) -> bool:
+    """Whether a package besides spuproj is not installed, as the error or its cause says."""
+    while error is not None and not isinstance(error, ModuleNotFoundError):
+        error = error.__cause__
+    return error is not None and (error.name or "").partition(".")[0] not in _OWN
 
 
 def _open_closed_streams() -> None:
