@@ -114,7 +114,7 @@ def _values(rows: Sequence[CaseResult], target: str, method: str, measure: str) 
 def _counted(rows: Sequence[CaseResult]) -> str:
     """The number of patients, and of cases where some have several."""
     patients, cases = len({row.patient for row in rows}), len({row.case for row in rows})
-    return f"{patients} patients" + (f" ({cases} cases)" if cases != patients else "")
+    return f"{patients} patient{'s' * (patients != 1)}" + (f" ({cases} cases)" if cases != patients else "")
 
 
 def _differences(rows: Sequence[CaseResult], target: str, measure: str) -> list[Difference]:
@@ -143,7 +143,7 @@ def _remarks(rows: Sequence[CaseResult], summaries: Summaries, options: Evaluati
         for each in _differences(rows, target, measure):
             yield _sentence(target, measure, each)
     if (patients := len({row.patient for row in rows})) < FEW:
-        yield f"{patients} patients are too few for intervals of the means, at least {FEW} are needed"
+        yield f"intervals of the means need at least {FEW} patients, got {patients}"
     doubts: dict[str, list[str]] = {}
     for pair, found in summaries.ranks.items():
         for doubt in {each.doubt for each in found.values() if each.doubt}:

@@ -162,7 +162,7 @@ def test_visits_of_a_patient_count_as_one_patient_in_all_statistics() -> None:
     assert (difference["patients"], difference["p"]) == (3, 0.25)
     assert found["spearman_of_expected_dice_and_dice"]["WT"]["A"]["patients"] == 3
     assert "3 patients (12 cases): mean" in shown(rows)
-    assert "3 patients are too few for intervals of the means, at least 10 are needed" in shown(rows)
+    assert "intervals of the means need at least 10 patients, got 3" in shown(rows)
     assert "mean over 3 patients (12 cases)" in latex(rows, summaries_of(rows), OPTIONS)
 
 

@@ -251,7 +251,7 @@ def test_voxels_without_a_variance_have_their_entropy_and_are_counted(
         assert float(row[name]) == pytest.approx(getattr(expected, name), rel=1e-4, nan_ok=True), name
     count = (unknown & case.brain).sum()
     assert float(row["without_variance"]) == count > 0
-    assert f"TC a: {count} voxels of the brain of 1 patients have no variance" in printed
+    assert f"TC a: {count} voxels of the brain of 1 patient have no variance" in printed
     assert {float(row["without_variance"]) for row in lines(out / "per_case.csv")} == {0, count}
 
 
