@@ -212,7 +212,7 @@ class MultiView(nn.Module):
         if self.members:
             unseen = (look.weights == 0).unsqueeze(-3)
             kept = torch.where(unseen, math.nan, maps.members)
-        return Prediction(*maps[:5], members=kept)
+        return Prediction(maps.mean, maps.variance, maps.entropy, maps.mutual_information, maps.count, kept)
 
 
 def _is_exporting() -> bool:

@@ -160,8 +160,14 @@ def test_a_graph_of_any_tracer_has_the_op_with_its_gradient():
 
 
 class Projection(torch.nn.Module):
+    table: torch.Tensor
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", TABLE)
+
     def forward(self, image):
-        return functional.project(image, TABLE)
+        return functional.project(image, self.table)
 
 
 @each_op
