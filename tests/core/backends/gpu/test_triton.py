@@ -122,6 +122,16 @@ def test_weighted_reduce_and_its_backward(dtype, table, weights_per_sample):
     assert_close(backend.unproject_reduce_backward(*arguments), wanted, **TOLERANCES[dtype])
 
 
+@pytest.mark.parametrize("share", [(1e-30, 1e-8, 1, 0.5), (1e-8, 0.1, 1, 50), (0.9, 1e-8, 1, 7)])
+def test_a_view_of_little_weight_and_a_far_value_costs_no_digits_of_the_variance(share):
+    table = Views.rigid(SIZE, degrees=[0, 0, 0, 0]).geometry
+    stack = torch.tensor([-1e6, 1000.0, 1000.1, 999.9]).view(1, 4, 1, 1, 1).expand(1, 4, 2, *SIZE).contiguous()
+    weights = torch.tensor(share).view(4, 1, 1).expand(4, *SIZE)
+    variance = backend.unproject_reduce(stack, table, SIZE, "bilinear", weights)[1]
+    exact = BACKENDS["torch"].unproject_reduce(stack.double(), table, SIZE, "bilinear", weights)[1]
+    assert_close(variance.double(), exact, rtol=1e-4, atol=0)
+
+
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 def test_what_a_view_of_weight_zero_holds_is_not_used():
     table = Views.rigid(SIZE, degrees=[0, 180]).geometry
