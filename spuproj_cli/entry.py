@@ -8,8 +8,6 @@ import sys
 _EXTRAS = {"bench": "bench", "dicom": "dicom", "nnunet-predict": "nnunet", "push": "hub"}
 """Commands that need more than the training extra."""
 
-_OWN = ("spuproj", "spuproj_cli")
-
 
 def main() -> None:
     """Runs the command line. If packages of an extra are missing, the error names the extra; ``info`` needs none."""
@@ -34,7 +32,7 @@ def _lacks_a_package(error: BaseException | None) -> bool:
     """Whether a package besides spuproj is not installed, as the error or its cause says."""
     while error is not None and not isinstance(error, ModuleNotFoundError):
         error = error.__cause__
-    return error is not None and (error.name or "").partition(".")[0] not in _OWN
+    return error is not None and not (error.name or "").startswith("spuproj")
 
 
 def _open_closed_streams() -> None:

@@ -52,10 +52,10 @@ class Gatherer {
 
     void gather_converted(const TapRun<A>& taps, const A* block, int64_t first) {
         const int64_t size = element_size(output_.dtype);
+        char* const to = pixel(first);
         kernels_.gather_block(taps, block, fill_, converted_, false);
         for_each_run(0, taps.count * planes_, [&](int64_t start, int64_t count) {
-            arithmetic_kernels(A()).write[output_.dtype](converted_ + start, count, output_.stream,
-                                                         pixel(first) + start * size);
+            arithmetic_kernels(A()).write[output_.dtype](converted_ + start, count, output_.stream, to + start * size);
         });
     }
 

@@ -19,6 +19,9 @@ Moments = Sequence[Tensor]
 SMALLEST_WEIGHT: float = torch.finfo(torch.float32).tiny
 """Smaller weights count as zero: the reciprocal of their sum could overflow."""
 
+OUTWEIGHS = 8
+"""The view from whose value deviations are taken is replaced by one of more than this many times its weight."""
+
 
 class Result(NamedTuple):
     """Shape, dtype and layout of a result; with ``channels_last`` each view is stored channels-last."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from spuproj.backends.base import SMALLEST_WEIGHT, Backend, Moments
+from spuproj.backends.base import OUTWEIGHS, SMALLEST_WEIGHT, Backend, Moments
 from spuproj.backends.native import weight_planes
 from spuproj.backends.taps import Sampling, Taps, encoded
 from spuproj.checks import finite_weights
@@ -127,7 +127,7 @@ class TorchBackend(Backend):
             view = _view(taps, n)
             value = _gather(stack[:, n : n + 1].to(pivot.dtype).flatten(-2), view).squeeze(1)
             weight = view.valid.to(seen.dtype) if used is None else torch.where(view.valid, used[:, n], 0)
-            moves = weight > 8 * pivot_weight
+            moves = weight > OUTWEIGHS * pivot_weight
             pivot_weight = torch.where(moves, weight, pivot_weight)
             if used is not None:
                 step = torch.where(moves, value - pivot, 0)

@@ -152,7 +152,7 @@ def reduce(
         next_weight = _load_weights(weights, at, more, y, weighted)
         shows = (i >= 0) & (weight > 0)
         value = _blend(base + n * source_view, i, y, x, exists & shows[None, :], width, source_pixel)
-        # The first view, until one weighs eight times as much; sums are moved from pivot to pivot.
+        # The first view, until one weighs eight times as much (``OUTWEIGHS``); sums are moved from pivot to pivot.
         moves = shows & (weight > 8 * pivot_weight)
         pivot_weight = tl.where(moves, weight, pivot_weight)
         if weighted:

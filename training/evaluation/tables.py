@@ -111,9 +111,14 @@ def _values(rows: Sequence[CaseResult], target: str, method: str, measure: str) 
     return {patient: mean_of_known(each) for patient, each in values.items()}
 
 
+def _patients(rows: Sequence[CaseResult]) -> int:
+    """The number of patients."""
+    return len({row.patient for row in rows})
+
+
 def _counted(rows: Sequence[CaseResult]) -> str:
-    """The number of patients, and of cases where some have several."""
-    patients, cases = len({row.patient for row in rows}), len({row.case for row in rows})
+    """The number of patients in words, and of cases where some have several."""
+    patients, cases = _patients(rows), len({row.case for row in rows})
     return f"{patients} patient{'s' * (patients != 1)}" + (f" ({cases} cases)" if cases != patients else "")
 
 
@@ -142,7 +147,7 @@ def _remarks(rows: Sequence[CaseResult], summaries: Summaries, options: Evaluati
     for target, measure in product(targets_of(rows), COMPARED):
         for each in _differences(rows, target, measure):
             yield _sentence(target, measure, each)
-    if (patients := len({row.patient for row in rows})) < FEW:
+    if (patients := _patients(rows)) < FEW:
         yield f"intervals of the means need at least {FEW} patients, got {patients}"
     doubts: dict[str, list[str]] = {}
     for pair, found in summaries.ranks.items():
@@ -174,7 +179,7 @@ class _Cell(NamedTuple):
 
 def _shown(rows: Sequence[CaseResult], summaries: Summaries, text_of: Callable[[_Cell], str]) -> pd.DataFrame:
     """A row of text for each target and method: their names, then what ``SHOWN`` names."""
-    every, lines = len({row.patient for row in rows}), []
+    every, lines = _patients(rows), []
     for pair, measures in summaries.measures.items():
         found = {name: (each.patients, each.mean, each.low, each.high) for name, each in measures.items()}
         found |= {
@@ -267,8 +272,7 @@ def summary_values(rows: Sequence[CaseResult], summaries: Summaries, options: Ev
 
 def latex(rows: Sequence[CaseResult], summaries: Summaries, options: EvaluationOptions) -> str:
     """The console's table for a paper, with the rules of the LaTeX package booktabs. Names are escaped."""
-    few = len({row.patient for row in rows}) < FEW
-    measured = "mean" if few else "mean and 95 percent bootstrap interval"
+    measured = "mean" if _patients(rows) < FEW else "mean and 95 percent bootstrap interval"
     comment = f"% {options.text}; {measured} over {_counted(rows)}, n where it differs\n"
     table = _shown(rows, summaries, _on_one_line).to_latex(
         index=False, escape=True, column_format="ll" + "c" * len(SHOWN)

@@ -124,14 +124,15 @@ def write_prediction(task: Task, files: CaseFiles, show: MakeProgressBar) -> Non
     with held(task.out, files.name):
         # Before anything is read: what changes from now on is noticed by the next prediction.
         recipe, segmentation = task.recipe(files), segmentation_hash(files)
-        case = _loaded(task, files)
+        roles = task.roles(files)
+        case = _loaded(task, files, roles)
         older, kept = _older(task, files, recipe)
         outdated = [name for name in older if name not in written and name not in kept]
         last = summary_name(files.name)
         with atomic_write_group(task.out, files.name, last, outdated) as folder:
             entry = _write_case(task, files, case, folder, show)
             hashes = dict(sorted({**kept, **{path.name: content_hash(path) for path in folder.iterdir()}}.items()))
-            summary = Summary(recipe, entry, hashes, segmentation, patient_of(files), task.roles(files))
+            summary = Summary(recipe, entry, hashes, segmentation, patient_of(files), roles)
             write_summary(inside(folder, last), summary)
             # Older files that are not yet replaced must not be read as data either.
             every = dict.fromkeys(older, "") | hashes
@@ -188,9 +189,9 @@ def case_for(runs: Sequence[Run], files: CaseFiles, with_labels: bool = False) -
         ) from None
 
 
-def _loaded(task: Task, files: CaseFiles) -> Case:
+def _loaded(task: Task, files: CaseFiles, roles: Mapping[str, str]) -> Case:
     """The case, with its segmentation where that can be used; where it cannot, a finding says so."""
-    case, notes = case_for(task.runs, files), _notes(task, files)
+    case, notes = case_for(task.runs, files), _notes(task, files, roles)
     if files.label is not None and not _unknown_targets(task, files):
         try:
             case = add_labels(case, files)
@@ -207,7 +208,7 @@ def _unknown_targets(task: Task, files: CaseFiles) -> list[str]:
     return [target for target in task.targets if target not in known]
 
 
-def _notes(task: Task, files: CaseFiles) -> list[Finding]:
+def _notes(task: Task, files: CaseFiles, roles: Mapping[str, str]) -> list[Finding]:
     """Notes on a scheme that was taken for granted, a segmentation that is not shown, and a case that models know."""
     notes, scheme, unknown = [], scheme_of(files), _unknown_targets(task, files)
     if files.scheme is None and mergeable(task.targets, scheme) and not set(MERGED).isdisjoint(task.kinds):
@@ -217,7 +218,7 @@ def _notes(task: Task, files: CaseFiles) -> list[Finding]:
     elif files.label is not None and unknown:
         notes.append(f"the segmentation is not shown, since its labels do not have {', '.join(unknown)}")
     for role, words in LEARNED.items():
-        if targets := [target for target, each in task.roles(files).items() if each == role]:
+        if targets := [target for target, each in roles.items() if each == role]:
             notes.append(f"the model of {', '.join(targets)} was {words} a case or patient of this name")
     return [Finding(Level.NOTE, note) for note in notes]
 

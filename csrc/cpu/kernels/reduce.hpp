@@ -194,7 +194,7 @@ bool reduce_single(const TapRun<A>* taps, const A* const* planes, const A* const
             const auto valid = validity_at(taps[n], start) & (weight >= kSmallestWeight<A>);
             const V value = blend_group_at(taps[n], start, planes[n], A(0));
             if constexpr (kWeighted<Count>) {
-                // The first view outweighs none, and moves sums of zero.
+                // Before the first view the pivot weighs 0 and the sums are 0, so that the view becomes the pivot.
                 const auto moves = valid & (weight > kOutweighs<A> * pivot_weight);
                 pivot_weight = moves ? weight : pivot_weight;
                 move_pivot(moments, moves ? value : moments.pivot, seen);

@@ -34,7 +34,7 @@ struct Moments {
 };
 
 // The first view is the pivot until one weighs this many times as much: values far from a pivot of little weight would
-// lose their own differences to rounding.
+// lose their own differences to rounding. OUTWEIGHS in Python.
 template <class A>
 constexpr A kOutweighs = A(8);
 
