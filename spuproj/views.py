@@ -19,7 +19,7 @@ from spuproj.geometry.placement import frame, home_of, on_cpu, on_sphere, turned
 from spuproj.geometry.selection import joined, picked, selected
 from spuproj.geometry.table import Geometry, checked_table, exact_table
 from spuproj.inputs import array_tensor, opened, opened_out
-from spuproj.ops.prepare import prepare
+from spuproj.ops.prepare import chosen, prepare
 from spuproj.plotting.notebook import html_of
 from spuproj.portable import PortableViews
 
@@ -369,7 +369,7 @@ class Views(GeometryModule):
         Raises:
             ValueError: for another shape or number of samples, or an index that is out of range.
         """
-        return self.like(picked(self.geometry, index))
+        return self.like(chosen(self.geometry, picked(self.geometry, index)))
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Views:
         """Selects views by an integer (one view), slice, list or tensor of integers, or a mask ``[N]``.
@@ -377,7 +377,7 @@ class Views(GeometryModule):
         Raises IndexError for an index out of range and ValueError if no view is selected. Integers on a GPU are not
         checked, since that would wait for the device; for a mask there, the call waits.
         """
-        return self.like(selected(self.geometry, index))
+        return self.like(chosen(self.geometry, selected(self.geometry, index)))
 
     def __add__(self, other: Views) -> Views:
         """Concatenates the views of both. Raises ValueError if sizes or batch sizes differ."""

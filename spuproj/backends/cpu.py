@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -38,56 +37,83 @@ _ELEMENTS_PER_THREAD = 32768
 _TAPS_PER_THREAD = 4096
 
 
-@dataclass(frozen=True)
-class CpuTaps:
-    """The memory of taps, and an object with which the compiled kernels find them."""
+class TapArrays(NamedTuple):
+    """The arrays that taps consist of: fractions y and x, indices, windows, and what tells whether a line has a source.
 
-    memory: Tensor
-    native: Any
+    Attributes:
+        nbytes: bytes for one view in each array.
+        native: the object with which the compiled kernels find the taps, of the arrays' addresses and the number of
+            views from one sample to the next, zero if the batch shares them.
+    """
+
+    nbytes: tuple[int, int, int, int, int]
+    native: Callable[[Sequence[int], int], Any]
+
+
+class CpuTaps:
+    """Taps of ``[N]`` or ``[B, N]`` views, in one piece of memory, so that all of it is on large pages.
+
+    Attributes:
+        memory: the arrays, one after another.
+        native: the object with which the compiled kernels find them.
+    """
+
+    def __init__(self, shape: Sequence[int], arrays: TapArrays, *, keep: bool = False) -> None:
+        self._arrays, self._views = arrays, math.prod(shape)
+        sizes = [self._views * nbytes for nbytes in arrays.nbytes]
+        self.memory = in_block(torch.empty(sum(sizes), dtype=torch.uint8, device="cpu"), keep=keep)
+        addresses = list(accumulate(sizes[:-1], initial=self.memory.data_ptr()))
+        self.native = arrays.native(addresses, 0 if len(shape) == 1 else shape[1])
+
+    def rows(self, numbers: Tensor) -> "CpuTaps":
+        """The taps of the views of these numbers, counted through all samples."""
+        # Chosen anew for each batch, so from memory that is kept.
+        taps = CpuTaps(numbers.shape, self._arrays, keep=True)
+        for ours, theirs in zip(self._by_view(), taps._by_view(), strict=True):
+            torch.index_select(ours, 0, numbers.flatten(), out=theirs)
+        return taps
+
+    def _by_view(self) -> list[Tensor]:
+        """The arrays, each with a row of bytes for a view."""
+        parts = self.memory.split([self._views * nbytes for nbytes in self._arrays.nbytes])
+        return [part.view(self._views, -1) for part in parts if len(part) > 0]
 
 
 def flat_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
     """Taps of every pixel, view by view."""
-    memory, *addresses, _, has_source = _memory(geometry, sampling, sampling.pixels)
-    sizes = sampling.pixels, sampling.size[1], math.prod(sampling.source), sampling.source[1]
-    native = _cpu.FlatTaps(*addresses, *sizes, _sample_stride(geometry, sampling.pixels), has_source)
-    return _built(_cpu.build_taps, geometry, sampling, CpuTaps(memory, native))
+    pixels, (_, width), source = sampling.pixels, sampling.size, sampling.source
+
+    def native(addresses: Sequence[int], views: int) -> Any:
+        y, x, index, _, has_source = addresses
+        return _cpu.FlatTaps(index, y, x, pixels, width, math.prod(source), source[1], views * pixels, has_source)
+
+    return _built(_cpu.build_taps, geometry, sampling, TapArrays(_nbytes(sampling, pixels), native))
 
 
 def tiled_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
     """Taps in tiles of ``_cpu.TILE`` pixels, each with the window of the source that it reads."""
     (height, width), (rows, columns) = sampling.size, _cpu.TILE
     tiles = -(-height // rows) * -(-width // columns)
-    memory, *addresses, has_source = _memory(geometry, sampling, tiles * rows * columns, tiles)
-    sizes = height, width, sampling.source[1]
-    native = _cpu.Tiles(*addresses, *sizes, _sample_stride(geometry, tiles), has_source)
-    return _built(_cpu.build_tiles, geometry, sampling, CpuTaps(memory, native))
+
+    def native(addresses: Sequence[int], views: int) -> Any:
+        y, x, index, window, has_source = addresses
+        return _cpu.Tiles(index, y, x, window, height, width, sampling.source[1], views * tiles, has_source)
+
+    nbytes = _nbytes(sampling, tiles * rows * columns, tiles)
+    return _built(_cpu.build_tiles, geometry, sampling, TapArrays(nbytes, native))
 
 
-def _memory(geometry: Tensor, sampling: Sampling, taps: int, tiles: int = 0) -> tuple[Tensor, int, int, int, int, int]:
-    """Memory for the taps of all views, in one piece, so that all of it is on large pages.
-
-    Returns the memory and the addresses in it: of indices, of both fractions, of windows, and of what tells whether a
-    line of taps has a source.
-    """
-    views, fraction, lines = geometry.shape[:-1].numel(), sampling.precision.itemsize, -(-taps // _cpu.TAP_LINE)
-    sizes = [views * nbytes for nbytes in (taps * fraction, taps * fraction, taps * 4, tiles * 12, lines)]
-    memory = in_block(torch.empty(sum(sizes), dtype=torch.uint8, device="cpu"), keep=False)
-    y, x, index, window, has_source = accumulate(sizes[:-1], initial=memory.data_ptr())
-    return memory, index, y, x, window, has_source
+def _nbytes(sampling: Sampling, taps: int, tiles: int = 0) -> tuple[int, int, int, int, int]:
+    fraction = taps * sampling.precision.itemsize
+    return fraction, fraction, taps * 4, tiles * 12, -(-taps // _cpu.TAP_LINE)
 
 
-def _built(build: Callable[..., None], geometry: Tensor, sampling: Sampling, taps: CpuTaps) -> CpuTaps:
-    """Computes taps in their memory."""
-    table, views = geometry.contiguous(), geometry.shape[:-1].numel()
+def _built(build: Callable[..., None], geometry: Tensor, sampling: Sampling, arrays: TapArrays) -> CpuTaps:
+    taps, table = CpuTaps(geometry.shape[:-1], arrays), geometry.contiguous()
+    views = table.shape[:-1].numel()
     threads = max(1, min(torch.get_num_threads(), views * sampling.pixels // _TAPS_PER_THREAD))
     build(threads, table.data_ptr(), views, _cpu.Sampling(*sampling.numbers), taps.native)
     return taps
-
-
-def _sample_stride(geometry: Tensor, per_view: int) -> int:
-    """Number of taps from one sample to the next; zero if the batch shares them."""
-    return 0 if geometry.dim() == 2 else geometry.shape[1] * per_view
 
 
 def _most_threads(stack: Tensor) -> int:
@@ -217,8 +243,7 @@ class CpuBackend(Backend):
         return in_parts(run, geometry, len(stack), sampling, POINTS)
 
     def _taps(self, part: Part, sampling: Sampling, *, tiled: bool) -> CpuTaps:
-        make = tiled_taps if tiled else flat_taps
-        return self.prepared.get(part.geometry, sampling, make) if part.keep else make(part.geometry, sampling)
+        return self.prepared.of(part, sampling, tiled_taps if tiled else flat_taps)
 
 
 def _of_batch(weights: Tensor | None, batch: int) -> list[Tensor]:

@@ -248,16 +248,13 @@ class GpuBackend(Backend):
             part.of(grad_stack).copy_(gradient)
 
     def _taps(self, part: Part, sampling: Sampling) -> Taps:
-        make = self._new_taps
-        return self.prepared.get(part.geometry, sampling, make) if part.keep else make(part.geometry, sampling)
+        return self.prepared.of(part, sampling, self._new_taps)
 
     def _new_taps(self, geometry: Tensor, sampling: Sampling) -> Taps:
         return self.kernels.taps(geometry, sampling)
 
     def _transpose(self, part: Part, sampling: Sampling) -> Transpose:
-        if not part.keep:
-            return transpose_of(self._new_taps(part.geometry, sampling))
-        return self.prepared.get(part.geometry, sampling, self._new_transpose)
+        return self.prepared.of(part, sampling, self._new_transpose)
 
     def _new_transpose(self, geometry: Tensor, sampling: Sampling) -> Transpose:
         return transpose_of(self.prepared.get(geometry, sampling, self._new_taps))

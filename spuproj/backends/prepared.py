@@ -10,16 +10,27 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import RLock
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import disable_saved_tensors_hooks
 
-from spuproj.backends.taps import Sampling
+from spuproj.backends.taps import Part, Sampling
 
-Value = TypeVar("Value")
+
+class Rows(Protocol):
+    """What is cached, for the views of a table ``[N, 19]`` or ``[B, N, 19]``."""
+
+    def rows(self, numbers: Tensor) -> Any:
+        """The same for the views of these numbers, counted through all samples; of the shape of ``numbers``."""
+
+
+Value = TypeVar("Value", bound=Rows)
 Make = Callable[[Tensor, Sampling], Value]
+
+POINT_BYTES = 20
+"""Most bytes of the taps of a point."""
 
 
 @dataclass(eq=False)
@@ -47,6 +58,13 @@ class Kept:
         return self.value
 
 
+class Origin(NamedTuple):
+    """The table that views were chosen from: a weak reference to its entry, and their numbers in it."""
+
+    entry: "weakref.ref[Prepared]"
+    numbers: Tensor
+
+
 @dataclass(eq=False)
 class Prepared:
     """The cache entry of one geometry table.
@@ -61,6 +79,8 @@ class Prepared:
         dropped: keys of values that had to make room for others.
         pinned: whether values stay whatever their size, because a CUDA graph may read them.
         before: a pinned entry of the same table with other numbers.
+        origin: for views that were chosen from those of another table.
+        asked: of how many views that were chosen from these a value was asked for.
     """
 
     table: weakref.ref[Tensor]
@@ -72,6 +92,8 @@ class Prepared:
     dropped: set[Hashable] = field(default_factory=set)
     pinned: bool = False
     before: "Prepared | None" = None
+    origin: Origin | None = None
+    asked: dict[Hashable, int] = field(default_factory=dict)
 
     def holds(self, value: Any) -> bool:
         """Whether a value is cached, and not an equal one in its place."""
@@ -123,17 +145,32 @@ class PreparedStore:
     def get(self, table: Tensor, sampling: Sampling, make: Make[Value]) -> Value:
         """The cached ``make(table, sampling)``, safe to use on the current stream."""
         key, stream, prepared = (sampling, make), side_stream(table), self.find(table)
-        capturing = stream is not None and torch.cuda.is_current_stream_capturing()
+        capturing = _capturing(stream)
         # Another thread may drop the value at any time.
         kept = None if prepared is None else prepared.values.get(key)
         if prepared is None or kept is None or (capturing and not prepared.pinned):
-            value = make(table, sampling)
+            value = self._chosen(prepared, None, sampling, make)
+            value = make(table, sampling) if value is None else value
             # Later writes to the table must be detectable.
             if stream is None and not (table.is_cuda and table.is_inference()):
                 self._keep(table, key, value)
             return value
         found: Value = kept.on(None if capturing else stream)
         return found
+
+    def of(self, part: Part, sampling: Sampling, make: Make[Value]) -> Value:
+        """The same for part of a batch. That of some samples, each with its own views, is not kept."""
+        if part.keep:
+            return self.get(part.geometry, sampling, make)
+        value = self._chosen(self.find(part.geometry), part.samples, sampling, make)
+        return make(part.geometry[part.samples], sampling) if value is None else value
+
+    def choose(self, table: Tensor, numbers: Tensor, chosen: Tensor) -> None:
+        """Notes that the views ``chosen`` are those of ``table`` with these numbers, counted through all samples."""
+        if self.limit != 0:
+            with self._lock:
+                entry = self.find(table) or self._new_entry(table)
+                self._new_entry(chosen).origin = Origin(weakref.ref(entry), numbers)
 
     def pin(self, table: Tensor) -> None:
         """Keeps what is prepared for a table, now and later, whatever its size, until the table is freed."""
@@ -145,9 +182,33 @@ class PreparedStore:
         with self._lock:
             self._tables.clear()
 
+    def _chosen(
+        self, prepared: Prepared | None, samples: slice | None, sampling: Sampling, make: Make[Value]
+    ) -> Value | None:
+        """The value of views that were chosen from others, taken from the others' value; None where this does not pay.
+
+        It pays if the others' value exists, or if as many views have been asked for as there are others.
+        """
+        origin = None if prepared is None else prepared.origin
+        entry = None if origin is None else origin.entry()
+        table = None if entry is None else entry.table()
+        if origin is None or entry is None or table is None or self.find(table) is not entry:
+            return None
+        if _capturing(side_stream(table)) and not entry.pinned:
+            return None
+        numbers = origin.numbers if samples is None else origin.numbers[samples]
+        key, views = (sampling, make), table.shape[:-1].numel()
+        entry.asked[key] = entry.asked.get(key, 0) + numbers.numel()
+        fits = views * sampling.pixels * POINT_BYTES <= self._limit(table.device)
+        pays = fits and key not in entry.dropped and entry.asked[key] >= views
+        return self.get(table, sampling, make).rows(numbers) if pays or key in entry.values else None
+
+    def _limit(self, device: torch.device) -> int:
+        return self.limit if isinstance(self.limit, int) else self.limit(device)
+
     def _keep(self, table: Tensor, key: Hashable, value: Any) -> None:
         """Caches a value that does not exceed the limit by itself; then drops the oldest values beyond the limit."""
-        limit = self.limit if isinstance(self.limit, int) else self.limit(table.device)
+        limit = self._limit(table.device)
         with self._lock:
             prepared = self.find(table)
             if _nbytes(value) > limit and not (prepared and prepared.pinned):
@@ -249,6 +310,11 @@ def side_stream(tensor: Tensor) -> torch.cuda.Stream | None:
         return None
     stream = torch.cuda.current_stream(tensor.device)
     return stream if stream.cuda_stream else None
+
+
+def _capturing(stream: torch.cuda.Stream | None) -> bool:
+    """Whether a CUDA graph is being captured, for which there must be a side stream."""
+    return stream is not None and torch.cuda.is_current_stream_capturing()
 
 
 def unchanged_since(table: Tensor) -> Callable[[Tensor], bool]:

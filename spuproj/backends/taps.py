@@ -64,7 +64,7 @@ def sampling_of(
 
 
 class Part(NamedTuple):
-    """Part of a batch: its samples (None for all), their geometry, and whether to cache the taps."""
+    """Part of a batch: its samples (None for all), the geometry of the batch, and whether to cache the taps."""
 
     samples: slice | None
     geometry: Tensor
@@ -96,8 +96,7 @@ def parts(geometry: Tensor, batch: int, sampling: Sampling, points: int, most: i
         yield Part(None, geometry, keep=True)
         return
     for first in range(0, batch, samples):
-        part = slice(first, first + samples)
-        yield Part(part, geometry if shared else geometry[part], keep=shared)
+        yield Part(slice(first, first + samples), geometry, keep=shared)
 
 
 @dataclass(frozen=True)
@@ -122,6 +121,11 @@ class Taps:
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         """Index and fractions."""
         return self.index, self.fraction_y, self.fraction_x
+
+    def rows(self, numbers: Tensor) -> "Taps":
+        """The taps of the views of these numbers, counted through all samples."""
+        index, y, x = (each.flatten(0, -2)[numbers] for each in self.tensors)
+        return Taps(index, y, x, self.source)
 
     @property
     def valid(self) -> Tensor:
@@ -161,6 +165,10 @@ class Transpose:
     start: Tensor
     pixel: Tensor
     weight: Tensor
+
+    def rows(self, numbers: Tensor) -> "Transpose":
+        """The transposes of the views of these numbers, counted through all samples."""
+        return Transpose(*(each.flatten(0, -2)[numbers] for each in (self.start, self.pixel, self.weight)))
 
 
 def transpose_of(taps: Taps) -> Transpose:

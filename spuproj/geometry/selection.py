@@ -1,6 +1,7 @@
-"""Selects and joins the views of geometry tables."""
+"""Finds where views lie in geometry tables, and joins tables."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,8 +9,11 @@ from torch import Tensor
 from spuproj.inputs import whole_numbers
 
 
-def picked(table: Tensor, index: Tensor | Sequence[int]) -> Tensor:
-    """One view for each sample, ``[B, 1, 19]``, of a table ``[N, 19]`` or ``[B, N, 19]``; see ``Views.pick``."""
+def picked(table: Tensor, index: Tensor | Sequence[int]) -> tuple[Any, ...]:
+    """Where one view for each sample lies in a table ``[N, 19]`` or ``[B, N, 19]``; see ``Views.pick``.
+
+    With what is returned as its index, the table gives ``[B, 1, 19]``.
+    """
     chosen, views = whole_numbers(index, "index"), table.shape[-2]
     samples = len(table) if table.dim() == 3 else None
     if chosen.dim() != 1 or chosen.dtype == torch.bool:
@@ -18,21 +22,20 @@ def picked(table: Tensor, index: Tensor | Sequence[int]) -> Tensor:
         raise ValueError(f"index must have one entry per sample, {samples}, got {len(chosen)}")
     if chosen.device.type == "cpu" and not bool(((chosen >= -views) & (chosen < views)).all()):
         raise ValueError(f"index must lie in [-{views}, {views - 1}], got {index!r}")
-    chosen = chosen.to(table.device, non_blocking=table.is_cuda)
-    rows = chosen if samples is None else (torch.arange(len(chosen), device=chosen.device), chosen)
-    return table[rows].unsqueeze(1)
+    chosen = chosen.to(table.device, non_blocking=table.is_cuda).unsqueeze(1)
+    return (chosen,) if samples is None else (torch.arange(samples, device=chosen.device).unsqueeze(1), chosen)
 
 
-def selected(table: Tensor, index: int | slice | Sequence[int] | Tensor) -> Tensor:
-    """Some views of a table, of all samples; see ``Views.__getitem__``."""
+def selected(table: Tensor, index: int | slice | Sequence[int] | Tensor) -> tuple[Any, ...]:
+    """Where some views, of all samples, lie in a table; see ``Views.__getitem__``."""
     views = table.shape[-2]
     if isinstance(index, slice):
-        part = table[..., index, :].clone()
+        rows = torch.arange(views, device=table.device)[index]
     else:
-        part = table[..., _rows(whole_numbers(index, "index"), index, views, table.device), :]
-    if part.shape[-2] == 0:
+        rows = _rows(whole_numbers(index, "index"), index, views, table.device)
+    if len(rows) == 0:
         raise ValueError(f"index must leave at least one of {views} views, got {index!r}")
-    return part
+    return ..., rows, slice(None)
 
 
 def _rows(at: Tensor, index: int | Sequence[int] | Tensor, views: int, device: torch.device) -> Tensor:

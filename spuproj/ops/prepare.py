@@ -1,4 +1,6 @@
-"""Computes ahead what the ops need of a geometry."""
+"""Computes ahead what the ops need of a geometry, or tells them where they find it."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,3 +32,12 @@ def prepare(
     there = Sampling(view_size, size, inverse=False, nearest=nearest, border=border, precision=precision)
     back = Sampling(size, view_size, inverse=True, nearest=nearest, border=False, precision=precision)
     backend_for(geometry.device).prepare(geometry, (there, back), backward=backward)
+
+
+def chosen(geometry: Tensor, at: tuple[Any, ...]) -> Tensor:
+    """The views ``geometry[at]``, a copy. Their taps are taken from those of ``geometry`` where these are kept."""
+    table = geometry[at]
+    if type(geometry) is Tensor and not torch.compiler.is_compiling():
+        numbers = torch.arange(geometry.shape[:-1].numel(), device=geometry.device).view(*geometry.shape[:-1], 1)
+        backend_for(geometry.device).prepared.choose(geometry, numbers[at].squeeze(-1), table)
+    return table

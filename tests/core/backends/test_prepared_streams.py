@@ -10,6 +10,7 @@ import torch
 
 from spuproj.backends import prepared
 from spuproj.backends.prepared import PreparedStore
+from spuproj.backends.taps import Sampling
 
 
 @dataclass(eq=False)
@@ -34,11 +35,14 @@ class Taps:
     def record_stream(self, stream: Stream) -> None:
         self.read_on.append(stream)
 
+    def rows(self, numbers: torch.Tensor) -> Taps:
+        return Taps(len(numbers))
+
 
 class Table:
     """What the cache asks of a table."""
 
-    is_cuda, device = True, torch.device("cuda", 0)
+    is_cuda, device, shape = True, torch.device("cuda", 0), torch.Size([4, 19])
 
     def is_inference(self) -> bool:
         return False
@@ -48,8 +52,8 @@ def table_on_gpu() -> Any:
     return Table()
 
 
-A: Any = "a"
-B: Any = "b"
+A: Any = Sampling((4, 4), (4, 4), inverse=True, nearest=False, border=False, precision=torch.float32)
+B: Any = A._replace(nearest=True)
 """Samplings: keys of the values."""
 
 
@@ -108,3 +112,32 @@ def test_no_thread_finds_a_value_before_its_event(gpu, monkeypatch):
     store.get(table, A, make)
     store.get(table, B, make)
     assert [len(keys) for keys in seen] == [0, 1]
+
+
+def test_a_side_stream_waits_for_the_value_from_which_it_takes_that_of_chosen_views(gpu):
+    store, table, two = PreparedStore(2000), table_on_gpu(), table_on_gpu()
+    store.get(table, A, make)
+    store.choose(table, torch.tensor([3, 0]), two)
+    gpu["stream"] = side = Stream(7)
+    assert store.get(two, A, make).nbytes == 2
+    assert side.waits == ["event 1"]
+    gpu["stream"] = gpu["default"]
+    assert store.get(table, A, make).read_on == [side]
+
+
+def test_a_captured_graph_does_not_compute_all_views_for_the_chosen_ones(gpu, monkeypatch):
+    store, table, two, computed = PreparedStore(2000), table_on_gpu(), table_on_gpu(), []
+
+    def compute(views: Any, _: object) -> Taps:
+        computed.append(views)
+        return Taps(600)
+
+    store.get(table, A, compute)
+    store.choose(table, torch.tensor([3, 0]), two)
+    gpu["stream"] = Stream(7)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    store.get(two, A, compute)
+    assert computed == [table, two]
+    store.pin(table)
+    assert store.get(two, A, compute).nbytes == 2
+    assert computed == [table, two]
