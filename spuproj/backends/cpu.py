@@ -11,7 +11,7 @@ from torch import Tensor
 from spuproj.backends.base import Backend, Moments, Result
 from spuproj.backends.memory import AVAILABLE, SMALLEST, in_block
 from spuproj.backends.native import CODES, bits_of, dense, strides_of, weight_planes
-from spuproj.backends.prepared import PreparedStore
+from spuproj.backends.prepared import POINT_BYTES, PreparedStore
 from spuproj.backends.taps import Part, Sampling, in_parts
 
 try:
@@ -26,7 +26,7 @@ except ImportError as error:
 LIMIT = 256 * 2**20
 """Largest size of the cache of taps, in bytes."""
 
-POINTS = LIMIT // 20
+POINTS = LIMIT // POINT_BYTES
 """Most taps of per-sample geometry that are computed at a time: as many as the cache holds, in float64 too."""
 
 CALLS = 64
