@@ -19,9 +19,13 @@ from spuproj.backends.native import bits_of, strides_of
 from spuproj.backends.taps import Sampling, Taps, Transpose
 from spuproj.backends.torch import taps_of
 
-# Pixels and planes that one program processes, at most.
-_PIXELS = 128
+# Pixels (rows and columns) that one program processes, and planes at a time, at most.
+_TILE = (8, 16)
 _PLANES = 8
+
+# A program of ``gather`` uses its taps for up to this many times as many planes, while there are so many programs.
+_TURNS = 4
+_PROGRAMS = 4096
 
 # Neighbouring channels that one instruction stores, if the result has them side by side (channels last).
 _PACK = 4
@@ -44,38 +48,44 @@ def _launch(
     Args:
         kernel: one of ``triton_kernels``.
         pointers: its tensors.
-        sizes: pixels of a plane, views, batch, channels.
+        sizes: rows and columns of a plane, views, batch, channels.
         numbers: its other arguments.
         shared: whether the batch shares what the kernel reads beside its planes, so that one program can process
             several samples.
         constants: its constants.
     """
-    pixels, views, batch, channels = sizes
+    rows, columns, views, batch, channels = sizes
     most = _PACK if constants.get("packed") else _PLANES
     chunk_channels = min(most, next_power_of_2(channels))
     chunk_samples = most // chunk_channels if shared and batch > 1 else 1
-    blocks = cdiv(pixels, _PIXELS)
-    items = blocks * (1 if kernel is kernels.reduce else views) * cdiv(batch, chunk_samples)
+    across = cdiv(columns, _TILE[1])
+    tiles = cdiv(rows, _TILE[0]) * across
+    items, samples = tiles * (1 if kernel is kernels.reduce else views), chunk_samples
+    if kernel is kernels.gather:
+        while shared and samples < min(batch, _TURNS * chunk_samples) and items * batch >= 2 * samples * _PROGRAMS:
+            samples *= 2
+        numbers = (*numbers, samples)
     with torch.cuda.device(pointers[0].device) if pointers[0].is_cuda else nullcontext():
-        kernel[(items, cdiv(channels, chunk_channels))](
-            *pointers, pixels, blocks, views, batch, channels, *numbers, **constants, chunk_samples=chunk_samples,
-            chunk_channels=chunk_channels, block_pixels=_PIXELS,
+        kernel[(items * cdiv(batch, samples), cdiv(channels, chunk_channels))](
+            *pointers, rows, columns, tiles, across, views, batch, channels, *numbers, **constants,
+            chunk_samples=chunk_samples, chunk_channels=chunk_channels, tile_rows=_TILE[0], tile_columns=_TILE[1],
             # No fused multiply-add, as in the compiled kernels, so that results are bit-identical.
             enable_fp_fusion=False,
         )  # fmt: skip
 
 
 def _launch_at_taps(
-    kernel: Any, stack: Tensor, taps: Taps, pointers: Sequence[Tensor], *numbers: int, own: bool = False,
+    kernel: Any, planes: Tensor, taps: Taps, pointers: Sequence[Tensor], *numbers: int, own: bool = False,
     **constants: bool,
 ) -> None:  # fmt: skip
     """Launches a kernel that reads taps.
 
+    ``planes``: a tensor with a plane of taps for each sample and channel.
     ``own``: samples do not share what the kernel reads beside its planes and the taps.
     """
     views, pixels = taps.index.shape[-2:]
     shared = taps.index.dim() == 2
-    sizes = (pixels, views, stack.shape[0], stack.shape[-3])
+    sizes = (*planes.shape[-2:], views, planes.shape[0], planes.shape[-3])
     numbers = (taps.source[1], 0 if shared else views * pixels, *numbers)
     _launch(kernel, (*taps.tensors, *pointers), sizes, *numbers, shared=shared and not own, **constants)
 
@@ -86,7 +96,7 @@ def _launch_weighted(kernel: Any, stack: Tensor, taps: Taps, weights: Tensor | N
     batch, view = (0, 0) if weights is None else strides_of(weights)[:2]
     pointers = (stack, stack if weights is None else weights, *others)
     numbers = (*strides_of(stack), batch, view)
-    _launch_at_taps(kernel, stack, taps, pointers, *numbers, own=batch > 0, weighted=weights is not None)
+    _launch_at_taps(kernel, others[0], taps, pointers, *numbers, own=batch > 0, weighted=weights is not None)
 
 
 class TritonKernels:
@@ -118,11 +128,11 @@ class TritonKernels:
         _launch_weighted(kernels.slopes, stack, taps, weights, (*moments, slopes))
 
     def gather_adjoint(self, source: Tensor, transpose: Transpose, destination: Tensor) -> None:
-        views, pixels = transpose.start.shape[-2], transpose.start.shape[-1] - 1
+        views = transpose.start.shape[-2]
         targets, terms = (1, views) if destination.dim() == 4 else (views, 1)
         shared = transpose.start.dim() == 2
         pointers = (transpose.start, transpose.pixel, transpose.weight, source, destination)
-        sizes = (pixels, targets, source.shape[0], source.shape[-3])
+        sizes = (*destination.shape[-2:], targets, source.shape[0], source.shape[-3])
         numbers = (transpose.pixel.shape[-1], terms, 0 if shared else views)
         strides = (*strides_of(source), *strides_of(destination))
         _launch(kernels.gather_adjoint, pointers, sizes, *numbers, *strides, shared=shared)

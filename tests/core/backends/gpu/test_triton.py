@@ -29,6 +29,7 @@ if GPU:
 pytest.importorskip("triton")
 
 
+from spuproj.backends import triton as triton_launches
 from spuproj.backends.triton import TritonKernels
 from spuproj.backends.triton import backend as triton_backend
 
@@ -77,8 +78,15 @@ def test_op_equals_the_reference(dtype, op, options):
     assert_close(doubles(result), expected, **TOLERANCES[dtype])
 
 
+@pytest.fixture(params=[1, 4096])
+def programs(request, monkeypatch):
+    """How many programs keep a GPU busy: with one, programs process planes several times with the same taps."""
+    monkeypatch.setattr(triton_launches, "_PROGRAMS", request.param)
+
+
+@pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize("op", READS)
-@pytest.mark.parametrize(("batch", "channels"), [(1, 1), (9, 1), (5, 2), (3, 4), (2, 9)])
+@pytest.mark.parametrize(("batch", "channels"), [(1, 1), (9, 1), (40, 1), (5, 2), (3, 4), (2, 9)])
 def test_batches_that_do_not_fill_programs(batch, channels, op):
     options = ("bilinear", "constant") if op.startswith("project") else ("bilinear",)
     tensor = noise(*source_shape(op, 3, SIZE, VIEW_SIZE, batch, channels))
@@ -166,8 +174,9 @@ def test_strides_make_no_difference(op, layout):
 @pytest.mark.parametrize("memory_format", MEMORY_FORMATS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64], ids=str)
 @pytest.mark.parametrize("channels", [3, 8])
+@pytest.mark.usefixtures("programs")
 def test_project_writes_the_dtype_and_format_that_are_asked_for(channels, dtype, memory_format):
-    image = noise(2, channels, *SIZE)
+    image = noise(3, channels, *SIZE)
     views = backend.project(image, SHARED, VIEW_SIZE, "bilinear", "constant", 0, dtype, memory_format)
     assert views.dtype == dtype
     assert views.flatten(0, 1).is_contiguous(memory_format=memory_format)

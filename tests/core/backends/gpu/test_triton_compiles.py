@@ -30,6 +30,10 @@ def made_by(call):
 def stores_of(dtype, layout):
     return stores(made_by(lambda: project(dtype, dtype, 8, layout))["ptx"])
 
+def of_one_batch():
+    project(torch.float32, torch.float32, 8)
+    BACKEND.unproject_reduce(torch.zeros(3, 2, 8, 7, 13), table_of((9, 11), (7, 13)), (9, 11), "bilinear")
+
 def of_many_batches():
     for batch in (1, 2, 3, 8):
         for channels in (1, 2, 3, 4, 5, 8, 12, 17):
@@ -48,6 +52,7 @@ print(json.dumps({
     "products of 32 bits": products_of_32_bits(wrong["ttir"]),
     "planar": [stores_of(dtype, torch.contiguous_format) for dtype in FLOATS],
     "channels last": [stores_of(dtype, torch.channels_last) for dtype in FLOATS],
+    "loads": {wanted.kernel.fn.__name__: loads(wanted.compiled()["ptx"]) for wanted in wanted_by(of_one_batch)},
     "many sizes": [sorted(wanted.key for wanted in wanted_by(call)) for call in of_many_sizes],
     "many batches": Counter(wanted.kernel.fn.__name__ for wanted in wanted_by(of_many_batches)),
 }))
@@ -98,6 +103,11 @@ def test_channels_last_results_are_stored_as_vectors_and_planes_pixel_by_pixel(e
     assert examined["channels last"] == [
         {"st.global.cs.v4.b32": 1}, {"st.global.cs.v2.b64": 2}, of_16_bits, of_16_bits
     ]  # fmt: skip
+
+
+def test_the_pixels_of_a_blend_are_read_without_conditions(examined):
+    # Eight planes of four pixels; under conditions only a tap's index and fractions, in `reduce` also the next view's.
+    assert examined["loads"] == {"gather": [3, 32], "reduce": [6, 32]}
 
 
 def test_sizes_strides_and_addresses_need_no_compilation_of_their_own(examined):

@@ -93,6 +93,12 @@ def stores(ptx: str) -> dict[str, int]:
     return Counter(re.findall(r"\bst\.global[.:\w]*", ptx))
 
 
+def loads(ptx: str) -> list[int]:
+    """The number of loads from memory with a condition, and without one."""
+    conditions = re.findall(r"(@%p\d+ +)?ld\.global", ptx)
+    return [sum(map(bool, conditions)), len(conditions) - sum(map(bool, conditions))]
+
+
 @triton.jit
 def with_a_product_of_32_bits(result, count, stride):
     """A kernel that is wrong for large results."""
