@@ -6,10 +6,10 @@
 #     benchmarks/gpu.sh sanitize          every CUDA kernel under compute-sanitizer: memory that is out of bounds or not set
 #     benchmarks/gpu.sh bench [FOLDER]    the benchmark; FOLDER (bench where it is not given) gets a JSON file and a picture
 #
-# Needs Python with torch (CUDA), triton, pybind11, scikit-build-core, cmake, ninja, pytest, pytest-xdist, hypothesis,
-# scipy, matplotlib, typer, rich and safetensors; nvcc. Tests, peers of the benchmark and the network's training step that
-# need other packages are left out by name where those are missing. PYTHON names the interpreter (python3 where it is not
-# set); PYTHONPATH may name a folder with further packages.
+# Needs Python with torch (CUDA), triton, pybind11, scikit-build-core, hatch-fancy-pypi-readme, cmake, ninja, pytest,
+# pytest-xdist, hypothesis, scipy, matplotlib, typer, rich and safetensors; nvcc. Tests, peers of the benchmark and the
+# network's training step that need other packages are left out by name where those are missing. PYTHON names the
+# interpreter (python3 where it is not set); PYTHONPATH may name a folder with further packages.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
