@@ -26,9 +26,10 @@ def test_a_workflow_may_only_read_the_repository(name):
     assert WORKFLOWS[name]["permissions"] == {"contents": "read"}
 
 
-def test_only_the_job_that_publishes_may_write_and_only_signatures():
+def test_only_the_jobs_that_publish_may_write_signatures_or_the_page_of_the_release():
     writing = {name: job["permissions"] for name, job in JOBS.items() if "permissions" in job}
-    assert writing == {"release.yml:publish": {"id-token": "write", "attestations": "write"}}
+    signatures = {"id-token": "write", "attestations": "write"}
+    assert writing == {"release.yml:publish": signatures, "release.yml:page": {"contents": "write"}}
 
 
 @each_workflow
@@ -42,6 +43,10 @@ def test_every_action_is_pinned_to_a_commit_and_says_its_version(name):
     assert used
     others = [action for action in used if not action.startswith("$/.github/workflows/")]
     assert [action for action in others if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)] == []
+
+
+def test_each_push_runs_the_whole_check_of_the_repository():
+    assert STEPS["ci.yml:whole"][-1] == {"run": ".ci/run"}
 
 
 def test_a_release_runs_the_checks_first():
@@ -65,8 +70,24 @@ def test_a_release_is_published_only_from_a_tag_by_trusted_publishing_with_attes
     assert upload["with"] == {"attestations": True}
 
 
-def test_a_publishing_job_runs_no_code_of_the_repository():
+def test_publishing_jobs_run_no_code_of_the_repository():
     assert all("run" not in step and "checkout" not in step["uses"] for step in STEPS["release.yml:publish"])
+    assert all(step.get("run", "gh ").startswith("gh ") for step in STEPS["release.yml:page"])
+    assert all("checkout" not in step.get("uses", "") for step in STEPS["release.yml:page"])
+
+
+def test_the_page_of_a_release_has_all_that_was_made_and_only_after_it_was_published():
+    page = JOBS["release.yml:page"]
+    download, create = page["steps"]
+    assert page["needs"] == "publish"
+    assert download["with"] == {"path": "dist", "merge-multiple": True}  # no pattern: the bill of materials, too
+    assert create["run"].startswith("gh release create ")
+    assert create["run"].endswith(" dist/*")
+
+
+def test_every_wheel_of_a_release_is_checked_before_it_is_kept():
+    commands = [step.get("run") for step in STEPS["release.yml:wheels"]]
+    assert "python .ci/wheel/check_wheel.py _cpu dist/*.whl" in commands
 
 
 def test_tools_of_the_release_have_a_version():
@@ -76,8 +97,17 @@ def test_tools_of_the_release_have_a_version():
     assert [name for each in installed for name in each.split() if not re.fullmatch(r"[\w-]+==[\w.]+", name)] == []
 
 
+def test_artifacts_are_taken_under_the_names_that_they_were_kept_under():
+    kept, wanted = set(), set()
+    for step in STEPS["release.yml:wheels"] + STEPS["release.yml:sdist"] + STEPS["release.yml:publish"]:
+        names = {step.get("with", {}).get("name"), step.get("with", {}).get("pattern")} - {None}
+        (kept if "upload-artifact" in step.get("uses", "") else wanted).update(names)
+    assert kept == {"wheels-${{ matrix.os }}", "sdist", "bill-of-materials"}
+    assert wanted == {"{wheels-*,sdist}", "bill-of-materials"}
+
+
 def test_every_long_check_runs_weekly_by_a_target_that_exists():
     targets = JOBS["reliability.yml:checks"]["strategy"]["matrix"]["target"]
     phony = re.search(r"^\.PHONY:((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
     assert set(targets) <= set(phony)
-    assert {"fuzz", "sanitize", "compat"} <= set(targets)
+    assert {"fuzz", "sanitize", "compat", "test-slow"} <= set(targets)
