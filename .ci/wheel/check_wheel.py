@@ -16,7 +16,7 @@ from pathlib import Path
 # Folder of the sources, and where the wheel has it; without what the wheel leaves out.
 PACKAGES = {"spuproj": "spuproj", "training": "spuproj/training", "benchmarks": "spuproj/benchmarks"}
 PACKAGES |= {"spuproj_cli": "spuproj_cli"}
-LEFT_OUT = ("benchmarks/results/", "benchmarks/test_benchmarks.py")
+LEFT_OUT = ("benchmarks/gpu.sh", "benchmarks/results/", "benchmarks/test_benchmarks.py")
 LINK = re.compile(r"\]\(([^)\s]*)\)")
 
 
