@@ -29,10 +29,15 @@ step() {
     return $status
 }
 
-# One number for the interpreter and for all files that an installation is made from.
-sources() {
+# One number for the interpreter, for all files that an installation is made from, and for what is installed: the record
+# of its files and their hashes. Fails where the CUDA kernels do not import.
+state() {
+    local record
+    record=$("$python" -c "import spuproj._cuda, importlib.metadata as m; print(m.distribution('spuproj').read_text('RECORD'))" \
+        2> /dev/null) || return
     {
         command -v "$python"
+        echo "$record"
         find CMakeLists.txt pyproject.toml cmake csrc spuproj training benchmarks spuproj_cli -type f \
             ! -path '*/__pycache__/*' ! -path benchmarks/gpu.sh ! -path 'benchmarks/results/*' -exec sha256sum {} + |
             LC_ALL=C sort
@@ -40,16 +45,15 @@ sources() {
 }
 
 build() {
-    local wanted
-    wanted=$(sources)
-    if [ "$(cat $stamp 2> /dev/null)" = "$wanted" ] && "$python" -c "import spuproj._cuda" 2> /dev/null; then
+    local now
+    if now=$(state) && [ "$now" = "$(cat $stamp 2> /dev/null)" ]; then
         echo "== build: installed from the same files already"
     else
         step build 90 "$python" -m pip install --quiet --no-build-isolation --no-deps --force-reinstall \
             --config-settings=cmake.define.SPUPROJ_CUDA=ON --config-settings=cmake.define.SPUPROJ_CUDA_HOST=ON \
             --config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES=native . || return
         mkdir -p build
-        echo "$wanted" > $stamp
+        state > $stamp
     fi
     step info 60 "$python" -m spuproj info
 }

@@ -16,12 +16,14 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the script is f
 
 COMMANDS = ("test", "sanitize", "bench")
 BUILD = "python3 -m pip install"
+INSTALLED = "python3 -c import spuproj._cuda"
 SOURCES = ("CMakeLists.txt", "pyproject.toml", "cmake", "csrc", "spuproj", "training", "benchmarks", "spuproj_cli")
 
-# Each notes how it was called, and fails where the variable FAILS holds a part of that.
+# Each notes how it was called, and fails where the variable FAILS holds a part of that. What is installed is RECORD.
 NOTE = """#!/bin/bash
 echo "$(basename "$0") $*" >> "$CALLS"
 [ -z "$FAILS" ] || [[ "$*" != *"$FAILS"* ]] || { echo "torch sees no GPU" >&2; exit 3; }
+[[ "$*" != *RECORD* ]] || echo "$RECORD"
 """
 LIMIT = """#!/bin/bash
 echo "limit $2" >> "$CALLS"
@@ -45,10 +47,10 @@ def script(tmp_path) -> Script:
         (tmp_path / "bin" / name).write_text(content)
         (tmp_path / "bin" / name).chmod(0o755)
 
-    def run(*arguments: str, fails: str = "") -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, fails: str = "", record: str = "") -> subprocess.CompletedProcess[str]:
         (tmp_path / "calls").write_text("")
         paths = f"{tmp_path / 'bin'}:{os.defpath}"
-        variables = {"PATH": paths, "CALLS": str(tmp_path / "calls"), "FAILS": fails}
+        variables = {"PATH": paths, "CALLS": str(tmp_path / "calls"), "FAILS": fails, "RECORD": record}
         return subprocess.run([copy, *arguments], env=variables, capture_output=True, text=True, check=False)
 
     return run
@@ -72,11 +74,11 @@ def test_a_command_builds_reports_and_does_its_steps_within_its_time(script, cal
     done = script(command, "results")
     assert done.returncode == 0, done.stderr
     noted = [call for call in calls() if not call.startswith("limit")]
-    expected = ["python3 -c import torch", BUILD, "python3 -m spuproj info", *steps]
+    expected = ["python3 -c import torch", INSTALLED, BUILD, INSTALLED, "python3 -m spuproj info", *steps]
     assert len(noted) == len(expected)
     assert all(map(str.startswith, noted, expected)), noted
     limits = [int(call.split()[1]) for call in calls() if call.startswith("limit")]
-    assert len(limits) == len(expected) - 1
+    assert len(limits) == len(expected) - 3  # all but the short ones, before and after the build
     assert sum(limits) < 480
     assert f"{command}: all passed" in done.stdout
 
@@ -93,7 +95,14 @@ def test_a_build_from_the_same_files_is_kept(script, calls, tmp_path):
 
 def test_a_build_that_does_not_import_is_made_again(script, calls):
     assert script("test").returncode == 0
-    assert script("test", fails="import spuproj").returncode == 0
+    for _ in range(2):
+        assert script("test", fails="import spuproj").returncode == 0
+        assert any(call.startswith(BUILD) for call in calls())
+
+
+def test_another_package_in_place_of_the_one_that_was_built_is_replaced(script, calls):
+    assert script("test", record="spuproj/views.py,sha256=of these files").returncode == 0
+    assert script("test", record="spuproj/views.py,sha256=of older files").returncode == 0
     assert any(call.startswith(BUILD) for call in calls())
 
 
