@@ -1,4 +1,4 @@
-"""Entry point of the ``spuproj`` command, which also works without the extras (then only ``info`` runs)."""
+"""Entry point of the ``spuproj`` command. Without the extras only ``info`` and ``--version`` run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _EXTRAS = {"bench": "bench", "dicom": "dicom", "nnunet-predict": "nnunet", "push
 
 
 def main() -> None:
-    """Runs the command line. If packages of an extra are missing, the error names the extra; ``info`` needs none."""
+    """Runs the command line. If packages of an extra are missing, the error names the extra, unless none is needed."""
     _open_closed_streams()
     try:
         from spuproj_cli.app import run
@@ -19,6 +19,11 @@ def main() -> None:
     except ImportError as error:
         if not _lacks_a_package(error):
             raise  # A fault of the installation that no extra mends.
+        if sys.argv[1:] == ["--version"]:
+            from importlib.metadata import version
+
+            print(f"spuproj {version('spuproj')}")
+            return
         if sys.argv[1:] == ["info"]:
             from spuproj import info
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import nibabel as nib
@@ -273,10 +274,11 @@ for arguments in {arguments!r}:
 """
 
 
-def test_without_the_training_extra_info_works_and_the_rest_says_what_to_install():
-    run = run_forked(WITHOUT.format(missing="typer", arguments=[["info"], ["--help"], ["train"], []]))
+def test_without_the_training_extra_info_and_version_work_and_the_rest_says_what_to_install():
+    run = run_forked(WITHOUT.format(missing="typer", arguments=[["info"], ["--version"], ["--help"], ["train"], []]))
     assert run.returncode == 0, run.stderr
     assert "backend torch" in run.stdout
+    assert f"\nspuproj {version('spuproj')}\n" in run.stdout
     ended = [line for line in run.stdout.splitlines() if line.startswith("ended:")]
     assert len(ended) == 3
     assert all("pip install 'spuproj[training]'" in line for line in ended)
