@@ -23,7 +23,7 @@ from spuproj.benchmarks.ops.cases import Case
 from spuproj.benchmarks.timing import Row
 
 _HEAD = ("date", "short", "machine", "software")
-_PEERS = ("scipy", "scikit-image", "opencv-python-headless", "kornia", "monai", "triton", "cupy-cuda13x", "matplotlib")
+_PEERS = ("scipy", "scikit-image", "opencv-python-headless", "kornia", "monai", "triton", "matplotlib")
 
 
 def machine() -> dict[str, Any]:
@@ -50,7 +50,8 @@ def _text(path: Path) -> str:
 def software() -> dict[str, str]:
     """Versions of Python and of all compared libraries, and spuproj's backends here."""
     installed = {package.name: package.version for package in distributions()}
-    return {**info.report(), **{package: installed.get(package, "not installed") for package in _PEERS}}
+    peers = (*_PEERS, *(name for name in installed if name.startswith("cupy")))  # as cupy-cuda13x
+    return {**info.report(), **{package: installed.get(package, "not installed") for package in peers}}
 
 
 def slug(name: str = "") -> str:
