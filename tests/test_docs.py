@@ -62,6 +62,13 @@ def test_every_link_has_its_target(document: str) -> None:
         assert not anchor or anchor in headings(there), target
 
 
+def test_the_citation_and_the_newest_changes_are_those_of_the_version() -> None:
+    (version,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert re.findall(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE) == [version]
+    newest = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
+    assert newest == version
+
+
 def having(pattern: re.Pattern[str]) -> list[str]:
     """The documents in which a pattern is found."""
     return [document for document in DOCUMENTS if pattern.search(joined(document))]

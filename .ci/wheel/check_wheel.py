@@ -54,7 +54,8 @@ def faults(path: Path, modules: set[str]) -> Iterator[str]:
     files = tracked()
     sources = [name.partition("/") for name in files if not name.startswith(LEFT_OUT)]
     wanted = {f"{PACKAGES[folder]}/{rest}" for folder, _, rest in sources if folder in PACKAGES}
-    wanted |= {about.replace("METADATA", "entry_points.txt"), about.replace("METADATA", "licenses/LICENSE")}
+    others = ("entry_points.txt", "licenses/LICENSE", "licenses/cmake/LICENSE.pybind11")
+    wanted |= {about.replace("METADATA", name) for name in others}
     for name in sorted(wanted - names):
         yield f"it must hold every file of the packages, but lacks {name}"
     required = [line for line in metadata.get_all("Requires-Dist", []) if ";" not in line]

@@ -49,6 +49,16 @@ def test_each_push_runs_the_whole_check_of_the_repository():
     assert STEPS["ci.yml:whole"][-1] == {"run": ".ci/run"}
 
 
+def test_the_index_names_the_versions_of_python_that_wheels_are_built_for():
+    project = (ROOT / "pyproject.toml").read_text()
+    named = re.findall(r'"Programming Language :: Python :: 3\.(\d+)"', project)
+    assert named == [str(minor) for minor in range(int(named[0]), int(named[-1]) + 1)]
+    assert f'requires-python = ">=3.{named[0]}"' in project
+    assert f'build = "cp31[{named[0][-1]}-{named[-1][-1]}]-*"' in project
+    tested = {row["python"] for row in JOBS["ci.yml:test"]["strategy"]["matrix"]["include"]}
+    assert {f"3.{named[0]}", f"3.{named[-1]}"} <= tested
+
+
 def test_a_release_runs_the_checks_first():
     assert JOBS["release.yml:checks"]["uses"] == "$/.github/workflows/ci.yml"
     assert "workflow_call" in WORKFLOWS["ci.yml"][True]  # YAML reads `on` as a truth value.
