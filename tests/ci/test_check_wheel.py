@@ -34,7 +34,9 @@ def faults(monkeypatch):
 
 
 def test_every_link_of_the_page_leads_somewhere(faults):
-    page = dynamic_metadata("readme", {}, {"name": "spuproj", "version": "1.2"})["text"]
+    made = dynamic_metadata("readme", {}, {"name": "spuproj", "version": "1.2"})
+    assert isinstance(made, dict)
+    page = made["text"]
     assert f"]({HOME}/raw/v1.2/docs/pictures/overview.png)" in page
     assert f"]({HOME}/blob/v1.2/docs/evaluation.md#on-real-patients)" in page
     assert faults(page) == []

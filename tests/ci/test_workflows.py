@@ -108,7 +108,8 @@ def test_tools_of_the_release_have_a_version():
 
 
 def test_artifacts_are_taken_under_the_names_that_they_were_kept_under():
-    kept, wanted = set(), set()
+    kept: set[str] = set()
+    wanted: set[str] = set()
     for step in STEPS["release.yml:wheels"] + STEPS["release.yml:sdist"] + STEPS["release.yml:publish"]:
         names = {step.get("with", {}).get("name"), step.get("with", {}).get("pattern")} - {None}
         (kept if "upload-artifact" in step.get("uses", "") else wanted).update(names)
