@@ -32,9 +32,8 @@ step() {
 # One number for the interpreter, for all files that an installation is made from, and for what is installed: the record
 # of its files and their hashes. Fails where the CUDA kernels do not import.
 state() {
-    local record
-    record=$("$python" -c "import spuproj._cuda, importlib.metadata as m; print(m.distribution('spuproj').read_text('RECORD'))" \
-        2> /dev/null) || return
+    local record show="from importlib.metadata import distribution; print(distribution('spuproj').read_text('RECORD'))"
+    record=$("$python" -c "import spuproj._cuda; $show" 2> /dev/null) || return
     {
         command -v "$python"
         echo "$record"
