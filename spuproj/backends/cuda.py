@@ -15,7 +15,7 @@ from spuproj.backends.taps import Sampling, Taps, Transpose
 
 try:
     # Not "from spuproj import _cuda": where it is missing, that error speaks of a circular import and of a path.
-    import spuproj._cuda as _cuda  # type: ignore[import-untyped]
+    import spuproj._cuda as _cuda
 
     MISSING: str | None = None
 except ImportError as error:
