@@ -108,7 +108,7 @@ ONES = np.ones(4, bool)
     ("arguments", "message"),
     [
         ((ONES, ONES, np.array([0, 1, math.nan, 2]), ONES), r"uncertainty must lie in \[0, 100\], got nan"),
-        ((ONES, ONES, np.array([0, 1, 100.5, 2]), ONES), r"uncertainty must lie in \[0, 100\], got 100.5"),
+        ((ONES, ONES, np.array([0, 100, 100.5, 2]), ONES), r"uncertainty must lie in \[0, 100\], got 100.5"),
         ((ONES, ONES, np.array([0, -1, 0, 2]), ONES), r"uncertainty must lie in \[0, 100\], got -1"),
         (
             (ONES, ONES, np.array([0, 0.25, 0, 0]), ONES),
@@ -165,6 +165,7 @@ def test_rounding_beyond_the_largest_value_is_cut_off():
     [
         ([0.3], "variance-1", r"at most what variance-1 \(variance / 0.25\) divides by, got a largest value of 0.3"),
         ([0.8], "entropy-1", "got a largest value of 0.8"),
+        ([0.25 * 1.001], "variance-1", "got a largest value of 0.25025"),
         ([-0.1], "std-1", "values must be finite and not negative, got -0.1"),
         ([math.nan], "maximum-1", "values must be finite and not negative, got nan"),
         ([math.inf], "maximum-1", "values must be finite and not negative, got inf"),
@@ -179,16 +180,16 @@ def test_what_cannot_be_scaled_is_refused(values, scaling, message):
 @pytest.mark.parametrize(
     ("scaling", "expected"),
     [
-        ("variance-1", [40, 100, 50]),
-        ("std-1", [100 * math.sqrt(0.4), 100, 50]),
-        ("entropy-1", [100 * 0.1 / math.log(2), 100, 50]),
-        ("mutual-1", [100 * 0.1 / math.log(2), 100, 50]),
+        ("variance-1", [40, 60 / math.log(2), 30 / math.log(2)]),
+        ("std-1", [100 * math.sqrt(0.4), 60 / math.log(2), 30 / math.log(2)]),
+        ("entropy-1", [10 / math.log(2), 60 / math.log(2), 30 / math.log(2)]),
+        ("mutual-1", [10 / math.log(2), 60 / math.log(2), 30 / math.log(2)]),
         ("maximum-1", [100, 100, 50]),
     ],
 )
 @pytest.mark.parametrize("kind", [np.asarray, torch.tensor])
 def test_where_there_is_no_value_the_entropy_takes_its_place(kind, scaling, expected):
-    values, entropies = [0.1, math.nan, math.nan], [0.2, math.log(2), math.log(2) / 2]
+    values, entropies = [0.1, math.nan, math.nan], [0.2, 0.6, 0.3]
     assert to_percent(kind(values), scaling, kind(entropies)).tolist() == pytest.approx(expected)
 
 

@@ -35,6 +35,14 @@ def test_entropy_equals_scipy_is_symmetric_and_keeps_shape_and_dtype(dtype, digi
     assert_close(computed, computed.flip(1), rtol=0, atol=digits)
 
 
+@given(arrays.arrays(np.float64, (3, 4, 2), elements=st.floats(0, 1)), st.sampled_from([0, 1, -1]))
+def test_the_entropy_of_classes_is_that_of_scipy_with_an_axis_of_one(weights, dim):
+    probability = (weights + 0.01) / (weights + 0.01).sum(dim, keepdims=True)
+    found = uncertainty.entropy(torch.from_numpy(probability), dim)
+    assert_close(found, torch.from_numpy(stats.entropy(probability, axis=dim, keepdims=True)), rtol=0, atol=1e-12)
+    assert torch.equal(uncertainty.mutual_information(torch.from_numpy(probability), found / 2, dim), found / 2)
+
+
 def test_entropy_is_differentiable_between_zero_and_one():
     probability = torch.sigmoid(noise(20, dtype=torch.float64)).requires_grad_()
     assert torch.autograd.gradcheck(uncertainty.entropy, probability)

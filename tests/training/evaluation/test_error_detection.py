@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from spuproj.training.evaluation.error_detection import RECALL, aurc, corrected_dice, looked_at
+from spuproj.training.evaluation.error_detection import RECALL, aurc, corrected_dice, looked_at, soft_dice
 
 LEVELS = st.sampled_from([0.0, 1.0, 2.0])
 
@@ -114,3 +114,10 @@ def test_correction_never_makes_a_segmentation_worse_and_all_of_it_is_the_truth(
     dices = corrected_dice(truth, found, uncertainty, np.ones(30, bool), (0, 1, 5, 10, 50, 100))
     assert dices == sorted(dices)
     assert dices[-1] == 1
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=9))
+def test_the_dice_of_a_weight_counts_what_both_have_twice(voxels):
+    weight, wrong = np.array([each for each, _ in voxels], float), mask(*(each for _, each in voxels))
+    both, either = sum(u for u, e in voxels if e), sum(u + e for u, e in voxels)
+    assert soft_dice(weight, wrong) == pytest.approx(2 * both / either if either else 1)

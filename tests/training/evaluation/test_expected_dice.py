@@ -36,6 +36,19 @@ def test_small_probabilities_of_a_whole_brain_do_not_count():
     assert expected_dice(probability, probability > 0.5) == 1
 
 
+def test_a_probability_counts_from_five_percent_on():
+    for doubt, counted in ((np.nextafter(0.05, 0), 0), (0.05, 1)):
+        probability = np.array([1.0, *[doubt] * 10])
+        assert expected_dice(probability, probability > 0.5) == pytest.approx(2 / (2 + counted * 10 * doubt))
+
+
+def test_a_voxel_has_a_cubic_millimetre_where_nothing_is_said():
+    sure, nothing = np.zeros(100), np.zeros(100, bool)
+    for voxels, trusted in ((49, 1), (51, 0)):
+        sure[:voxels] = 1
+        assert expected_dice(sure, nothing) == trusted
+
+
 def test_nothing_found_is_trusted_only_where_nothing_may_be_there():
     nothing = np.zeros((10, 10), bool)
     possible = np.full((10, 10), 0.2, np.float32)

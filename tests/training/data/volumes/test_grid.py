@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spuproj.training.data.volumes.grid import Grid
+from spuproj.training.data.volumes.grid import Grid, skew
 
 OPPOSITE = {"L": "R", "P": "A", "S": "I", "R": "L", "A": "P", "I": "S"}
 STORAGE_ORDERS = [
@@ -86,3 +86,12 @@ def test_the_distance_of_a_scaled_grid_is_that_of_its_farthest_corner():
     affine = np.eye(4)
     scaled = np.diag([1.0, 1.0, 1.01, 1.0])
     assert Grid((10, 10, 101), affine).distance(Grid((10, 10, 101), scaled)) == pytest.approx(1.0)
+
+
+@given(st.permutations([1.0, 2.0, 5.0]), st.lists(st.floats(-0.9, 0.9), min_size=3, max_size=3))
+def test_skewed_voxels_have_less_volume_than_the_product_of_their_sides(sides, slants):
+    affine = np.eye(4)
+    affine[:3, :3] = np.diag(sides)
+    affine[0, 1], affine[0, 2], affine[1, 2] = slants
+    lengths = [np.hypot.reduce(column) for column in affine[:3, :3].T]
+    assert skew(Grid((3, 4, 5), affine)) == pytest.approx(np.prod(lengths) / np.prod(sides) - 1, abs=1e-12)

@@ -188,6 +188,7 @@ BROKEN = {
     "unknown_units.nii": changed(123, b"\x07"),
     "nan_affine.nii": changed(280, NAN * 12),
     "infinite_affine.nii": changed(280, np.float32(np.inf).tobytes() * 12),
+    "nan_origin.nii": changed(292, NAN),
     "zero_affine.nii": changed(280, b"\0" * 48),
     "flat_affine.nii": changed(280, np.array([[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0]], np.float32).tobytes()),
     "nan_quaternion.nii": changed(252, (1).to_bytes(2, "little") + b"\0\0" + NAN * 6),

@@ -64,6 +64,28 @@ def test_spikes_in_a_small_brain_are_clipped_though_the_quantiles_do_not_reach_t
     assert finding.message.startswith("t2 has 3 voxels far outside of all others")
 
 
+@pytest.mark.parametrize(
+    ("count", "place", "value", "clip", "clipped"),
+    [
+        (500, -1, 3.6, CLIP, False),
+        (500, -1, 3.7, CLIP, True),
+        (500, 0, -2.6, CLIP, False),
+        (500, 0, -2.7, CLIP, True),
+        (499, -1, 3.7, CLIP, False),
+        (500, -1, 3.7, (0.0, 1.0), False),
+        (500, 0, -2.7, (0.0, 1.0), False),
+    ],
+)
+def test_a_spike_is_what_lies_three_times_the_usual_range_beyond_it(count, place, value, clip, clipped):
+    """Of numbers from 0 to 1, usual are 0.05 to 0.95: spikes lie below -2.65 and above 3.65, among 500 or more."""
+    numbers = np.linspace(0, 1, count)
+    numbers[place] = value
+    found, _ = normalised(numbers.astype(np.float32)[None, :, None, None], np.ones((count, 1, 1), bool), ("t1",), clip)
+    if clipped:
+        numbers[place] = numbers[1 if place == 0 else -2]
+    np.testing.assert_allclose(found.ravel(), (numbers - numbers.mean()) / numbers.std(), atol=1e-5)
+
+
 def test_a_modality_that_is_constant_nearly_everywhere_keeps_its_other_values():
     image = volumes()
     image[0, BRAIN] = 7
