@@ -104,6 +104,13 @@ def name_a_mask(files, folder):
     return replace(files, mask=save(files.images["t1"].path.with_name("mask.nii.gz"), volume(1))), TWO
 
 
+def name_another_channel(files, folder):
+    both = save(files.images["flair"].path.with_name("both.nii.gz"), np.stack([volume(3), volume(7) ** 2], axis=-1))
+    first, second = (replace(files, images={**files.images, "flair": ImageFile(both, each)}) for each in range(2))
+    cached_case(first, TWO, folder)
+    return second, TWO
+
+
 def mix_with_another_training(files, folder):
     metadata = (folder / "case_1_metadata.json").read_bytes()
     cached_case(files, ("t1", "t2"), folder)
@@ -131,6 +138,7 @@ def break_an_array(files, folder):
         take_other_modalities,
         take_another_scheme,
         name_a_mask,
+        name_another_channel,
         mix_with_another_training,
         lose_an_array,
         break_an_array,
@@ -144,6 +152,14 @@ def test_a_case_that_has_changed_is_read_anew(files, reads, tmp_path, change):
     assert reads == ["case_1"]
     case = load_case(changed, modalities, with_labels=True)
     np.testing.assert_array_equal(cached.image, case.image[case.brain.any(axis=(1, 2))].astype(np.float16))
+
+
+@pytest.mark.parametrize(("name", "value"), [("__version__", "0.0.0"), ("CLIP", (0.01, 0.99))])
+def test_what_another_version_or_other_quantiles_made_is_read_anew(files, reads, tmp_path, monkeypatch, name, value):
+    cached_case(files, TWO, tmp_path / "cache")
+    monkeypatch.setattr(cache, name, value)
+    cached_case(files, TWO, tmp_path / "cache")
+    assert reads == ["case_1"] * 2
 
 
 def test_the_digest_tells_other_voxels_and_other_labels_but_not_other_times(files, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spuproj.training.data.canvas import Canvas, canvas_around
+from spuproj.training.data.canvas import Canvas, canvas_around, fits_canvas, size_around, usual_pixel
 from spuproj.training.runtime.files import InputError
 
 SIDES = st.tuples(st.integers(1, 12), st.integers(1, 12))
@@ -62,6 +62,23 @@ def test_images_of_an_atlas_keep_their_place_on_a_canvas_of_another_size(padding
     size = (240 - padding, 240 - padding)
     placed = canvas_around(brain, size, (240, 240), (127.5 / 239, 118 / 239), "one")
     assert placed.offset == (before, before)
+
+
+@pytest.mark.parametrize(("first", "offset"), [(35, 5), (33, 8)])
+def test_a_place_up_to_two_percent_of_the_canvas_beside_the_centre_is_near(first, offset):
+    """Slices of 90 padded evenly by 5 have the brain's centre 2 pixels beside that of 100, or 3."""
+    assert canvas_around((first, 0, 50, 9), (90, 10), (100, 10), (0.5, 0.5), "one").offset == (offset, 0)
+
+
+def test_the_canvas_has_six_percent_of_the_largest_brain_on_each_side():
+    assert size_around([(5, 5, 103, 20), (0, 10, 20, 58)]) == (111, 55)  # 1.12 * 99 and 1.12 * 49, rounded up.
+
+
+def test_pixels_share_a_canvas_up_to_one_percent_of_what_most_are():
+    assert usual_pixel([(2.0, 2.0), (1.2001, 1.0), (1.1999, 1.0)]) == (1.2, 1.0)
+    assert fits_canvas((1.209, 0.991), (1.2, 1.0))
+    assert not fits_canvas((1.2, 1.015), (1.2, 1.0))
+    assert not fits_canvas((1.18, 1.0), (1.2, 1.0))
 
 
 def test_a_brain_larger_than_the_canvas_is_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -12,10 +13,12 @@ import torch
 
 from spuproj.training.data.case import brain_box, load_case
 from spuproj.training.data.dataset import SliceDataset, cache_cohort
+from spuproj.training.data.labels import SCHEMES
 from spuproj.training.data.readers.case_files import MODALITIES
 from spuproj.training.data.readers.registry import case_in
 from spuproj.training.data.sampler import Draw
 from spuproj.training.runtime.files import InputError
+from tiny_datasets import OLD, brats
 
 pytest_plugins = ["training_fixtures"]
 
@@ -64,6 +67,30 @@ def test_all_cases_that_cannot_be_used_are_told_at_once(cohort, tmp_path):
     cases = [case_in(tmp_path / cohort[0].name), case_in(cohort[2]), case_in(tmp_path / cohort[1].name)]
     with pytest.raises(InputError, match=r"2 of 3 cases cannot be used .*Phantom_001_t2.*Phantom_002_t2"):
         cache_cohort(cases, MODALITIES, "WT", tmp_path / "cache", lambda _: None)
+
+
+def test_pixels_that_are_taller_than_wide_keep_their_sides_apart(tmp_path):
+    """The brain is in rows 1 to 5 and columns 1 to 4: the canvas has 5 and 4 pixels and 12 percent more, rounded up."""
+    folder = brats(tmp_path, "case_1", "_", OLD, 4)
+    for path in folder.iterdir():
+        image = nib.Nifti1Image.from_filename(path)
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), np.diag([-2.0, -3.0, 4.0, 1.0])), path)
+    cached = cache_cohort([case_in(folder)], MODALITIES, "WT", tmp_path / "cache", lambda _: None)
+    assert cached.cases["case_1"].pixel == (3, 2)
+    assert (cached.size, cached.field) == ((6, 5), (18, 10))
+    assert cached.box("case_1") == pytest.approx((1 / 5, 1 / 4, 5 / 5, 4 / 4))
+
+
+def test_the_digest_of_cases_tells_their_voxels_and_what_labels_mean_but_not_their_order(cohort, tmp_path):
+    cached = cache_cohort(list(map(case_in, cohort)), MODALITIES, "WT", tmp_path, lambda _: None)
+    first, second, third = cached.cases
+    assert cached.digest([first, second]) == cached.digest([second, first])
+    changed = [
+        replace(cached, cases={**cached.cases, first: replace(cached.cases[first], **change)})
+        for change in ({"scheme": SCHEMES["brats2015"]}, {"digest": "0"})
+    ]
+    digests = {cached.digest(names) for names in ([first], [first, second], [first, third])}
+    assert len(digests | {each.digest([first]) for each in changed}) == 5
 
 
 def cropped(source: Path, folder: Path) -> Path:

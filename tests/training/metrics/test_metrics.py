@@ -165,9 +165,9 @@ def test_without_a_brain_all_voxels_count():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"preds": torch.full((1, 4), 3.0)}, r"preds must be probabilities in \[0, 1\], got values from 3 to 3; apply"),
+        ({"preds": torch.tensor([[0.5, 3.0, -1.0, 1]])}, r"probabilities in \[0, 1\], got values from -1 to 3; apply"),
         ({"preds": torch.full((1, 4), 2)}, "preds must hold nothing but 0 and 1"),
-        ({"target": torch.full((1, 4), 4)}, "target must hold nothing but 0 and 1"),
+        ({"target": torch.tensor([[0, 1, 4, 1]])}, "target must hold nothing but 0 and 1"),
         ({"brain": torch.zeros(1, 4)}, "brain must hold at least one voxel of each case, got none"),
         ({"uncertainty": torch.ones(1, 4)}, "values must be at most what variance-1"),
         ({"uncertainty": torch.zeros(4)}, r"must have one shape, \[B, ...\], got \(1, 4\), \(1, 4\), \(4,\), \(1, 4\)"),
@@ -181,6 +181,27 @@ def test_what_cannot_be_scored_is_refused_and_leaves_the_state(changed, message)
     with pytest.raises(ValueError, match=message):
         found.update(**{**good, **changed})
     assert float(found.metric_state[next(iter(found.metric_state))][1]) == 1
+
+
+@pytest.mark.parametrize("name", ["preds", "target", "uncertainty", "brain"])
+def test_arrays_are_refused(name):
+    batch = dict.fromkeys(("preds", "target", "uncertainty", "brain"), torch.ones(1, 4))
+    with pytest.raises(TypeError, match=f"{name} must be a torch tensor, got ndarray"):
+        QUBraTS().update(**{**batch, name: np.ones((1, 4))})
+
+
+def test_numbers_without_the_axis_of_cases_are_refused():
+    with pytest.raises(ValueError, match=r"must have one shape, \[B, ...\], got \(\), \(\), \(\), \(\)"):
+        QUBraTS().update(torch.tensor(0.9), torch.tensor(1), torch.tensor(0.1))
+
+
+def test_a_better_map_has_a_higher_or_lower_score_as_each_class_says():
+    probability, truth = torch.tensor([[0.9, 0.9, 0.1, 0.1]]), torch.tensor([[1, 0, 0, 0]])
+    for metric in (QUBraTS, ErrorAUROC, RiskCoverage):
+        marked, missed = metric(), metric()
+        marked.update(probability, truth, torch.tensor([[0.0, 0.25, 0.0, 0.0]]))
+        missed.update(probability, truth, torch.tensor([[0.25, 0.0, 0.25, 0.25]]))
+        assert (marked.compute() > missed.compute()) == metric.higher_is_better
 
 
 def test_an_unknown_scaling_is_refused():

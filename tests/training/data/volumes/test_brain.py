@@ -54,6 +54,27 @@ def test_noise_of_resampling_is_background(seed, noise, everywhere):
     np.testing.assert_array_equal(found, brain)
 
 
+def test_a_few_voxels_of_the_border_are_no_noise():
+    """Ten times the median deviation of the voxels that differ would hide faint tissue."""
+    brain = ellipsoid()
+    volumes = np.where(brain, 100.0, 0.0).astype(np.float32)[None]
+    volumes[0, :, 0, 0], volumes[0, 15, 17, 8:12] = 0.3, 2.0
+    found, findings = find_brain(volumes, ("t1",))
+    np.testing.assert_array_equal(found, volumes[0] != 0)
+    assert findings == []
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0, -1000.0])
+def test_noise_is_judged_by_its_part_of_the_contrast_whatever_the_background(offset):
+    """Ten median deviations may be 5 percent of the contrast: those of values up to 1 are 5, beside a brain of 100."""
+    brain, noise = ellipsoid(), np.random.default_rng(0).uniform(-1, 1, SHAPE)
+    for largest, whole in ((0.9, False), (1.1, True)):
+        volumes = (offset + np.where(brain, 100.0, largest * noise)).astype(np.float32)[None]
+        found, _ = find_brain(volumes, ("t1",))
+        assert found.all() == whole
+        assert whole or (found == brain).all()
+
+
 def test_a_z_scored_image_of_negative_background_keeps_its_brain():
     volumes, brain = two_modalities()
     volumes = (volumes - np.float32(700)) / np.float32(400)
