@@ -166,9 +166,9 @@ def test_rounding_beyond_the_largest_value_is_cut_off():
         ([0.3], "variance-1", r"at most what variance-1 \(variance / 0.25\) divides by, got a largest value of 0.3"),
         ([0.8], "entropy-1", "got a largest value of 0.8"),
         ([0.25 * 1.001], "variance-1", "got a largest value of 0.25025"),
-        ([-0.1], "std-1", "values must be finite and not negative, got -0.1"),
-        ([math.nan], "maximum-1", "values must be finite and not negative, got nan"),
-        ([math.inf], "maximum-1", "values must be finite and not negative, got inf"),
+        ([0.1, -0.1], "std-1", "values must be finite and not negative, got -0.1"),
+        ([0.1, math.nan], "maximum-1", "values must be finite and not negative, got nan"),
+        ([0.1, math.inf], "maximum-1", "values must be finite and not negative, got inf"),
         ([0.1], "variance", "scaling must be one of variance-1, std-1, entropy-1, mutual-1, maximum-1, got 'variance'"),
     ],
 )
