@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +99,7 @@ def test_every_fold_tests_as_many_patients_of_each_kind():
     targets = {one.name: KINDS[number % 4] for number, one in enumerate(cases)}
     for split in folds(cases, 5, 3, targets):
         assert [sum(targets[name] == kind for name in split.test) for kind in KINDS] == [2, 2, 2, 2]
+        assert (len(split.train), len(split.validation)) == (28, 4)
 
 
 def test_a_patient_has_the_targets_of_all_visits():
@@ -132,6 +134,15 @@ def test_one_split_has_the_patients_that_were_asked_for(validation, test, seed):
     disjoint(split, cases)
     assert len({patient_of(case(name)) for name in split.validation}) == validation
     assert len({patient_of(case(name)) for name in split.test}) == test
+
+
+def test_one_split_follows_from_the_seed_and_the_sorted_names_of_patients():
+    cases = visits(10)
+    patients = sorted({patient_of(one) for one in cases})
+    random.Random(3).shuffle(patients)
+    split = fixed_split(cases, 2, 3, 3)
+    test, validation = ({patient_of(case(name)) for name in names} for names in (split.test, split.validation))
+    assert (test, validation) == (set(patients[:3]), set(patients[3:5]))
 
 
 def test_another_seed_gives_another_split():

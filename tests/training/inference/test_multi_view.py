@@ -124,6 +124,14 @@ def test_a_brain_much_larger_than_the_field_of_view_is_refused(cohort, models):
         predict_case(small, network, case, lambda _: None)
 
 
+def test_the_field_of_view_is_in_millimetres_along_each_side(cohort, models):
+    config, _ = load_run(models["WT"])
+    case = load_case(cohort[1])
+    narrow = replace(case, grid=Grid(case.grid.shape, case.grid.affine @ np.diag([0.5, 1, 1, 1])))
+    height, width = canvas_of(config, case).size
+    assert canvas_of(config, narrow).size == (height, 2 * width)
+
+
 def test_pixels_so_small_that_the_field_of_view_would_not_fit_memory_are_refused(cohort, models):
     config, network = load_run(models["WT"])
     case = load_case(cohort[1])

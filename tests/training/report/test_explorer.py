@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -20,6 +21,7 @@ from headless.chromium import Chromium, Tab, needs_chromium, started
 from helpers import PAIRS, noise
 from spuproj import Views
 from spuproj.training.report.explorer import write_explorer
+from spuproj.training.workflows.project import explore_slice
 
 SIZE = (40, 48)
 CENTRE = (19.0, 25.0)
@@ -327,6 +329,14 @@ def test_the_slice_is_embedded_with_eight_bits(plane, tmp_path, change):
         levels = np.asarray(picture).astype(float)
     assert (levels.min(), levels.max()) == (0, 255)
     assert np.corrcoef(levels.ravel(), plane.ravel())[0, 1] > 0.99
+
+
+def test_the_page_of_a_volume_has_the_height_and_width_of_its_pixels(tmp_path):
+    voxels = np.zeros((20, 24, 3), np.float32)
+    voxels[5:15, 5:15] = 1
+    nib.save(nib.Nifti1Image(voxels, np.diag([-2.0, -3.0, 4.0, 1.0])), tmp_path / "volume.nii")
+    source = explore_slice(tmp_path / "volume.nii", 1, tmp_path / "page.html").read_text()
+    assert json.loads(source.split('id="slice">')[1].split("</script>")[0])["spacing"] == [3, 2]
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0, math.nan])

@@ -109,6 +109,23 @@ def test_maps_of_another_order_of_axes_measure_the_same(spuproj, cohort, models,
     assert first == second
 
 
+def test_distances_are_in_the_millimetres_of_each_axis(spuproj, cohort, models, tmp_path):
+    """Boxes that lie three voxels apart along x, where voxels have 1 x 2 x 4 mm."""
+    data, maps = shutil.copytree(cohort[1], tmp_path / "data" / cohort[1].name), tmp_path / "maps"
+    predict([models["TC"]], cohort[1], maps)
+    (maps / f"{data.name}_summary.json").unlink()
+    for path in (*data.glob("*.nii.gz"), *maps.glob("*.nii.gz")):
+        image = nib.Nifti1Image.from_filename(path)
+        assert nib.aff2axcodes(image.affine) == ("L", "P", "S")
+        voxels, start = np.asarray(image.dataobj).copy(), {f"{data.name}_seg": 8, f"{data.name}_TC_seg": 11}
+        if (first := start.get(path.name.removesuffix(".nii.gz"))) is not None:
+            voxels[:] = 0
+            voxels[first : first + 9, 9:18, 6:12] = 1
+        path.write_bytes(gzip.compress(nib.Nifti1Image(voxels, np.diag([-1.0, -2.0, 4.0, 1.0])).to_bytes()))
+    (row,) = rows(spuproj, tmp_path / "data", tmp_path / "out", f"m={maps}")
+    assert float(row["hd95"]) == pytest.approx(3)
+
+
 def test_maps_of_images_that_have_changed_are_said(spuproj, data, models, tmp_path):
     predict_cohort([models["WT"]], manifest(data), tmp_path / "maps")
     shutil.copy(data / f"{data.name}_t2.nii.gz", data / f"{data.name}_t1.nii.gz")
