@@ -27,6 +27,15 @@ def test_slices_with_and_without_the_target_are_drawn_equally_often():
     assert 0.42 < sum(drawn) / len(drawn) < 0.58
 
 
+def test_seed_and_epoch_do_not_stand_for_each_other():
+    drawn = []
+    for seed, epoch in ((0, 1), (1, 0), (1, 1), (2, 0), (0, 2)):
+        sampler = BalancedSampler(FEW, 9, 8, seed)
+        sampler.set_epoch(epoch)
+        drawn.append(tuple(flat(sampler)))
+    assert len(set(drawn)) == 5
+
+
 def test_every_slice_with_the_target_is_drawn_sooner_or_later():
     sampler, seen = BalancedSampler(FEW, 9, 8, seed=0), set()
     for epoch in range(20):

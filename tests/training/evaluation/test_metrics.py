@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import ndimage, stats
 
 from spuproj.training.evaluation.calibration import BINS
 from spuproj.training.evaluation.expected_dice import expected_dice
@@ -39,6 +39,17 @@ def test_overlap_measures_count_voxels():
 
 def test_the_distance_of_a_shifted_box_is_its_shift_in_millimetres():
     assert measure(made_up())[0].hd95 == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_distance_is_the_larger_95th_percentile_of_those_between_the_surfaces(seed):
+    random = np.random.default_rng(seed)
+    smooth = [ndimage.gaussian_filter(random.normal(size=SHAPE), 1.5, mode="constant") for _ in range(2)]
+    truth, found = (np.pad((each > 0)[1:-1, 1:-1, 1:-1], 1) for each in smooth)
+    edges = [mask & ~ndimage.binary_erosion(mask) for mask in (truth, found)]
+    ways = [ndimage.distance_transform_edt(~to, sampling=(2.0, 1.0, 1.5))[of] for of, to in (edges, reversed(edges))]
+    maps = replace(made_up(), truth=truth, segmentation=found, spacing=(2.0, 1.0, 1.5))
+    assert measure(maps)[0].hd95 == pytest.approx(max(np.percentile(each, 95) for each in ways))
 
 
 def test_views_that_hardly_differ_are_measured_like_any_others():

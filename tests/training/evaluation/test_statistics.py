@@ -99,6 +99,7 @@ def test_holm_never_lowers_a_value_nor_changes_the_order(p):
 def test_rank_correlation_is_that_of_scipy_without_nan():
     first, second = [1.0, 2.0, math.nan, 4.0, 3.0], [2.0, 1.0, 5.0, 9.0, 4.0]
     assert rank_correlation(first, second) == pytest.approx(stats.spearmanr([1, 2, 4, 3], [2, 1, 9, 4]).statistic)
+    assert rank_correlation([1.0, 2.0, 3.0], [1.0, 3.0, 2.0]) == pytest.approx(0.5)
     assert math.isnan(rank_correlation([1.0, 2.0], [1.0, 2.0]))
     assert math.isnan(rank_correlation([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]))
 

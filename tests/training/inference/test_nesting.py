@@ -67,6 +67,19 @@ def test_the_outer_target_is_the_most_probable_of_those_in_it_and_its_uncertaint
     np.testing.assert_allclose(whole.members.var(axis=1), whole.variance, atol=1e-7)
 
 
+def test_a_segmentation_is_of_either_target_and_the_interpolation_of_the_more_probable_one():
+    """With Otsu's threshold, an inner target may be segmented where the outer one is more probable, but is not."""
+    outer, inner = (drawn(np.random.default_rng(seed)) for seed in range(2))
+    outer, inner = (
+        replace(each, segmentation=each.probability > limit, interpolation=each.variance / 2)
+        for each, limit in ((outer, 0.7), (inner, 0.3))
+    )
+    found, more = including(outer, inner), inner.probability > outer.probability
+    assert (inner.segmentation & ~outer.segmentation & ~more).any()
+    np.testing.assert_array_equal(found.segmentation, (outer.probability > 0.7) | (inner.probability > 0.3))
+    np.testing.assert_array_equal(found.interpolation, np.where(more, inner.variance, outer.variance) / 2)
+
+
 def test_where_nothing_contradicts_nothing_changes():
     outer, inner = drawn(np.random.default_rng(0)), drawn(np.random.default_rng(1))
     inner = replace(inner, probability=outer.probability * np.float32(0.5), segmentation=np.zeros(SHAPE, bool))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 from scipy.stats import entropy as scipy_entropy
@@ -69,6 +70,14 @@ def test_what_is_written_has_the_names_that_were_told(tmp_path, targets, kinds):
     if len(targets) == 3:
         write_merged(tmp_path, case, dict.fromkeys(targets, made), GLIOMA, kinds)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(map_names("made_up", targets, GLIOMA, kinds))
+
+
+def test_members_are_written_in_the_order_of_the_views(tmp_path):
+    made = prediction()
+    members = np.stack([made.probability * np.float32(part) for part in (0.2, 0.5, 1.0)], axis=1)
+    write_maps(tmp_path, made_up_case(), "WT", replace(made, members=members), ("members",))
+    voxels = np.asarray(nib.Nifti1Image.from_filename(tmp_path / "made_up_WT_members.nii.gz").dataobj)
+    np.testing.assert_array_equal(voxels.transpose(2, 3, 1, 0), members)
 
 
 def test_targets_of_ones_own_are_not_merged():

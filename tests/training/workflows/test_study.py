@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from made_up_case import made_up_case, prediction
 from spuproj.training.data.case import load_case
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.splits import Split, write_splits
@@ -323,3 +324,7 @@ def test_a_target_that_leads_elsewhere_is_refused_before_any_work(cohort, split,
     with pytest.raises(InputError, match="target must be a plain file name, but it begins with a dot"):
         study(cohort[0].parent, ["WT", "../../esc"], split, tmp_path / "out", method=METHOD)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_measured_has_the_sides_of_a_voxel_in_the_order_of_the_slices():
+    assert studies.maps_of(made_up_case(), "WT", prediction()).spacing == (5, 1, 2)
