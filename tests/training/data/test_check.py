@@ -147,10 +147,10 @@ def test_pixels_unlike_those_of_most_cases(folder):
         for kind in (*OLD, "seg"):
             voxels = seg(4) if kind == "seg" else volume(5)
             path = save(folder.parent / name / f"{name}_{kind}.nii.gz", voxels)
-            nib.save(nib.Nifti1Image(voxels, np.diag([-2.0, -2.0, 1.0, 1.0])), path)
+            nib.save(nib.Nifti1Image(voxels, np.diag([-2.0, -3.0, 1.0, 1.0])), path)
     (each,) = (each for each in found(folder) if each.finding.level == Level.ERROR)
     assert each.case == "one"
-    assert each.finding.message.startswith("has pixels of 1 x 1 mm, where most cases have 2 x 2 mm")
+    assert each.finding.message.startswith("has pixels of 1 x 1 mm, where most cases have 3 x 2 mm")
 
 
 def test_slices_of_other_sizes_are_no_problem(folder):

@@ -28,6 +28,7 @@ from spuproj.training.inference.summary import CohortEntry
 from spuproj.training.report.colours import COLOURS, colours_of
 from spuproj.training.report.pages import entry_of, write_case_report, write_cohort_report
 from spuproj.training.report.slice_images import outline, shown_box, shown_channels
+from spuproj.training.report.viewer import frame_of
 from spuproj.training.report.warnings import case_warnings
 from spuproj.uncertainty import to_percent
 
@@ -162,6 +163,12 @@ def test_the_curves_show_the_area_of_every_slice(case, tmp_path):
 def cells(page: Page) -> list[str]:
     """The numbers of the first target."""
     return [text for _, text in page.rows[1][1:]]
+
+
+def test_the_picture_is_as_wide_and_high_as_the_slice_in_millimetres(case):
+    rows, columns = shown_box(case)
+    width, height = 2 * (columns.stop - columns.start), 1 * (rows.stop - rows.start)
+    assert frame_of(case).aspect_ratio == f"{width}/{height}"
 
 
 def test_the_numbers_are_those_of_an_evaluation(case, tmp_path):
