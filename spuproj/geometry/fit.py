@@ -163,16 +163,15 @@ def _reach(geometry: Geometry, y: Tensor, x: Tensor) -> Tensor:
 
 
 def _reach_of_antipode(geometry: Geometry, sides: Tensor) -> Tensor:
-    """The chart's radius at its antipode where the box contains that point, else zero, ``[M]``."""
+    """The chart's radius at its antipode where this is a single point and the box contains it, else zero, ``[M]``.
+
+    The antipode of the lift is no point but the rim of the lift's domain, whose parts in the box are on the border.
+    """
     towards = -geometry.rotation[:, 2, :]
     distance = geometry.radius * profile_radius(geometry.lift, polar_angle_of(towards))
     sine = torch.hypot(towards[:, 0], towards[:, 1])
-    unit = torch.where((sine > 1e-12)[:, None], towards[:, :2] / sine[:, None], torch.tensor([0.0, 1.0]).to(towards))
-    y, x = (geometry.tangent + distance[:, None] * unit).split(1, dim=1)
-    inside = ~torch.isnan(_inside(y, x, sides)[0][:, 0])
-    # The chart's antipode may be the lift's antipode, which is a circle in the plane: check if the box meets it.
-    farthest = torch.maximum(geometry.tangent, sides - geometry.tangent).square().sum(1).sqrt()
-    inside |= (sine <= 1e-12) & (distance <= farthest)
+    y, x = (geometry.tangent + distance[:, None] * towards[:, :2] / sine[:, None]).split(1, dim=1)
+    inside = (sine > 1e-12) & ~torch.isnan(_inside(y, x, sides)[0][:, 0])
     for view in inside.nonzero()[:, 0].tolist():
         profile = _chart(geometry, view)[1]
         if not profile.closed or profile.angle_limit < math.pi:

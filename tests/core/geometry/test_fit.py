@@ -121,3 +121,38 @@ def test_views_that_are_not_centered_are_filled_and_show_more(lift, chart, fit):
     assert (torch.minimum(ends[0], ends[2]) < 0.02).all()
     assert (g.scale >= Geometry.from_table(centered.geometry).scale - 1e-9).all()
     assert (g.scale > 1.1 * Geometry.from_table(centered.geometry).scale).any()
+
+
+@pytest.mark.parametrize("lift", ["equidistant", "equal_area"])
+def test_a_corner_that_sees_the_whole_sphere_fills_a_view_that_is_not_centered(lift):
+    # The slice shows a quarter of the sphere, out to the antipode, at an angle of pi from the pole.
+    views = Views.spherical(
+        (50, 60), [(0, 0)], radius=5.0, lift=lift, pose="tangent", view_size=(64, 64), centered=False
+    )
+    g = Geometry.from_table(views.geometry)
+    assert_close(g.scale, torch.tensor([63 / torch.pi], dtype=torch.float64))
+    assert_close(g.pole, torch.zeros(1, 2, dtype=torch.float64), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("size", "radius", "center", "chart", "at"),
+    [
+        ((40, 59), 28.25, (0.93, 41.96), "equal_area", (None, 58)),
+        ((31, 57), 25.14, (17.55, 2.87), "equidistant", (30, None)),
+    ],
+)
+def test_the_view_ends_where_the_rim_of_the_sphere_crosses_an_edge_of_the_slice(size, radius, center, chart, at):
+    views = Views.spherical(
+        size, [center], radius=radius, lift="orthographic", chart=chart, view_size=(64, 64), centered=False
+    )
+    (ty, tx), (y, x) = center, at
+    # Not on the rim itself: rounding may leave the domain.
+    y = ty + (radius**2 - (x - tx) ** 2) ** 0.5 * (1 - 1e-13) if y is None else y
+    x = tx + (radius**2 - (y - ty) ** 2) ** 0.5 * (1 - 1e-13) if x is None else x
+    shown = geometry.to_view(Geometry.from_table(views.geometry), *torch.tensor([[[y]], [[x]]], dtype=torch.float64))
+    assert max(map(float, shown)) == pytest.approx(63, abs=2e-5)
+
+
+def test_a_slice_of_one_pixel_has_the_scale_of_its_radius():
+    g = Geometry.from_table(Views.spherical((1, 1), [(0, 0)], radius=5.0).geometry)
+    assert g.scale.tolist() == [5.0]

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from helpers import noise, ref, tables
 from spuproj import Views, functional
+from spuproj.ops.checks import check_apart
 
 SIZE, VIEW_SIZE = (17, 21), (15, 37)
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -273,3 +274,11 @@ def test_an_image_that_requires_grad_needs_a_new_result():
         views.project(image, out=out)
     with torch.no_grad():
         assert_close(views.project(image, out=out)[:, 0], image.detach())
+
+
+def test_a_result_in_steps_of_two_elements_may_end_right_before_the_image():
+    memory, last = torch.zeros(300), 2 * 99
+    out = memory.as_strided((1, 1, 1, 10, 10), (1, 1, 1, 20, 2))
+    check_apart(out, memory[last + 1 :], torch.zeros(1, 19))
+    with pytest.raises(ValueError, match="out must not share its memory with image"):
+        check_apart(out, memory[last:], torch.zeros(1, 19))
