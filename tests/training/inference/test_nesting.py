@@ -71,7 +71,7 @@ def test_a_segmentation_is_of_either_target_and_the_interpolation_of_the_more_pr
     """With Otsu's threshold, an inner target may be segmented where the outer one is more probable, but is not."""
     outer, inner = (drawn(np.random.default_rng(seed)) for seed in range(2))
     outer, inner = (
-        replace(each, segmentation=each.probability > limit, interpolation=each.variance / 2)
+        replace(each, segmentation=each.probability > limit, interpolation=np.float32(0.5) * each.variance)
         for each, limit in ((outer, 0.7), (inner, 0.3))
     )
     found, more = including(outer, inner), inner.probability > outer.probability

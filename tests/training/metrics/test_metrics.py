@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import math
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,9 +186,10 @@ def test_what_cannot_be_scored_is_refused_and_leaves_the_state(changed, message)
 
 @pytest.mark.parametrize("name", ["preds", "target", "uncertainty", "brain"])
 def test_arrays_are_refused(name):
-    batch = dict.fromkeys(("preds", "target", "uncertainty", "brain"), torch.ones(1, 4))
+    batch: dict[str, Any] = dict.fromkeys(("preds", "target", "uncertainty", "brain"), torch.ones(1, 4))
+    batch[name] = np.ones((1, 4))
     with pytest.raises(TypeError, match=f"{name} must be a torch tensor, got ndarray"):
-        QUBraTS().update(**{**batch, name: np.ones((1, 4))})
+        QUBraTS().update(**batch)
 
 
 def test_numbers_without_the_axis_of_cases_are_refused():
