@@ -124,7 +124,7 @@ def to_percent(values: Any, scaling: str, entropies: Any = None) -> Array:
     if entropies is not None:
         return _with_entropies(array, scaling, _array(entropies))
     if not (np.isfinite(array).all() and (array >= 0).all()):
-        raise ValueError(f"values must be finite and not negative, got {_worst(array, 0.0, math.inf)}")
+        raise ValueError(f"values must be finite and not negative, got {_worst(array, math.inf)}")
     percent = 100 * _SCALINGS[scaling][1](array)
     if percent.max(initial=0.0) > 100 * (1 + _ROUNDING):
         raise ValueError(
@@ -253,7 +253,7 @@ def _binary(values: Any, argument: str) -> NDArray[np.bool_]:
 def _percent(values: Any, scaled: bool) -> Array:
     array = _array(values)
     if not ((array >= 0) & (array <= 100)).all():
-        raise ValueError(f"uncertainty must lie in [0, 100], got {_worst(array, 0.0, 100.0)}")
+        raise ValueError(f"uncertainty must lie in [0, 100], got {_worst(array, 100.0)}")
     largest = float(array.max(initial=0.0))
     if 0 < largest <= 1 and not scaled:
         raise ValueError(
@@ -263,5 +263,6 @@ def _percent(values: Any, scaled: bool) -> Array:
     return array
 
 
-def _worst(array: Array, least: float, most: float) -> str:
-    return f"{array[~((array >= least) & (array <= most) & np.isfinite(array))].flat[0]:g}"
+def _worst(array: Array, most: float) -> str:
+    """The first value that does not lie in [0, most]."""
+    return f"{array[~((array >= 0) & (array <= most) & np.isfinite(array))].flat[0]:g}"

@@ -16,9 +16,6 @@ Values = NDArray[np.float64]
 RECALL = 90
 """Percent of the wrong voxels that ``looked_at`` has to find."""
 
-CORRECTED = (1, 5, 10)
-"""Percent of the brain's voxels that ``corrected_dice`` corrects."""
-
 
 def detection(percent: Values, wrong: Mask) -> tuple[float, float]:
     """Area under the ROC curve and average precision of an uncertainty as a detector of wrong voxels (torchmetrics).
@@ -77,7 +74,7 @@ def looked_at(uncertainty: Values, wrong: Mask) -> tuple[float, float]:
 
 
 def corrected_dice(
-    truth: Mask, segmentation: Mask, uncertainty: Values, brain: Mask, percents: Sequence[float] = CORRECTED
+    truth: Mask, segmentation: Mask, uncertainty: Values, brain: Mask, percents: Sequence[float]
 ) -> list[float]:
     """The Dice after the most uncertain voxels of the brain are set to the truth: what a reader of them would gain.
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from spuproj.checks import choice
 from spuproj.training.evaluation.calibration import binned, calibration_error, negative_log_likelihood
-from spuproj.training.evaluation.error_detection import CORRECTED, aurc, corrected_dice, detection, looked_at, soft_dice
+from spuproj.training.evaluation.error_detection import aurc, corrected_dice, detection, looked_at, soft_dice
 from spuproj.training.evaluation.expected_dice import expected_dice
 from spuproj.uncertainty import QuBrats, qu_brats
 
@@ -29,6 +29,9 @@ EMPTY = ("brats", "nan")
 """Conventions for empty masks. ``brats``: if both masks are empty, Dice and sensitivity are 1 and the distance is 0; if
 one is, Dice and sensitivity are 0 and the distance is the diagonal of the volume. ``nan``: a measure that is undefined
 for an empty mask is NaN."""
+
+CORRECTED = (1, 5, 10)
+"""Percent of the brain's voxels that are corrected in the measures ``corrected_1`` and so on."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,7 @@ def _detection(percent: Values, wrong: Mask) -> dict[str, float]:
 
 def _correction(maps: Maps, before: float) -> dict[str, float]:
     """Dice after correction, undefined where it is undefined before."""
-    after = corrected_dice(maps.truth, maps.segmentation, maps.percent, maps.brain)
+    after = corrected_dice(maps.truth, maps.segmentation, maps.percent, maps.brain, CORRECTED)
     if math.isnan(before):
         after = [math.nan] * len(after)
     return {f"corrected_{percent}": value for percent, value in zip(CORRECTED, after, strict=True)}

@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spuproj.training.evaluation.error_detection import CORRECTED
-from spuproj.training.evaluation.metrics import Metrics
+from spuproj.training.evaluation.metrics import CORRECTED, Metrics
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions, methods_of, targets_of
 from spuproj.training.runtime.wording import verbatim
 

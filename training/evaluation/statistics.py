@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 RESAMPLES = 9999
+"""Draws of a bootstrap, whose seed is always the same: an evaluation that is repeated gives the same intervals."""
 
 FEW = 10
 """A bootstrap of fewer patients has no meaningful interval: of normal values, 95 percent would be 80 with four."""
@@ -82,12 +83,11 @@ def mean_of_known(values: Sequence[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def summarise(values: Sequence[float], seed: int = 0) -> Summary:
-    """Summarises one measure.
+def summarise(values: Sequence[float]) -> Summary:
+    """Summarises one measure, with a bootstrap (percentile method, Efron and Tibshirani 1993).
 
     Args:
         values: one for each patient; NaN is left out.
-        seed: of the bootstrap, which draws ``RESAMPLES`` times (percentile method, Efron and Tibshirani 1993).
     """
     known = np.array([value for value in values if not math.isnan(value)])
     if known.size == 0:
@@ -98,7 +98,7 @@ def summarise(values: Sequence[float], seed: int = 0) -> Summary:
     if np.ptp(known) == 0:
         return Summary(known.size, mean, median, mean, mean)
     interval = stats.bootstrap(
-        (known,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(seed)
+        (known,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0)
     ).confidence_interval
     return Summary(known.size, mean, median, float(interval.low), float(interval.high))
 
@@ -152,15 +152,13 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
     return float(stats.spearmanr(pairs[:, 0], pairs[:, 1]).statistic)
 
 
-def correlate(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Correlation:
+def correlate(first: Sequence[float], second: Sequence[float]) -> Correlation:
     """The rank correlation of two measures with its interval.
 
-    The bootstrap draws patients ``RESAMPLES`` times (percentile method); draws in which a measure is constant have no
-    correlation and are left out.
+    The bootstrap (percentile method) leaves out draws of patients in which a measure is constant: they have none.
 
     Args:
         first, second: one value for each patient, in the same order; NaN is left out.
-        seed: of the bootstrap.
     """
     pairs, value = _pairs(first, second), rank_correlation(first, second)
     count = len(pairs)
@@ -172,7 +170,7 @@ def correlate(first: Sequence[float], second: Sequence[float], seed: int = 0) ->
     if count < FEW:
         doubt = f"{count} patients are too few for an interval, at least {FEW} are needed"
         return Correlation(count, value, math.nan, math.nan, doubt)
-    low, high = np.nanpercentile(_resampled(pairs, seed), (2.5, 97.5))
+    low, high = np.nanpercentile(_resampled(pairs), (2.5, 97.5))
     return Correlation(count, value, float(low), float(high), "")
 
 
@@ -186,7 +184,7 @@ def _constant(pairs: NDArray[np.float64]) -> bool:
     return bool((np.ptp(pairs, axis=0) == 0).any())
 
 
-def _resampled(pairs: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+def _resampled(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
     """The rank correlation of each draw of patients, NaN where one of the two measures is constant."""
 
     def spearman(first: NDArray[np.float64], second: NDArray[np.float64], axis: int) -> Any:
@@ -196,6 +194,6 @@ def _resampled(pairs: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
         warnings.simplefilter("ignore", (stats.ConstantInputWarning, stats.DegenerateDataWarning))
         drawn: NDArray[np.float64] = stats.bootstrap(
             tuple(pairs.T), spearman, paired=True, n_resamples=RESAMPLES, method="percentile",
-            rng=np.random.default_rng(seed), vectorized=True, batch=1000,
+            rng=np.random.default_rng(0), vectorized=True, batch=1000,
         ).bootstrap_distribution  # fmt: skip
     return drawn

@@ -175,11 +175,7 @@ def _interpolation(
 
 
 def mean_probabilities(
-    config: ModelConfig,
-    network: nn.Module,
-    case: Case,
-    temperatures: Sequence[float],
-    device: torch.device | None = None,
+    config: ModelConfig, network: nn.Module, case: Case, temperatures: Sequence[float]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """A model's probability at several temperatures, which takes one run of the network.
 
@@ -187,7 +183,6 @@ def mean_probabilities(
         config, network: of the model; a temperature that it already has plays no part.
         case: as ``predict_case`` takes it.
         temperatures: that the logits are divided by, each above 0.
-        device: to compute on; ``local_device()`` where None.
 
     Yields:
         For all slices with brain, a few at a time: their indices, and the mean over views ``[T, slices, H, W]``, which
@@ -196,7 +191,7 @@ def mean_probabilities(
     Raises:
         InputError: as ``predict_case`` does.
     """
-    device = local_device() if device is None else device
+    device = local_device()
     canvas, views, noise, weights = _looking_at(config, case, device)
     network, size = network.to(device), (case.image.shape[2], case.image.shape[3])
 

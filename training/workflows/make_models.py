@@ -94,18 +94,17 @@ def train_target(out: Path, target: str) -> Path:
     )
 
 
-def install(runs: Sequence[Path], real: Path | None, package: Path = FOLDER) -> None:
+def install(runs: Sequence[Path], real: Path | None) -> None:
     """Copies what prediction needs of each run into the package, and writes the models' cards.
 
     Args:
         runs: folders of the runs.
         real: file of ``python -m spuproj.benchmarks.real --out``, whose medians the cards then tell.
-        package: folder of the package's models.
     """
     measured = None if real is None else read_json(real)
     for run in runs:
         config, _ = load_run(run)
-        target = package / run.name
+        target = FOLDER / run.name
         target.mkdir(parents=True, exist_ok=True)
         for name in (CONFIG, WEIGHTS):
             shutil.copyfile(run / name, target / name)

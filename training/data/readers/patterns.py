@@ -14,6 +14,8 @@ from spuproj.training.runtime.names import repeated
 
 CASE = "{case}"
 
+_SUGGESTED = 6
+
 
 def typed_conventions(images: Mapping[str, str], label: str | None, mask: str | None) -> list[Convention]:
     """A convention for each pattern: paths in the data set, with ``{case}`` for its name and ``*`` for anything.
@@ -51,10 +53,10 @@ def _expression(role: str, pattern: str) -> str:
     return f"{before}(?P<case>[^/]+){'(?P=case)'.join(after)}"
 
 
-def suggested(paths: Iterable[str], most: int = 6) -> list[str]:
+def suggested(paths: Iterable[str]) -> list[str]:
     """The commonest patterns of files, as ``typed_conventions`` takes them; folders above a case's own are ``*``."""
     counts = Counter(map(_pattern, paths))
-    return [pattern for pattern, _ in counts.most_common(most)]
+    return [pattern for pattern, _ in counts.most_common(_SUGGESTED)]
 
 
 def _pattern(path: str) -> str:
