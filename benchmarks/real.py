@@ -33,9 +33,9 @@ from spuproj.training.inference.percent import uncertainty_percent
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.run import Run, load_runs
 from spuproj.training.models.trained_models import trained_models
-from spuproj.training.runtime.files import InputError, write_json
+from spuproj.training.runtime.errors import InputError, reason_of
+from spuproj.training.runtime.json_file import write_json
 from spuproj.training.runtime.progress import nested_progress_bar, print_status, show
-from spuproj.training.runtime.wording import reason_of
 from spuproj.training.workflows.prediction_files import scheme_of
 from spuproj.training.workflows.write_prediction import case_for
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from spuproj.training.data.volumes.content import content_hash
 from spuproj.training.inference.summary import CohortEntry, Summary, write_summary
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

@@ -22,7 +22,7 @@ _ROOMS = {
     "measure": "evaluation.metrics",
     "train": "fit.train",
     "Hardware": "runtime.execution",
-    "InputError": "runtime.files",
+    "InputError": "runtime.errors",
     "predict": "workflows.predict",
     "predict_cohort": "workflows.predict",
     "evaluate": "workflows.evaluate",

@@ -14,7 +14,8 @@ from nnunetv2.utilities.file_path_utilities import get_output_folder
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from spuproj.nnunet.inference import ViewsPredictor
-from spuproj.training.runtime.files import InputError, inside
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import inside
 
 TRAINERS = str(Path(__file__).with_name("trainers"))
 """The folder for nnU-Net's environment variable ``nnUNet_extTrainer``."""

@@ -19,18 +19,11 @@ from spuproj.nnunet.export import on_original_grid, save_map
 from spuproj.nnunet.inference import ViewsPredictor
 from spuproj.training.data.volumes.content import content_hash
 from spuproj.training.models.weights import weights_digest
-from spuproj.training.runtime.files import (
-    InputError,
-    atomic_write_group,
-    inside,
-    read_json,
-    refuse_overwrite,
-    require_folder,
-    write_json,
-)
+from spuproj.training.runtime.errors import InputError, reason_of
+from spuproj.training.runtime.files import atomic_write_group, inside, refuse_overwrite, require_folder
+from spuproj.training.runtime.json_file import read_json, write_json
 from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.progress import print_status
-from spuproj.training.runtime.wording import reason_of
 
 FINISHED = "finished"
 VARIANCE = "variance"

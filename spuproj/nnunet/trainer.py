@@ -10,7 +10,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from spuproj import Views
 from spuproj.nnunet.augmentation import with_views
 from spuproj.nnunet.views import make_views
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 
 class nnUNetTrainerSPU(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801

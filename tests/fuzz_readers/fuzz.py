@@ -21,7 +21,7 @@ with atheris.instrument_imports(include=["spuproj.training", "nibabel", "pydicom
     from fuzz_readers.json_mutation import changed
     from fuzz_readers.readers import FINDINGS, READERS, SEEDS
     from fuzz_readers.watch import watched
-    from spuproj.training.runtime.files import InputError
+    from spuproj.training.runtime.errors import InputError
 
 BUILD = Path(__file__).parents[2] / "build" / "fuzz"
 # Each input is a file: one in memory, where there is such a folder.

@@ -11,7 +11,7 @@ import pytest
 from fuzz_readers.json_mutation import changed
 from fuzz_readers.readers import FINDINGS, READERS, SEEDS
 from fuzz_readers.watch import watched
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 SECONDS, MEGABYTES = 20, 190
 """At most for a file: on a busy machine, and beside what the libraries need."""

@@ -8,7 +8,7 @@ import torch
 
 from spuproj import Views
 from spuproj.nnunet import ViewTransform, make_views, nnUNetTrainerSPU
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 SIZE = (40, 36)
 

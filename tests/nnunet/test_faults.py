@@ -16,7 +16,7 @@ import torch
 
 from spuproj import Views
 from spuproj.nnunet import ViewsPredictor, load_predictor, predict_folder, prediction
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 OTHER_SETTINGS: dict[str, Callable[[ViewsPredictor], object]] = {
     "views": lambda p: setattr(p, "views", Views.factory("rigid", degrees=[0, 10])),

@@ -27,7 +27,7 @@ from torch import nn
 from helpers import ROOT
 from spuproj import Views, wrap
 from spuproj.nnunet import ViewsPredictor, load_predictor, make_views, nnUNetTrainerSPU
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.wrapping import blending_weights
 from spuproj_cli import entry
 

@@ -18,7 +18,7 @@ from fuzz_readers.readers import READERS, SEEDS
 from fuzz_readers.test_kept_files import read
 from spuproj.training.data.readers.case_files import ImageFile
 from spuproj.training.data.volumes.image_file import open_volume
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 HELD = 200_000_000
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fuzz_readers.readers import READERS, SEEDS
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 JSON = [name for name in READERS if all(each.read_bytes()[:1] == b"{" for each in (SEEDS / name).iterdir())]
 SECONDS, MEGABYTES = 10, 200

@@ -17,7 +17,9 @@ from spuproj.training.data.readers import listing
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
 from spuproj.training.data.readers.registry import read_data
 from spuproj.training.export.bids import write_bids
-from spuproj.training.runtime.files import InputError, atomic_write, atomic_write_group, inside, read_json, write_json
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import atomic_write, atomic_write_group, inside
+from spuproj.training.runtime.json_file import read_json, write_json
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from spuproj.training.fit.train import train
 from spuproj.training.inference.predicted import predicted_map
 from spuproj.training.inference.summary import CohortEntry, Summary, read_summary
 from spuproj.training.models.method import load_method
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.wording import printable
 from spuproj.training.workflows.evaluate import methods_named
 from spuproj.training.workflows.study import study

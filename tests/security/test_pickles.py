@@ -13,7 +13,7 @@ import torch
 from fuzz_readers.readers import READERS, SEEDS
 from fuzz_readers.watch import watched
 from helpers import ROOT
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 PACKAGES = ("spuproj", "training", "spuproj_cli", "benchmarks")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))

@@ -15,7 +15,7 @@ import pytest
 from spuproj.training.evaluation.metrics import Curves, Metrics
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions
 from spuproj.training.evaluation.tables import MEASURES, latex, per_case_csv, summaries_of, summary_csv
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.workflows.project import project_slice
 from spuproj.uncertainty import qu_brats

@@ -23,7 +23,8 @@ from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
 from spuproj.training.data.volumes.content import source_files
 from spuproj.training.data.volumes.intensities import CLIP
 from spuproj.training.runtime.execution import rank
-from spuproj.training.runtime.files import atomic_write, read_json, write_json
+from spuproj.training.runtime.files import atomic_write
+from spuproj.training.runtime.json_file import read_json, write_json
 
 _GOLDEN = 0.6180339887
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 

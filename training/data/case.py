@@ -22,7 +22,7 @@ from spuproj.training.data.volumes.image_file import Volume, open_volume
 from spuproj.training.data.volumes.intensities import CLIP, normalised
 from spuproj.training.data.volumes.same_grid import require_same_grid
 from spuproj.training.data.volumes.segmentation import read_labels
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 

@@ -21,8 +21,8 @@ from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.sampler import Draw
 from spuproj.training.data.splits import Split
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.execution import Hardware
-from spuproj.training.runtime.files import InputError
 
 Batch = tuple[Tensor, Tensor, Tensor]
 Augment = Callable[[NDArray[Any], NDArray[np.uint8], int], tuple[NDArray[Any], NDArray[np.uint8]]]

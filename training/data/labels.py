@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.names import plain_name
 
 TARGETS = ("ET", "TC", "WT")

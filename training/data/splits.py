@@ -15,7 +15,9 @@ from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
 from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.data.volumes.segmentation import label_values
-from spuproj.training.runtime.files import InputError, read_json, refuse_overwrite, write_json
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import refuse_overwrite
+from spuproj.training.runtime.json_file import read_json, write_json
 from spuproj.training.runtime.names import repeated
 from spuproj.training.runtime.wording import some_of
 

@@ -15,14 +15,9 @@ from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.inference.outputs import map_name
 from spuproj.training.inference.predicted import model_of, predicted_cases, predicted_map, targets_of
 from spuproj.training.inference.summary import Summary
-from spuproj.training.runtime.files import (
-    InputError,
-    atomic_write_folder,
-    read_json,
-    refuse_overwrite,
-    require_folder,
-    write_json,
-)
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import atomic_write_folder, refuse_overwrite, require_folder
+from spuproj.training.runtime.json_file import read_json, write_json
 from spuproj.training.runtime.names import as_one_file
 from spuproj.training.runtime.progress import print_status
 from spuproj.training.runtime.wording import some_of

@@ -23,7 +23,8 @@ from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.export.series import Series, read_series
 from spuproj.training.inference.predicted import model_of, predicted_case, predicted_map, targets_of
 from spuproj.training.inference.summary import Summary
-from spuproj.training.runtime.files import InputError, atomic_write_group, inside, refuse_overwrite, require_folder
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import atomic_write_group, inside, refuse_overwrite, require_folder
 
 Frames = NDArray[np.float32]
 

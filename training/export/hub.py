@@ -17,8 +17,7 @@ from spuproj.training.models.card import CARD, model_card
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.record import read_record
 from spuproj.training.models.run import RECORD, load_run, save_run
-from spuproj.training.runtime.files import InputError
-from spuproj.training.runtime.wording import reason_of
+from spuproj.training.runtime.errors import InputError, reason_of
 
 README = "README.md"
 """What the Hub calls a model's card."""

@@ -19,8 +19,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from spuproj.training.data.volumes.grid import Grid, require_placed
 from spuproj.training.data.volumes.image_file import Volume
 from spuproj.training.data.volumes.same_grid import TOLERANCE
-from spuproj.training.runtime.files import InputError
-from spuproj.training.runtime.wording import reason_of, some_of
+from spuproj.training.runtime.errors import InputError, reason_of
+from spuproj.training.runtime.wording import some_of
 
 _NEEDED = (
     "StudyInstanceUID",

@@ -11,8 +11,8 @@ import torch
 
 from spuproj.training.data.sampler import BalancedSampler
 from spuproj.training.fit.resume import CHECKPOINT
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.execution import all_reduce_sum
-from spuproj.training.runtime.files import InputError
 from spuproj.training.runtime.progress import draws_bars, make_progress, print_status
 
 

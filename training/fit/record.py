@@ -17,7 +17,7 @@ from spuproj.training.data.dataset import Cohort
 from spuproj.training.fit.callbacks import LearningCurve
 from spuproj.training.models.run import RECORD
 from spuproj.training.runtime.execution import Hardware
-from spuproj.training.runtime.files import write_json
+from spuproj.training.runtime.json_file import write_json
 
 
 def data_record(cohort: Cohort, training: list[str], validation: list[str]) -> dict[str, Any]:

@@ -20,7 +20,9 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from spuproj.training.fit.logs import LOGS
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS
 from spuproj.training.runtime.disk import DiskFullError, says_if_full
-from spuproj.training.runtime.files import InputError, atomic_write, read_json
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import atomic_write
+from spuproj.training.runtime.json_file import read_json
 from spuproj.training.runtime.progress import print_status
 
 CHECKPOINTS = Path("checkpoints")

@@ -22,7 +22,8 @@ from spuproj.training.inference.multi_view import mean_probabilities
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.record import read_record
 from spuproj.training.models.run import RECORD, load_run, write_config
-from spuproj.training.runtime.files import InputError, read_json
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.json_file import read_json
 from spuproj.training.runtime.progress import print_status, progress_bar
 
 TEMPERATURES = 2.0 ** np.linspace(-3, 3, 25)

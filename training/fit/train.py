@@ -46,8 +46,9 @@ from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.record import read_record
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, save_run, write_config
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.execution import PRECISIONS, Hardware, check_hardware, rank
-from spuproj.training.runtime.files import InputError, refuse_overwrite, remove_leftovers, require_folder
+from spuproj.training.runtime.files import refuse_overwrite, remove_leftovers, require_folder
 from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar

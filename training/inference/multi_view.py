@@ -18,8 +18,8 @@ from spuproj.training.data.canvas import Canvas
 from spuproj.training.data.case import Case
 from spuproj.training.inference.passes import Slices, in_passes
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.execution import local_device
-from spuproj.training.runtime.files import InputError
 from spuproj.wrapping import blend, blending_weights, reduce_views
 
 AGGREGATIONS = ("mean", "otsu")

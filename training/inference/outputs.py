@@ -13,7 +13,8 @@ from spuproj.training.data.labels import LabelScheme
 from spuproj.training.data.volumes.saving import save_nifti
 from spuproj.training.inference.multi_view import Prediction
 from spuproj.training.inference.percent import uncertainty_percent
-from spuproj.training.runtime.files import InputError, inside
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import inside
 
 MAPS = ("prob", "seg", "var", "entropy", "mi", "members")
 """Kinds of files of each target: probability, segmentation, variance, entropy, mutual information, and each view's

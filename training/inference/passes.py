@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spuproj import empty_cache
 from spuproj.training.data.case import Case
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.progress import print_status
 
 SLICES_PER_PASS = 4

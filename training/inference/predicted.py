@@ -8,7 +8,8 @@ from pathlib import Path
 from spuproj.training.data.volumes.content import content_hash
 from spuproj.training.inference.outputs import MAP_ENDING, map_name
 from spuproj.training.inference.summary import Summary, finished_summary, predicted_names
-from spuproj.training.runtime.files import InputError, inside
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import inside
 from spuproj.training.runtime.wording import some_of
 
 

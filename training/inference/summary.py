@@ -13,7 +13,9 @@ from pydantic import TypeAdapter
 
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.readers.listing import SUMMARY
-from spuproj.training.runtime.files import InputError, inside, read_json, write_json
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import inside
+from spuproj.training.runtime.json_file import read_json, write_json
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.settings import plain_errors
 

@@ -13,7 +13,7 @@ from spuproj.training.data.canvas import Canvas, canvas_around
 from spuproj.training.data.case import Case, brain_box
 from spuproj.training.data.readers.case_files import MODALITIES
 from spuproj.training.models.method import Method
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.settings import SETTINGS, PlainName, Positive
 
 MOST_PIXELS = 4096

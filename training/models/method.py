@@ -10,7 +10,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from spuproj.training.models.view_sets import ViewSet
-from spuproj.training.runtime.files import InputError, read_json
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.json_file import read_json
 from spuproj.training.runtime.settings import SETTINGS, PlainName, made, plain_errors
 
 CONFIGS = Path(__file__).parent / "configs"

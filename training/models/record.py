@@ -10,7 +10,8 @@ from pydantic.dataclasses import dataclass
 
 from spuproj.training.models.config import LENIENT
 from spuproj.training.models.run import RECORD
-from spuproj.training.runtime.files import InputError, read_json
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.json_file import read_json
 from spuproj.training.runtime.settings import made
 
 # Both stand in the card of a model, and in the header of its weights.

@@ -15,7 +15,9 @@ from spuproj import __version__
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.network import make_network
 from spuproj.training.models.weights import load_weights, weights_file
-from spuproj.training.runtime.files import InputError, atomic_write, json_object, why_no_file, write_json
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import atomic_write, why_no_file
+from spuproj.training.runtime.json_file import json_object, write_json
 from spuproj.training.runtime.names import as_one_file
 from spuproj.training.runtime.settings import made
 

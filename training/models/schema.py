@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from spuproj.training.models.method import Method
-from spuproj.training.runtime.files import write_json
+from spuproj.training.runtime.json_file import write_json
 
 SCHEMA = Path(__file__).parent / "method.schema.json"
 """The file that ``"$schema"`` of the package's methods names."""

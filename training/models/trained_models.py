@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spuproj.training.models.run import WEIGHTS
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 FOLDER = Path(__file__).with_name("trained")
 """Holds a folder for each target, with ``config.json``, ``model.safetensors`` and ``card.md``, which describes it."""

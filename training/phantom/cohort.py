@@ -28,7 +28,8 @@ from spuproj.training.phantom.anatomy import (
 from spuproj.training.phantom.contrast import TISSUES, draw_images
 from spuproj.training.phantom.lookalikes import Lookalikes, draw_lookalikes
 from spuproj.training.phantom.tumour import Tumour, draw_compartments, grow, mass_effect
-from spuproj.training.runtime.files import InputError, atomic_write_folder, refuse_overwrite, remove_leftovers
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import atomic_write_folder, refuse_overwrite, remove_leftovers
 from spuproj.training.runtime.locks import held
 
 Number = TypeVar("Number", bound=np.generic)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, distributed
 
 from spuproj.checks import choice
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 PRECISIONS: dict[str, Precision] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}

@@ -1,22 +1,20 @@
-"""Files that are complete whenever they exist, JSON, and the error for input that cannot be used."""
+"""Files that are complete whenever they exist, and what may be written where."""
 
 from __future__ import annotations
 
 import errno
 import glob
-import json
-import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from spuproj.training.runtime.disk import says_if_full
+from spuproj.training.runtime.errors import InputError
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 """What a file system says that has no locks."""
@@ -25,10 +23,6 @@ UNFINISHED = ".unfinished"
 """In the folder of ``atomic_write_group``: what marks a group whose files are being moved."""
 
 _LOCK = ".lock"
-
-
-class InputError(ValueError):
-    """A file or folder that the user gave cannot be used; the message says which, why, and what to do."""
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -235,54 +229,3 @@ def refuse_overwrite(paths: list[Path], force: bool) -> None:
     existing = [path for path in paths if os.path.lexists(path)]
     if existing and not force:
         raise InputError(f"{existing[0]} exists already; pass --force to write over it")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file atomically. NaN, which JSON does not have, becomes null."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(_without_nan(value), indent=2) + "\n")
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(part) for part in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file, in UTF-8, UTF-16 or UTF-32, with or without a byte-order mark.
-
-    Raises:
-        InputError: where the file is missing or damaged, names something twice, or holds anything but an object.
-    """
-    if not os.path.isfile(path):
-        raise InputError(f"{path} must be a JSON file, but {why_no_file(path)}")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} must be a JSON file, but cannot be read: {error}") from None
-    return json_object(content, path)
-
-
-def json_object(content: bytes, path: Path) -> dict[str, Any]:
-    """The object that the content of a JSON file is. Raises InputError as ``read_json`` does; it names the file."""
-    try:
-        # Deep nesting is a RecursionError.
-        found = json.loads(content, object_pairs_hook=_each_once)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} must be a JSON file, but cannot be read: {error}") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path} must hold a JSON object, got {type(found).__name__}")
-    return found
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object's fields. Of two with one name JSON's readers would keep the last."""
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"{name!r:.80} is there twice in one object")
-        found[name] = value
-    return found

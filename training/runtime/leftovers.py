@@ -6,7 +6,8 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from spuproj.training.runtime.files import InputError, remove_leftovers
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import remove_leftovers
 from spuproj.training.runtime.locks import LOCK, held
 
 _TEMPORARY = re.compile(r"\.spuproj-.{8}(?:-(.*))?", re.DOTALL)

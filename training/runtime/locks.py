@@ -13,7 +13,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from spuproj.training.runtime.disk import says_if_full
-from spuproj.training.runtime.files import NO_LOCKS, InputError, inside, require_folder
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import NO_LOCKS, inside, require_folder
 from spuproj.training.runtime.progress import print_status
 
 LOCK = ".lock"

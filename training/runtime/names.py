@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from spuproj.training.runtime.disk import existing_part
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 LONGEST = 160
 """Bytes of a name in UTF-8. File systems allow 255 for a file, and outputs append up to 40."""

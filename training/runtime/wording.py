@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spuproj.training.runtime.files import InputError
 from spuproj.training.runtime.names import is_shown
 
 
@@ -20,11 +19,6 @@ def verbatim(text: str) -> str:
     It would read what stands between two ``$`` as mathematics, and leave out of a legend what begins with ``_``.
     """
     return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
-
-
-def reason_of(error: Exception) -> str:
-    """What an error says; with its type, where it is of a library and may not be understood without."""
-    return str(error) if isinstance(error, InputError | OSError) else f"{type(error).__name__}: {error}"
 
 
 def printable(text: str) -> str:

@@ -16,7 +16,9 @@ from spuproj.training.fit.train import train
 from spuproj.training.inference.outputs import map_name
 from spuproj.training.models.method import load_method
 from spuproj.training.phantom.cohort import write_cohort
-from spuproj.training.runtime.files import InputError, inside, write_json
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import inside
+from spuproj.training.runtime.json_file import write_json
 from spuproj.training.runtime.locks import LOCK, held
 from spuproj.training.runtime.progress import progress_bar, show
 from spuproj.training.workflows.predict import predict

@@ -35,18 +35,13 @@ from spuproj.training.evaluation.tables import (
 from spuproj.training.inference.outputs import MAP_ENDING, MAPS, map_name
 from spuproj.training.inference.predicted import changed_maps, model_of
 from spuproj.training.inference.summary import LEARNED, Summary, finished_summary
-from spuproj.training.runtime.files import (
-    InputError,
-    atomic_write_group,
-    inside,
-    refuse_overwrite,
-    require_folder,
-    write_json,
-)
+from spuproj.training.runtime.errors import InputError, reason_of
+from spuproj.training.runtime.files import atomic_write_group, inside, refuse_overwrite, require_folder
+from spuproj.training.runtime.json_file import write_json
 from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar, show
-from spuproj.training.runtime.wording import reason_of, some_of
+from spuproj.training.runtime.wording import some_of
 from spuproj.training.workflows.prediction_files import content_of, modalities_of, other_images
 from spuproj.uncertainty import entropy, to_percent
 

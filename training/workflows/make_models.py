@@ -28,7 +28,8 @@ from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, load_run
 from spuproj.training.models.trained_models import FOLDER
 from spuproj.training.phantom.cohort import case_folders, make_phantom, write_case
 from spuproj.training.runtime.execution import Hardware
-from spuproj.training.runtime.files import read_json, remove_leftovers
+from spuproj.training.runtime.files import remove_leftovers
+from spuproj.training.runtime.json_file import read_json
 from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.progress import progress_bar
 

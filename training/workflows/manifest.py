@@ -17,7 +17,8 @@ from spuproj.training.data.readers.listing import list_folder, whole_path
 from spuproj.training.data.readers.manifest import write_manifest
 from spuproj.training.data.readers.patterns import suggested, typed_conventions
 from spuproj.training.data.readers.registry import DataSet, data_set, read_data, recognised_cases
-from spuproj.training.runtime.files import InputError, refuse_overwrite
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import refuse_overwrite
 
 
 def make_manifest(

@@ -16,12 +16,12 @@ from spuproj.training.inference.summary import CohortEntry, finished_summary, pr
 from spuproj.training.report.html import is_page
 from spuproj.training.report.pages import write_cohort_report
 from spuproj.training.runtime.disk import DiskFullError
+from spuproj.training.runtime.errors import InputError, reason_of
 from spuproj.training.runtime.execution import Shard
-from spuproj.training.runtime.files import InputError, inside, refuse_overwrite
+from spuproj.training.runtime.files import inside, refuse_overwrite
 from spuproj.training.runtime.leftovers import remove_all_leftovers
 from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.progress import nested_progress_bar, print_status
-from spuproj.training.runtime.wording import reason_of
 from spuproj.training.workflows.prediction_files import (
     COHORT_REPORT,
     differences,

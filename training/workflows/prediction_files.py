@@ -13,7 +13,8 @@ from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, lacki
 from spuproj.training.data.volumes.content import content_hash
 from spuproj.training.inference.outputs import MAPS, MERGED, map_names, require_kinds
 from spuproj.training.inference.summary import Summary, report_name, summary_name
-from spuproj.training.runtime.files import InputError, inside
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import inside
 from spuproj.training.runtime.names import as_one_file, require_names_fit
 
 COHORT_REPORT = "report.html"

@@ -15,7 +15,8 @@ from spuproj.training.data.volumes.brain import find_brain
 from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.report.explorer import write_explorer
 from spuproj.training.report.figures import save_figure
-from spuproj.training.runtime.files import InputError, refuse_overwrite
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import refuse_overwrite
 from spuproj.training.runtime.wording import verbatim
 
 

@@ -35,7 +35,9 @@ from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.record import read_record
 from spuproj.training.models.run import WEIGHTS, load_run_and_digest
-from spuproj.training.runtime.files import InputError, atomic_write_group, inside, read_json, write_json
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import atomic_write_group, inside
+from spuproj.training.runtime.json_file import read_json, write_json
 from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import Advance, print_status, progress_bar, show

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from spuproj.training.models.method import Method
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.settings import plain_errors
 
 Variations = Mapping[str, Sequence[Any]]

@@ -31,17 +31,10 @@ from spuproj.training.models.trained_models import PACKAGED, trained_models
 from spuproj.training.report.figures import case_figure
 from spuproj.training.report.pages import entry_of, write_case_report
 from spuproj.training.report.warnings import case_warnings
-from spuproj.training.runtime.files import (
-    UNFINISHED,
-    InputError,
-    atomic_write_group,
-    inside,
-    require_folder,
-    require_replaceable,
-)
+from spuproj.training.runtime.errors import InputError, reason_of
+from spuproj.training.runtime.files import UNFINISHED, atomic_write_group, inside, require_folder, require_replaceable
 from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.progress import MakeProgressBar, print_status
-from spuproj.training.runtime.wording import reason_of
 from spuproj.training.workflows.prediction_files import (
     file_names,
     older_maps,

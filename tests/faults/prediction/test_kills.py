@@ -18,7 +18,7 @@ from faults.prediction.runs import run_all
 from processes import forkserver
 from spuproj.training.data.readers.registry import case_in
 from spuproj.training.inference.outputs import DEFAULT_KINDS
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.predict import predict, predict_cohort
 
 pytest_plugins = ["training_fixtures"]

@@ -15,7 +15,7 @@ from helpers import ROOT, run_python
 from spuproj.training.data.case import load_case
 from spuproj.training.inference.multi_view import predict_case
 from spuproj.training.models.run import Run, load_run, load_run_and_digest
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.predict import predict_cohort
 
 pytest_plugins = ["training_fixtures"]

@@ -31,7 +31,7 @@ from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.method import Method
 from spuproj.training.models.view_sets import Spherical
 from spuproj.training.report.figures import case_figure
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.names import LONGEST
 from spuproj.training.runtime.wording import verbatim
 from spuproj.training.workflows.predict import predict, predict_cohort

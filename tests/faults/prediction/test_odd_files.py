@@ -16,7 +16,7 @@ import SimpleITK
 from spuproj.training.data.case import load_case
 from spuproj.training.data.readers.case_files import ImageFile
 from spuproj.training.data.volumes.image_file import open_volume
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.predict import predict, predict_cohort
 
 WRITING = "spuproj.training.workflows.write_prediction"

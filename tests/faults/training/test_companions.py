@@ -20,7 +20,7 @@ from spuproj.training.fit.resume import says_what_is_safe
 from spuproj.training.models.method import Method
 from spuproj.training.models.view_sets import Spherical
 from spuproj.training.phantom.cohort import write_cohort
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.locks import held
 from spuproj.training.workflows.demo import run_demo
 from spuproj.training.workflows.make_models import make_models

@@ -22,8 +22,8 @@ from faults.training.processes import CHECKPOINT, left_of, start
 from spuproj.training.models.method import Method
 from spuproj.training.models.view_sets import Spherical
 from spuproj.training.runtime.disk import DiskFullError, says_if_full
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.files import (
-    InputError,
     atomic_write,
     atomic_write_folder,
     atomic_write_group,

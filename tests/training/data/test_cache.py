@@ -16,7 +16,7 @@ from spuproj.training.data.case import load_case
 from spuproj.training.data.labels import SCHEMES
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
 from spuproj.training.data.readers.registry import case_in
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from tiny_datasets import OLD, brats, save, seg, volume
 
 TWO = ("t1", "flair")

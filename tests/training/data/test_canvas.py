@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spuproj.training.data.canvas import Canvas, canvas_around, fits_canvas, size_around, usual_pixel
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 SIDES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 

@@ -14,7 +14,7 @@ from spuproj.training.data.findings import Level
 from spuproj.training.data.readers.case_files import MODALITIES, CaseFiles
 from spuproj.training.data.readers.registry import case_in, cases_in
 from spuproj.training.data.volumes.image_file import Volume
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 SHAPE = (6, 7, 5)  # left, back, up
 LPS = np.diag([-2.0, -3.0, 4.0, 1.0])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spuproj.training.data.dataset import Cohort
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 
 def cohort(patients, without=()):

@@ -17,7 +17,7 @@ from spuproj.training.data.labels import SCHEMES
 from spuproj.training.data.readers.case_files import MODALITIES
 from spuproj.training.data.readers.registry import case_in
 from spuproj.training.data.sampler import Draw
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from tiny_datasets import OLD, brats
 
 pytest_plugins = ["training_fixtures"]

@@ -14,7 +14,7 @@ from spuproj.training.data.labels import (
     scheme_of_regions,
     unclear,
 )
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 # As the data sets' own papers and pages define them.
 EXPECTED = {

@@ -30,7 +30,7 @@ from spuproj.training.data.splits import (
 from spuproj.training.fit.train import train
 from spuproj.training.models.method import load_method
 from spuproj.training.models.run import load_run
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj_cli.app import app
 from tiny_datasets import OLD, brats, in_folders, save, seg, touch
 

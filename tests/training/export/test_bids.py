@@ -16,7 +16,7 @@ from training_helpers import write_prediction
 
 from spuproj.training.export.bids import write_bids
 from spuproj.training.inference.summary import read_summary, write_summary
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.predict import predict
 
 pytest_plugins = ["training_fixtures"]

@@ -29,7 +29,7 @@ from training_helpers import write_prediction
 from helpers import ROOT
 from spuproj.training.export.dicom import write_dicom
 from spuproj.training.inference.summary import read_summary, write_summary
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 pytest_plugins = ["training_fixtures"]
 

@@ -19,7 +19,7 @@ from training_helpers import digest
 
 from spuproj.training.export.hub import prepare, push
 from spuproj.training.models.run import load_run
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 pytest_plugins = ["training_fixtures"]
 

@@ -24,8 +24,8 @@ from spuproj.training.fit.resume import CHECKPOINT, checked_checkpoint, require_
 from spuproj.training.fit.train import train
 from spuproj.training.models.method import Method
 from spuproj.training.models.view_sets import Spherical
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.execution import Hardware
-from spuproj.training.runtime.files import InputError
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")

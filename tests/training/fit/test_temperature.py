@@ -28,7 +28,7 @@ from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.run import load_run
 from spuproj.training.models.view_sets import Augmented
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -29,8 +29,8 @@ from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.run import load_run
 from spuproj.training.models.view_sets import Spherical
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.execution import Hardware
-from spuproj.training.runtime.files import InputError
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")

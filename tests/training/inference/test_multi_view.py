@@ -21,7 +21,7 @@ from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network
 from spuproj.training.models.run import load_run
 from spuproj.training.models.view_sets import Spherical, Zoom
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.wrapping import blending_weights, reduce_views
 
 pytest_plugins = ["training_fixtures"]

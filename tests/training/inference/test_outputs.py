@@ -25,7 +25,7 @@ from spuproj.training.inference.outputs import (
     write_maps,
     write_merged,
 )
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 GLIOMA = SCHEMES["brats2023"]
 

@@ -19,7 +19,7 @@ from spuproj.training.models.method import CONFIGS, Method, load_method, method_
 from spuproj.training.models.network import make_network
 from spuproj.training.models.schema import SCHEMA, method_schema
 from spuproj.training.models.view_sets import Augmented, Spherical, Zoom
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 SIZE = (48, 40)
 BOX = (8.0, 6.0, 40.0, 33.0)

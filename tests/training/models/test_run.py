@@ -24,7 +24,7 @@ from spuproj.training.models.method import Method, load_method, method_names
 from spuproj.training.models.network import make_network
 from spuproj.training.models.run import load_run, save_run
 from spuproj.training.models.view_sets import Spherical
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 SPHERES = Spherical(grid=(2, 3), radius=0.7, lift="stereographic", chart="equal_area")
 METHOD = Method("own", SPHERES, channels=(4, 8, 8), epochs=3, batch_size=2, learning_rate=5e-3)

@@ -9,7 +9,7 @@ from spuproj.training.models import trained_models as subject
 from spuproj.training.models.card import CARD, model_card
 from spuproj.training.models.run import WEIGHTS, load_run, load_runs
 from spuproj.training.models.trained_models import trained_models
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 pytest_plugins = ["training_fixtures"]
 

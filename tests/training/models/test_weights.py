@@ -18,7 +18,7 @@ from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network
 from spuproj.training.models.run import load_run, load_run_and_digest, save_run
 from spuproj.training.models.view_sets import Spherical
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 METHOD = Method("own", Spherical(grid=(2, 3)), channels=(4, 8, 8))
 CONFIG = ModelConfig("TC", (240.0, 200.0), (16, 24), (0.1, 0.2, 0.8, 0.9), METHOD, ("t1", "flair"))

@@ -14,7 +14,7 @@ from spuproj.training.phantom.anatomy import COARSE, draw_patient, field_of_view
 from spuproj.training.phantom.cohort import Phantom, make_phantom, write_cohort
 from spuproj.training.phantom.contrast import TISSUES, draw_signals, inversion_recovery, nulling_time
 from spuproj.training.phantom.tumour import react_and_diffuse
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 SEED = 2
 SPACING = 4.0

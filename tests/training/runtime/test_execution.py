@@ -14,8 +14,8 @@ from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network
 from spuproj.training.models.run import load_run
 from spuproj.training.models.view_sets import Spherical
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.execution import Hardware, check_hardware, local_device, rank, shard_of
-from spuproj.training.runtime.files import InputError
 from spuproj_cli import entry
 
 pytest_plugins = ["training_fixtures"]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from processes.forkserver import execute, start
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.locks import LOCK, held
 
 HOLDER = """

@@ -18,7 +18,7 @@ from spuproj.training.evaluation.metrics import Maps, measure
 from spuproj.training.evaluation.results import EvaluationOptions
 from spuproj.training.evaluation.statistics import summarise
 from spuproj.training.evaluation.tables import MEASURES, SHOWN
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.evaluate import evaluate, methods_named
 from spuproj.training.workflows.predict import predict, predict_cohort
 from spuproj.uncertainty import to_percent

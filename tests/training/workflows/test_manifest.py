@@ -8,7 +8,7 @@ import pytest
 
 from spuproj.training.data.findings import Level
 from spuproj.training.data.readers.registry import read_data
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.manifest import make_manifest, patterns_named
 from tiny_datasets import LAYOUTS, OLD, brats, in_folders, save, seg, touch, volume
 

@@ -9,7 +9,7 @@ import pytest
 from training_helpers import digest, read
 
 from spuproj.training.models import trained_models
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.predict import predict, predict_cohort
 
 pytest_plugins = ["training_fixtures"]

@@ -27,7 +27,7 @@ from spuproj.training.inference.multi_view import predict_case
 from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.run import load_run, save_run
 from spuproj.training.models.view_sets import Augmented, Spherical, Zoom
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.progress import show
 from spuproj.training.workflows import study as studies
 from spuproj.training.workflows.study import round_trip, seen, study

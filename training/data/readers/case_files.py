@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.labels import LabelScheme
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.wording import some_of
 

@@ -25,7 +25,8 @@ from spuproj.training.data.readers.conventions import LABEL, Convention, Role
 from spuproj.training.data.readers.grouping import Group, case_of, expected, grouped
 from spuproj.training.data.readers.left_out import not_read, unused_files, without_images
 from spuproj.training.data.readers.listing import Listing, list_folder
-from spuproj.training.runtime.files import InputError, read_json
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.json_file import read_json
 from spuproj.training.runtime.names import repeated
 from spuproj.training.runtime.settings import SETTINGS, made
 

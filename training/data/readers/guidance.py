@@ -13,7 +13,7 @@ from spuproj.training.data.readers.grouping import grouped
 from spuproj.training.data.readers.left_out import examples, not_read
 from spuproj.training.data.readers.listing import Listing, whole_path
 from spuproj.training.data.readers.patterns import asked_for
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 
 def missing(path: Path, what: str, kind: str) -> InputError:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from spuproj.training.data.readers.case_files import without_suffix
-from spuproj.training.runtime.files import InputError, read_json
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.json_file import read_json
 
 MOST_FOLDERS = 2**20
 """In a data set; links count as what they lead to."""

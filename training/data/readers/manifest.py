@@ -13,7 +13,8 @@ from pydantic.dataclasses import dataclass
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.labels import SCHEMES, LabelScheme, own_scheme, scheme_named
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, modality_named, require_modality
-from spuproj.training.runtime.files import InputError, read_json, write_json
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.json_file import read_json, write_json
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.settings import SETTINGS, made
 from spuproj.training.runtime.wording import some_of

@@ -12,7 +12,8 @@ from pathlib import Path
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.readers.case_files import BRAIN_MASK, SEGMENTATION, CaseFiles, ImageFile, modality_named
 from spuproj.training.data.readers.manifest import by_modality, check_names, file_in, scheme_in
-from spuproj.training.runtime.files import InputError, why_no_file
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import why_no_file
 from spuproj.training.runtime.names import repeated
 from spuproj.training.runtime.wording import some_of
 

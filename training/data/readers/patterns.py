@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from spuproj.training.data.readers.case_files import require_modality, without_suffix
 from spuproj.training.data.readers.conventions import LABEL, MASK, Convention
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.names import repeated
 
 CASE = "{case}"

@@ -27,7 +27,7 @@ from spuproj.training.data.readers.left_out import (
 from spuproj.training.data.readers.listing import Listing, list_folder, whole_path
 from spuproj.training.data.readers.manifest import check_names, json_manifest
 from spuproj.training.data.readers.manifest_table import csv_manifest
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.names import name_fault
 from spuproj.training.runtime.progress import print_status
 

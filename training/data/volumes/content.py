@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from spuproj.training.data.volumes import itk_file
-from spuproj.training.runtime.files import InputError, why_no_file
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import why_no_file
 
 _CHUNK = 2**20
 

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 

@@ -19,7 +19,7 @@ from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.readers.case_files import ImageFile
 from spuproj.training.data.volumes import itk_file, nibabel_file
 from spuproj.training.data.volumes.grid import Grid, require_placed, skew
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.wording import some_of
 
 MOST_VOXELS = 2**27

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.volumes.image_file import Volume
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 TOLERANCE = 0.05
 """Part of a voxel by which the corners of two grids may differ: less than resampling could mend."""

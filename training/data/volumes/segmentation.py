@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.labels import SCHEMES, LabelScheme, unclear
 from spuproj.training.data.volumes.image_file import Volume
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 # Resampling and scaling in the header leave whole numbers this far off.
 _ROUNDING = 1e-3

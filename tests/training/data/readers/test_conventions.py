@@ -15,7 +15,7 @@ from spuproj.training.data.readers.conventions import CONVENTIONS
 from spuproj.training.data.readers.dataset_json import MSD, NNUNET
 from spuproj.training.data.readers.registry import case_in, read_data
 from spuproj.training.data.volumes import itk_file, nibabel_file
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.manifest import make_manifest
 from tiny_datasets import LAYOUTS, NEW, OLD, in_folders, touch
 

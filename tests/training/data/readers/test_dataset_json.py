@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from spuproj.training.data.case import load_case
 from spuproj.training.data.labels import LabelScheme
 from spuproj.training.data.readers.registry import case_in, read_data
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from tiny_datasets import OLD, save, seg, touch, volume
 
 CHANNELS = {"0": "T1", "1": "T1gd", "2": "T2w", "3": "FLAIR"}

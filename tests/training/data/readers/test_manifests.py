@@ -18,7 +18,7 @@ from spuproj.training.data.labels import own_scheme, scheme_named
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, modalities_of
 from spuproj.training.data.readers.manifest import write_manifest
 from spuproj.training.data.readers.registry import read_data
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from tiny_datasets import save, seg, volume
 
 ONE = {"name": "p1", "images": {"t1": "a.nii"}}

@@ -13,7 +13,7 @@ from spuproj.training.data.labels import SCHEMES
 from spuproj.training.data.readers.listing import list_folder
 from spuproj.training.data.readers.registry import case_in, read_data
 from spuproj.training.inference.outputs import DEFAULT_KINDS, map_names
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.manifest import make_manifest
 from spuproj.training.workflows.predict import predict, predict_cohort
 from tiny_datasets import LAYOUTS, touch

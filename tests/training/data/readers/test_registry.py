@@ -12,7 +12,7 @@ from spuproj.training.data.case import load_case
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, errors_of, modalities_of, modality_named
 from spuproj.training.data.readers.registry import case_in, cases_in, read_data
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from tiny_datasets import NEW, OLD, brats, in_folders, touch
 
 

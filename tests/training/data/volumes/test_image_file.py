@@ -21,7 +21,7 @@ from spuproj.training.data.findings import Level
 from spuproj.training.data.readers.case_files import ImageFile
 from spuproj.training.data.volumes.content import content_hash, source_files
 from spuproj.training.data.volumes.image_file import open_volume
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
 VOXELS = np.arange(60, dtype=np.int16).reshape(3, 4, 5)

@@ -10,7 +10,7 @@ from spuproj.training.data.findings import Level
 from spuproj.training.data.readers.case_files import ImageFile
 from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.data.volumes.same_grid import require_same_grid
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
 

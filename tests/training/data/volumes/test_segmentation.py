@@ -17,7 +17,7 @@ from spuproj.training.data.labels import SCHEMES, own_scheme
 from spuproj.training.data.readers.case_files import ImageFile
 from spuproj.training.data.volumes.image_file import Volume, open_volume
 from spuproj.training.data.volumes.segmentation import label_values, read_labels
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 OLD = SCHEMES["brats2020"]
 

@@ -16,7 +16,7 @@ from spuproj.training.data.case import load_case
 from spuproj.training.data.readers.case_files import MODALITIES
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.report.slice_images import shown_channels
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.predict import predict, predict_cohort
 
 pytest_plugins = ["training_fixtures"]

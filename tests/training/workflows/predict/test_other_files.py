@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.predict import predict_cohort
 
 pytest_plugins = ["training_fixtures"]

@@ -21,7 +21,7 @@ from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network
 from spuproj.training.models.run import load_run, save_run
 from spuproj.training.models.view_sets import Spherical
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.predict import predict
 from spuproj.wrapping import blend, blending_weights
 

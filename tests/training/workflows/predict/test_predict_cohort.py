@@ -19,7 +19,7 @@ from spuproj.training.data.splits import Split, write_splits
 from spuproj.training.inference.multi_view import predict_case
 from spuproj.training.inference.outputs import DEFAULT_KINDS
 from spuproj.training.models.run import load_run, save_run
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.predict import Outcome, predict, predict_cohort
 
 pytest_plugins = ["training_fixtures"]

@@ -15,7 +15,7 @@ import pytest
 from spuproj.training.data.readers.case_files import ImageFile
 from spuproj.training.data.volumes.content import content_hash, source_files
 from spuproj.training.data.volumes.image_file import open_volume
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows import write_prediction as predicting
 from spuproj.training.workflows.predict import predict, predict_cohort
 

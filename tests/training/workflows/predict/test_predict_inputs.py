@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from training_helpers import changed, read
 
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.predict import predict, predict_cohort
 
 pytest_plugins = ["training_fixtures"]

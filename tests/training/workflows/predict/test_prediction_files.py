@@ -16,7 +16,7 @@ from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
 from spuproj.training.inference.outputs import DEFAULT_KINDS, MAPS, MERGED
 from spuproj.training.inference.summary import CohortEntry, Summary, read_summary, write_summary
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.predict import predict, predict_cohort
 from spuproj.training.workflows.prediction_files import file_names, require_names
 
