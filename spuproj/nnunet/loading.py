@@ -14,7 +14,7 @@ from nnunetv2.utilities.file_path_utilities import get_output_folder
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from spuproj.nnunet.inference import ViewsPredictor
-from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.errors import InputError, as_input_error
 from spuproj.training.runtime.files import inside
 
 TRAINERS = str(Path(__file__).with_name("trainers"))
@@ -126,15 +126,10 @@ def _folds(folder: Path, folds: Sequence[str], checkpoint: str) -> list[str]:
 def _require_plain(folder: Path, checkpoint: str) -> None:
     """Raises InputError for a checkpoint that holds more than tensors and numbers: nnU-Net would run code in it."""
     path = inside(folder, checkpoint)
-    try:
-        with torch.serialization.safe_globals(_NUMPY):
-            torch.load(path, map_location="meta", weights_only=True)
-    # A damaged or foreign file may raise anything.
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"{path} must hold tensors and numbers alone, as nnU-Net's trainers save them, but does not: {reason}"
-        ) from None
+    fault = f"{path} must hold tensors and numbers alone, as nnU-Net's trainers save them, but does not: "
+    refused = as_input_error(lambda error: fault + str(error).partition("\n")[0])
+    with refused, torch.serialization.safe_globals(_NUMPY):
+        torch.load(path, map_location="meta", weights_only=True)
 
 
 def _require_2d(folder: Path, configuration: str) -> None:

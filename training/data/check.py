@@ -20,7 +20,7 @@ from spuproj.training.data.volumes.image_file import Volume, open_volume
 from spuproj.training.data.volumes.intensities import CLIP, normalised
 from spuproj.training.data.volumes.same_grid import require_same_grid
 from spuproj.training.data.volumes.segmentation import read_labels
-from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.errors import reason_of
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -121,8 +121,7 @@ def _check_case(files: CaseFiles) -> tuple[list[Finding], Volume | None]:
             return call(*args, **kwargs)
         # Whatever a library raises is a finding of this case: the others are still to be checked.
         except Exception as error:
-            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            findings.append(Finding(Level.ERROR, reason))
+            findings.append(Finding(Level.ERROR, reason_of(error)))
             return None
 
     if absent := lacking(files, tuple(files.images)):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.export.series import Series, read_series
 from spuproj.training.inference.predicted import model_of, predicted_case, predicted_map, targets_of
 from spuproj.training.inference.summary import Summary
-from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.errors import InputError, as_input_error
 from spuproj.training.runtime.files import atomic_write_group, inside, refuse_overwrite, require_folder
 
 Frames = NDArray[np.float32]
@@ -81,7 +80,12 @@ def write_dicom(
         if attribute not in image:
             setattr(image, attribute, "")
     probabilities = [_frames(found, predictions, summary, target, "prob") for target in targets]
-    with atomic_write_group(out, name, segments) as folder, _named(series):
+    # highdicom refuses headers that lack or break what the outputs must repeat.
+    refused = as_input_error(
+        lambda error: f"{series} must be a series that DICOM outputs can refer to, but is not: {error}",
+        (AttributeError, KeyError, TypeError, ValueError),
+    )
+    with atomic_write_group(out, name, segments) as folder, refused:
         variance_series = UID()
         for number, target in enumerate(targets, 1):
             variance = _frames(found, predictions, summary, target, "var")
@@ -99,17 +103,6 @@ def _frames(series: Series, predictions: Path, summary: Summary, target: str, ki
     if not ((known >= 0) & (known <= most * (1 + _ROUNDING))).all():
         raise InputError(f"{volume.path} must hold values from 0 to {most:g}, but holds others; predict the case again")
     return np.minimum(frames, np.float32(most))
-
-
-@contextmanager
-def _named(series: Path) -> Iterator[None]:
-    """Raises InputError, which names the series, where its headers lack or break what outputs must repeat."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{series} must be a series that DICOM outputs can refer to, but is not: {error}") from None
 
 
 def _segmentation(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from spuproj.training.models.card import CARD, model_card
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.record import read_record
 from spuproj.training.models.run import RECORD, load_run, save_run
-from spuproj.training.runtime.errors import InputError, reason_of
+from spuproj.training.runtime.errors import InputError, as_input_error, reason_of
 
 README = "README.md"
 """What the Hub calls a model's card."""
@@ -47,11 +46,12 @@ def push(run: Path, repository: str, *, private: bool = False, force: bool = Fal
     with tempfile.TemporaryDirectory() as folder:
         config = prepare(run, Path(folder))
         api = HfApi(library_name="spuproj", library_version=__version__)
-        with _plain_errors(repository, api.endpoint):
+        with as_input_error(lambda error: _refusal(error, repository, api.endpoint)):
             address = str(api.create_repo(repository, private=private or None, exist_ok=force))
             if private and force and not api.repo_info(repository).private:
                 raise InputError(f"{address} must be private, but is public; change its settings, or name another")
-        with _plain_errors(repository, api.endpoint, f"; {address} is there but incomplete: push again with --force"):
+        incomplete = f"; {address} is there but incomplete: push again with --force"
+        with as_input_error(lambda error: _refusal(error, repository, api.endpoint) + incomplete):
             message = f"{config.target} by {config.method.name}, spuproj {__version__}"
             api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message)
     return address
@@ -124,23 +124,16 @@ def _part(record: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-@contextmanager
-def _plain_errors(repository: str, endpoint: str, after: str = "") -> Iterator[None]:
-    """Raises InputError that says what to do, in place of the errors of the Hub."""
-    try:
-        yield
-    except LocalTokenNotFoundError:
-        raise InputError(f"{endpoint} must know you, but there is no token; {_LOG_IN}{after}") from None
-    except HfHubHTTPError as error:
-        reasons = {
+def _refusal(error: Exception, repository: str, endpoint: str) -> str:
+    """What an error of the Hub means, and what to do."""
+    if isinstance(error, LocalTokenNotFoundError):
+        return f"{endpoint} must know you, but there is no token; {_LOG_IN}"
+    if isinstance(error, HfHubHTTPError):
+        known = {
             401: f"{endpoint} must know you, but there is no valid token; {_LOG_IN}",
             403: f"the token must be allowed to write to {repository}, but is not; {_LOG_IN} there",
             409: f"{repository} exists already on {endpoint}; pass --force to write into it, or name another",
         }
-        known = reasons.get(error.response.status_code)
-        raise InputError((known or f"{endpoint} refuses {repository}: {error}") + after) from None
-    except InputError:
-        raise
+        return known.get(error.response.status_code, f"{endpoint} refuses {repository}: {error}")
     # Which library speaks HTTP, and so what a broken connection raises, depends on the version.
-    except Exception as error:
-        raise InputError(f"{endpoint} must answer, but does not: {reason_of(error)}{after}") from None
+    return f"{endpoint} must answer, but does not: {reason_of(error)}"

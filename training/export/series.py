@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from spuproj.training.data.volumes.grid import Grid, require_placed
 from spuproj.training.data.volumes.image_file import Volume
 from spuproj.training.data.volumes.same_grid import TOLERANCE
-from spuproj.training.runtime.errors import InputError, reason_of
+from spuproj.training.runtime.errors import InputError, as_input_error, reason_of
 from spuproj.training.runtime.wording import some_of
 
 _NEEDED = (
@@ -90,7 +90,7 @@ def read_series(folder: Path) -> Series:
             in the patient, or the slices are not parallel, equally spaced and of one size.
     """
     slices = _images(folder)
-    with _broken(folder):
+    with _reading(folder):
         return _placed(folder, slices)
 
 
@@ -125,7 +125,7 @@ def _images(folder: Path) -> list[Dataset]:
 
 def _header(path: Path) -> Dataset | None:
     """The header of an image; None for other files, among them a DICOMDIR."""
-    with _broken(path):
+    with _reading(path):
         try:
             syntax = read_file_meta_info(path).get("TransferSyntaxUID")
             if syntax == DeflatedExplicitVRLittleEndian:
@@ -139,15 +139,9 @@ def _header(path: Path) -> Dataset | None:
         return header if "Rows" in header else None
 
 
-@contextmanager
-def _broken(path: Path) -> Iterator[None]:
-    """Raises InputError, which names the path, in place of anything that broken headers may raise."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{path} must be DICOM, but its headers cannot be read: {reason_of(error)}") from None
+def _reading(path: Path) -> AbstractContextManager[None]:
+    """A context in which whatever broken headers raise becomes an InputError, which names the path."""
+    return as_input_error(lambda error: f"{path} must be DICOM, but its headers cannot be read: {reason_of(error)}")
 
 
 def _require_place(folder: Path, image: Dataset) -> None:

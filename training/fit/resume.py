@@ -20,7 +20,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from spuproj.training.fit.logs import LOGS
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS
 from spuproj.training.runtime.disk import DiskFullError, says_if_full
-from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.errors import InputError, as_input_error
 from spuproj.training.runtime.files import atomic_write
 from spuproj.training.runtime.json_file import read_json
 from spuproj.training.runtime.progress import print_status
@@ -80,20 +80,20 @@ def checked_checkpoint(checkpoint: Path, config: Mapping[str, Any]) -> Checkpoin
     Raises:
         InputError: for anything but a checkpoint of tensors and numbers, as this training saves it.
     """
-    try:
+    with as_input_error(
+        lambda error: _no_checkpoint(checkpoint, f"cannot be read: {str(error).partition(chr(10))[0]}")
+    ):
         _require_modest(checkpoint)
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    # A damaged or foreign file may raise anything.
-    except Exception as error:
-        raise _no_checkpoint(checkpoint, f"cannot be read: {str(error).partition(chr(10))[0]}") from None
     missing = _PARTS if not isinstance(content, dict) else [name for name in _PARTS if name not in content]
     if missing:
-        raise _no_checkpoint(checkpoint, f"has no {missing[0]}")
+        raise InputError(_no_checkpoint(checkpoint, f"has no {missing[0]}"))
     for count in ("epoch", "global_step"):
         if not (isinstance(content[count], int) and content[count] >= 0):
-            raise _no_checkpoint(checkpoint, f"has the {count} {reprlib.repr(content[count])}")
+            raise InputError(_no_checkpoint(checkpoint, f"has the {count} {reprlib.repr(content[count])}"))
     for name, was, now in _differences(content[SETTINGS], dict(config)):
-        raise _no_checkpoint(checkpoint, f"is of another one: {name} is {reprlib.repr(was)}, not {reprlib.repr(now)}")
+        reason = f"is of another one: {name} is {reprlib.repr(was)}, not {reprlib.repr(now)}"
+        raise InputError(_no_checkpoint(checkpoint, reason))
     return Checkpoint(checkpoint, content["global_step"])
 
 
@@ -111,8 +111,8 @@ def _require_modest(checkpoint: Path) -> None:
             raise ValueError(f"its part {damaged} is damaged")
 
 
-def _no_checkpoint(checkpoint: Path, reason: str) -> InputError:
-    return InputError(f"{checkpoint} must be a checkpoint of this training, but {reason}; start over with --force")
+def _no_checkpoint(checkpoint: Path, reason: str) -> str:
+    return f"{checkpoint} must be a checkpoint of this training, but {reason}; start over with --force"
 
 
 @contextmanager

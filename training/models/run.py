@@ -15,7 +15,7 @@ from spuproj import __version__
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.network import make_network
 from spuproj.training.models.weights import load_weights, weights_file
-from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.errors import InputError, as_input_error
 from spuproj.training.runtime.files import atomic_write, why_no_file
 from spuproj.training.runtime.json_file import json_object, write_json
 from spuproj.training.runtime.names import as_one_file
@@ -65,14 +65,11 @@ def load_run_and_digest(directory: Path) -> tuple[Run, str]:
     settings, weights = (_content(directory / name) for name in (CONFIG, WEIGHTS))
     values = json_object(settings, directory / CONFIG)
     config = made(ModelConfig, values, f"{directory / CONFIG} must be the configuration of a model, but is not: ")
-    try:
+    with as_input_error(lambda error: f"{wanted} it does not load ({WEIGHTS}): {error}"):
         # Memory follows the file, not the configuration.
         with torch.device("meta"):
             network = make_network(config)
         load_weights(network, weights)
-    # A damaged or foreign file may raise anything.
-    except Exception as error:
-        raise InputError(f"{wanted} it does not load ({WEIGHTS}): {error}") from None
     return (config, network.float().eval()), hashlib.sha256(settings + weights).hexdigest()
 
 

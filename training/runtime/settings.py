@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, core_schema
 
-from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.errors import as_input_error
 from spuproj.training.runtime.names import LONGEST, plain_name
 
 Made = TypeVar("Made")
@@ -79,21 +79,20 @@ def made(model: type[Made], values: Mapping[str, Any], beginning: str) -> Made:
         return TypeAdapter(model).validate_python(values)
 
 
-@contextmanager
-def plain_errors(model: type, beginning: str = "") -> Iterator[None]:
-    """Raises InputError in place of pydantic's ValidationError: what each wrong setting must be, and its value.
+def plain_errors(model: type, beginning: str = "") -> AbstractContextManager[None]:
+    """A context in which pydantic's ValidationError becomes an InputError: what each setting must be, and its value.
 
     Args:
         model: the dataclass that is made inside the context.
         beginning: of the message, such as the file that holds the settings.
     """
-    try:
-        yield
-    except ValidationError as error:
-        faults = [each for each in error.errors() if not _follows(each)]
-        wrong = dict.fromkeys(_sentence(model, each) for each in faults[:_TOLD])
-        more = f"; and {len(faults) - _TOLD} more" if len(faults) > _TOLD else ""
-        raise InputError(beginning + "; ".join(wrong) + more) from None
+    return as_input_error(lambda error: beginning + _faults(model, error), ValidationError)
+
+
+def _faults(model: type, error: ValidationError) -> str:
+    faults = [each for each in error.errors() if not _follows(each)]
+    wrong = dict.fromkeys(_sentence(model, each) for each in faults[:_TOLD])
+    return "; ".join(wrong) + (f"; and {len(faults) - _TOLD} more" if len(faults) > _TOLD else "")
 
 
 def _follows(error: ErrorDetails) -> bool:

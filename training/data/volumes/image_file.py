@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.readers.case_files import ImageFile
 from spuproj.training.data.volumes import itk_file, nibabel_file
 from spuproj.training.data.volumes.grid import Grid, require_placed, skew
-from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.errors import InputError, as_input_error
 from spuproj.training.runtime.wording import some_of
 
 MOST_VOXELS = 2**27
@@ -180,15 +180,11 @@ def _skewed(grid: Grid) -> list[Finding]:
     return [Finding(Level.WARNING, message)]
 
 
-@contextmanager
-def _reading(path: Path, fault: str) -> Iterator[None]:
-    """Raises InputError, which names the file, in place of anything that a library raises inside the context."""
-    try:
-        yield
-    except InputError:
-        raise
-    # Libraries raise exceptions of any kind for files that are not what they claim to be.
-    except Exception as error:
-        # SimpleITK says first where in its own code it failed.
-        reason = " ".join(str(error).rpartition("sitk::ERROR: ")[2].split())[:300] or type(error).__name__
-        raise InputError(f"{path} {fault}{reason}") from None
+def _reading(path: Path, fault: str) -> AbstractContextManager[None]:
+    """A context in which an error of a library becomes an InputError, which names the file."""
+    return as_input_error(lambda error: f"{path} {fault}{_library_reason(error)}")
+
+
+def _library_reason(error: Exception) -> str:
+    # SimpleITK says first where in its own code it failed.
+    return " ".join(str(error).rpartition("sitk::ERROR: ")[2].split())[:300] or type(error).__name__
