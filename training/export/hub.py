@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
@@ -14,8 +12,8 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from spuproj import __version__
 from spuproj.training.models.card import CARD, model_card
 from spuproj.training.models.config import ModelConfig
-from spuproj.training.models.record import read_record
 from spuproj.training.models.run import RECORD, load_run, save_run
+from spuproj.training.models.training_record import Record, read_record
 from spuproj.training.runtime.errors import InputError, as_input_error, reason_of
 
 README = "README.md"
@@ -66,11 +64,10 @@ def prepare(run: Path, folder: Path) -> ModelConfig:
         InputError: for a run that is not finished, and where the name of a case or a path would be made public.
     """
     config, network = load_run(run)
-    record = read_record(run) if (run / RECORD).is_file() else {}
+    record = read_record(run) if (run / RECORD).is_file() else Record()
     card = _own_card(run / CARD) if (run / CARD).is_file() else ""
     _refuse_leaks(run, config, record, card)
-    train = _part(record, "data", "train")
-    save_run(folder, config, network, str(train.get("sha256", "")))
+    save_run(folder, config, network, record.data.train.sha256)
     (folder / README).write_text(card or _card(config, record), encoding="utf-8")
     return config
 
@@ -83,24 +80,22 @@ def _own_card(path: Path) -> str:
         raise InputError(f"{path} must be text in UTF-8, but is not: {error}; save it anew") from None
 
 
-def _card(config: ModelConfig, record: Mapping[str, Any]) -> str:
+def _card(config: ModelConfig, record: Record) -> str:
     """The card from what is known, without the names of cases."""
-    cases = {role: len(_part(record, "data", role).get("cases", ())) for role in ("train", "validation")}
     data = "The data that the model was trained on are not described here."
-    dice = _part(record, "metrics").get("dice")
+    dice, patients = record.metrics.dice, len(record.data.validation.cases)
     numbers = (
         "Its quality is not described here."
         if dice is None
-        else f"Dice {dice:.3f} on the slices that show the target of {cases['validation']} patients, who were not "
-        "trained on, but watched during the training."
+        else f"Dice {dice:.3f} on the slices that show the target of {patients} patients, who were not trained on, but "
+        "watched during the training."
     )
     return model_card(config, record, data, numbers)
 
 
-def _refuse_leaks(run: Path, config: ModelConfig, record: Mapping[str, Any], card: str) -> None:
+def _refuse_leaks(run: Path, config: ModelConfig, record: Record, card: str) -> None:
     """Raises InputError where what people wrote holds the name of a case, or the card a path."""
-    data = [_part(record, "data", role) for role in ("train", "validation")]
-    names = {name for part in (*data, _part(record, "calibration")) for name in part.get("cases", ())}
+    names = record.data.cases.union(record.calibration.cases if record.calibration else ())
     written = {
         str(run / CARD): card,
         "the name of the method": config.method.name,
@@ -114,14 +109,6 @@ def _refuse_leaks(run: Path, config: ModelConfig, record: Mapping[str, Any], car
     path = _PATH.search(card)
     if path:
         raise InputError(f"{run / CARD} must hold no path of this machine, since it would be public, got {path[0]}")
-
-
-def _part(record: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
-    """A part of the record; empty where there is none."""
-    found: Any = record
-    for key in keys:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
 
 
 def _refusal(error: Exception, repository: str, endpoint: str) -> str:

@@ -1,11 +1,10 @@
-"""The record of a training: data, versions, hardware, learning curve."""
+"""What a training records: data, versions, hardware, learning curve."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import monai
@@ -15,15 +14,13 @@ import torch
 from spuproj import __version__
 from spuproj.training.data.dataset import Cohort
 from spuproj.training.fit.callbacks import LearningCurve
-from spuproj.training.models.run import RECORD
+from spuproj.training.models.training_record import Data, Role
 from spuproj.training.runtime.execution import Hardware
-from spuproj.training.runtime.json_file import write_json
 
 
-def data_record(cohort: Cohort, training: list[str], validation: list[str]) -> dict[str, Any]:
+def data_record(cohort: Cohort, training: Sequence[str], validation: Sequence[str]) -> Data:
     """The names of the cases in each role, and the SHA-256 of their slices."""
-    roles = {"train": training, "validation": validation}
-    return {role: {"cases": sorted(names), "sha256": cohort.digest(names)} for role, names in roles.items()}
+    return Data(*(Role(sorted(names), cohort.digest(names)) for names in (training, validation)))
 
 
 def environment_record(hardware: Hardware) -> dict[str, Any]:
@@ -49,8 +46,3 @@ def curve_record(curve: LearningCurve, batch_size: int) -> dict[str, Any]:
         "seconds": curve.seconds,
         "slices_per_second": curve.steps * batch_size / curve.seconds,
     }
-
-
-def write_record(run: Path, record: Mapping[str, Any]) -> None:
-    """Writes ``training.json`` of a run."""
-    write_json(run / RECORD, record)

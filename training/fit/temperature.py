@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +16,16 @@ from spuproj.training.data.case import Case, load_case
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.splits import chosen
 from spuproj.training.evaluation.calibration import negative_log_likelihood
-from spuproj.training.fit.record import write_record
 from spuproj.training.inference.multi_view import mean_probabilities
 from spuproj.training.models.config import ModelConfig
-from spuproj.training.models.record import read_record
 from spuproj.training.models.run import RECORD, load_run, write_config
+from spuproj.training.models.training_record import read_record
 from spuproj.training.runtime.errors import InputError
-from spuproj.training.runtime.json_file import read_json
+from spuproj.training.runtime.json_file import read_json, write_json
 from spuproj.training.runtime.progress import print_status, progress_bar
 
 TEMPERATURES = 2.0 ** np.linspace(-3, 3, 25)
 """At which the likelihood is computed; between them it is interpolated. The middle one is 1."""
-
-CALIBRATION = "calibration"
-"""Key of a run's record that says how its temperature was fitted."""
 
 Curve = NDArray[np.float64]
 
@@ -60,8 +55,7 @@ def calibrate_run(run: Path, cases: Sequence[CaseFiles]) -> Temperature:
         InputError: where the run or one of the cases cannot be used.
     """
     config, network = load_run(run)
-    record = read_record(run)
-    names = validation_cases(run, record)
+    names = validation_cases(run)
     watched = chosen(cases, names, run / RECORD)
     curves = []
     with progress_bar(f"Calibrating {config.target}", len(watched)) as advance:
@@ -78,13 +72,13 @@ def calibrate_run(run: Path, cases: Sequence[CaseFiles]) -> Temperature:
     # The record comes last: it says that the configuration is complete.
     write_config(run, replace(config, temperature=found.value))
     calibration = {"temperature": found.value, "nll": {"before": found.nll_before, "after": found.nll_after}}
-    write_record(run, {**record, CALIBRATION: {**calibration, "cases": names}})
+    write_json(run / RECORD, {**read_json(run / RECORD), "calibration": {**calibration, "cases": names}})
     return found
 
 
-def validation_cases(run: Path, record: Mapping[str, Any]) -> list[str]:
+def validation_cases(run: Path) -> list[str]:
     """The names of a run's validation cases. Raises InputError where its record has none."""
-    names: list[str] = ((record.get("data") or {}).get("validation") or {}).get("cases") or []
+    names = read_record(run).data.validation.cases
     if not names:
         raise InputError(f"{run / RECORD} must name the validation cases of 'spuproj train', but does not; train again")
     return names
@@ -92,7 +86,7 @@ def validation_cases(run: Path, record: Mapping[str, Any]) -> list[str]:
 
 def is_calibrated(run: Path) -> bool:
     """Whether a finished run has a fitted temperature."""
-    return CALIBRATION in read_json(run / RECORD)
+    return read_record(run).calibration is not None
 
 
 def likelihoods(config: ModelConfig, network: nn.Module, case: Case) -> Curve:

@@ -6,7 +6,7 @@ import logging
 import math
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -29,7 +29,7 @@ from spuproj.training.fit.augmentation import augmented
 from spuproj.training.fit.callbacks import LastCheckpoint, LearningCurve, training_progress
 from spuproj.training.fit.logs import LOGS, cut_logs, full_disk_said_once
 from spuproj.training.fit.module import Segmenter
-from spuproj.training.fit.record import curve_record, data_record, environment_record, write_record
+from spuproj.training.fit.record import curve_record, data_record, environment_record
 from spuproj.training.fit.resume import (
     CHECKPOINT,
     CHECKPOINTS,
@@ -44,11 +44,12 @@ from spuproj.training.fit.resume import (
 from spuproj.training.fit.temperature import calibrate_run, is_calibrated, validation_cases
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method, load_method
-from spuproj.training.models.record import read_record
 from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, save_run, write_config
+from spuproj.training.models.training_record import read_record
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.execution import PRECISIONS, Hardware, check_hardware, rank
 from spuproj.training.runtime.files import refuse_overwrite, remove_leftovers, require_folder
+from spuproj.training.runtime.json_file import write_json
 from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar
@@ -158,12 +159,13 @@ def _train_and_save(
 ) -> None:
     """Trains, from a checkpoint where one is resumed, and writes the run."""
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    record = {"data": data_record(cohort, training, validation), **environment_record(hardware)}
+    data = data_record(cohort, training, validation)
+    record = {"data": asdict(data), **environment_record(hardware)}
     checkpoint = _prepare_run(out, config, record, resume)
     network, curve = _fit(config, cohort, training, validation, out, hardware, checkpoint)
     if rank() == 0:
-        write_record(out, {**curve_record(curve, config.method.batch_size), **record})
-        save_run(out, config, network, record["data"]["train"]["sha256"])
+        write_json(out / RECORD, {**curve_record(curve, config.method.batch_size), **record})
+        save_run(out, config, network, data.train.sha256)
 
 
 def _refuse_overwrite_of_run(out: Path, force: bool, resume: bool) -> None:
@@ -182,7 +184,7 @@ def _is_finished(out: Path, asked: dict[str, Any], cases: Sequence[CaseFiles], r
     if (out / CONFIG).is_file():
         require_same_training(out / CONFIG, asked)
     finished = (out / WEIGHTS).exists()
-    if finished and (out / RECORD).is_file() and (known := read_record(out).get("data")):
+    if finished and (out / RECORD).is_file() and (known := read_record(out).data.cases):
         if roles is not None:
             named = {role: {"cases": sorted(getattr(roles, role))} for role in ("train", "validation")}
             require_same_training(out / RECORD, {"data": named})
@@ -191,11 +193,9 @@ def _is_finished(out: Path, asked: dict[str, Any], cases: Sequence[CaseFiles], r
     return finished
 
 
-def _require_same_cases(out: Path, known: Mapping[str, Any], cases: Sequence[CaseFiles]) -> None:
+def _require_same_cases(out: Path, known: Set[str], cases: Sequence[CaseFiles]) -> None:
     """Raises InputError where a finished run trained and validated on other cases than those of the data."""
-    roles = [known.get(role) or {} for role in ("train", "validation")]
-    before = {name for role in roles for name in role.get("cases", ())}
-    changed = sorted(before ^ {case.name for case in cases})
+    changed = sorted(known ^ {case.name for case in cases})
     if changed:
         raise InputError(
             f"the cases must be those that {out / RECORD} names, but {some_of(changed)} "
@@ -208,7 +208,7 @@ def _calibrate_finished(
     run: Path, cases: Sequence[CaseFiles], modalities: Sequence[str], target: str, cache: Path | None
 ) -> None:
     """Calibrates a finished run. Raises InputError where its validation cases have changed since the training."""
-    names = validation_cases(run, read_record(run))
+    names = validation_cases(run)
     watched = chosen(cases, names, run / RECORD)
     with (
         _cache_folder(run, cache) as folder,
@@ -259,7 +259,7 @@ def _prepare_run(out: Path, config: ModelConfig, record: dict[str, Any], resume:
     if rank() == 0:
         remove_previous_run(out)
         write_config(out, config)
-        write_record(out, record)
+        write_json(out / RECORD, record)
     return None
 
 

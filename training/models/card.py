@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from spuproj.training.models.config import ModelConfig
+from spuproj.training.models.training_record import Record
 
 CARD = "card.md"
 
@@ -62,12 +61,12 @@ Apache-2.0, as spuproj ({url}).
 _URL = "https://github.com/spuproj/spuproj"
 
 
-def model_card(config: ModelConfig, record: Mapping[str, Any], data: str, numbers: str) -> str:
+def model_card(config: ModelConfig, record: Record, data: str, numbers: str) -> str:
     """The card of a model.
 
     Args:
         config: of the model.
-        record: of its training, the content of ``training.json``; what it lacks is left out.
+        record: of its training; what it lacks is left out.
         data: what it was trained on, in Markdown: for phantoms their seed, number and voxel size.
         numbers: how good it is, on which cases that it was not trained on, in Markdown.
     """
@@ -100,13 +99,13 @@ def _missing(config: ModelConfig) -> str:
     return "All of them are needed."
 
 
-def _training(config: ModelConfig, record: Mapping[str, Any]) -> str:
+def _training(config: ModelConfig, record: Record) -> str:
     """The settings of the training, a line for each that is known."""
-    train, versions = (record.get("data") or {}).get("train"), record.get("versions")
+    train, versions = record.data.train, record.versions
     lines = [
         f"- {config.method.epochs} epochs, batches of {config.method.batch_size} slices, seed {config.seed}, "
         f"{'with' if config.augmented else 'without'} augmentation",
-        f"- {len(train['cases'])} cases; SHA-256 of their slices {_literal(train['sha256'])}" if train else "",
-        f"- spuproj {_literal(versions['spuproj'])}, torch {_literal(versions['torch'])}" if versions else "",
+        f"- {len(train.cases)} cases; SHA-256 of their slices {_literal(train.sha256)}" if train.cases else "",
+        f"- spuproj {_literal(versions.spuproj)}, torch {_literal(versions.torch)}" if versions else "",
     ]
     return "\n".join(filter(None, lines))

@@ -24,8 +24,9 @@ from spuproj.training.data.readers.registry import case_in
 from spuproj.training.fit.train import train
 from spuproj.training.models.card import CARD, model_card
 from spuproj.training.models.method import load_method
-from spuproj.training.models.run import CONFIG, RECORD, WEIGHTS, load_run
+from spuproj.training.models.run import CONFIG, WEIGHTS, load_run
 from spuproj.training.models.trained_models import FOLDER
+from spuproj.training.models.training_record import Record, read_record
 from spuproj.training.phantom.cohort import case_folders, make_phantom, write_case
 from spuproj.training.runtime.execution import Hardware
 from spuproj.training.runtime.files import remove_leftovers
@@ -109,15 +110,15 @@ def install(runs: Sequence[Path], real: Path | None) -> None:
         target.mkdir(parents=True, exist_ok=True)
         for name in (CONFIG, WEIGHTS):
             shutil.copyfile(run / name, target / name)
-        record = read_json(run / RECORD)
+        record = read_record(run)
         card = model_card(config, record, DATA, _numbers(config.target, record, measured))
         (target / CARD).write_text(card, encoding="utf-8")
 
 
-def _numbers(target: str, record: Mapping[str, Any], real: Mapping[str, Any] | None) -> str:
+def _numbers(target: str, record: Record, real: Mapping[str, Any] | None) -> str:
     """How good a model is on the phantoms that it was validated on, and on real patients if they were measured."""
     lines = ["| patients | Dice | AUROC of wrong voxels |", "|---|---|---|"]
-    lines.append(f"| {VALIDATION} phantoms, their slices that show the target | {record['metrics']['dice']:.3f} | |")
+    lines.append(f"| {VALIDATION} phantoms, their slices that show the target | {record.metrics.dice:.3f} | |")
     if real is not None:
         found = real["medians"][target]
         patients = f"{real['patients']} real patients (medians), not trained on, but looked at in development"

@@ -33,8 +33,8 @@ from spuproj.training.inference.multi_view import Prediction, predict_case
 from spuproj.training.inference.percent import uncertainty_percent, voxels_without_variance
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.method import Method
-from spuproj.training.models.record import read_record
 from spuproj.training.models.run import WEIGHTS, load_run_and_digest
+from spuproj.training.models.training_record import Data, read_record
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.files import atomic_write_group, inside
 from spuproj.training.runtime.json_file import read_json, write_json
@@ -102,7 +102,7 @@ def study(
     with held(out):
         with progress_bar(f"Reading {data.name}", len(cases)) as advance:
             cohort = cache_cohort(cases, modalities_of(cases), targets[0], cache, advance)
-        record = data_record(cohort, list(roles.train), list(roles.validation))
+        read = data_record(cohort, roles.train, roles.validation)
         for target, (name, each), seed in product(targets, settings.items(), seeds):
             run = inside(inside(inside(out / "runs", target), name), str(seed))
             if not (run / WEIGHTS).is_file():
@@ -120,7 +120,7 @@ def study(
                     resume=can_resume(run),
                     cache=cache,
                 )
-            results.append(_result(name, target, run, each, watched, record))
+            results.append(_result(name, target, run, each, watched, read))
         _write_tables(out, results, settings)
     show(console_table(results))
     return [out / name for name in TABLES]
@@ -136,13 +136,11 @@ def _write_tables(out: Path, results: Sequence[StudyResult], settings: Mapping[s
         write_json(inside(folder, values), study_values(results, settings))
 
 
-def _result(
-    name: str, target: str, run: Path, method: Method, watched: Sequence[CaseFiles], record: Mapping[str, Any]
-) -> StudyResult:
-    """The result of a finished run, from its file or measured. ``record`` is that of the study's data."""
+def _result(name: str, target: str, run: Path, method: Method, watched: Sequence[CaseFiles], data: Data) -> StudyResult:
+    """The result of a finished run, from its file or measured; ``data`` are those of the study."""
     (config, network), model = load_run_and_digest(run)
     other = "another method" if config.method != method else ""
-    if not other and read_record(run).get("data") != record:
+    if not other and read_record(run).data != data:
         other = "other cases, images or labels"
     if other:
         raise InputError(f"{run} holds a run of {other}; choose another folder for this study")

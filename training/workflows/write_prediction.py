@@ -25,9 +25,9 @@ from spuproj.training.inference.summary import (
     summary_name,
     write_summary,
 )
-from spuproj.training.models.record import roles_of
 from spuproj.training.models.run import Run, load_runs
 from spuproj.training.models.trained_models import PACKAGED, trained_models
+from spuproj.training.models.training_record import roles_of
 from spuproj.training.report.figures import case_figure
 from spuproj.training.report.pages import entry_of, write_case_report
 from spuproj.training.report.warnings import case_warnings

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from spuproj.training.inference.summary import read_summary
-from spuproj.training.models.record import roles_of
+from spuproj.training.models.training_record import roles_of
 from spuproj.training.workflows.evaluate import evaluate
 from spuproj.training.workflows.predict import predict_cohort
 

@@ -1,9 +1,10 @@
-"""The record of a training, ``training.json`` of a run, as far as it is read back."""
+"""The record of a training, ``training.json`` of a run, as far as it is read."""
 
 from __future__ import annotations
 
+from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -23,23 +24,28 @@ Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z.+_-]+$")]
 class Role:
     """The cases of a role, and the hash of their slices."""
 
-    cases: list[str]
-    sha256: Hash
+    cases: list[str] = field(default_factory=list)
+    sha256: Hash = ""
 
 
 @dataclass(config=LENIENT)
 class Data:
     """The cases by role."""
 
-    train: Role | None = None
-    validation: Role | None = None
+    train: Role = field(default_factory=Role)
+    validation: Role = field(default_factory=Role)
+
+    @property
+    def cases(self) -> set[str]:
+        """The cases of both roles."""
+        return {*self.train.cases, *self.validation.cases}
 
 
 @dataclass(config=LENIENT)
 class Calibration:
     """The cases that the temperature was fitted on."""
 
-    cases: list[str]
+    cases: list[str] = field(default_factory=list)
 
 
 @dataclass(config=LENIENT)
@@ -59,11 +65,11 @@ class Versions:
 
 @dataclass(config=LENIENT)
 class Record:
-    """What other programs read of a record; all else in it is for people."""
+    """What is read of a record; all else in it is for people."""
 
-    data: Data | None = None
+    data: Data = field(default_factory=Data)
+    metrics: Quality = field(default_factory=Quality)
     calibration: Calibration | None = None
-    metrics: Quality | None = None
     versions: Versions | None = None
 
 
@@ -73,19 +79,16 @@ def roles_of(run: Path) -> dict[str, str]:
     Empty where there is no record, as in the package's own models, or one that cannot be read.
     """
     try:
-        data = made(Record, read_json(run / RECORD), "").data
+        data = read_record(run).data
     except InputError:
         return {}
-    roles = {} if data is None else {"validation": data.validation, "train": data.train}
-    return {name: role for role, found in roles.items() if found is not None for name in found.cases}
+    return dict.fromkeys(data.validation.cases, "validation") | dict.fromkeys(data.train.cases, "train")
 
 
-def read_record(run: Path) -> dict[str, Any]:
-    """The content of a run's record, in which the fields of ``Record`` are what they should be.
+def read_record(run: Path) -> Record:
+    """The record of a run.
 
     Raises:
         InputError: where there is no record, or it is none.
     """
-    content = read_json(run / RECORD)
-    made(Record, content, f"{run / RECORD} must be the record of a training, but is not: ")
-    return content
+    return made(Record, read_json(run / RECORD), f"{run / RECORD} must be the record of a training, but is not: ")
