@@ -27,7 +27,7 @@ from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.evaluation.metrics import Maps, measure
 from spuproj.training.evaluation.seams import edge_distance, seam, smallest_share
-from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.training.inference.nesting import predict_targets
 from spuproj.training.inference.percent import uncertainty_percent
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
@@ -114,7 +114,7 @@ def measure_cases(runs: Sequence[Run], cases: Sequence[CaseFiles]) -> Measured:
     return Measured(rows, seconds, failed)
 
 
-def _row(config: ModelConfig, case: Case, patient: str, prediction: Prediction) -> Row:
+def _row(config: ModelConfig, case: Case, patient: str, prediction: CasePrediction) -> Row:
     x, y, z = case.spacing
     maps = Maps(
         case.target(config.target),

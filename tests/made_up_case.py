@@ -13,7 +13,7 @@ from helpers import noise
 from spuproj.training.data.case import Case
 from spuproj.training.data.labels import SCHEMES
 from spuproj.training.data.volumes.grid import Grid
-from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.uncertainty import entropy
 
 SHAPE = (9, 20, 24)
@@ -35,16 +35,16 @@ def made_up_case() -> Case:
     )
 
 
-def seen_once(made: Prediction, where: Any) -> Prediction:
+def seen_once(made: CasePrediction, where: Any) -> CasePrediction:
     """The prediction, of which only one view saw some voxels: they have an entropy and no variance."""
     variance = made.variance.copy()
     variance[where] = np.nan
     return replace(made, variance=variance, entropy=entropy(torch.from_numpy(made.probability)).numpy())
 
 
-def prediction(found: tuple[int, int] = (4, 7), variance: float = 0.02) -> Prediction:
+def prediction(found: tuple[int, int] = (4, 7), variance: float = 0.02) -> CasePrediction:
     """A block in slices ``found[0]`` to ``found[1] - 1``, with the same variance everywhere."""
     probability = np.zeros(SHAPE, np.float32)
     probability[slice(*found), 6:12, 7:15] = 0.9
     spread = np.where(probability > 0, np.float32(variance), np.float32(0))
-    return Prediction(probability, probability > 0.5, spread, probability, probability)
+    return CasePrediction(probability, probability > 0.5, spread, probability, probability)

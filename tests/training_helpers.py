@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from spuproj.training.data.volumes.content import content_hash
-from spuproj.training.inference.summary import CohortEntry, Summary, write_summary
+from spuproj.training.inference.summary import CaseSummary, CohortEntry, write_summary
 from spuproj.training.runtime.errors import InputError
 
 VALUES = st.recursive(
@@ -69,7 +69,7 @@ def write_prediction(
     recipe = {"aggregation": "mean", "models": {target: f"sha-of-{target}" for target in targets}, "labels": {}}
     entry = CohortEntry(case, None, dict.fromkeys(targets, 1.0))
     hashes = {name: content_hash(folder / name) for name in names.values()}
-    write_summary(folder / f"{case}_summary.json", Summary(recipe, entry, hashes))
+    write_summary(folder / f"{case}_summary.json", CaseSummary(recipe, entry, hashes))
     return folder
 
 

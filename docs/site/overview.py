@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spuproj.plotting.figure import pole_points
 from spuproj.training.data.case import Case, load_case
-from spuproj.training.inference.multi_view import predict_case
+from spuproj.training.inference.case_prediction import predict_case
 from spuproj.training.models.config import canvas_of, make_views
 from spuproj.training.models.run import load_run
 from spuproj.training.models.trained_models import FOLDER

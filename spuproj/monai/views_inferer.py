@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from spuproj import Views
 from spuproj.inputs import plain_tensor
 from spuproj.wrapping import Prediction, wrap
+from spuproj.wrapping.chunk import Chunk
 from spuproj.wrapping.multi_view import Activation, ViewsOfSize
 from spuproj.wrapping.outputs import Key
-from spuproj.wrapping.passes import Chunk
 
 
 class ViewsInferer(Inferer):

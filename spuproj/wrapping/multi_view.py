@@ -14,8 +14,8 @@ from torch.jit import is_tracing  # type: ignore[attr-defined]
 from spuproj.checks import choice, flag
 from spuproj.geometry.by_size import Recent, is_function_of_size
 from spuproj.inputs import plain_tensor
+from spuproj.wrapping.chunk import Chunk, checked_chunk, images_per_pass
 from spuproj.wrapping.outputs import Key, selected_output
-from spuproj.wrapping.passes import Chunk, checked_chunk, images_per_pass
 from spuproj.wrapping.reduction import AnyViews, blending_weights, reduce_views
 
 ACTIVATIONS = ("sigmoid", "softmax")

@@ -17,7 +17,7 @@ from spuproj.benchmarks import real as subject
 from spuproj.benchmarks.real import Measured, Row, contents, goals_of, measure_cases, medians_of
 from spuproj.training.data.case import load_case
 from spuproj.training.data.readers.registry import cases_in
-from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.training.models import trained_models
 from spuproj.training.models.method import Method
 from spuproj.training.models.run import load_run, load_runs
@@ -76,7 +76,7 @@ def test_the_entropy_stands_in_where_there_is_no_variance(cohort, models, monkey
     doubt = np.random.default_rng(0).uniform(0, 0.6, case.brain.shape).astype(np.float32)
     nothing = np.zeros_like(case.brain)
     unknown = np.where(np.arange(len(doubt))[:, None, None] % 2 == 0, np.nan, doubt / np.log(2) / 4).astype(np.float32)
-    made = Prediction(np.zeros_like(doubt), nothing, unknown, doubt, doubt)
+    made = CasePrediction(np.zeros_like(doubt), nothing, unknown, doubt, doubt)
     monkeypatch.setattr(subject, "predict_targets", lambda *_: iter([("WT", made)]))
     files = [files for files in cases_in(cohort[0].parent) if files.name == "Phantom_002"]
     (row,) = measure_cases([load_run(models["WT"])], files).rows

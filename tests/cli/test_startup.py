@@ -12,7 +12,7 @@ from helpers import run_python
 from processes.forked import run_forked
 from spuproj import PROFILES
 from spuproj.training.evaluation.metrics import EMPTY
-from spuproj.training.inference.multi_view import AGGREGATIONS
+from spuproj.training.inference.case_prediction import AGGREGATIONS
 from spuproj.training.runtime.execution import PRECISIONS
 from spuproj.uncertainty import SCALINGS
 from spuproj_cli.app import app

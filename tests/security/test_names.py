@@ -23,7 +23,7 @@ from spuproj.training.export.dicom import write_dicom
 from spuproj.training.export.hub import push
 from spuproj.training.fit.train import train
 from spuproj.training.inference.predicted import predicted_map
-from spuproj.training.inference.summary import CohortEntry, Summary, read_summary
+from spuproj.training.inference.summary import CaseSummary, CohortEntry, read_summary
 from spuproj.training.models.method import load_method
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.wording import printable
@@ -161,7 +161,7 @@ def test_every_file_that_takes_names_from_outside_is_tried() -> None:
 @pytest.mark.parametrize("name", LEADING)
 def test_a_map_is_not_looked_for_elsewhere(name, tmp_path):
     with pytest.raises(InputError, match=r"leads out of it|must be there"):
-        predicted_map(tmp_path, Summary({}, CohortEntry(name)), "WT", "prob")
+        predicted_map(tmp_path, CaseSummary({}, CohortEntry(name)), "WT", "prob")
     with pytest.raises(InputError, match=r"leads out of it|must be there"):
         read_summary(tmp_path, f"{name}/../a")
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spuproj.training.evaluation.metrics import CORRECTED, Metrics
-from spuproj.training.evaluation.results import CaseResult, EvaluationOptions, methods_of, targets_of
+from spuproj.training.evaluation.results import CaseResult, EvaluationOptions, methods_in, targets_in
 from spuproj.training.runtime.wording import verbatim
 
 _COLOURS = ("#1f5fa8", "#d9742b", "#3b8f5a", "#8a4fa3", "#8a8a8a")
@@ -54,7 +54,7 @@ def box_plots(rows: Sequence[CaseResult]) -> bytes:
             else:
                 _draw_box(axes, own, kind, place, colour)
         if kind in _BOXED:
-            methods = methods_of(rows)
+            methods = methods_in(rows)
             axes.set_xticks(range(len(methods)), list(map(verbatim, methods)))
             axes.set(ylabel=verbatim(f"{target}: {_BOXED[kind]}"), xlim=(-0.6, len(methods) - 0.4))
         else:
@@ -108,7 +108,7 @@ def reliability_diagram(rows: Sequence[CaseResult]) -> bytes:
 
 
 def _coloured(rows: Sequence[CaseResult]) -> list[tuple[str, str]]:
-    return [(_COLOURS[place % len(_COLOURS)], method) for place, method in enumerate(methods_of(rows))]
+    return [(_COLOURS[place % len(_COLOURS)], method) for place, method in enumerate(methods_in(rows))]
 
 
 def _grid(
@@ -119,7 +119,7 @@ def _grid(
     legend: int = 0,
 ) -> bytes:
     """Targets down, kinds across; with one kind, targets across. Panel ``legend`` names the methods."""
-    targets = targets_of(rows)
+    targets = targets_in(rows)
     down, across = (len(targets), len(kinds)) if len(kinds) > 1 else (1, len(targets))
     figure = Figure(figsize=(1 + 3.6 * across, 0.8 + 3.0 * down), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False)

@@ -47,11 +47,11 @@ class EvaluationOptions:
         return f"uncertainty scaled by {self.scaling} ({SCALINGS[self.scaling]}), empty masks by {self.empty}"
 
 
-def targets_of(rows: Sequence[CaseResult]) -> list[str]:
+def targets_in(rows: Sequence[CaseResult]) -> list[str]:
     """The targets, in the order in which they first occur."""
     return list(dict.fromkeys(row.target for row in rows))
 
 
-def methods_of(rows: Sequence[CaseResult]) -> list[str]:
+def methods_in(rows: Sequence[CaseResult]) -> list[str]:
     """The methods, in the order in which they first occur."""
     return list(dict.fromkeys(row.method for row in rows))

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from spuproj.training.evaluation.metrics import Metrics
-from spuproj.training.evaluation.results import CaseResult, EvaluationOptions, methods_of, targets_of
+from spuproj.training.evaluation.results import CaseResult, EvaluationOptions, methods_in, targets_in
 from spuproj.training.evaluation.statistics import (
     FEW,
     Correlation,
@@ -99,7 +99,7 @@ def summaries_of(rows: Sequence[CaseResult]) -> Summaries:
 def _pairs(rows: Sequence[CaseResult]) -> list[tuple[str, str]]:
     """The pairs of target and method that have patients, by target and then by method."""
     found = {(row.target, row.method) for row in rows}
-    return [pair for pair in product(targets_of(rows), methods_of(rows)) if pair in found]
+    return [pair for pair in product(targets_in(rows), methods_in(rows)) if pair in found]
 
 
 def _values(rows: Sequence[CaseResult], target: str, method: str, measure: str) -> dict[str, float]:
@@ -123,7 +123,7 @@ def _counted(rows: Sequence[CaseResult]) -> str:
 
 
 def _differences(rows: Sequence[CaseResult], target: str, measure: str) -> list[Difference]:
-    return compare({method: _values(rows, target, method, measure) for method in methods_of(rows)})
+    return compare({method: _values(rows, target, method, measure) for method in methods_in(rows)})
 
 
 def console_table(rows: Sequence[CaseResult], summaries: Summaries, options: EvaluationOptions) -> Group:
@@ -144,7 +144,7 @@ def _remarks(rows: Sequence[CaseResult], summaries: Summaries, options: Evaluati
     """What the numbers depend on, how the methods differ, and what the patients are too few for."""
     yield options.text
     yield from _without_variance(rows)
-    for target, measure in product(targets_of(rows), COMPARED):
+    for target, measure in product(targets_in(rows), COMPARED):
         for each in _differences(rows, target, measure):
             yield _sentence(target, measure, each)
     if (patients := _patients(rows)) < FEW:
@@ -250,20 +250,20 @@ def summary_values(rows: Sequence[CaseResult], summaries: Summaries, options: Ev
         "summaries": {
             target: {
                 method: {name: asdict(each) for name, each in summaries.measures.get((target, method), nobody).items()}
-                for method in methods_of(rows)
+                for method in methods_in(rows)
             }
-            for target in targets_of(rows)
+            for target in targets_in(rows)
         },
         "differences": {
             target: {name: [asdict(each) for each in _differences(rows, target, name)] for name in COMPARED}
-            for target in targets_of(rows)
+            for target in targets_in(rows)
         },
         **{
             f"spearman_of_{measure}_and_dice": {
                 target: {
-                    method: asdict(summaries.ranks.get((target, method), unranked)[name]) for method in methods_of(rows)
+                    method: asdict(summaries.ranks.get((target, method), unranked)[name]) for method in methods_in(rows)
                 }
-                for target in targets_of(rows)
+                for target in targets_in(rows)
             }
             for name, measure in RANKED.items()
         },

@@ -13,8 +13,8 @@ from spuproj import __version__
 from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.inference.outputs import map_name
-from spuproj.training.inference.predicted import model_of, predicted_cases, predicted_map, targets_of
-from spuproj.training.inference.summary import Summary
+from spuproj.training.inference.predicted import model_of, predicted_cases, predicted_map, predicted_targets
+from spuproj.training.inference.summary import CaseSummary
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.files import atomic_write_folder, refuse_overwrite, require_folder
 from spuproj.training.runtime.json_file import read_json, write_json
@@ -100,7 +100,7 @@ def write_bids(predictions: Path, out: Path, *, force: bool = False) -> dict[str
     return {summary.entry.name: out / _subject(summary)[0] for summary in cases}
 
 
-def _planned(predictions: Path, cases: Sequence[Summary]) -> dict[str, tuple[Path, dict[str, Any]]]:
+def _planned(predictions: Path, cases: Sequence[CaseSummary]) -> dict[str, tuple[Path, dict[str, Any]]]:
     """The file and the sidecar of each new name, without its ending.
 
     Raises:
@@ -133,7 +133,7 @@ def _require_own(out: Path) -> None:
         raise InputError(f"{out} must be a data set of spuproj to be replaced, but is something else; choose another")
 
 
-def _subject(summary: Summary) -> tuple[str, str]:
+def _subject(summary: CaseSummary) -> tuple[str, str]:
     """The folder of a case's maps, and how their names begin."""
     case = summary.entry.name
     patient = summary.patient or patient_of(CaseFiles(case, {}))
@@ -152,16 +152,16 @@ def _label(text: str, name: str) -> str:
     return label
 
 
-def _other_maps(predictions: Path, cases: Sequence[Summary]) -> list[str]:
+def _other_maps(predictions: Path, cases: Sequence[CaseSummary]) -> list[str]:
     """Names of probabilities that no summary lists."""
     listed = {name for summary in cases for name in summary.files}
     return sorted(path.name for path in predictions.glob("*_prob.nii.gz") if path.name not in listed)
 
 
-def _maps(predictions: Path, summary: Summary) -> list[tuple[Path, str, dict[str, Any]]]:
+def _maps(predictions: Path, summary: CaseSummary) -> list[tuple[Path, str, dict[str, Any]]]:
     """The file, the end of the new name, and the sidecar of each map of a case."""
     case, found = summary.entry.name, []
-    for target in targets_of(summary):
+    for target in predicted_targets(summary):
         for name, kind in _KINDS.items():
             if map_name(case, target, name) not in summary.files:
                 continue

@@ -20,8 +20,8 @@ from spuproj import __version__
 from spuproj.training.data.readers.case_files import ImageFile
 from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.export.series import Series, read_series
-from spuproj.training.inference.predicted import model_of, predicted_case, predicted_map, targets_of
-from spuproj.training.inference.summary import Summary
+from spuproj.training.inference.predicted import model_of, predicted_case, predicted_map, predicted_targets
+from spuproj.training.inference.summary import CaseSummary
 from spuproj.training.runtime.errors import InputError, as_input_error
 from spuproj.training.runtime.files import atomic_write_group, inside, refuse_overwrite, require_folder
 
@@ -71,7 +71,7 @@ def write_dicom(
     """
     require_folder(out)
     summary = predicted_case(predictions, case)
-    name, targets = summary.entry.name, targets_of(summary)
+    name, targets = summary.entry.name, predicted_targets(summary)
     segments, maps = f"{name}_probability.dcm", {target: f"{name}_{target}_variance.dcm" for target in targets}
     written = [inside(out, file) for file in (*maps.values(), segments)]
     refuse_overwrite(written, force)
@@ -94,7 +94,7 @@ def write_dicom(
     return written
 
 
-def _frames(series: Series, predictions: Path, summary: Summary, target: str, kind: str) -> Frames:
+def _frames(series: Series, predictions: Path, summary: CaseSummary, target: str, kind: str) -> Frames:
     """A map as ``[slices, rows, columns]``. Raises InputError where values are out of range."""
     volume = open_volume(ImageFile(predicted_map(predictions, summary, target, kind)))
     frames = series.frames(volume).astype(np.float32)
@@ -106,7 +106,7 @@ def _frames(series: Series, predictions: Path, summary: Summary, target: str, ki
 
 
 def _segmentation(
-    series: Series, probabilities: Sequence[Frames], targets: Sequence[str], summary: Summary
+    series: Series, probabilities: Sequence[Frames], targets: Sequence[str], summary: CaseSummary
 ) -> Segmentation:
     """A segment for each target; frames of zeros are left out."""
     stack = np.stack(probabilities, axis=-1)
@@ -125,7 +125,7 @@ def _segmentation(
     )
 
 
-def _segment(number: int, target: str, summary: Summary) -> SegmentDescription:
+def _segment(number: int, target: str, summary: CaseSummary) -> SegmentDescription:
     known = target in _TYPES
     category = codes.SCT.MorphologicallyAbnormalStructure if known else codes.SCT.SpatialAndRelationalConcept
     return SegmentDescription(

@@ -11,8 +11,8 @@ from monai.losses import DiceCELoss
 from torch import Tensor
 
 from spuproj.training.data.dataset import Batch
-from spuproj.training.fit.resume import SETTINGS
-from spuproj.training.inference.multi_view import view_probabilities
+from spuproj.training.fit.resume import CONFIG_KEY
+from spuproj.training.inference.case_prediction import view_probabilities
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.network import make_network
 from spuproj.training.runtime.execution import Hardware, all_reduce_sum
@@ -69,7 +69,7 @@ class Segmenter(pl.LightningModule):
         self.log("dice", both / each if each > 0 else torch.ones_like(both), prog_bar=True, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[SETTINGS] = asdict(self.config)
+        checkpoint[CONFIG_KEY] = asdict(self.config)
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.config.method.learning_rate, weight_decay=1e-4)

@@ -28,11 +28,11 @@ from spuproj.training.runtime.progress import print_status
 CHECKPOINTS = Path("checkpoints")
 CHECKPOINT = CHECKPOINTS / "last.ckpt"
 
-SETTINGS = "config"
+CONFIG_KEY = "config"
 """Key of a checkpoint that holds the configuration of its training."""
 
 # What pytorch-lightning reads from a checkpoint, and the settings.
-_PARTS = ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", SETTINGS)
+_PARTS = ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", CONFIG_KEY)
 
 
 def can_resume(run: Path) -> bool:
@@ -91,7 +91,7 @@ def checked_checkpoint(checkpoint: Path, config: Mapping[str, Any]) -> Checkpoin
     for count in ("epoch", "global_step"):
         if not (isinstance(content[count], int) and content[count] >= 0):
             raise InputError(_no_checkpoint(checkpoint, f"has the {count} {reprlib.repr(content[count])}"))
-    for name, was, now in _differences(content[SETTINGS], dict(config)):
+    for name, was, now in _differences(content[CONFIG_KEY], dict(config)):
         reason = f"is of another one: {name} is {reprlib.repr(was)}, not {reprlib.repr(now)}"
         raise InputError(_no_checkpoint(checkpoint, reason))
     return Checkpoint(checkpoint, content["global_step"])

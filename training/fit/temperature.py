@@ -16,7 +16,7 @@ from spuproj.training.data.case import Case, load_case
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.splits import chosen
 from spuproj.training.evaluation.calibration import negative_log_likelihood
-from spuproj.training.inference.multi_view import mean_probabilities
+from spuproj.training.inference.case_prediction import mean_probabilities
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.run import RECORD, load_run, write_config
 from spuproj.training.models.training_record import read_record

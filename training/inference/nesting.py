@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from spuproj.training.data.case import Case
 from spuproj.training.data.labels import LabelScheme
-from spuproj.training.inference.multi_view import Prediction, predict_case
+from spuproj.training.inference.case_prediction import CasePrediction, predict_case
 from spuproj.training.models.run import Run
 from spuproj.training.runtime.progress import MakeProgressBar
 
@@ -35,7 +35,7 @@ def _lies_in(inner: str, outer: str, scheme: LabelScheme) -> bool:
     return inner in labels and outer in labels and set(labels[inner]) < set(labels[outer])
 
 
-def including(outer: Prediction, inner: Prediction) -> Prediction:
+def including(outer: CasePrediction, inner: CasePrediction) -> CasePrediction:
     """The outer target's maps, where what is predicted of the inner target belongs to it too.
 
     Where the inner target is more probable, the outer one takes its probability, and with it its variance, entropy,
@@ -49,7 +49,7 @@ def including(outer: Prediction, inner: Prediction) -> Prediction:
     if outer.members is not None and inner.members is not None:
         count = max(outer.members.shape[1], inner.members.shape[1])
         members = np.where(more[:, None], _of_views(inner.members, count), _of_views(outer.members, count))
-    return Prediction(
+    return CasePrediction(
         probability=np.where(more, inner.probability, outer.probability),
         segmentation=outer.segmentation | inner.segmentation,
         variance=np.where(more, inner.variance, outer.variance),
@@ -73,7 +73,7 @@ def predict_targets(
     show: MakeProgressBar,
     aggregation: str = "mean",
     members: bool = False,
-) -> Iterator[tuple[str, Prediction]]:
+) -> Iterator[tuple[str, CasePrediction]]:
     """Predicts each target of a case, the inner targets first, so that outer ones include them.
 
     Members are large: they are kept only while an outer target needs them.
@@ -90,7 +90,7 @@ def predict_targets(
     """
     models = {config.target: (config, network) for config, network in runs}
     order = inner_first(list(models), scheme)
-    done: dict[str, Prediction] = {}
+    done: dict[str, CasePrediction] = {}
     for number, target in enumerate(order):
         with show(f"Predicting {target} of {case.name}", int(case.brain.any(axis=(1, 2)).sum())) as advance:
             config, network = models[target]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spuproj.training.data.case import Case, as_volume
 from spuproj.training.data.labels import LabelScheme
 from spuproj.training.data.volumes.saving import save_nifti
-from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.training.inference.percent import uncertainty_percent
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.files import inside
@@ -80,7 +80,7 @@ def mergeable(targets: Collection[str], scheme: LabelScheme) -> bool:
     return set(targets) == set(scheme.paint)
 
 
-def write_maps(folder: Path, case: Case, target: str, prediction: Prediction, kinds: Sequence[str]) -> None:
+def write_maps(folder: Path, case: Case, target: str, prediction: CasePrediction, kinds: Sequence[str]) -> None:
     """Writes one target's maps of the given kinds; members are ``[X, Y, Z, N]``."""
     maps: dict[str, NDArray[np.generic]] = {
         "prob": prediction.probability,
@@ -98,7 +98,7 @@ def write_maps(folder: Path, case: Case, target: str, prediction: Prediction, ki
 
 
 def write_merged(
-    folder: Path, case: Case, predictions: Mapping[str, Prediction], scheme: LabelScheme, kinds: Sequence[str]
+    folder: Path, case: Case, predictions: Mapping[str, CasePrediction], scheme: LabelScheme, kinds: Sequence[str]
 ) -> None:
     """Writes the label map, and the files of a QU-BraTS submission, where they are among the kinds.
 
@@ -115,7 +115,7 @@ def write_merged(
         _save(folder, case, f"{case.name}_{SUBMISSION[target]}{MAP_ENDING}", _voxels(case, percent))
 
 
-def merged_labels(predictions: Mapping[str, Prediction], scheme: LabelScheme) -> NDArray[np.uint8]:
+def merged_labels(predictions: Mapping[str, CasePrediction], scheme: LabelScheme) -> NDArray[np.uint8]:
     """The label map ``[Z, H, W]`` of all targets' segmentations; inner targets overwrite outer ones."""
     labels = np.zeros(next(iter(predictions.values())).segmentation.shape, dtype=np.uint8)
     for target, label in scheme.paint.items():

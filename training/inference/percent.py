@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.uncertainty import to_percent
 
 
-def uncertainty_percent(prediction: Prediction, where: EllipsisType | int | NDArray[Any] = ...) -> NDArray[np.float64]:
+def uncertainty_percent(
+    prediction: CasePrediction, where: EllipsisType | int | NDArray[Any] = ...
+) -> NDArray[np.float64]:
     """The variance over views in percent of the largest possible one, 1/4 (``variance-1``).
 
     A voxel without a variance, because too few views see it, has its entropy in percent of ln 2.
@@ -30,6 +32,6 @@ def uncertainty_percent(prediction: Prediction, where: EllipsisType | int | NDAr
     return to_percent(prediction.variance[where], "variance-1", prediction.entropy[where])
 
 
-def voxels_without_variance(prediction: Prediction, brain: NDArray[np.bool_]) -> int:
+def voxels_without_variance(prediction: CasePrediction, brain: NDArray[np.bool_]) -> int:
     """Number of the brain's voxels that have no variance, because too few views see them."""
     return int(np.isnan(prediction.variance[brain]).sum())

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from spuproj.training.data.volumes.content import content_hash
 from spuproj.training.inference.outputs import MAP_ENDING, map_name
-from spuproj.training.inference.summary import Summary, finished_summary, predicted_names
+from spuproj.training.inference.summary import CaseSummary, finished_summary, predicted_names
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.files import inside
 from spuproj.training.runtime.wording import some_of
 
 
-def predicted_cases(folder: Path) -> list[Summary]:
+def predicted_cases(folder: Path) -> list[CaseSummary]:
     """The summaries of all cases of a folder, by name.
 
     Raises:
@@ -27,7 +27,7 @@ def predicted_cases(folder: Path) -> list[Summary]:
     return [summary for name in names if (summary := finished_summary(folder, name)) is not None]
 
 
-def predicted_case(folder: Path, name: str | None) -> Summary:
+def predicted_case(folder: Path, name: str | None) -> CaseSummary:
     """The summary of a case, by its name; the only one of the folder where the name is None.
 
     Raises:
@@ -41,19 +41,19 @@ def predicted_case(folder: Path, name: str | None) -> Summary:
     return found[name] if name is not None else next(iter(found.values()))
 
 
-def targets_of(summary: Summary) -> list[str]:
+def predicted_targets(summary: CaseSummary) -> list[str]:
     """The targets that were predicted, in the order of the models."""
     return list(summary.entry.volumes)
 
 
-def model_of(summary: Summary, target: str) -> str | None:
+def model_of(summary: CaseSummary, target: str) -> str | None:
     """The SHA-256 of the model that predicted a target; None where the summary does not tell."""
     models = summary.recipe.get("models")
     found = models.get(target) if isinstance(models, Mapping) else None
     return found if isinstance(found, str) else None
 
 
-def predicted_map(folder: Path, summary: Summary, target: str, kind: str) -> Path:
+def predicted_map(folder: Path, summary: CaseSummary, target: str, kind: str) -> Path:
     """The file of a map, as it was predicted.
 
     Raises:
@@ -69,7 +69,7 @@ def predicted_map(folder: Path, summary: Summary, target: str, kind: str) -> Pat
     return path
 
 
-def changed_maps(folder: Path, summary: Summary) -> list[str]:
+def changed_maps(folder: Path, summary: CaseSummary) -> list[str]:
     """Names of a case's maps that are there, but are not as they were predicted, such as those that were edited."""
     maps = {inside(folder, name): sha256 for name, sha256 in summary.files.items() if name.endswith(MAP_ENDING)}
     return [path.name for path, sha256 in maps.items() if path.is_file() and content_hash(path) != sha256]

@@ -59,7 +59,7 @@ class CohortEntry:
 
 
 @dataclass(frozen=True)
-class Summary:
+class CaseSummary:
     """What ``<id>_summary.json`` holds.
 
     Attributes:
@@ -95,12 +95,12 @@ def summary_name(case: str) -> str:
     return f"{case}{SUMMARY}"
 
 
-def write_summary(path: Path, summary: Summary) -> None:
+def write_summary(path: Path, summary: CaseSummary) -> None:
     """Writes a summary."""
     write_json(path, asdict(summary))
 
 
-def read_summary(out: Path, case: str) -> Summary | None:
+def read_summary(out: Path, case: str) -> CaseSummary | None:
     """A case's summary, or None where there is none.
 
     Raises:
@@ -111,8 +111,8 @@ def read_summary(out: Path, case: str) -> Summary | None:
         return None
     remedy = "; remove it and the case's maps, or predict the case again with --force"
     try:
-        with plain_errors(Summary, f"{path} must be a summary of 'spuproj predict', but is not: "):
-            summary = TypeAdapter(Summary).validate_python(read_json(path))
+        with plain_errors(CaseSummary, f"{path} must be a summary of 'spuproj predict', but is not: "):
+            summary = TypeAdapter(CaseSummary).validate_python(read_json(path))
         for target in summary.entry.volumes:
             plain_name(target, f"{path}: the name of a target")
     except InputError as error:
@@ -129,7 +129,7 @@ def predicted_names(folder: Path) -> list[str]:
     return sorted(path.name.removesuffix(SUMMARY) for path in folder.glob(f"?*{SUMMARY}"))
 
 
-def finished_summary(out: Path, case: str) -> Summary | None:
+def finished_summary(out: Path, case: str) -> CaseSummary | None:
     """A case's summary, or None where there is none, or one of another program, as for its maps.
 
     Raises:

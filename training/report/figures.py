@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from spuproj.plotting.figure import draw_views, show_plane
 from spuproj.training.data.case import Case, brain_box
-from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.training.inference.percent import uncertainty_percent, voxels_without_variance
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.report.colours import colours_of
@@ -39,7 +39,7 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 
 def case_figure(
-    case: Case, predictions: dict[str, Prediction], config: ModelConfig, path: Path, truth: Truth | None = None
+    case: Case, predictions: dict[str, CasePrediction], config: ModelConfig, path: Path, truth: Truth | None = None
 ) -> Path:
     """Slices with segmentation outlines (dashed: truth), the uncertainty of each target, and the views themselves."""
     chosen = sheet_slices(predictions)
@@ -74,7 +74,7 @@ def case_figure(
 def _sheet_row(
     row: NDArray[np.object_],
     case: Case,
-    predictions: dict[str, Prediction],
+    predictions: dict[str, CasePrediction],
     config: ModelConfig,
     index: int,
     truth: Truth | None,
@@ -96,7 +96,7 @@ def _sheet_row(
             _outline(axis, truth[target][index], "#ffffff", "dashed")
 
 
-def _uncertainty_text(case: Case, predictions: dict[str, Prediction]) -> str:
+def _uncertainty_text(case: Case, predictions: dict[str, CasePrediction]) -> str:
     substituted = any(voxels_without_variance(prediction, case.brain) for prediction in predictions.values())
     return "standard deviation over views" + (", entropy where too few see" if substituted else "")
 
@@ -133,7 +133,7 @@ def _channel(config: ModelConfig, case: Case, modality: str) -> int:
     return config.modalities.index(modality if modality in there else there[0])
 
 
-def sheet_slices(predictions: dict[str, Prediction]) -> NDArray[np.int64]:
+def sheet_slices(predictions: dict[str, CasePrediction]) -> NDArray[np.int64]:
     """Indices of slices: 20, 50 and 80 percent of the segmentation (or, without one, of the volume) lie below them."""
     area = np.sum([prediction.segmentation.sum(axis=(1, 2)) for prediction in predictions.values()], axis=0)
     if not area.any():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spuproj.training.data.case import Case
 from spuproj.training.evaluation.expected_dice import expected_dice
 from spuproj.training.evaluation.metrics import Maps, dice, hd95, sensitivity
-from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.training.inference.percent import uncertainty_percent
 from spuproj.training.report.figures import Truth
 from spuproj.uncertainty import qu_brats
@@ -33,7 +33,7 @@ _MEASURED = {
 }
 
 
-def found_numbers(case: Case, prediction: Prediction) -> dict[str, float]:
+def found_numbers(case: Case, prediction: CasePrediction) -> dict[str, float]:
     """Volume and uncertainty of one target.
 
     Returns:
@@ -56,7 +56,7 @@ def found_numbers(case: Case, prediction: Prediction) -> dict[str, float]:
     }
 
 
-def _interpolated(case: Case, prediction: Prediction) -> float:
+def _interpolated(case: Case, prediction: CasePrediction) -> float:
     if prediction.interpolation is None:
         return math.nan
     variance, floor = prediction.variance[case.brain], prediction.interpolation[case.brain]
@@ -65,7 +65,7 @@ def _interpolated(case: Case, prediction: Prediction) -> float:
 
 
 def numbers_table(
-    case: Case, predictions: Mapping[str, Prediction], truth: Truth | None
+    case: Case, predictions: Mapping[str, CasePrediction], truth: Truth | None
 ) -> tuple[list[str], dict[str, list[str]]]:
     """The table of a report: headings, and for each target the cells of its row.
 
@@ -84,7 +84,7 @@ def numbers_table(
     return [heading for heading, _ in columns.values()], rows
 
 
-def _measured(case: Case, prediction: Prediction, truth: NDArray[np.bool_]) -> dict[str, float]:
+def _measured(case: Case, prediction: CasePrediction, truth: NDArray[np.bool_]) -> dict[str, float]:
     """The measures of ``evaluation.metrics.measure`` that take little time."""
     x, y, z = case.spacing
     found, percent = prediction.segmentation, uncertainty_percent(prediction)

@@ -12,7 +12,7 @@ import numpy as np
 from spuproj.training.data.case import Case
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.evaluation.metrics import dice
-from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.training.inference.summary import CohortEntry
 from spuproj.training.report.colours import colours_of
 from spuproj.training.report.figures import Truth
@@ -23,7 +23,7 @@ from spuproj.training.report.viewer import frame_of, lanes, panels
 
 
 def entry_of(
-    case: Case, predictions: Mapping[str, Prediction], link: str | None, warnings: Sequence[Finding]
+    case: Case, predictions: Mapping[str, CasePrediction], link: str | None, warnings: Sequence[Finding]
 ) -> CohortEntry:
     """The entry of a predicted case. Raises as ``write_case_report`` does."""
     truth = _truth(case, predictions)
@@ -44,7 +44,7 @@ def entry_of(
 def write_case_report(
     path: Path,
     case: Case,
-    predictions: Mapping[str, Prediction],
+    predictions: Mapping[str, CasePrediction],
     warnings: Sequence[Finding] = (),
     models: str = "",
 ) -> Path:

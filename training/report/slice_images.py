@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from spuproj.training.data.case import Case, brain_box
-from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.training.inference.percent import uncertainty_percent
 from spuproj.training.report.figures import Truth
 
@@ -43,7 +43,7 @@ def brain_slices(case: Case) -> NDArray[np.int64]:
     return np.flatnonzero(case.brain.any(axis=(1, 2)))
 
 
-def first_position(case: Case, predictions: Mapping[str, Prediction]) -> int:
+def first_position(case: Case, predictions: Mapping[str, CasePrediction]) -> int:
     """Position in ``brain_slices`` of the slice with most tumour, or with most uncertainty where nothing was found."""
     areas = np.sum([each.segmentation.sum(axis=(1, 2)) for each in predictions.values()], axis=0)
     if not areas.any():
@@ -60,7 +60,7 @@ def shown_box(case: Case) -> tuple[slice, slice]:
 
 
 def slice_contents(
-    case: Case, predictions: Mapping[str, Prediction], truth: Truth | None
+    case: Case, predictions: Mapping[str, CasePrediction], truth: Truth | None
 ) -> list[dict[str, int | list[str] | dict[str, str]]]:
     """The viewer's data for each slice with brain.
 
@@ -130,7 +130,7 @@ def _jpeg(pixels: NDArray[np.uint8]) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def areas_by_slice(case: Case, predictions: Mapping[str, Prediction]) -> tuple[dict[str, Areas], dict[str, Areas]]:
+def areas_by_slice(case: Case, predictions: Mapping[str, CasePrediction]) -> tuple[dict[str, Areas], dict[str, Areas]]:
     """Areas in cm2 for each of ``brain_slices``, by target.
 
     Returns:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spuproj.training.data.case import Case
-from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.training.report.colours import colours_of
 from spuproj.training.report.slice_images import Areas, areas_by_slice, shown_box, shown_channels
 
@@ -78,7 +78,7 @@ def frame_of(case: Case) -> Frame:
     return Frame(f"{width * x:g}/{height * y:g}", f"0 0 {2 * width} {2 * height}")
 
 
-def panels(case: Case, predictions: Mapping[str, Prediction], has_truth: bool) -> list[Panel]:
+def panels(case: Case, predictions: Mapping[str, CasePrediction], has_truth: bool) -> list[Panel]:
     """A panel for each image of ``slice_contents``: modalities with all outlines, then each target's uncertainty."""
     colours = list(colours_of(predictions).values())
     outlines = []
@@ -95,7 +95,7 @@ def panels(case: Case, predictions: Mapping[str, Prediction], has_truth: bool) -
     return images
 
 
-def lanes(case: Case, predictions: Mapping[str, Prediction]) -> list[Lane]:
+def lanes(case: Case, predictions: Mapping[str, CasePrediction]) -> list[Lane]:
     """The curves of ``areas_by_slice``, a lane for each of the two kinds of area."""
     found, weighted = areas_by_slice(case, predictions)
     return [_lane("Area found", found), _lane("Area weighted by uncertainty", weighted)]

@@ -11,7 +11,7 @@ from scipy import ndimage
 from spuproj.training.data.case import Case
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.volumes.segmentation import LARGEST_VOLUME
-from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.training.inference.percent import uncertainty_percent, voxels_without_variance
 
 UNCERTAIN = 25.0
@@ -27,7 +27,7 @@ LARGEST_PART = 0.3
 """Of the brain: a larger part is no plausible tumour."""
 
 
-def case_warnings(case: Case, predictions: Mapping[str, Prediction]) -> list[Finding]:
+def case_warnings(case: Case, predictions: Mapping[str, CasePrediction]) -> list[Finding]:
     """The warnings of a report, the most serious first. Slices count from 0.
 
     Warnings (``Level.WARNING``), in this order: targets of an implausible volume, the case's own warnings (an
@@ -60,7 +60,7 @@ def case_warnings(case: Case, predictions: Mapping[str, Prediction]) -> list[Fin
     return sorted(dict.fromkeys(found), key=lambda finding: finding.level)
 
 
-def _implausible(case: Case, predictions: Mapping[str, Prediction]) -> list[str]:
+def _implausible(case: Case, predictions: Mapping[str, CasePrediction]) -> list[str]:
     brain, large = int(case.brain.sum()), {}
     for target, prediction in predictions.items():
         found = int(prediction.segmentation.sum())
@@ -93,7 +93,7 @@ def _listed(slices: list[int]) -> str:
     return f"{'slice' if len(slices) == 1 else 'slices'} {', '.join(map(str, slices))}"
 
 
-def _ends(case: Case, predictions: Mapping[str, Prediction]) -> list[str]:
+def _ends(case: Case, predictions: Mapping[str, CasePrediction]) -> list[str]:
     """Sentences on targets that were not found, and on those that reach an end of the image."""
     targets: dict[str, list[str]] = {}
     for target, prediction in predictions.items():
@@ -149,7 +149,7 @@ def _place(region: NDArray[np.bool_], first: int) -> str:
     return f"on slice {centre}" if first == last else f"around slice {centre} (slices {first} to {last})"
 
 
-def _without_variance(case: Case, predictions: Mapping[str, Prediction]) -> list[str]:
+def _without_variance(case: Case, predictions: Mapping[str, CasePrediction]) -> list[str]:
     """Sentences on voxels of the brain that too few views see, which may differ between targets."""
     targets: dict[int, list[str]] = {}
     for target, prediction in predictions.items():

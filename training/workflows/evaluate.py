@@ -34,7 +34,7 @@ from spuproj.training.evaluation.tables import (
 )
 from spuproj.training.inference.outputs import MAP_ENDING, MAPS, map_name
 from spuproj.training.inference.predicted import changed_maps, model_of
-from spuproj.training.inference.summary import LEARNED, Summary, finished_summary
+from spuproj.training.inference.summary import LEARNED, CaseSummary, finished_summary
 from spuproj.training.runtime.errors import InputError, reason_of
 from spuproj.training.runtime.files import atomic_write_group, inside, refuse_overwrite, require_folder
 from spuproj.training.runtime.json_file import write_json
@@ -42,7 +42,7 @@ from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar, show
 from spuproj.training.runtime.wording import some_of
-from spuproj.training.workflows.prediction_files import content_of, modalities_of, other_images
+from spuproj.training.workflows.prediction_files import content_of, other_images, predicted_modalities
 from spuproj.uncertainty import entropy, to_percent
 
 OUTPUTS = ("table.csv", "table.json", "table.tex", "per_case.csv", "score_curves.png", "boxes.png", "reliability.png")
@@ -244,7 +244,7 @@ def _of_case(
     """The measures of a case. What may make them wrong, and which models made its maps, joins the selection."""
     summaries = {method: finished_summary(folder, files.name) for method, folder in methods.items()}
     # The brain is that of the images that were predicted: others of the case may not be skull-stripped.
-    used = tuple(dict.fromkeys(name for each in summaries.values() for name in modalities_of(each)))
+    used = tuple(dict.fromkeys(name for each in summaries.values() for name in predicted_modalities(each)))
     content = content_of(files, used)
     case = load_case(files, used or None, with_labels=True, may_lack=True)
     rows = _case_rows(case, patient_of(files), methods, chosen.targets[files.name], options, on_method)
@@ -266,7 +266,7 @@ def _of_case(
     return rows
 
 
-def _changed(method: str, folder: Path, summary: Summary, content: Mapping[str, Any]) -> Iterator[str]:
+def _changed(method: str, folder: Path, summary: CaseSummary, content: Mapping[str, Any]) -> Iterator[str]:
     """Sentences on what has changed since a case was predicted: its images, whose content is given, or its maps."""
     if words := other_images(summary, content):
         yield f"the maps by {method} are {words} than the data hold now"

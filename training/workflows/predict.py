@@ -63,7 +63,7 @@ def predict(
             ``<id>_report.html``; ``<id>_summary.json`` with recipe and results; and the figure ``<id>.png``.
         labels: name of the label scheme of the case and of the merged label map, in place of the one that the files
             imply.
-        aggregation: see ``spuproj.training.inference.multi_view.segment``.
+        aggregation: see ``spuproj.training.inference.case_prediction.segment``.
         maps: what is written: ``prob``, ``seg``, ``var``, ``entropy``, ``mi`` (mutual information) and ``members`` as
             ``<id>_<target>_<kind>``, the last with each view's probability, float32 [X, Y, Z, N], NaN where the view
             does not show a voxel; with all three targets also ``labels``, the label map ``<id>_labels``, and

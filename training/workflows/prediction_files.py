@@ -12,7 +12,7 @@ from spuproj.training.data.labels import SCHEMES, LabelScheme
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, lacking
 from spuproj.training.data.volumes.content import content_hash
 from spuproj.training.inference.outputs import MAPS, MERGED, map_names, require_kinds
-from spuproj.training.inference.summary import Summary, report_name, summary_name
+from spuproj.training.inference.summary import CaseSummary, report_name, summary_name
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.files import inside
 from spuproj.training.runtime.names import as_one_file, require_names_fit
@@ -44,7 +44,7 @@ def recipe_of(
         files: of the case.
         modalities: that the models take; images of others are not read.
         models: the SHA-256 of each model, by target.
-        aggregation: see ``spuproj.training.inference.multi_view.segment``.
+        aggregation: see ``spuproj.training.inference.case_prediction.segment``.
 
     Raises:
         InputError: for an image that cannot be read.
@@ -150,18 +150,18 @@ def is_there(files: CaseFiles, targets: Sequence[str], kinds: Sequence[str], out
     return all(inside(out, name).is_file() for name in file_names(files, targets, kinds))
 
 
-def modalities_of(summary: Summary | None) -> tuple[str, ...]:
+def predicted_modalities(summary: CaseSummary | None) -> tuple[str, ...]:
     """The modalities that maps were made of; empty where there is no summary."""
     return () if summary is None else tuple(_images(summary))
 
 
-def _images(summary: Summary) -> Mapping[str, Any]:
+def _images(summary: CaseSummary) -> Mapping[str, Any]:
     """What a summary says of the images, by modality; that of an older version says nothing."""
     found = summary.recipe.get("images")
     return found if isinstance(found, Mapping) else {}
 
 
-def other_images(summary: Summary | None, content: Mapping[str, Any]) -> str:
+def other_images(summary: CaseSummary | None, content: Mapping[str, Any]) -> str:
     """How the images that maps were made of differ from what they are now, in words; empty where nothing says so.
 
     Args:
@@ -175,7 +175,7 @@ def other_images(summary: Summary | None, content: Mapping[str, Any]) -> str:
     return " and ".join(found[part] for part in ("images", "mask") if part in found)
 
 
-def older_maps(summary: Summary, files: CaseFiles, out: Path, targets: Sequence[str]) -> list[str]:
+def older_maps(summary: CaseSummary, files: CaseFiles, out: Path, targets: Sequence[str]) -> list[str]:
     """Names of the maps of a case that a summary lists, of whichever kinds, and that are there.
 
     Args:

@@ -29,7 +29,7 @@ from spuproj.training.fit.record import data_record
 from spuproj.training.fit.resume import can_resume
 from spuproj.training.fit.temperature import Curve, best_temperature, likelihoods
 from spuproj.training.fit.train import train
-from spuproj.training.inference.multi_view import Prediction, predict_case
+from spuproj.training.inference.case_prediction import CasePrediction, predict_case
 from spuproj.training.inference.percent import uncertainty_percent, voxels_without_variance
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.method import Method
@@ -216,7 +216,7 @@ def _measured(config: ModelConfig, network: nn.Module, case: Case) -> Metrics:
     return measure(maps_of(case, config.target, prediction))[0]
 
 
-def maps_of(case: Case, target: str, prediction: Prediction) -> Maps:
+def maps_of(case: Case, target: str, prediction: CasePrediction) -> Maps:
     """Input of the metrics for a prediction, with its uncertainty scaled by ``SCALING``."""
     x, y, z = case.spacing
     return Maps(

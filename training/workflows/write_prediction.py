@@ -13,13 +13,13 @@ from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.patients import patient_named, patient_of
 from spuproj.training.data.readers.case_files import CaseFiles, lacking
 from spuproj.training.data.volumes.content import content_hash
-from spuproj.training.inference.multi_view import AGGREGATIONS, Prediction
+from spuproj.training.inference.case_prediction import AGGREGATIONS, CasePrediction
 from spuproj.training.inference.nesting import predict_targets
 from spuproj.training.inference.outputs import MERGED, kinds_named, mergeable, write_maps, write_merged
 from spuproj.training.inference.summary import (
     LEARNED,
+    CaseSummary,
     CohortEntry,
-    Summary,
     read_summary,
     report_name,
     summary_name,
@@ -54,7 +54,7 @@ class Task:
         models: the SHA-256 of each model, by target.
         learned: by target, the cases that the model was trained or validated on, see ``roles_of``.
         origin: where the models are from, for people.
-        aggregation: see ``spuproj.training.inference.multi_view.segment``.
+        aggregation: see ``spuproj.training.inference.case_prediction.segment``.
         kinds: of the files to write, see ``spuproj.training.inference.outputs``.
         out: folder of the outputs.
     """
@@ -125,7 +125,7 @@ def write_prediction(task: Task, files: CaseFiles, show: MakeProgressBar) -> Non
         with atomic_write_group(task.out, files.name, last, outdated) as folder:
             entry = _write_case(task, files, case, folder, show)
             hashes = dict(sorted({**kept, **{path.name: content_hash(path) for path in folder.iterdir()}}.items()))
-            summary = Summary(recipe, entry, hashes, segmentation, patient_of(files), roles)
+            summary = CaseSummary(recipe, entry, hashes, segmentation, patient_of(files), roles)
             write_summary(inside(folder, last), summary)
             # Older files that are not yet replaced must not be read as data either.
             every = dict.fromkeys(older, "") | hashes
@@ -148,7 +148,7 @@ def _older(task: Task, files: CaseFiles, recipe: Mapping[str, Any]) -> tuple[lis
 
 def _write_case(task: Task, files: CaseFiles, case: Case, folder: Path, show: MakeProgressBar) -> CohortEntry:
     """Predicts a case and writes its files to a folder, all but the summary."""
-    predictions: dict[str, Prediction] = {}
+    predictions: dict[str, CasePrediction] = {}
     scheme, members = scheme_of(files), "members" in task.kinds
     for target, prediction in predict_targets(task.runs, case, scheme, show, task.aggregation, members):
         write_maps(folder, case, target, prediction, task.kinds)
@@ -216,7 +216,7 @@ def _notes(task: Task, files: CaseFiles, roles: Mapping[str, str]) -> list[Findi
     return [Finding(Level.NOTE, note) for note in notes]
 
 
-def _write_pages(folder: Path, task: Task, case: Case, predictions: dict[str, Prediction]) -> CohortEntry:
+def _write_pages(folder: Path, task: Task, case: Case, predictions: dict[str, CasePrediction]) -> CohortEntry:
     """Writes figure and report, and says serious warnings on standard error."""
     truth = None if case.labels is None else {target: case.target(target) for target in predictions}
     case_figure(case, predictions, task.runs[0][0], inside(folder, f"{case.name}.png"), truth)

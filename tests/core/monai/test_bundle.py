@@ -13,7 +13,7 @@ from training_helpers import changed
 import spuproj
 from helpers import ROOT
 from spuproj.training.data.case import load_case, load_slices
-from spuproj.training.inference.multi_view import predict_case
+from spuproj.training.inference.case_prediction import predict_case
 from spuproj.training.models.run import load_run
 
 BUNDLE = ROOT / "spuproj" / "monai" / "bundle"

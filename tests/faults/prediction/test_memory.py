@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from helpers import ROOT, run_python
 from spuproj.training.data.case import load_case
-from spuproj.training.inference.multi_view import predict_case
+from spuproj.training.inference.case_prediction import predict_case
 from spuproj.training.models.run import Run, load_run, load_run_and_digest
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.predict import predict_cohort
@@ -120,7 +120,7 @@ sys.path.insert(0, {tests!r})
 import numpy as np
 import torch
 from made_up_case import made_up_case
-from spuproj.training.inference.multi_view import predict_case
+from spuproj.training.inference.case_prediction import predict_case
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network

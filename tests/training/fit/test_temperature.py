@@ -23,7 +23,7 @@ from spuproj.training.data.volumes.grid import Grid
 from spuproj.training.fit import temperature as fitting
 from spuproj.training.fit.temperature import TEMPERATURES, best_temperature, likelihoods
 from spuproj.training.fit.train import train
-from spuproj.training.inference.multi_view import mean_probabilities, predict_case, view_probabilities
+from spuproj.training.inference.case_prediction import mean_probabilities, predict_case, view_probabilities
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.run import load_run

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spuproj.training.data.labels import SCHEMES, TARGETS, LabelScheme, own_scheme
-from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.training.inference.nesting import directly_inside, including, inner_first
 from spuproj.training.inference.outputs import merged_labels
 
@@ -20,15 +20,15 @@ GLIOMA = SCHEMES["brats2020"]
 OWN = own_scheme({"cyst": (3,), "solid": (1, 2), "lesion": (1, 2, 3), "same": (3, 2, 1), "all": (1, 2, 3, 4)})
 
 
-def drawn(rng: np.random.Generator, views: int = 3, members: bool = True) -> Prediction:
+def drawn(rng: np.random.Generator, views: int = 3, members: bool = True) -> CasePrediction:
     """Maps of random members, as ``predict_case`` makes them."""
     each = rng.uniform(size=(SHAPE[0], views, *SHAPE[1:])).astype(np.float32)
     mean = each.mean(axis=1)
     maps = rng.uniform(size=(2, *SHAPE)).astype(np.float32)
-    return Prediction(mean, mean > 0.5, each.var(axis=1), maps[0], maps[1], each if members else None)
+    return CasePrediction(mean, mean > 0.5, each.var(axis=1), maps[0], maps[1], each if members else None)
 
 
-def nested(predictions: dict[str, Prediction], scheme: LabelScheme) -> dict[str, Prediction]:
+def nested(predictions: dict[str, CasePrediction], scheme: LabelScheme) -> dict[str, CasePrediction]:
     order, done = inner_first(list(predictions), scheme), {}
     for target in order:
         done[target] = predictions[target]

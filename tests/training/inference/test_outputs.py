@@ -13,7 +13,7 @@ from scipy.stats import entropy as scipy_entropy
 from made_up_case import made_up_case, prediction, seen_once
 from spuproj.training.data.case import load_slices
 from spuproj.training.data.labels import SCHEMES, own_scheme
-from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.training.inference.outputs import (
     DEFAULT_KINDS,
     MAPS,
@@ -46,7 +46,7 @@ GLIOMA = SCHEMES["brats2023"]
 def test_a_voxel_gets_the_innermost_target_that_was_found(found, label):
     nothing = np.zeros((1, 1, 1), np.float32)
     predictions = {
-        target: Prediction(nothing, np.full((1, 1, 1), target in found.split()), nothing, nothing, nothing)
+        target: CasePrediction(nothing, np.full((1, 1, 1), target in found.split()), nothing, nothing, nothing)
         for target in ("ET", "TC", "WT")
     }
     merged = merged_labels(predictions, SCHEMES["brats2020"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spuproj.training.inference.multi_view import segment
+from spuproj.training.inference.case_prediction import segment
 
 BRAIN = np.ones((3, 20, 20), np.bool_)
 

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from helpers import noise
 from spuproj import Views
-from spuproj.training.inference.multi_view import make_noise, view_probabilities
+from spuproj.training.inference.case_prediction import make_noise, view_probabilities
 from spuproj.training.models.config import ModelConfig, make_views
 from spuproj.training.models.method import CONFIGS, Method, load_method, method_names
 from spuproj.training.models.network import make_network

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from helpers import noise
 from spuproj.training.data.case import Case
 from spuproj.training.data.volumes.grid import Grid
-from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.method import Method
 from spuproj.training.models.view_sets import Spherical
@@ -40,11 +40,11 @@ def case() -> Case:
     return Case("made_up", image, brain, None, None, grid, nib.Nifti1Image(np.zeros(grid.shape), grid.affine))
 
 
-def prediction(depth: int = 3, empty: bool = False) -> Prediction:
+def prediction(depth: int = 3, empty: bool = False) -> CasePrediction:
     probability = np.zeros(SHAPE, np.float32)
     if not empty:
         probability[3 : 3 + depth, 6:12, 7:15] = 0.9
-    return Prediction(probability, probability > 0.5, probability * (1 - probability), probability, probability)
+    return CasePrediction(probability, probability > 0.5, probability * (1 - probability), probability, probability)
 
 
 def shown(path: Path) -> np.ndarray:

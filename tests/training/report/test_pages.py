@@ -23,7 +23,7 @@ from made_up_case import SHAPE, VOXEL, made_up_case, prediction, seen_once
 from spuproj.training.data.case import Case, load_case
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.evaluation.metrics import Maps, dice, measure
-from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.training.inference.summary import CohortEntry
 from spuproj.training.report.colours import COLOURS, colours_of
 from spuproj.training.report.pages import entry_of, write_case_report, write_cohort_report
@@ -44,7 +44,9 @@ DOUBT = Finding(Level.NOTE, "doubt")
 FAULT = Finding(Level.WARNING, "fault")
 
 
-def case_page(folder: Path, case: Case, predictions: dict[str, Prediction], warnings: Sequence[Finding] = ()) -> Page:
+def case_page(
+    folder: Path, case: Case, predictions: dict[str, CasePrediction], warnings: Sequence[Finding] = ()
+) -> Page:
     return Page(write_case_report(folder / "report.html", case, predictions, warnings))
 
 
@@ -66,7 +68,7 @@ def test_a_real_case_gives_a_page_that_needs_nothing_else(cohort, tmp_path):
     case = load_case(cohort[1], with_labels=True)
     found = case.target("WT")
     maps = np.where(found, np.float32(0.1), np.float32(0))
-    predictions = {name: Prediction(maps * 9, found, maps, maps, maps) for name in ("WT", "TC", "ET")}
+    predictions = {name: CasePrediction(maps * 9, found, maps, maps, maps) for name in ("WT", "TC", "ET")}
     for page in (
         case_page(tmp_path, case, predictions, case_warnings(case, predictions)),
         cohort_page(tmp_path, entry_of(case, predictions, "report.html", [DOUBT])),

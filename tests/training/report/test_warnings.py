@@ -12,7 +12,7 @@ from spuproj.training.data.case import Case
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.volumes.grid import Grid
 from spuproj.training.data.volumes.segmentation import LARGEST_VOLUME
-from spuproj.training.inference.multi_view import Prediction
+from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.training.report.warnings import LARGEST_PART, LISTED, SMALL, case_warnings
 
 
@@ -21,7 +21,7 @@ def case() -> Case:
     return made_up_case()
 
 
-def sentences(case: Case, predictions: dict[str, Prediction]) -> list[str]:
+def sentences(case: Case, predictions: dict[str, CasePrediction]) -> list[str]:
     return [warning.message for warning in case_warnings(case, predictions)]
 
 
@@ -30,7 +30,7 @@ def scaled(case: Case, factor: float) -> Case:
     return replace(case, grid=Grid(case.grid.shape, case.grid.affine @ np.diag([1, 1, factor, 1])))
 
 
-def filling(part: float) -> Prediction:
+def filling(part: float) -> CasePrediction:
     """A segmentation of about this part of the brain, away from its ends."""
     made = prediction((0, 0))
     inside = made_up_case().brain.copy()
@@ -57,7 +57,7 @@ def test_an_uncertain_blob_is_named_with_its_volume_and_place(case):
     ]
 
 
-def with_regions(*sizes: int) -> Prediction:
+def with_regions(*sizes: int) -> CasePrediction:
     """Uncertain regions of so many voxels in a row, on slice 2."""
     made = prediction()
     for number, size in enumerate(sizes):
@@ -134,7 +134,7 @@ def test_the_most_serious_come_first(case):
         Finding(Level.WARNING, "the brain is implausible"),
         Finding(Level.NOTE, "the background is -1"),
     )
-    predictions = {"WT": filling(0.6), "ET": Prediction(*(np.zeros(SHAPE, kind) for kind in "f?fff"))}
+    predictions = {"WT": filling(0.6), "ET": CasePrediction(*(np.zeros(SHAPE, kind) for kind in "f?fff"))}
     warnings = case_warnings(replace(case, brain=brain, findings=found), predictions)
     assert [warning.level for warning in warnings] == [Level.WARNING] * 3 + [Level.NOTE] * 3
     assert [warning.message.partition(":")[0].partition(",")[0] for warning in warnings] == [

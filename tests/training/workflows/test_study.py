@@ -23,7 +23,7 @@ from spuproj.training.data.splits import Split, write_splits
 from spuproj.training.evaluation.metrics import dice, measure
 from spuproj.training.fit.temperature import best_temperature, likelihoods
 from spuproj.training.fit.train import train
-from spuproj.training.inference.multi_view import predict_case
+from spuproj.training.inference.case_prediction import predict_case
 from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.run import load_run, save_run
 from spuproj.training.models.view_sets import Augmented, Spherical, Zoom

@@ -24,14 +24,14 @@ _LEVELS = {"error": Level.ERROR, "warning": Level.WARNING, "note": Level.NOTE}
 
 
 @dataclass(config=SETTINGS)
-class Volume:
+class ImageEntry:
     """A modality's file, and its channel in a file of several."""
 
     file: str
     channel: Annotated[int, Field(strict=True, ge=0)] | None = None
 
 
-def _as_volume(value: object) -> object:
+def _as_image(value: object) -> object:
     return {"file": value} if isinstance(value, str) else value
 
 
@@ -40,7 +40,7 @@ class Entry:
     """A case of a manifest."""
 
     name: str
-    images: dict[str, Annotated[Volume, BeforeValidator(_as_volume)]]
+    images: dict[str, Annotated[ImageEntry, BeforeValidator(_as_image)]]
     label: str | None = None
     mask: str | None = None
     labels: Any = None
@@ -104,7 +104,7 @@ def _case(path: Path, entry: Entry, scheme: LabelScheme | None) -> CaseFiles:
     # A case whose files contradict each other is kept without images, with the error that says so.
     if not (entry.images or entry.findings):
         raise InputError(f"{where}a modality must have a file, but has none")
-    files = {name: ImageFile(*_volume(path, where, name, volume)) for name, volume in entry.images.items()}
+    files = {name: ImageFile(*_image(path, where, name, image)) for name, image in entry.images.items()}
     return CaseFiles(
         entry.name,
         by_modality(where, files),
@@ -116,10 +116,10 @@ def _case(path: Path, entry: Entry, scheme: LabelScheme | None) -> CaseFiles:
     )
 
 
-def _volume(path: Path, where: str, name: str, volume: Volume) -> tuple[Path, int | None]:
-    if not volume.file:
+def _image(path: Path, where: str, name: str, image: ImageEntry) -> tuple[Path, int | None]:
+    if not image.file:
         raise InputError(f"{where}{name} must have a file, but has none")
-    return file_in(path, where, volume.file), volume.channel
+    return file_in(path, where, image.file), image.channel
 
 
 def file_in(path: Path, where: str, text: str) -> Path:

@@ -15,7 +15,7 @@ from skimage.filters import threshold_otsu
 from training_helpers import changed, read
 
 from spuproj.training.data.case import load_case
-from spuproj.training.inference.multi_view import view_probabilities
+from spuproj.training.inference.case_prediction import view_probabilities
 from spuproj.training.models.config import make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network
@@ -295,7 +295,7 @@ def test_a_failing_network_leaves_nothing(cohort, models, tmp_path, monkeypatch)
     def fail(*_):
         raise RuntimeError("broken network")
 
-    monkeypatch.setattr("spuproj.training.inference.multi_view.view_probabilities", fail)
+    monkeypatch.setattr("spuproj.training.inference.case_prediction.view_probabilities", fail)
     with pytest.raises(RuntimeError, match="broken network"):
         predict([models["WT"]], cohort[1], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -16,7 +16,7 @@ import pytest
 
 from processes.forkserver import run_with_libraries
 from spuproj.training.data.splits import Split, write_splits
-from spuproj.training.inference.multi_view import predict_case
+from spuproj.training.inference.case_prediction import predict_case
 from spuproj.training.inference.outputs import DEFAULT_KINDS
 from spuproj.training.models.run import load_run, save_run
 from spuproj.training.runtime.errors import InputError

@@ -15,7 +15,7 @@ from training_helpers import VALUES, names_file_or_passes
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
 from spuproj.training.inference.outputs import DEFAULT_KINDS, MAPS, MERGED
-from spuproj.training.inference.summary import CohortEntry, Summary, read_summary, write_summary
+from spuproj.training.inference.summary import CaseSummary, CohortEntry, read_summary, write_summary
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.predict import predict, predict_cohort
 from spuproj.training.workflows.prediction_files import file_names, require_names
@@ -109,7 +109,7 @@ def test_targets_that_differ_in_case_alone_are_refused(cohort, models, tmp_path)
         predict([models["WT"], tmp_path / "model"], cohort[1], tmp_path / "out")
 
 
-SUMMARY = Summary(
+SUMMARY = CaseSummary(
     {"aggregation": "mean", "models": {"WT": "00"}},
     CohortEntry("p1", "p1_report.html", {"WT": 4.0}, {"WT": 0.5}, None, {"WT": 0.9}, (Finding(Level.WARNING, "look"),)),
     {"p1_WT_prob.nii.gz": "5e"},

@@ -15,7 +15,7 @@ from spuproj import reference
 from spuproj.training.data.canvas import Canvas
 from spuproj.training.data.case import brain_box, load_case
 from spuproj.training.data.volumes.grid import Grid
-from spuproj.training.inference.multi_view import predict_case, view_probabilities
+from spuproj.training.inference.case_prediction import predict_case, view_probabilities
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.network import make_network

@@ -26,7 +26,7 @@ AGGREGATIONS = ("mean", "otsu")
 
 
 @dataclass(frozen=True)
-class Prediction:
+class CasePrediction:
     """One target's maps, ``[Z, H, W]`` each.
 
     Attributes:
@@ -102,7 +102,7 @@ def predict_case(
     aggregation: str = "mean",
     members: bool = False,
     device: torch.device | None = None,
-) -> Prediction:
+) -> CasePrediction:
     """A model's maps of a case. Slices without brain are skipped; all maps are zero outside the brain.
 
     Slices of another field of view than the model's are padded or cropped around the brain, without resampling. Where
@@ -146,7 +146,7 @@ def predict_case(
         _require_numbers(mean, what)
         found = segment(mean, case.brain, aggregation)
         floor = _interpolation(case, found, canvas, views, weights, what)
-    return Prediction(mean, found, variance, entropy, shared, kept, floor)
+    return CasePrediction(mean, found, variance, entropy, shared, kept, floor)
 
 
 def _require_numbers(probability: NDArray[np.float32], what: str) -> None:
