@@ -45,8 +45,8 @@ def not_a_data_set(path: Path) -> InputError:
         return InputError(f"{must} it is a file of another kind")
     folder = path.absolute().parent
     return InputError(
-        f"{must} it is a single image; give the folder of its case folders, which may be {folder.parent}, or predict "
-        f"its case alone with --case {folder}"
+        f"{must} it is a single image; give the folder of its case folders, which may be {folder.parent}; only "
+        f"'spuproj predict' takes one case, as --case {folder}"
     )
 
 
@@ -77,8 +77,8 @@ def no_cases(source: Path, listing: Listing) -> InputError:
     groups, _ = grouped((f"{name}/{path}" for path in listing.images), CONVENTIONS)
     if any(group.modalities for group in groups):
         return InputError(
-            f"{must} it is a case folder itself; give the folder of all cases, {whole_path(source).parent}, or predict "
-            f"this case alone with --case {source}"
+            f"{must} it is a case folder itself; give the folder of all cases, {whole_path(source).parent}; only "
+            f"'spuproj predict' takes one case, as --case {source}"
         )
     if listing.images:
         return InputError(

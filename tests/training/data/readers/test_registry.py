@@ -211,11 +211,11 @@ def test_a_case_folder_or_a_file_in_place_of_a_data_set_is_told_what_to_type(tmp
     touch(tmp_path, *in_folders(("data/p1",), "_", OLD), "bids/sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz", "notes.txt")
     folder, image = tmp_path / "data" / "p1", tmp_path / "data" / "p1" / "p1_t1.nii.gz"
     message = refusal(read_data, folder)
-    assert f"it is a case folder itself; give the folder of all cases, {tmp_path / 'data'}, or predict" in message
-    assert f"--case {folder}" in message
+    assert f"it is a case folder itself; give the folder of all cases, {tmp_path / 'data'}" in message
+    assert f"only 'spuproj predict' takes one case, as --case {folder}" in message
     message = refusal(read_data, image)
     assert f"it is a single image; give the folder of its case folders, which may be {tmp_path / 'data'}" in message
-    assert f"--case {folder}" in message
+    assert f"only 'spuproj predict' takes one case, as --case {folder}" in message
     assert "it is a file of another kind" in refusal(read_data, tmp_path / "notes.txt")
     (tmp_path / "data" / "dataset.json").touch()
     assert f"it describes one; give its folder, {tmp_path / 'data'}" in refusal(
