@@ -1,6 +1,7 @@
 """The bundle runs by MONAI's own commands, and gives what the package's prediction gives."""
 
 import json
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -56,6 +57,24 @@ def test_its_maps_are_those_of_the_package(
         assert np.allclose(found.affine, case.like.affine)
         np.testing.assert_allclose(load_slices(path), wanted, rtol=0, atol=2e-5, err_msg=name)
     assert prediction.variance.max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        ({"maps": ["mean", "std"]}, ValueError, "maps must be one of mean, variance, .*, got 'std'"),
+        ({"maps": ["members"]}, ValueError, "maps must be one of mean, variance, .*, got 'members'"),
+        ({"maps": []}, ValueError, "maps must name at least one of mean, .*, got none"),
+        ({"maps": "mean"}, TypeError, "maps must be a list of names, any of mean, .*, got 'mean'"),
+        ({"slices_per_batch": 0}, ValueError, "slices_per_batch must be a positive whole number, got 0"),
+        ({"slices_per_batch": 2.5}, ValueError, "slices_per_batch must be a positive whole number, got 2.5"),
+    ],
+)
+def test_values_that_it_cannot_work_with_are_refused_before_the_case_is_read(values, error, message) -> None:
+    with pytest.raises(RuntimeError) as refusal:
+        run(config_file=INFERENCE, case="there is no such case", **values)
+    assert isinstance(refusal.value.__cause__, error)
+    assert re.search(message, str(refusal.value.__cause__))
 
 
 def test_its_network_takes_and_gives_what_the_metadata_says() -> None:
