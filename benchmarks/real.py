@@ -25,14 +25,14 @@ from spuproj.training.data.findings import Level
 from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.registry import cases_in
-from spuproj.training.evaluation.metrics import Maps, measure
+from spuproj.training.evaluation.metrics import measure
 from spuproj.training.evaluation.seams import edge_distance, seam, smallest_share
 from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.training.inference.nesting import predict_targets
-from spuproj.training.inference.percent import uncertainty_percent
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.run import Run, load_runs
 from spuproj.training.models.trained_models import trained_models
+from spuproj.training.report.numbers import maps_of
 from spuproj.training.runtime.errors import InputError, reason_of
 from spuproj.training.runtime.json_file import write_json
 from spuproj.training.runtime.progress import nested_progress_bar, print_status, show
@@ -115,16 +115,7 @@ def measure_cases(runs: Sequence[Run], cases: Sequence[CaseFiles]) -> Measured:
 
 
 def _row(config: ModelConfig, case: Case, patient: str, prediction: CasePrediction) -> Row:
-    x, y, z = case.spacing
-    maps = Maps(
-        case.target(config.target),
-        prediction.segmentation,
-        prediction.probability.astype(float),
-        uncertainty_percent(prediction),
-        case.brain,
-        (z, y, x),
-    )
-    metrics, _ = measure(maps)
+    metrics, _ = measure(maps_of(case, config.target, prediction))
     canvas, size = canvas_of(config, case), (case.image.shape[2], case.image.shape[3])
     shown = ~torch.isnan(make_views(config, canvas.size).view_coordinates()[0]).numpy()
     found = seam(prediction.variance, case.brain, canvas.cut(edge_distance(shown), size, np.inf))

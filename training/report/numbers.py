@@ -6,14 +6,12 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from spuproj.training.data.case import Case
 from spuproj.training.evaluation.expected_dice import expected_dice
 from spuproj.training.evaluation.metrics import Maps, dice, hd95, sensitivity
 from spuproj.training.inference.case_prediction import CasePrediction
-from spuproj.training.inference.percent import uncertainty_percent
-from spuproj.training.report.figures import Truth
+from spuproj.training.inference.percent import uncertainty_percent, voxels_without_variance
 from spuproj.uncertainty import qu_brats
 
 # By name of the number: its heading, and its digits behind the decimal point.
@@ -31,6 +29,20 @@ _MEASURED = {
     "score": ("QU-BraTS score", 3),
     "baseline": ("Score of zeros", 3),
 }
+
+
+def maps_of(case: Case, target: str, prediction: CasePrediction) -> Maps:
+    """The input of ``evaluation.metrics.measure`` for a labelled case; its uncertainty is ``uncertainty_percent``."""
+    x, y, z = case.spacing
+    return Maps(
+        truth=case.target(target),
+        segmentation=prediction.segmentation,
+        probability=prediction.probability.astype(float),
+        percent=uncertainty_percent(prediction),
+        brain=case.brain,
+        spacing=(z, y, x),
+        without_variance=voxels_without_variance(prediction, case.brain),
+    )
 
 
 def found_numbers(case: Case, prediction: CasePrediction) -> dict[str, float]:
@@ -64,37 +76,32 @@ def _interpolated(case: Case, prediction: CasePrediction) -> float:
     return 100 * float(np.nansum(np.minimum(variance, floor), dtype=np.float64) / total) if total > 0 else math.nan
 
 
-def numbers_table(
-    case: Case, predictions: Mapping[str, CasePrediction], truth: Truth | None
-) -> tuple[list[str], dict[str, list[str]]]:
+def numbers_table(case: Case, predictions: Mapping[str, CasePrediction]) -> tuple[list[str], dict[str, list[str]]]:
     """The table of a report: headings, and for each target the cells of its row.
 
-    Columns that compare with the truth exist only where there is a truth.
+    Columns that compare with the truth exist only where the case has labels.
 
     Raises:
         ValueError: for variances outside [0, 1/4].
     """
-    columns = _FOUND if truth is None else _FOUND | _MEASURED
+    columns = _FOUND if case.labels is None else _FOUND | _MEASURED
     rows = {}
     for target, prediction in predictions.items():
         numbers = found_numbers(case, prediction)
-        if truth is not None:
-            numbers |= _measured(case, prediction, truth[target])
+        if case.labels is not None:
+            numbers |= _measured(maps_of(case, target, prediction))
         rows[target] = [as_text(numbers[name], digits) for name, (_, digits) in columns.items()]
     return [heading for heading, _ in columns.values()], rows
 
 
-def _measured(case: Case, prediction: CasePrediction, truth: NDArray[np.bool_]) -> dict[str, float]:
+def _measured(maps: Maps) -> dict[str, float]:
     """The measures of ``evaluation.metrics.measure`` that take little time."""
-    x, y, z = case.spacing
-    found, percent = prediction.segmentation, uncertainty_percent(prediction)
-    overlap = dice(truth, found)
-    maps = Maps(truth, found, prediction.probability.astype(float), percent, case.brain, (z, y, x))
+    overlap = dice(maps.truth, maps.segmentation)
     return {
         "dice": overlap,
-        "sensitivity": sensitivity(truth, found),
+        "sensitivity": sensitivity(maps.truth, maps.segmentation),
         "hd95": hd95(maps),
-        "score": qu_brats(truth, found, percent, case.brain, scaled=True).score,
+        "score": qu_brats(maps.truth, maps.segmentation, maps.percent, maps.brain, scaled=True).score,
         "baseline": (overlap + 2) / 3,
     }
 

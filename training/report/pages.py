@@ -65,7 +65,7 @@ def write_case_report(
         ValueError: for variances that are not in [0, 1/4].
     """
     truth = _truth(case, predictions)
-    headings, numbers = numbers_table(case, predictions, truth)
+    headings, numbers = numbers_table(case, predictions)
     slices = slice_contents(case, predictions, truth)
     positions = {int(index): position for position, index in enumerate(brain_slices(case))}
     return write_page(

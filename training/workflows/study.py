@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,19 @@ from spuproj.training.data.patients import patient_of
 from spuproj.training.data.readers.case_files import CaseFiles, modalities_of
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.splits import chosen, read_split
-from spuproj.training.evaluation.metrics import Maps, Metrics, measure
+from spuproj.training.evaluation.calibration import calibration_error, negative_log_likelihood
+from spuproj.training.evaluation.metrics import measure
 from spuproj.training.evaluation.statistics import mean_of_known
 from spuproj.training.fit.record import data_record
 from spuproj.training.fit.resume import can_resume
 from spuproj.training.fit.temperature import Curve, best_temperature, likelihoods
 from spuproj.training.fit.train import train
-from spuproj.training.inference.case_prediction import CasePrediction, predict_case
-from spuproj.training.inference.percent import uncertainty_percent, voxels_without_variance
+from spuproj.training.inference.case_prediction import mean_probabilities, predict_case
 from spuproj.training.models.config import ModelConfig, canvas_of, make_views
 from spuproj.training.models.method import Method
 from spuproj.training.models.run import WEIGHTS, load_run_and_digest
 from spuproj.training.models.training_record import Data, read_record
+from spuproj.training.report.numbers import maps_of
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.files import atomic_write_group, inside
 from spuproj.training.runtime.json_file import read_json, write_json
@@ -192,7 +193,8 @@ def _loaded(config: ModelConfig, watched: Sequence[CaseFiles], advance: Advance)
 
 
 def _case_row(config: ModelConfig, network: nn.Module, case: Case) -> dict[str, float]:
-    metrics = _measured(config, network, case)
+    prediction = predict_case(config, network, case, lambda _: None)
+    metrics, _ = measure(maps_of(case, config.target, prediction))
     canvas = canvas_of(config, case)
     views, placed = make_views(config, canvas.size), canvas.place(case.image)
     brain = canvas.place(case.brain)
@@ -207,27 +209,14 @@ def _calibrated_row(config: ModelConfig, network: nn.Module, case: Case, others:
     """Calibration of a case with the temperature of the other patients' cases, NaN where there are none."""
     if not others:
         return {"calibrated_ece": math.nan, "calibrated_nll": math.nan}
-    metrics = _measured(replace(config, temperature=best_temperature(others).value), network, case)
-    return {"calibrated_ece": metrics.ece, "calibrated_nll": metrics.nll}
-
-
-def _measured(config: ModelConfig, network: nn.Module, case: Case) -> Metrics:
-    prediction = predict_case(config, network, case, lambda _: None)
-    return measure(maps_of(case, config.target, prediction))[0]
-
-
-def maps_of(case: Case, target: str, prediction: CasePrediction) -> Maps:
-    """Input of the metrics for a prediction, with its uncertainty scaled by ``SCALING``."""
-    x, y, z = case.spacing
-    return Maps(
-        truth=case.target(target),
-        segmentation=prediction.segmentation,
-        probability=prediction.probability.astype(float),
-        percent=uncertainty_percent(prediction),
-        brain=case.brain,
-        spacing=(z, y, x),
-        without_variance=voxels_without_variance(prediction, case.brain),
-    )
+    probability, temperature = np.zeros(case.brain.shape), best_temperature(others).value
+    for slices, (mean,) in mean_probabilities(config, network, case, [temperature]):
+        probability[slices] = mean
+    inside, truth = probability[case.brain], case.target(config.target)[case.brain]
+    return {
+        "calibrated_ece": calibration_error(inside, truth),
+        "calibrated_nll": negative_log_likelihood(inside, truth),
+    }
 
 
 def seen(views: Views, brain: NDArray[np.bool_]) -> float:

@@ -27,6 +27,7 @@ from spuproj.training.inference.case_prediction import predict_case
 from spuproj.training.models.method import Method, load_method
 from spuproj.training.models.run import load_run, save_run
 from spuproj.training.models.view_sets import Augmented, Spherical, Zoom
+from spuproj.training.report.numbers import maps_of
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.progress import show
 from spuproj.training.workflows import study as studies
@@ -133,9 +134,9 @@ def test_calibration_after_is_that_with_the_temperature_of_the_other_cases(cohor
     for case, other in zip(cases, reversed(curves), strict=True):
         warmer = replace(config, temperature=best_temperature([other]).value)
         prediction = predict_case(warmer, network, case, lambda _: None)
-        after.append(measure(studies.maps_of(case, "WT", prediction))[0])
-    assert found.calibrated_nll == pytest.approx(np.mean([each.nll for each in after]), rel=1e-4)
-    assert found.calibrated_ece == pytest.approx(np.mean([each.ece for each in after]), rel=1e-4)
+        after.append(measure(maps_of(case, "WT", prediction))[0])
+    assert found.calibrated_nll == pytest.approx(np.mean([each.nll for each in after]), rel=1e-12)
+    assert found.calibrated_ece == pytest.approx(np.mean([each.ece for each in after]), rel=1e-12)
     assert found.temperature == pytest.approx(best_temperature(curves).value)
     assert found.calibrated_nll < found.nll
 
