@@ -116,9 +116,9 @@ def measure_cases(runs: Sequence[Run], cases: Sequence[CaseFiles]) -> Measured:
 
 def _row(config: ModelConfig, case: Case, patient: str, prediction: CasePrediction) -> Row:
     metrics, _ = measure(maps_of(case, config.target, prediction))
-    canvas, size = canvas_of(config, case), (case.image.shape[2], case.image.shape[3])
+    canvas = canvas_of(config, case)
     shown = ~torch.isnan(make_views(config, canvas.size).view_coordinates()[0]).numpy()
-    found = seam(prediction.variance, case.brain, canvas.cut(edge_distance(shown), size, np.inf))
+    found = seam(prediction.variance, case.brain, canvas.cut(edge_distance(shown), case.size, np.inf))
     return Row(
         case=case.name,
         patient=patient,
@@ -129,7 +129,7 @@ def _row(config: ModelConfig, case: Case, patient: str, prediction: CasePredicti
         mean_variance=float(np.nanmean(prediction.variance[case.brain])),
         seam=found.ratio,
         beside_edges=found.share,
-        smallest_view=smallest_share(canvas.cut(shown, size), case.brain),
+        smallest_view=smallest_share(canvas.cut(shown, case.size), case.brain),
     )
 
 

@@ -108,7 +108,7 @@ def _into_cache(files: CaseFiles, modalities: Sequence[str], folder: Path) -> Ca
     case = load_case(files, modalities, with_labels=True)
     if case.labels is None or case.scheme is None:
         raise unclear(files.name)
-    shown = case.brain.any(axis=(1, 2))
+    shown = case.brain_slices
     image, labels = case.image[shown].astype(np.float16), case.labels[shown]
     x, y, _ = case.spacing
     known: Metadata = {

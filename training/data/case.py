@@ -61,10 +61,20 @@ class Case:
         return self.grid.spacing
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of a slice, in pixels."""
+        return self.image.shape[2], self.image.shape[3]
+
+    @property
     def field(self) -> tuple[float, float]:
         """Height and width of a slice, in mm."""
         x, y, _ = self.spacing
-        return y * self.image.shape[2], x * self.image.shape[3]
+        return y * self.size[0], x * self.size[1]
+
+    @property
+    def brain_slices(self) -> NDArray[np.int64]:
+        """Indices of the slices with brain, from the feet up."""
+        return np.flatnonzero(self.brain.any(axis=(1, 2)))
 
     @property
     def voxel_volume(self) -> float:

@@ -122,7 +122,7 @@ def predict_case(
     """
     device = local_device() if device is None else device
     canvas, views, noise, weights = _looking_at(config, case, device)
-    network, size = network.to(device), (case.image.shape[2], case.image.shape[3])
+    network = network.to(device)
     kept = _no_members(views, canvas, case) if members else None
     maps = np.zeros((4, *case.brain.shape), dtype=np.float32)
     what = f"{case.name}, {config.target}"
@@ -132,8 +132,8 @@ def predict_case(
         seen = view_probabilities(network, views, image, noise, config.temperature, most)
         reduced = reduce_views(views, seen, weights)
         four = torch.stack(reduced[:4])[:, :, 0]
-        shown = canvas.cut(reduced.members[:, :, 0].cpu().numpy(), size) if members else None
-        return canvas.cut(four.cpu().numpy(), size), shown
+        shown = canvas.cut(reduced.members[:, :, 0].cpu().numpy(), case.size) if members else None
+        return canvas.cut(four.cpu().numpy(), case.size), shown
 
     with torch.inference_mode():
         for chosen, (reduced, shown) in in_passes(case, len(views), look, what):
@@ -162,12 +162,12 @@ def _interpolation(
     case: Case, found: NDArray[np.bool_], canvas: Canvas, views: Views, weights: Tensor, what: str
 ) -> NDArray[np.float32]:
     """The variance ``[Z, H, W]`` that the views of a segmentation have by interpolation alone."""
-    floor, size = np.zeros(case.brain.shape, np.float32), (case.image.shape[2], case.image.shape[3])
+    floor = np.zeros(case.brain.shape, np.float32)
 
     def look(chosen: Slices, _: int) -> NDArray[np.float32]:
         mask = torch.from_numpy(canvas.place(found[chosen])[:, None]).to(weights.device)
         alone = views.interpolation_variance(mask, weights=weights, min_count=2, fill=math.nan)
-        return canvas.cut(alone[:, 0].cpu().numpy(), size)
+        return canvas.cut(alone[:, 0].cpu().numpy(), case.size)
 
     for chosen, alone in in_passes(case, 1, look, what):
         floor[chosen] = alone
@@ -193,13 +193,13 @@ def mean_probabilities(
     """
     device = local_device()
     canvas, views, noise, weights = _looking_at(config, case, device)
-    network, size = network.to(device), (case.image.shape[2], case.image.shape[3])
+    network = network.to(device)
 
     def look(chosen: Slices, most: int) -> NDArray[np.float32]:
         image = torch.from_numpy(canvas.place(case.image[chosen])).to(device)
         logits = view_logits(network, views, image, noise, most)
         means = [blend(views, torch.sigmoid(logits / each), weights).mean for each in temperatures]
-        return canvas.cut(torch.stack(means)[:, :, 0].cpu().numpy(), size)
+        return canvas.cut(torch.stack(means)[:, :, 0].cpu().numpy(), case.size)
 
     with torch.inference_mode():
         yield from in_passes(case, len(views), look, f"{case.name}, {config.target}")
@@ -238,5 +238,5 @@ def segment(probability: NDArray[np.float32], brain: NDArray[np.bool_], aggregat
 def _no_members(views: Views, canvas: Canvas, case: Case) -> NDArray[np.float32]:
     """Initial members ``[Z, N, H, W]``: 0, and NaN where a view does not show a pixel."""
     unseen = torch.isnan(views.view_coordinates()[0]).cpu().numpy()
-    members = canvas.cut(np.where(unseen, np.float32(np.nan), np.float32(0)), case.brain.shape[1:], np.nan)
+    members = canvas.cut(np.where(unseen, np.float32(np.nan), np.float32(0)), case.size, np.nan)
     return np.repeat(members[None], len(case.brain), axis=0)

@@ -92,7 +92,7 @@ def predict_targets(
     order = inner_first(list(models), scheme)
     done: dict[str, CasePrediction] = {}
     for number, target in enumerate(order):
-        with show(f"Predicting {target} of {case.name}", int(case.brain.any(axis=(1, 2)).sum())) as advance:
+        with show(f"Predicting {target} of {case.name}", len(case.brain_slices)) as advance:
             config, network = models[target]
             prediction = predict_case(config, network, case, advance, aggregation=aggregation, members=members)
         for inner in directly_inside(target, order, scheme):

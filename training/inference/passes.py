@@ -43,7 +43,7 @@ def in_passes(
     Raises:
         InputError: where memory runs out with one view per pass.
     """
-    shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
+    shown = case.brain_slices
     most, start = min(SLICES_PER_PASS, len(shown)) * views, 0
     while start < len(shown):
         chosen = shown[start : start + max(1, most // views)]

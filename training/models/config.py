@@ -103,4 +103,4 @@ def canvas_of(config: ModelConfig, case: Case) -> Canvas:
         for side, first, last in zip(sides, brain[:2], brain[2:], strict=True)
     )
     centre = ((y0 + y1) / 2, (x0 + x1) / 2)
-    return canvas_around(brain, (case.image.shape[2], case.image.shape[3]), (height, width), centre, case.name)
+    return canvas_around(brain, case.size, (height, width), centre, case.name)

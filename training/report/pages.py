@@ -18,7 +18,7 @@ from spuproj.training.report.colours import colours_of
 from spuproj.training.report.figures import Truth
 from spuproj.training.report.html import write_page
 from spuproj.training.report.numbers import found_numbers, numbers_table
-from spuproj.training.report.slice_images import LARGEST_DEVIATION, brain_slices, first_position, slice_contents
+from spuproj.training.report.slice_images import LARGEST_DEVIATION, first_position, slice_contents
 from spuproj.training.report.viewer import frame_of, lanes, panels
 
 
@@ -67,7 +67,7 @@ def write_case_report(
     truth = _truth(case, predictions)
     headings, numbers = numbers_table(case, predictions)
     slices = slice_contents(case, predictions, truth)
-    positions = {int(index): position for position, index in enumerate(brain_slices(case))}
+    positions = {int(index): position for position, index in enumerate(case.brain_slices)}
     return write_page(
         path,
         "case.html",

@@ -38,17 +38,12 @@ def shown_channels(case: Case) -> dict[int, str]:
     return {channel: names[channel] for channel in there[: len(MODALITIES)]}
 
 
-def brain_slices(case: Case) -> NDArray[np.int64]:
-    """Indices of the slices with brain, from below."""
-    return np.flatnonzero(case.brain.any(axis=(1, 2)))
-
-
 def first_position(case: Case, predictions: Mapping[str, CasePrediction]) -> int:
-    """Position in ``brain_slices`` of the slice with most tumour, or with most uncertainty where nothing was found."""
+    """Position in ``Case.brain_slices`` of the slice with most tumour; with most uncertainty where none was found."""
     areas = np.sum([each.segmentation.sum(axis=(1, 2)) for each in predictions.values()], axis=0)
     if not areas.any():
         areas = np.sum([uncertainty_percent(each).sum(axis=(1, 2)) for each in predictions.values()], axis=0)
-    return int(areas[brain_slices(case)].argmax())
+    return int(areas[case.brain_slices].argmax())
 
 
 def shown_box(case: Case) -> tuple[slice, slice]:
@@ -86,7 +81,7 @@ def slice_contents(
         return {name: path for name, path in paths.items() if path}
 
     return [
-        {"index": index, "images": images(index), "outlines": outlines(index)} for index in brain_slices(case).tolist()
+        {"index": index, "images": images(index), "outlines": outlines(index)} for index in case.brain_slices.tolist()
     ]
 
 
@@ -131,13 +126,13 @@ def _jpeg(pixels: NDArray[np.uint8]) -> str:
 
 
 def areas_by_slice(case: Case, predictions: Mapping[str, CasePrediction]) -> tuple[dict[str, Areas], dict[str, Areas]]:
-    """Areas in cm2 for each of ``brain_slices``, by target.
+    """Areas in cm2 for each of ``Case.brain_slices``, by target.
 
     Returns:
         The area of the target, and the area of the slice weighted by the target's uncertainty, from 0 to 1.
     """
     x, y, _ = case.spacing
-    shown, pixel = brain_slices(case), x * y / 100
+    shown, pixel = case.brain_slices, x * y / 100
     found = {name: each.segmentation[shown].sum(axis=(1, 2)) * pixel for name, each in predictions.items()}
     weighted = {
         name: uncertainty_percent(each, shown).sum(axis=(1, 2)) / 100 * pixel for name, each in predictions.items()

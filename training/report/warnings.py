@@ -82,7 +82,7 @@ def _together(words: Iterable[str]) -> str:
 
 
 def _gaps(case: Case) -> list[str]:
-    shown = np.flatnonzero(case.brain.any(axis=(1, 2)))
+    shown = case.brain_slices
     missing = sorted(set(range(shown[0], shown[-1])) - set(shown.tolist()))
     if not missing:
         return []
@@ -112,7 +112,7 @@ def _end_sentence(end: str, targets: Sequence[str]) -> str:
 
 def _reached(case: Case, segmentation: NDArray[np.bool_]) -> list[str]:
     """The ends that a segmentation reaches: the first and the last slice with brain, and the edges of the image."""
-    brain, found = (np.flatnonzero(mask.any(axis=(1, 2))) for mask in (case.brain, segmentation))
+    brain, found = case.brain_slices, np.flatnonzero(segmentation.any(axis=(1, 2)))
     ends = {
         f"the first slice with brain (slice {brain[0]})": found[0] <= brain[0],
         f"the last slice with brain (slice {brain[-1]})": found[-1] >= brain[-1],

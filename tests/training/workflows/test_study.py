@@ -204,7 +204,7 @@ def test_runs_of_other_data_are_an_error_and_their_results_are_not_shown(studied
 
 def test_the_round_trip_of_the_slice_itself_loses_nothing_and_a_small_view_much(cohort):
     case = load_case(cohort[1])
-    size = (case.image.shape[2], case.image.shape[3])
+    size = case.size
     box = (5.0, 6.0, 26.0, 23.0)
     assert round_trip(Augmented().views(size, size, box), case.image, case.brain) == pytest.approx(0, abs=1e-6)
     whole = Spherical(grid=(1, 1)).views(size, size, box)
@@ -214,7 +214,7 @@ def test_the_round_trip_of_the_slice_itself_loses_nothing_and_a_small_view_much(
 
 def test_what_is_seen_is_counted_over_the_brain(cohort):
     case = load_case(cohort[1])
-    size = (case.image.shape[2], case.image.shape[3])
+    size = case.size
     views = Zoom(grid=(3, 3)).views(size, size, (0.0, 0.0, 1.0, 1.0))
     count = (~views.view_coordinates()[0].isnan()).numpy().sum(axis=0)
     assert seen(views, case.brain) == pytest.approx(np.mean([count[y, x] for _, y, x in np.argwhere(case.brain)]))
@@ -223,7 +223,7 @@ def test_what_is_seen_is_counted_over_the_brain(cohort):
 
 def test_the_round_trip_is_the_root_mean_square_over_the_brain(cohort):
     case = load_case(cohort[1])
-    size = (case.image.shape[2], case.image.shape[3])
+    size = case.size
     views = Spherical(grid=(2, 2)).views(size, size, (5.0, 6.0, 26.0, 23.0))
     image = torch.from_numpy(case.image)
     back = views.unproject(views.project(image)).mean(dim=1)
