@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -69,7 +70,8 @@ def plot_views(
         A figure that pyplot does not know. Notebooks show it; ``savefig`` writes it to a file.
 
     Raises:
-        TypeError: for an image that is no tensor or array, or has complex numbers.
+        TypeError: for an image that is no tensor or array, or has complex numbers; for a sample or channel that is no
+            whole number.
         ValueError: for an image of another size, or a sample or channel that is not there.
     """
     tables = table.detach().cpu()
@@ -189,7 +191,11 @@ def _plane_of(image: Tensor | NDArray[Any], size: Size, sample: int, channel: in
 
 
 def _entry(tensor: Tensor, index: int, name: str) -> Tensor:
-    """``tensor[index]``. Raises ValueError that names the index if there is no such entry."""
+    """``tensor[index]``. Raises TypeError, or ValueError if there is no such entry, that names the index."""
+    try:
+        index = operator.index(index)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {index!r}") from None
     if not 0 <= index < len(tensor):
         raise ValueError(f"{name} must lie in [0, {len(tensor) - 1}], got {index}")
     return tensor[index]

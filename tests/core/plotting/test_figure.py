@@ -115,6 +115,12 @@ def test_a_sample_has_its_own_views():
 
 @error_cases(
     ("channel", ValueError, "channel must lie in [0, 2], got 3", lambda: VIEWS.plot(noise(3, *SIZE), channel=3)),
+    (
+        "text",
+        TypeError,
+        "channel must be a whole number, got 'a'",
+        lambda: VIEWS.plot(noise(3, *SIZE), channel="a"),  # type: ignore[arg-type]
+    ),
     ("sample", ValueError, "sample must lie in [0, 1], got -1", lambda: VIEWS.plot(noise(2, 1, *SIZE), sample=-1)),
     ("complex", TypeError, "image must hold real numbers, got torch.c", lambda: VIEWS.plot(noise(*SIZE) * 1j)),
     ("size", ValueError, "image must end in the pixel size of these views", lambda: VIEWS.plot(noise(7, 7))),
