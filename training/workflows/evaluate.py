@@ -250,15 +250,10 @@ def _of_case(
     rows = _case_rows(case, patient_of(files), methods, chosen.targets[files.name], options, on_method)
     warnings = [finding.message for finding in case.findings if finding.level <= Level.WARNING]
     for method, summary in summaries.items():
+        targets = chosen.targets[files.name][method]
         if summary is not None:
-            warnings += _changed(method, methods[method], summary, content)
-            warnings += [
-                f"the model of {target} by {method} was {LEARNED[role]} a case or patient of this name: its measures "
-                "say little about others"
-                for target, role in summary.roles.items()
-                if target in chosen.targets[files.name][method] and role in LEARNED
-            ]
-        for target in chosen.targets[files.name][method]:
+            warnings += _doubts(method, methods[method], targets, summary, content)
+        for target in targets:
             model = None if summary is None else model_of(summary, target)
             chosen.models[method, target][model or "unknown"].append(files.name)
     for sentence in warnings:
@@ -266,13 +261,24 @@ def _of_case(
     return rows
 
 
-def _changed(method: str, folder: Path, summary: CaseSummary, content: Mapping[str, Any]) -> Iterator[str]:
-    """Sentences on what has changed since a case was predicted: its images, whose content is given, or its maps."""
+def _doubts(
+    method: str, folder: Path, targets: Sequence[str], summary: CaseSummary, content: Mapping[str, Any]
+) -> Iterator[str]:
+    """Sentences on what makes the measures of a case doubtful.
+
+    Its images, whose content is given, or its maps have changed since it was predicted, or a model was trained on it.
+    """
     if words := other_images(summary, content):
         yield f"the maps by {method} are {words} than the data hold now"
     if changed := changed_maps(folder, summary):
         kinds = ", ".join(name.removeprefix(f"{summary.entry.name}_").removesuffix(MAP_ENDING) for name in changed)
         yield f"maps by {method} have changed since they were predicted ({kinds})"
+    for target, role in summary.roles.items():
+        if target in targets and role in LEARNED:
+            yield (
+                f"the model of {target} by {method} was {LEARNED[role]} a case or patient of this name: its measures "
+                "say little about others"
+            )
 
 
 def _warn_of_several_models(chosen: Selection) -> None:
