@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from spuproj.training.phantom.anatomy import MIDLINE, Field, Grid
+from spuproj.training.phantom.anatomy import MIDLINE, CubicGrid, Field
 from spuproj.training.phantom.random_numbers import log_uniform
 
 # Air in the frontal sinuses and in the temporal bones, in voxels of the atlas: x from the midline, y, z.
@@ -44,7 +44,7 @@ def draw_acquisition(rng: np.random.Generator) -> Acquisition:
 
 
 def acquire(
-    rng: np.random.Generator, grid: Grid, index: Field, images: dict[str, Field], brain: NDArray[np.bool_]
+    rng: np.random.Generator, grid: CubicGrid, index: Field, images: dict[str, Field], brain: NDArray[np.bool_]
 ) -> dict[str, Field]:
     """The images as a scanner would give them.
 

@@ -39,7 +39,7 @@ MASK_NOISE = (20.0, 1.2)  # correlation length and standard deviation of the mar
 
 
 @dataclass(frozen=True)
-class Grid:
+class CubicGrid:
     """Cubic voxels: voxel (i, j, k) is centred at ``origin + spacing * (i, j, k)``, in mm."""
 
     origin: tuple[float, float, float]
@@ -66,7 +66,7 @@ class Grid:
         x, y, z = (slice(int(index[0]), int(index[-1]) + 1) for index in occupied)
         return x, y, z
 
-    def box_around(self, part: Grid) -> tuple[slice, slice, slice]:
+    def box_around(self, part: CubicGrid) -> tuple[slice, slice, slice]:
         """The voxels of this grid within a voxel's width of ``part``."""
         margin = self.spacing + part.spacing
         axes = zip(self.axes(), part.axes(), strict=True)
@@ -74,17 +74,17 @@ class Grid:
         x, y, z = (slice(int(index[0]), int(index[-1]) + 1) for index in near)
         return x, y, z
 
-    def cropped(self, box: tuple[slice, slice, slice]) -> Grid:
+    def cropped(self, box: tuple[slice, slice, slice]) -> CubicGrid:
         """The part of this grid in ``box``."""
         origin = tuple(start + self.spacing * part.start for start, part in zip(self.origin, box, strict=True))
-        return Grid(origin, tuple(part.stop - part.start for part in box), self.spacing)
+        return CubicGrid(origin, tuple(part.stop - part.start for part in box), self.spacing)
 
 
-def field_of_view(spacing: float) -> Grid:
+def field_of_view(spacing: float) -> CubicGrid:
     """The BraTS field of view in voxels of ``spacing`` mm."""
     first = (spacing - 1) / 2
     x, y, z = (round(side / spacing) for side in FIELD_OF_VIEW)
-    return Grid((first, first, first), (x, y, z), spacing)
+    return CubicGrid((first, first, first), (x, y, z), spacing)
 
 
 COARSE = field_of_view(2.5)  # anatomy and growth are computed here, so that a case is the same at every spacing
@@ -100,7 +100,7 @@ class SmoothNoise:
     coefficients: Field
     length: float
 
-    def on(self, grid: Grid) -> Field:
+    def on(self, grid: CubicGrid) -> Field:
         """The field's values ``[X, Y, Z]`` at the grid's voxel centres."""
         values = self.coefficients
         for axis in grid.axes():

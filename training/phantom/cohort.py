@@ -19,8 +19,8 @@ from spuproj.training.phantom.anatomy import (
     ATLAS_CEREBRUM,
     COARSE,
     FIELD_OF_VIEW,
+    CubicGrid,
     Field,
-    Grid,
     Tissues,
     draw_patient,
     field_of_view,
@@ -119,7 +119,7 @@ def tissue_fractions(tissues: Tissues, tumour: Tumour, others: Lookalikes) -> Fi
 
 
 def in_whole(
-    values: NDArray[Number], brain: NDArray[np.bool_], whole: Grid, box: tuple[slice, slice, slice]
+    values: NDArray[Number], brain: NDArray[np.bool_], whole: CubicGrid, box: tuple[slice, slice, slice]
 ) -> NDArray[Number]:
     """An image on ``whole`` from ``values [N]`` over the voxels of ``brain``, the mask in ``box``; 0 elsewhere."""
     image = np.zeros(whole.shape, values.dtype)
@@ -127,7 +127,7 @@ def in_whole(
     return image
 
 
-def voxels_to_ras(grid: Grid) -> NDArray[np.float64]:
+def voxels_to_ras(grid: CubicGrid) -> NDArray[np.float64]:
     """The affine that takes the grid's voxels to RAS mm, as BraTS has it: x and y run to the left and the back."""
     x, y, z = grid.origin
     return np.array(

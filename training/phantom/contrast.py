@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from spuproj.training.phantom.acquisition import acquire
-from spuproj.training.phantom.anatomy import Field, Grid, smooth_noise
+from spuproj.training.phantom.anatomy import CubicGrid, Field, smooth_noise
 
 CONTRASTS = ("t1", "t1ce", "t2", "flair")
 
@@ -121,7 +121,7 @@ def draw_signals(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def draw_images(
-    rng: np.random.Generator, grid: Grid, index: Field, fractions: Field, brain: NDArray[np.bool_]
+    rng: np.random.Generator, grid: CubicGrid, index: Field, fractions: Field, brain: NDArray[np.bool_]
 ) -> dict[str, Field]:
     """The four contrasts, each ``[N]`` over the voxels of ``brain [X, Y, Z]``, from tissue fractions ``[13, N]``.
 

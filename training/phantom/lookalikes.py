@@ -13,7 +13,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 from scipy.special import expit
 
-from spuproj.training.phantom.anatomy import COARSE, MIDLINE, Field, Grid, Tissues, smooth_noise
+from spuproj.training.phantom.anatomy import COARSE, MIDLINE, CubicGrid, Field, Tissues, smooth_noise
 from spuproj.training.phantom.random_numbers import log_uniform
 from spuproj.training.phantom.vessels import draw_course, wound
 
@@ -21,9 +21,9 @@ ARTERY_RADIUS = (0.5, 2.2)  # mm, log-uniform, like all radii here
 VEIN_RADIUS = (0.5, 2.5)
 SINUS_RADIUS = (1.5, 6.0)
 SHOWN = (-1.5, 2.5)  # how much of the vessels shows, in standard deviations of a random field
-# Places in voxels of the atlas: x to the right, y to the front, z upwards.
 PLEXUS_RADIUS = (2.0, 7.0)
 PLEXUS_PATCH = 4.0  # mm, correlation length
+# Places in voxels of the atlas: x to the right, y to the front, z upwards.
 VENTRICLE_BOX = ((60.0, 136.0), (60.0, 170.0), (60.0, 112.0))  # around the lateral ventricles
 HORNS = (152.0, 84.0)  # y of the frontal and the occipital horns
 HORN_REACH = 14.0  # mm
@@ -52,7 +52,7 @@ class Lookalikes:
 
 
 def draw_lookalikes(
-    rng: np.random.Generator, grid: Grid, index: Field, tissues: Tissues, coarse: Tissues
+    rng: np.random.Generator, grid: CubicGrid, index: Field, tissues: Tissues, coarse: Tissues
 ) -> Lookalikes:
     """Draws them for one patient.
 
@@ -79,7 +79,7 @@ def draw_lookalikes(
     return Lookalikes(vessel, _plexus(rng, grid, courses, tissues), gliosis, **border)
 
 
-def _small_vessels(rng: np.random.Generator, grid: Grid, tissues: Tissues) -> Field:
+def _small_vessels(rng: np.random.Generator, grid: CubicGrid, tissues: Tissues) -> Field:
     """Thin winding vessels near the CSF, where two random fields are both close to zero."""
     distance = smooth_noise(rng, VESSEL_LENGTH).on(grid) ** 2 + smooth_noise(rng, VESSEL_LENGTH).on(grid) ** 2
     vessels: Field = np.exp(-distance / VESSEL_WIDTH**2) * 4 * tissues.csf * (1 - tissues.csf)
@@ -93,7 +93,7 @@ def _sagittal_sinus(rng: np.random.Generator, index: Field, depth: Field) -> Fie
     return sinus
 
 
-def _plexus(rng: np.random.Generator, grid: Grid, courses: Field, tissues: Tissues) -> Field:
+def _plexus(rng: np.random.Generator, grid: CubicGrid, courses: Field, tissues: Tissues) -> Field:
     """Patches in the CSF along the choroid plexus."""
     near = draw_course(rng, grid, courses, "plexus", PLEXUS_RADIUS)
     patches = expit((smooth_noise(rng, PLEXUS_PATCH).on(grid) - rng.uniform(-2.0, 1.0)) / 0.3)
@@ -101,7 +101,7 @@ def _plexus(rng: np.random.Generator, grid: Grid, courses: Field, tissues: Tissu
     return plexus
 
 
-def _caps(rng: np.random.Generator, grid: Grid, index: Field, tissues: Tissues) -> Field:
+def _caps(rng: np.random.Generator, grid: CubicGrid, index: Field, tissues: Tissues) -> Field:
     """White matter around the lateral ventricles, most of it at their horns."""
     ventricle = tissues.csf > 0.5
     for axis, (low, high) in enumerate(VENTRICLE_BOX):
@@ -116,7 +116,7 @@ def _caps(rng: np.random.Generator, grid: Grid, index: Field, tissues: Tissues) 
     return caps
 
 
-def _lesions(rng: np.random.Generator, grid: Grid, coarse: Tissues) -> Field:
+def _lesions(rng: np.random.Generator, grid: CubicGrid, coarse: Tissues) -> Field:
     """Small lesions anywhere in white matter, sharper or softer."""
     lesions = np.zeros(grid.shape, np.float32)
     candidates = np.argwhere(coarse.white > 0.7)
@@ -136,7 +136,7 @@ def _lesions(rng: np.random.Generator, grid: Grid, coarse: Tissues) -> Field:
     return lesions
 
 
-def _border(rng: np.random.Generator, grid: Grid, depth: Field, thickness: tuple[float, float]) -> Field:
+def _border(rng: np.random.Generator, grid: CubicGrid, depth: Field, thickness: tuple[float, float]) -> Field:
     """Patches along the border of the brain mask, where the skull was not removed cleanly."""
     patches = expit((smooth_noise(rng, BORDER_PATCH).on(grid) - rng.uniform(-0.5, 3.0)) / 0.3)
     border: Field = patches * expit((rng.uniform(*thickness) - depth) / 0.4)

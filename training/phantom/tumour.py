@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.special import expit, logit
 
-from spuproj.training.phantom.anatomy import COARSE, Field, Grid, Tissues, smooth_noise
+from spuproj.training.phantom.anatomy import COARSE, CubicGrid, Field, Tissues, smooth_noise
 from spuproj.training.phantom.random_numbers import log_uniform
 
 WHITE_DIFFUSIVITY = (0.25, 0.65)  # mm^2/day, up to the value of Swanson et al., Cell Prolif 33:317, 2000
@@ -134,7 +134,7 @@ def mass_effect(rng: np.random.Generator, density: Field, brain: NDArray[np.bool
     return displacement
 
 
-def draw_compartments(rng: np.random.Generator, grid: Grid, density: Field, tissues: Tissues) -> Tumour:
+def draw_compartments(rng: np.random.Generator, grid: CubicGrid, density: Field, tissues: Tissues) -> Tumour:
     """Splits the cell density ``[X, Y, Z]`` on ``grid`` into compartments, by thresholds drawn for this patient."""
     density = np.clip(density, LOWEST_DENSITY, 1 - 1e-6)
     depth = logit(density) + sum(
@@ -165,14 +165,16 @@ def draw_compartments(rng: np.random.Generator, grid: Grid, density: Field, tiss
     return Tumour(oedema * oedema_left * (1 - core), solid * quiet, necrosis * quiet, enhancing, cavity, labels)
 
 
-def draw_perfusion(rng: np.random.Generator, grid: Grid, inner: Field, core: NDArray[np.bool_]) -> NDArray[np.floating]:
+def draw_perfusion(
+    rng: np.random.Generator, grid: CubicGrid, inner: Field, core: NDArray[np.bool_]
+) -> NDArray[np.floating]:
     """How much of the living tumour enhances, ``[X, Y, Z]``, 0 to 1: patches, in some tumours without the outermost."""
     perfused: NDArray[np.floating] = expit((smooth_noise(rng, 7.0).on(grid) + rng.uniform(*PERFUSED)) / 0.4)
     has_shell, share = rng.uniform() < SHELL, rng.uniform(*SHELL_SHARE)
     return perfused * expit((inner - np.quantile(inner[core], share)) / 0.2) if has_shell else perfused
 
 
-def draw_cavity(rng: np.random.Generator, grid: Grid, inner: Field, core: NDArray[np.bool_]) -> Field:
+def draw_cavity(rng: np.random.Generator, grid: CubicGrid, inner: Field, core: NDArray[np.bool_]) -> Field:
     """The resected part ``[X, Y, Z]`` of the core, 0 to 1, around its middle; in most patients nothing."""
     smooth, share, has_one = smooth_noise(rng, 15.0).on(grid), rng.uniform(*CAVITY_SHARE), rng.uniform() < CAVITY
     if not has_one:
@@ -183,7 +185,7 @@ def draw_cavity(rng: np.random.Generator, grid: Grid, inner: Field, core: NDArra
 
 
 def draw_oedema(
-    rng: np.random.Generator, grid: Grid, density: Field, tissues: Tissues, core: NDArray[np.bool_], ratio: float
+    rng: np.random.Generator, grid: CubicGrid, density: Field, tissues: Tissues, core: NDArray[np.bool_], ratio: float
 ) -> Field:
     """Oedema ``[X, Y, Z]``, 0 to 1, where the cell density exceeds a low threshold, higher in grey matter.
 

@@ -15,7 +15,15 @@ from scipy.ndimage import distance_transform_edt
 from scipy.special import expit
 from skimage.graph import route_through_array
 
-from spuproj.training.phantom.anatomy import ATLAS_ORIGIN, MIDLINE, Field, Grid, interpolate, load_atlas, smooth_noise
+from spuproj.training.phantom.anatomy import (
+    ATLAS_ORIGIN,
+    MIDLINE,
+    CubicGrid,
+    Field,
+    interpolate,
+    load_atlas,
+    smooth_noise,
+)
 from spuproj.training.phantom.random_numbers import log_uniform
 
 COURSES = {
@@ -93,14 +101,14 @@ def way(start: NDArray[np.int_], end: NDArray[np.int_], fluid: Field) -> NDArray
     return found
 
 
-def wound(rng: np.random.Generator, grid: Grid, index: Field) -> Field:
+def wound(rng: np.random.Generator, grid: CubicGrid, index: Field) -> Field:
     """Atlas voxels ``index [3, X, Y, Z]`` with this patient's deviations of the courses."""
     length, deviation = WINDING
     return index + deviation * np.stack([smooth_noise(rng, length).on(grid) for _ in range(3)])
 
 
 def draw_course(
-    rng: np.random.Generator, grid: Grid, index: Field, kind: str, radius: tuple[float, float], shown: float = 1.0
+    rng: np.random.Generator, grid: CubicGrid, index: Field, kind: str, radius: tuple[float, float], shown: float = 1.0
 ) -> Field:
     """Tubes around the courses of one kind, ``[X, Y, Z]``, 0 to 1.
 

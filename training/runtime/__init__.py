@@ -1,1 +1,1 @@
-"""What every room needs: files, progress, devices and processes."""
+"""What the rest of the training layer needs: files, errors, settings, progress, devices and processes."""
