@@ -9,6 +9,7 @@ from pathlib import Path
 import markdown
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from fuzz_readers.readers import SEEDS
 from headless.chromium import Chromium, Tab, needs_chromium, started
@@ -18,6 +19,7 @@ from spuproj.training.inference.summary import CohortEntry
 from spuproj.training.models.card import model_card
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.run import load_run
+from spuproj.training.models.training_record import Record, Versions
 from spuproj.training.report.explorer import write_explorer
 from spuproj.training.report.pages import write_case_report, write_cohort_report
 
@@ -136,9 +138,11 @@ def config(tmp_path_factory) -> ModelConfig:
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_models_card_shows_hostile_names_as_text(browser, config, tmp_path, name):
-    """As the site of the documentation and the Hub render Markdown, HTML in it included."""
+    """As the site of the documentation and the Hub render Markdown, HTML in it included. Versions are no names."""
+    with pytest.raises(ValidationError):
+        Versions(name, name)
     named = replace(config, target=name, modalities=(name,), method=replace(config.method, name=name))
-    card = model_card(named, {"versions": {"spuproj": name, "torch": name}}, "", "")
+    card = model_card(named, Record(), "", "")
     path = tmp_path / "card.html"
     path.write_text(
         f"<title>card</title>{markdown.markdown(card.split('---', 2)[2], extensions=['tables'])}", encoding="utf-8"

@@ -38,9 +38,7 @@ ALLOWED = {
         "file.parent / file.name.replace('\\\\', '/')": READ,
     },
     "training/data/readers/registry.py": {"root / path": READ},
-    "training/workflows/make_models.py": dict.fromkeys(
-        ("out / target", "package / run.name", "run / name", "target / name"), OWN
-    ),
+    "training/workflows/make_models.py": dict.fromkeys(("out / target", "run / name", "folder / name"), OWN),
     "training/models/method.py": {
         "CONFIGS / f'{name}.json'": "is read, and only where it is there",
         "Path(name)": "is read: the user's own file",

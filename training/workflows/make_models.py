@@ -106,13 +106,13 @@ def install(runs: Sequence[Path], real: Path | None) -> None:
     measured = None if real is None else read_json(real)
     for run in runs:
         config, _ = load_run(run)
-        target = FOLDER / run.name
-        target.mkdir(parents=True, exist_ok=True)
+        folder = FOLDER / run.name
+        folder.mkdir(parents=True, exist_ok=True)
         for name in (CONFIG, WEIGHTS):
-            shutil.copyfile(run / name, target / name)
+            shutil.copyfile(run / name, folder / name)
         record = read_record(run)
         card = model_card(config, record, DATA, _numbers(config.target, record, measured))
-        (target / CARD).write_text(card, encoding="utf-8")
+        (folder / CARD).write_text(card, encoding="utf-8")
 
 
 def _numbers(target: str, record: Record, real: Mapping[str, Any] | None) -> str:

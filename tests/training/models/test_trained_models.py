@@ -9,6 +9,7 @@ from spuproj.training.models import trained_models as subject
 from spuproj.training.models.card import CARD, model_card
 from spuproj.training.models.run import WEIGHTS, load_run, load_runs
 from spuproj.training.models.trained_models import trained_models
+from spuproj.training.models.training_record import Data, Record, Role, Versions
 from spuproj.training.runtime.errors import InputError
 
 pytest_plugins = ["training_fixtures"]
@@ -45,10 +46,7 @@ def test_every_folder_with_weights_is_a_model(models, monkeypatch):
 
 def test_the_card_says_what_the_model_is_and_was_trained_on(models):
     config, _ = load_run(models["WT"])
-    record = {
-        "data": {"train": {"cases": ["a", "b"], "sha256": "0123abcd"}},
-        "versions": {"spuproj": "9.8.7", "torch": "6.5.4"},
-    }
+    record = Record(Data(Role(["a", "b"], "0123abcd")), versions=Versions("9.8.7", "6.5.4"))
     card = model_card(config, record, "96 phantoms of seed 7 at 1 mm.", "| Dice | 0.81 |")
     for text in (
         "the whole tumour (WT",
@@ -68,7 +66,7 @@ def test_the_card_says_what_the_model_is_and_was_trained_on(models):
 
 def test_the_card_tells_of_missing_modalities_and_leaves_out_what_is_not_recorded(models, tmp_path):
     config, _ = load_run(changed(models["WT"], tmp_path / "model", augmented=True, target="lesion"))
-    card = model_card(config, {}, "Data.", "Numbers.")
+    card = model_card(config, Record(), "Data.", "Numbers.")
     assert "Some of them may be missing, at least one must be there" in card
     assert "segments lesion on axial slices" in card
     assert "SHA-256" not in card
