@@ -328,4 +328,4 @@ def test_a_target_that_leads_elsewhere_is_refused_before_any_work(cohort, split,
 
 
 def test_what_is_measured_has_the_sides_of_a_voxel_in_the_order_of_the_slices():
-    assert studies.maps_of(made_up_case(), "WT", prediction()).spacing == (5, 1, 2)
+    assert maps_of(made_up_case(), "WT", prediction()).spacing == (5, 1, 2)
