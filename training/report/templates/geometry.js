@@ -278,19 +278,15 @@ function rimCrossings({ size, tangent, spacing, lift }) {
   })));
 }
 
-// The reach of the point opposite to the chart's pole, 0 where the slice does not hold it.
+// The reach of the point opposite to the chart's pole, 0 where the slice does not hold it, or where it is no point but
+// the rim of the lift's domain: what the slice holds of that is on the border.
 function reachOfAntipode(view) {
   const towards = new Float64Array([0, 0, -1]);
   const offset = new Float64Array(2);
   rotate(view.rotation, true, towards);
-  if (!sphereToPlane(view.lift, towards, offset)) return 0;
+  if (Math.hypot(towards[0], towards[1]) <= 1e-12 || !sphereToPlane(view.lift, towards, offset)) return 0;
   const [y, x] = view.tangent.map((from, axis) => from + offset[axis] / view.spacing[axis]);
-  // In the direction of the pole's axis it is a circle around the tangent point.
-  const onAxis = Math.hypot(towards[0], towards[1]) <= 1e-12;
-  const farthest = Math.hypot(...view.tangent.map((from, axis) => {
-    return Math.max(from, view.size[axis] - 1 - from) * view.spacing[axis];
-  }));
-  if (!insideSlice(view, y, x) && !(onAxis && Math.hypot(...offset) <= farthest)) return 0;
+  if (!insideSlice(view, y, x)) return 0;
   const { angleLimit, radiusLimit } = view.chart.profile;
   if (angleLimit < Math.PI || !Number.isFinite(radiusLimit)) throw notShown(view);
   return radiusLimit;
