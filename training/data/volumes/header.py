@@ -10,7 +10,9 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from spuproj.training.data.findings import Finding
+from spuproj.training.data.findings import Finding, Level
+
+_MILLIMETRES = {"mm": 1.0, "unknown": 1.0, "micron": 0.001, "centimeter": 10.0, "meter": 1000.0}
 
 
 @dataclass(frozen=True)
@@ -32,3 +34,12 @@ class Header:
     like: nib.Nifti1Image
     findings: tuple[Finding, ...]
     read: Callable[[tuple[int | slice, ...]], NDArray[Any]]
+
+
+def in_millimetres(unit: str) -> tuple[float, tuple[Finding, ...]]:
+    """Millimetres per unit of length, and a note where they are not 1. Raises KeyError for another unit."""
+    scale = _MILLIMETRES[unit]
+    if scale == 1:
+        return scale, ()
+    note = f"{{}}: the header says that lengths are in {unit}s: they are read as {scale:g} mm each"
+    return scale, (Finding(Level.NOTE, note),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import stat
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -29,6 +30,8 @@ _USUAL_MM = (0.05, 20.0)
 # Headers that are rounded are below.
 _LARGEST_SKEW = 0.001
 _LISTED = 12
+# SimpleITK says first where in its own code it failed, and in that of others.
+_WHERE = re.compile(r"sitk::ERROR: |ITK ERROR: \w+\(\w+\): |\[nrrd\] ")
 
 
 @dataclass(frozen=True)
@@ -186,5 +189,4 @@ def _reading(path: Path, fault: str) -> AbstractContextManager[None]:
 
 
 def _library_reason(error: Exception) -> str:
-    # SimpleITK says first where in its own code it failed.
-    return " ".join(str(error).rpartition("sitk::ERROR: ")[2].split())[:300] or type(error).__name__
+    return " ".join(_WHERE.split(str(error))[-1].split())[:300] or type(error).__name__

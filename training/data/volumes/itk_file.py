@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import zlib
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spuproj.training.data.findings import Finding, Level
-from spuproj.training.data.volumes.header import Header
+from spuproj.training.data.volumes.grid import Grid, require_placed
+from spuproj.training.data.volumes.header import Header, in_millimetres
 
 MOST_NUMBERS = 2**29
 """In a file, of all its components: SimpleITK reads it whole."""
@@ -26,6 +28,15 @@ MOST_AXES = 6
 """Of an NRRD file, as its header says: SimpleITK crashes for 16."""
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+
+_UNITS = {
+    **dict.fromkeys(("mm", "millimeter", "millimeters", "millimetre", "millimetres"), "mm"),
+    **dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "micrometers"), "micron"),
+    **dict.fromkeys(("cm", "centimeter", "centimeters"), "centimeter"),
+    **dict.fromkeys(("m", "meter", "meters"), "meter"),
+}
+_SPACES = ("right-anterior-superior", "left-anterior-superior", "left-posterior-superior")
+"""Those of NRRD that SimpleITK turns to its own axes; it takes all others for them."""
 
 _MOST_OF_HEADER = 2**20
 _CHUNK = 2**20
@@ -44,17 +55,29 @@ def open_header(path: Path) -> Header:
     itk: Any = SimpleITK  # which has no types
     reader = itk.ImageFileReader()
     reader.SetFileName(str(path))
-    reader.ReadImageInformation()
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        if "Reason: No such file" not in str(error):
+            raise
+        # SimpleITK prints its reason, and raises another.
+        raise ValueError("it must have NDims, DimSize, ElementType, and as many numbers in a field as axes") from None
     channels = reader.GetNumberOfComponents()
     shape = tuple(map(int, reader.GetSize()))
+    if len(shape) < 3:
+        raise ValueError(f"it has {len(shape)} axes, and a volume has three")
     if math.prod(shape) * channels > MOST_NUMBERS:
         raise ValueError(f"it has {math.prod(shape) * channels} numbers, more than {MOST_NUMBERS}")
-    affine = _affine(reader)
+    fields = _fields(header)
+    scale, findings = _units(fields)
+    affine = np.diag([scale, scale, scale, 1]) @ _affine(reader)
+    require_placed(path, Grid((shape[0], shape[1], shape[2]), affine))
     like = nib.Nifti1Image(np.zeros((1, 1, 1), np.uint8), affine)
     like.header.set_xyzt_units("mm")
+    dtype = _dtype(itk.GetPixelIDValueAsString(reader.GetPixelID()))
 
     def read(index: tuple[int | slice, ...]) -> NDArray[Any]:
-        _require_sound(path, header)
+        _require_sound(path, header, math.prod(shape) * channels * dtype.itemsize)
         # SimpleITK's arrays have the axes in reverse, and components last.
         voxels: NDArray[Any] = itk.GetArrayFromImage(reader.Execute())
         spatial = tuple(reversed(range(len(shape))))
@@ -63,23 +86,56 @@ def open_header(path: Path) -> Header:
     return Header(
         shape=(*shape, channels) if channels > 1 else shape,
         affine=affine,
-        dtype=_dtype(itk.GetPixelIDValueAsString(reader.GetPixelID())),
+        dtype=dtype,
         like=like,
-        findings=_orientation(path, reader),
+        findings=(*findings, *_left_open(fields, reader), *_not_scaled(fields)),
         read=read,
     )
 
 
-def _require_sound(path: Path, header: bytes) -> None:
-    """Raises zlib.error or ValueError where compressed voxels are damaged: SimpleITK does not compare checksums."""
-    fields = _fields(header)
-    gzipped = fields.get(b"encoding", b"").lower() in (b"gz", b"gzip")
-    if not gzipped and fields.get(b"compresseddata", b"")[:1].lower() not in (b"t", b"1"):
-        return
-    beside = _voxels(path.parent, header)
-    voxels = beside[0] if beside else os.fsencode(path)
-    if len(beside) < 2 and fields.get(b"line skip", b"0") == b"0" and os.path.isfile(voxels):
-        _require_checksum(voxels, 0 if beside else len(header))
+def _require_sound(path: Path, header: bytes, size: int) -> None:
+    """Raises zlib.error or ValueError for voxels that SimpleITK would read otherwise than they are, and not say so.
+
+    It compares no checksums. Where voxels of a MetaImage are text or end early, it gives what happens to be in memory.
+
+    Args:
+        path: of the header.
+        header: as text.
+        size: of the voxels in memory, in bytes.
+    """
+    fields, beside = _fields(header), _voxels(path.parent, header)
+    start, files = (0, beside) if beside else (len(header), [os.fsencode(path)])
+    if absent := [file for file in files if not os.path.isfile(file)]:
+        raise ValueError(f"its voxels must be in {os.fsdecode(os.path.basename(absent[0]))}, which is not there")
+    if b"elementdatafile" in fields:
+        _require_whole(fields, files, start, size)
+    elif fields.get(b"encoding", b"").lower() in (b"gz", b"gzip") and fields.get(b"line skip", b"0") == b"0":
+        for file in files:
+            _require_checksums(file, start)
+
+
+def _require_whole(fields: Mapping[bytes, bytes], files: Sequence[bytes], start: int, size: int) -> None:
+    """Raises zlib.error or ValueError where a MetaImage's voxels, from a byte of each file, are not ``size`` bytes."""
+    if fields.get(b"binarydata", b"")[:1].lower() in (b"f", b"0"):
+        raise ValueError("its voxels are text (BinaryData is False), which is not read; save it in binary form")
+    compressed = fields.get(b"compresseddata", b"")[:1].lower() in (b"t", b"1")
+    skipped, named = fields.get(b"headersize", b"0"), fields.get(b"compresseddatasize", b"")
+    if skipped != b"0" and (start or compressed):
+        raise ValueError(f"its HeaderSize must be 0, or its voxels in a file of their own, got {skipped!r:.40}")
+    before = int(skipped) if skipped.isdigit() else 0
+    for file in files:
+        if compressed:
+            taken, there = _decompressed(file, start)
+            # The whole of a file of its own is taken where no size is named.
+            size_named = int(named) if named.isdigit() else 0
+            if (start or named not in (b"", b"0")) and not taken <= size_named <= os.path.getsize(file) - start:
+                raise ValueError(
+                    f"its header must have CompressedDataSize = {taken}, got {named.decode('ascii', 'replace')!r:.40}"
+                )
+        else:
+            there = os.path.getsize(file) - start - before
+        if there < size / len(files):
+            raise ValueError(f"its voxels must be {size / len(files):.0f} bytes in each file, got {there}")
 
 
 def voxel_files(path: Path) -> list[bytes]:
@@ -119,7 +175,8 @@ def _numbered(named: bytes) -> list[bytes]:
 
 def _fields(header: bytes) -> dict[bytes, bytes]:
     """The values of a header's fields, by name in lower case."""
-    pairs = (re.split(rb"[:=]+", line, maxsplit=1) for line in header.splitlines())
+    # NRRD's own keys, which no reader knows, end with ":=".
+    pairs = (re.split(rb"[:=]", line, maxsplit=1) for line in header.splitlines() if b":=" not in line)
     return {pair[0].strip().lower(): pair[1].strip() for pair in pairs if len(pair) == 2}
 
 
@@ -140,17 +197,28 @@ def _header(path: Path) -> bytes:
     return start
 
 
-def _require_checksum(path: bytes, start: int) -> None:
-    """Decompresses what begins at byte ``start`` of a file, to its checksum, which zlib compares."""
+def _decompressed(path: bytes, start: int) -> tuple[int, int]:
+    """The bytes of compressed voxels from byte ``start`` of a file, and of the voxels. zlib compares their checksum."""
     # Of zlib or of gzip.
-    decompressor, most = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32), MOST_NUMBERS * 8
+    decompressor, size = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32), 0
     with open(path, "rb") as stream:
         stream.seek(start)
         while not decompressor.eof:
             compressed = decompressor.unconsumed_tail or stream.read(_CHUNK)
-            most -= len(decompressor.decompress(compressed, 16 * _CHUNK))
-            if most < 0 or not compressed:
+            size += len(decompressor.decompress(compressed, 16 * _CHUNK))
+            if size > MOST_NUMBERS * 8 or not compressed:
                 raise ValueError("its compressed voxels do not end where they should")
+        return stream.tell() - start - len(decompressor.unused_data), size
+
+
+def _require_checksums(path: bytes, start: int) -> None:
+    """Raises zlib.error or ValueError where voxels in gzip, of one part after another, are damaged."""
+    with open(path, "rb") as stream:
+        while True:
+            start += _decompressed(path, start)[0]
+            stream.seek(start)
+            if stream.read(2) != b"\x1f\x8b":
+                return
 
 
 def _require_voxels_in_files(folder: Path, header: bytes) -> None:
@@ -196,11 +264,49 @@ def _dtype(name: str) -> np.dtype[Any]:
     )
 
 
-def _orientation(path: Path, reader: Any) -> tuple[Finding, ...]:
-    if path.suffix.lower() not in (".nrrd", ".nhdr") or reader.HasMetaDataKey("NRRD_space"):
+def _units(fields: Mapping[bytes, bytes]) -> tuple[float, tuple[Finding, ...]]:
+    """Millimetres per unit of length, and a finding where they are not 1."""
+    text = fields.get(b"distanceunits", fields.get(b"space units", fields.get(b"units", b""))).decode(
+        "utf-8", "replace"
+    )
+    # NRRD quotes the unit of each axis; axes of anything but space have none.
+    units = {unit.strip().lower() for unit in text.split('"')} - {"", "?", "???"}
+    if not units:
+        return 1, ()
+    if len(units) == 1 and (known := _UNITS.get(*units)):
+        return in_millimetres(known)
+    message = f"{{}}: the header gives lengths in {text!r:.60}: they are read as mm"
+    return 1, (Finding(Level.WARNING, message),)
+
+
+def _left_open(fields: Mapping[bytes, bytes], reader: Any) -> tuple[Finding, ...]:
+    """Warnings where the header does not say how the image is oriented, or how large its voxels are."""
+    if b"elementdatafile" in fields:
+        placed, sized = {b"transformmatrix", b"orientation", b"rotation"}, {b"elementspacing", b"elementsize"}
+        lacks = "" if placed & fields.keys() else "it has no 'TransformMatrix'"
+    else:
+        sized = {b"spacings", b"space directions"}
+        space = reader.GetMetaData("NRRD_space") if reader.HasMetaDataKey("NRRD_space") else ""
+        lacks = "" if space in _SPACES else f"its 'space' is {space!r}" if space else "it has no 'space'"
+    messages = []
+    if lacks:
+        messages.append(
+            f"{{}}: the header does not say how the image is oriented ({lacks}): its axes are taken to run to the "
+            "left, the back and the top"
+        )
+    if not sized & fields.keys():
+        messages.append("{}: the header does not give the size of the voxels: it is taken to be 1 mm")
+    return tuple(Finding(Level.WARNING, message) for message in messages)
+
+
+def _not_scaled(fields: Mapping[bytes, bytes]) -> tuple[Finding, ...]:
+    """A warning where the header of a MetaImage scales the values: SimpleITK does not."""
+    slope = fields.get(b"elementtointensityfunctionslope", b"1").decode("ascii", "replace")
+    offset = fields.get(b"elementtointensityfunctionoffset", b"0").decode("ascii", "replace")
+    if re.fullmatch(r"1(\.0*)?", slope) and re.fullmatch(r"0(\.0*)?", offset):
         return ()
     message = (
-        "{}: the header does not say how the image is oriented (it has no 'space'): its axes are taken to run to the "
-        "left, the back and the top"
+        f"{{}}: the header scales the values (ElementToIntensityFunctionSlope {slope:.20}, Offset {offset:.20}), which "
+        "is not done: they are read as they are stored"
     )
     return (Finding(Level.WARNING, message),)

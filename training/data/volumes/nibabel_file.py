@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.volumes.grid import Grid
-from spuproj.training.data.volumes.header import Header
+from spuproj.training.data.volumes.header import Header, in_millimetres
 
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
 
-_MILLIMETRES = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _SAME = 0.1  # of a voxel, between the two affines of a NIfTI header
 
 MOST_BESIDE_VOXELS = 2**26
@@ -106,17 +105,12 @@ def _repair(fault: str) -> Finding:
 def _units(image: nib.Nifti1Image) -> tuple[float, tuple[Finding, ...]]:
     """Millimetres per unit of length, and a note where they are not 1."""
     try:
-        unit = image.header.get_xyzt_units()[0]
+        return in_millimetres(image.header.get_xyzt_units()[0])
     except KeyError:
         code = int(image.header["xyzt_units"])
         raise ValueError(
             f"its header has an unknown unit of length (xyzt_units is {code}); set that of mm, 2"
         ) from None
-    scale = _MILLIMETRES[unit]
-    if scale == 1:
-        return scale, ()
-    note = f"{{}}: the header says that lengths are in {unit}s: they are read as {scale:g} mm each"
-    return scale, (Finding(Level.NOTE, note),)
 
 
 def _orientation(image: nib.Nifti1Image) -> tuple[Finding, ...]:
