@@ -59,8 +59,9 @@ def _voxels(path: Path, image: Any, index: tuple[int | slice, ...]) -> NDArray[A
         whole: NDArray[Any] = np.asanyarray(stored[index])
         return whole
     with nib.openers.ImageOpener(str(path)) as stream:
+        # nibabel would map a compressed file that is large enough to memory, and take its bytes for voxels.
         layout = stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter
-        voxels: NDArray[Any] = np.asanyarray(nib.arrayproxy.ArrayProxy(stream, layout)[index])
+        voxels: NDArray[Any] = np.asanyarray(nib.arrayproxy.ArrayProxy(stream, layout, mmap=False)[index])
         stream.seek(stored.offset + math.prod(stored.shape) * stored.dtype.itemsize)
         stream.read(MOST_BESIDE_VOXELS)
         if stream.read(1):

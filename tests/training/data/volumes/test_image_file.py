@@ -110,6 +110,13 @@ def test_one_wrong_bit_of_a_compressed_file_is_found(tmp_path, name, voxels):
             np.testing.assert_array_equal(read, sound)
 
 
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.MGHImage])
+def test_a_compressed_file_that_is_larger_than_its_content_is_read(tmp_path, kind):
+    path = tmp_path / ("a.mgz" if kind is nib.MGHImage else "a.nii.gz")
+    path.write_bytes(gzip.compress(kind(VOXELS, AFFINE).to_bytes(), compresslevel=0))
+    np.testing.assert_array_equal(opened(path).grid.from_lps(opened(path).numbers()), VOXELS)
+
+
 def changed_bit(whole: bytes, at: int) -> bytes:
     return whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :]
 
