@@ -107,7 +107,7 @@ def _require_sound(path: Path, header: bytes, size: int) -> None:
     start, files = (0, beside) if beside else (len(header), [os.fsencode(path)])
     if absent := [file for file in files if not os.path.isfile(file)]:
         raise ValueError(f"its voxels must be in {os.fsdecode(os.path.basename(absent[0]))}, which is not there")
-    if b"elementdatafile" in fields:
+    if b"ElementDataFile" in fields:
         _require_whole(fields, files, start, size)
     elif fields.get(b"encoding", b"").lower() in (b"gz", b"gzip") and fields.get(b"line skip", b"0") == b"0":
         for file in files:
@@ -116,10 +116,10 @@ def _require_sound(path: Path, header: bytes, size: int) -> None:
 
 def _require_whole(fields: Mapping[bytes, bytes], files: Sequence[bytes], start: int, size: int) -> None:
     """Raises zlib.error or ValueError where a MetaImage's voxels, from a byte of each file, are not ``size`` bytes."""
-    if fields.get(b"binarydata", b"")[:1].lower() in (b"f", b"0"):
+    if fields.get(b"BinaryData", b"")[:1].lower() in (b"f", b"0"):
         raise ValueError("its voxels are text (BinaryData is False), which is not read; save it in binary form")
-    compressed = fields.get(b"compresseddata", b"")[:1].lower() in (b"t", b"1")
-    skipped, named = fields.get(b"headersize", b"0"), fields.get(b"compresseddatasize", b"")
+    compressed = fields.get(b"CompressedData", b"")[:1].lower() in (b"t", b"1")
+    skipped, named = fields.get(b"HeaderSize", b"0"), fields.get(b"CompressedDataSize", b"")
     if skipped != b"0" and (start or compressed):
         raise ValueError(f"its HeaderSize must be 0, or its voxels in a file of their own, got {skipped!r:.40}")
     before = int(skipped) if skipped.isdigit() else 0
@@ -174,10 +174,12 @@ def _numbered(named: bytes) -> list[bytes]:
 
 
 def _fields(header: bytes) -> dict[bytes, bytes]:
-    """The values of a header's fields, by name in lower case."""
+    """The values of a header's fields, by name; that of NRRD in lower case, where case does not matter."""
+    lower = header.startswith(b"NRRD")
     # NRRD's own keys, which no reader knows, end with ":=".
     pairs = (re.split(rb"[:=]", line, maxsplit=1) for line in header.splitlines() if b":=" not in line)
-    return {pair[0].strip().lower(): pair[1].strip() for pair in pairs if len(pair) == 2}
+    found = {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) == 2}
+    return {name.lower(): value for name, value in found.items()} if lower else found
 
 
 def _header(path: Path) -> bytes:
@@ -266,7 +268,7 @@ def _dtype(name: str) -> np.dtype[Any]:
 
 def _units(fields: Mapping[bytes, bytes]) -> tuple[float, tuple[Finding, ...]]:
     """Millimetres per unit of length, and a finding where they are not 1."""
-    text = fields.get(b"distanceunits", fields.get(b"space units", fields.get(b"units", b""))).decode(
+    text = fields.get(b"DistanceUnits", fields.get(b"space units", fields.get(b"units", b""))).decode(
         "utf-8", "replace"
     )
     # NRRD quotes the unit of each axis; axes of anything but space have none.
@@ -281,8 +283,8 @@ def _units(fields: Mapping[bytes, bytes]) -> tuple[float, tuple[Finding, ...]]:
 
 def _left_open(fields: Mapping[bytes, bytes], reader: Any) -> tuple[Finding, ...]:
     """Warnings where the header does not say how the image is oriented, or how large its voxels are."""
-    if b"elementdatafile" in fields:
-        placed, sized = {b"transformmatrix", b"orientation", b"rotation"}, {b"elementspacing", b"elementsize"}
+    if b"ElementDataFile" in fields:
+        placed, sized = {b"TransformMatrix", b"Orientation", b"Rotation"}, {b"ElementSpacing", b"ElementSize"}
         lacks = "" if placed & fields.keys() else "it has no 'TransformMatrix'"
     else:
         sized = {b"spacings", b"space directions"}
@@ -301,8 +303,8 @@ def _left_open(fields: Mapping[bytes, bytes], reader: Any) -> tuple[Finding, ...
 
 def _not_scaled(fields: Mapping[bytes, bytes]) -> tuple[Finding, ...]:
     """A warning where the header of a MetaImage scales the values: SimpleITK does not."""
-    slope = fields.get(b"elementtointensityfunctionslope", b"1").decode("ascii", "replace")
-    offset = fields.get(b"elementtointensityfunctionoffset", b"0").decode("ascii", "replace")
+    slope = fields.get(b"ElementToIntensityFunctionSlope", b"1").decode("ascii", "replace")
+    offset = fields.get(b"ElementToIntensityFunctionOffset", b"0").decode("ascii", "replace")
     if re.fullmatch(r"1(\.0*)?", slope) and re.fullmatch(r"0(\.0*)?", offset):
         return ()
     message = (

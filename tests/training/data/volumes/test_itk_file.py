@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from spuproj.training.data.findings import Level
 from spuproj.training.data.readers.case_files import ImageFile
+from spuproj.training.data.volumes.content import content_hash, source_files
 from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.runtime.files import InputError
 
@@ -177,6 +179,7 @@ def test_sizes_of_voxels_that_are_taken_for_granted_are_a_warning(tmp_path):
     directions = "space directions: (1,0,0) (0,1,0) (0,0,2)\n"
     for name, header in (("a.nrrd", NRRD.replace(directions, "")), ("a.mha", META.replace("ElementSp", "Sp"))):
         assert "does not give the size of the voxels: it is taken to be 1 mm" in warnings(tmp_path, name, header)[0]
+    assert "does not give the size" in warnings(tmp_path, "a.mha", META.replace("ElementS", "elements"))[0]
 
 
 @pytest.mark.parametrize(("slope", "offset", "warned"), [("1", "0", False), ("1.0", "0.000", False), ("2", "0", True)])
@@ -190,3 +193,40 @@ def test_values_that_the_header_scales_are_a_warning(tmp_path, slope, offset, wa
 def test_the_reason_of_a_nrrd_file_that_cannot_be_read_is_told(tmp_path):
     with pytest.raises(InputError, match=r"a\.nrrd is damaged: \S*: Sorry, bzip2 encoding not available in NrrdIO$"):
         volume(tmp_path, "a.nrrd", NRRD.replace("raw", "bzip2") + "\n", RAW).numbers()
+
+
+BARE_NRRD = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nencoding: raw\n"
+MHD = "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\n"
+
+
+@pytest.mark.parametrize("size", [10, 70_000, 1_100_000])
+@pytest.mark.parametrize("kind", ["nhdr", "mhd"])
+def test_what_lies_behind_many_comments_of_a_header_is_looked_at_or_refused(tmp_path, size, kind):
+    os.mkfifo(tmp_path / "pipe")
+    if kind == "nhdr":
+        text = BARE_NRRD + f"# {'x' * 98}\n" * (size // 101) + "data file: pipe\n"
+    else:
+        text = MHD + f"Comment = {'x' * 90}\n" * (size // 101) + "ElementDataFile = pipe\n"
+    path = tmp_path / f"a.{kind}"
+    path.write_text(text)
+    words = (
+        "its header must end within 1048576 bytes" if size > 2**20 else "its voxels must be in a file, but pipe is none"
+    )
+    with pytest.raises(InputError, match=words):
+        open_volume(ImageFile(path))
+    if size > 2**20:
+        with pytest.raises(InputError, match=words):
+            content_hash(path)
+
+
+@pytest.mark.parametrize("count", [3, 3000])
+def test_every_file_of_a_long_list_is_part_of_the_content(tmp_path, count):
+    names = [f"{'slice' * 8}_{number:05}.raw" for number in range(count)]
+    for name in names:
+        (tmp_path / name).write_bytes(bytes(4))
+    path = tmp_path / "a.mhd"
+    path.write_text(MHD.replace("2 2 2", f"2 2 {count}") + "ElementDataFile = LIST\n" + "\n".join(names) + "\n")
+    before = content_hash(path)
+    assert len(source_files(path)) == count + 1
+    (tmp_path / names[-1]).write_bytes(b"1234")
+    assert content_hash(path) != before
