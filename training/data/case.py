@@ -21,7 +21,7 @@ from spuproj.training.data.volumes.grid import Grid
 from spuproj.training.data.volumes.image_file import Volume, open_volume
 from spuproj.training.data.volumes.intensities import CLIP, normalised
 from spuproj.training.data.volumes.same_grid import require_same_grid
-from spuproj.training.data.volumes.segmentation import read_labels
+from spuproj.training.data.volumes.segmentation import outside, read_labels
 from spuproj.training.runtime.errors import InputError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -254,5 +254,6 @@ def _open_label(files: CaseFiles) -> Volume:
 
 
 def _with_labels(case: Case, label: Volume) -> Case:
-    labels, findings = read_labels(label, case.scheme)
-    return replace(case, labels=_as_slices(labels), findings=(*case.findings, *findings))
+    volume, findings = read_labels(label, case.scheme)
+    labels = _as_slices(volume)
+    return replace(case, labels=labels, findings=(*case.findings, *findings, *outside(labels, case.brain)))

@@ -19,7 +19,7 @@ from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, lacki
 from spuproj.training.data.volumes.image_file import Volume, open_volume
 from spuproj.training.data.volumes.intensities import CLIP, normalised
 from spuproj.training.data.volumes.same_grid import require_same_grid
-from spuproj.training.data.volumes.segmentation import read_labels
+from spuproj.training.data.volumes.segmentation import outside, read_labels
 from spuproj.training.runtime.errors import reason_of
 
 Arguments = ParamSpec("Arguments")
@@ -28,6 +28,8 @@ Result = TypeVar("Result")
 _NAMED = 3
 # Findings that differ in numbers alone are listed one by one up to this many.
 _LISTED = 5
+# So many segmentations without a label tell something.
+_SEVERAL = 3
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,17 @@ def check_data(cases: Sequence[CaseFiles], on_case: Callable[[str], None]) -> li
     """All findings of all cases, with one case in memory at a time. ``on_case`` is called with each case's name."""
     found: list[CaseFinding] = []
     layouts: dict[str, Layout] = {}
+    labelled: dict[str, list[tuple[CaseFiles, frozenset[int]]]] = {}
     for files in cases:
-        findings, first = _check_case(files)
+        findings, first, values = _check_case(files)
+        if values is not None and files.scheme is not None:
+            labelled.setdefault(files.scheme.name, []).append((files, values))
         if first is not None:
             x, y, _ = first.grid.spacing
             layouts[files.name] = Layout(frozenset(files.images), (y, x))
         found += [CaseFinding(files.name, finding) for finding in findings]
         on_case(files.name)
-    return found + _unlike_most(layouts)
+    return found + _unlike_most(layouts) + [each for group in labelled.values() for each in _never_there(group)]
 
 
 def text(cases: int, left_out: Sequence[str], found: Sequence[CaseFinding]) -> str:
@@ -112,8 +117,8 @@ def _line(message: str, group: Sequence[CaseFinding]) -> str:
     return f"in {len(names)} cases ({', '.join(names[:_NAMED])}{more}): {message}"
 
 
-def _check_case(files: CaseFiles) -> tuple[list[Finding], Volume | None]:
-    """The findings of a case, and the first modality whose header can be read."""
+def _check_case(files: CaseFiles) -> tuple[list[Finding], Volume | None, frozenset[int] | None]:
+    """The findings of a case, the first modality whose header can be read, and the label values if they can be."""
     findings = list(files.findings)
 
     def attempt(call: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result | None:
@@ -138,13 +143,16 @@ def _check_case(files: CaseFiles) -> tuple[list[Finding], Volume | None]:
     sound = not any(finding.level == Level.ERROR for finding in findings)
     voxels = [attempt(volume.values) for volume in images if volume is not None]
     read = [each for each in voxels if each is not None]
+    brain, values = None, None
     if first is not None and sound and len(read) == len(images):
-        findings += attempt(_check_images, tuple(files.images), np.stack(read), mask, first) or []
+        found, brain = attempt(_check_images, tuple(files.images), np.stack(read), mask, first) or ([], None)
+        findings += found
     if label is not None:
-        findings += attempt(_check_labels, label, files.scheme) or []
+        found, values = attempt(_check_labels, label, files.scheme, brain) or ([], None)
+        findings += found
     elif files.label is None:
         findings.append(Finding(Level.NOTE, "there is no segmentation: it can be predicted, not trained on"))
-    return findings, first
+    return findings, first, values
 
 
 def _unused_volumes(images: Sequence[Volume]) -> list[Finding]:
@@ -163,15 +171,41 @@ def _unused_volumes(images: Sequence[Volume]) -> list[Finding]:
 
 def _check_images(
     names: Sequence[str], voxels: NDArray[np.float32], mask: Volume | None, first: Volume
-) -> list[Finding]:
-    """Findings about the brain and the intensities in it."""
+) -> tuple[list[Finding], NDArray[np.bool_]]:
+    """Findings about the brain and the intensities in it, and the brain."""
     brain, findings = brain_of(names, voxels, mask, first)
-    return [*findings, *normalised(voxels, brain, names, CLIP)[1]]
+    return [*findings, *normalised(voxels, brain, names, CLIP)[1]], brain
 
 
-def _check_labels(label: Volume, scheme: LabelScheme | None) -> list[Finding]:
+def _check_labels(
+    label: Volume, scheme: LabelScheme | None, brain: NDArray[np.bool_] | None
+) -> tuple[list[Finding], frozenset[int]]:
+    """Findings about the segmentation, and its values."""
     labels, findings = read_labels(label, scheme)
-    return findings if labels.any() else [*findings, Finding(Level.NOTE, "the segmentation is empty")]
+    if brain is not None:
+        findings += outside(labels, brain)
+    if not labels.any():
+        findings.append(Finding(Level.NOTE, "the segmentation is empty"))
+    return findings, frozenset(np.unique(labels).tolist())
+
+
+def _never_there(labelled: Sequence[tuple[CaseFiles, frozenset[int]]]) -> list[CaseFinding]:
+    """A warning where no segmentation of a scheme has one of its targets' labels: they may be of another scheme.
+
+    The first of the cases stands for all.
+    """
+    scheme = labelled[0][0].scheme
+    there = frozenset().union(*(values for _, values in labelled))
+    if scheme is None or len(labelled) < _SEVERAL or there <= {0}:
+        return []
+    absent = sorted({value for values in scheme.targets.values() for value in values} - there)
+    if not absent:
+        return []
+    message = (
+        f"of {len(labelled)} segmentations none has the label {' or '.join(map(str, absent))} of {scheme.name}: look "
+        "whether the labels are of this scheme"
+    )
+    return [CaseFinding(labelled[0][0].name, Finding(Level.WARNING, message))]
 
 
 def _unlike_most(layouts: Mapping[str, Layout]) -> list[CaseFinding]:

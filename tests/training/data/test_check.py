@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from spuproj.training.data.case import load_case
 from spuproj.training.data.check import CaseFinding, check_data, text
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.readers.registry import case_in, cases_in, read_data
@@ -116,7 +117,10 @@ def test_labels_outside_their_scheme(folder):
 def test_labels_that_are_no_whole_numbers(folder):
     replace(folder, "seg", seg(4) + np.float32(0.5))
     (message,) = errors(folder)
-    assert message.endswith("one_seg.nii.gz must hold whole numbers as labels, but holds 0.5")
+    assert message.endswith(
+        "one_seg.nii.gz must hold whole numbers as labels, but holds 0.5; threshold probabilities, and "
+        "resample label maps by nearest neighbour"
+    )
 
 
 def test_a_link_whose_content_was_not_fetched_is_an_error_and_not_the_absence_of_a_segmentation(folder):
@@ -163,8 +167,8 @@ def test_slices_of_other_sizes_are_no_problem(folder):
 
 def test_findings_that_say_the_same_of_several_cases_share_a_line(folder):
     names = [f"case_{number:03d}" for number in range(5)]
-    for name in names:
-        brats(folder.parent, name, "_", OLD, 4)
+    for name, label in zip(names, (1, 2, 4, 4, 4), strict=True):
+        brats(folder.parent, name, "_", OLD, label)
         (folder.parent / name / f"{name}_t1.nii.gz").write_bytes(b"no image")
     lines = text(6, ("3 files of another kind",), found(folder)).splitlines()
     assert lines[0] == "left out: 3 files of another kind"
@@ -205,3 +209,41 @@ def test_many_findings_that_differ_in_numbers_share_a_line():
     assert lines[0] == ("note     in 9 cases (p0, p1, p2, ...): with other numbers in each, such as: it has 0 litres")
     assert len(lines) == 2
     assert len(text(3, [], found[:3]).splitlines()) == 4
+
+
+def big(folder, tumour, label=1):
+    """A case of four images with a large brain, and a segmentation of a part of the image."""
+    voxels = np.zeros((24, 24, 24), np.float32)
+    voxels[4:20, 4:20, 4:20] = np.random.default_rng(0).uniform(50, 1500, (16, 16, 16))
+    labels = np.zeros(voxels.shape, np.uint8)
+    labels[tumour] = label
+    for kind in ("t1", "t1ce", "t2", "flair"):
+        nib.save(nib.Nifti1Image(voxels * (1 + len(kind)) + len(kind) + ord(kind[-1]) * (voxels > 0), AFFINE),
+                 folder / f"{folder.name}_{kind}.nii.gz")  # fmt: skip
+    nib.save(nib.Nifti1Image(labels, AFFINE), folder / f"{folder.name}_seg.nii.gz")
+
+
+def test_a_segmentation_that_is_outside_of_the_brain_is_a_warning(folder):
+    for tumour, share in (((slice(6, 10),) * 3, ""), ((slice(1, 5), slice(6, 10), slice(6, 10)), "75%")):
+        big(folder, tumour)
+        outside = [message for message in messages(folder, Level.WARNING) if "outside of the brain" in message]
+        assert [message.startswith(share) for message in outside] == [True] * bool(share)
+        warned = [finding for finding in load_case(folder, with_labels=True).findings if "outside" in finding.message]
+        assert len(warned) == bool(share)
+
+
+def test_an_image_of_few_values_is_a_warning(folder):
+    big(folder, (slice(6, 10),) * 3)
+    labels = nib.Nifti1Image.from_filename(folder / "one_t2.nii.gz").get_fdata() > 700
+    nib.save(nib.Nifti1Image(labels.astype(np.float32), AFFINE), folder / "one_t2.nii.gz")
+    (message,) = [each for each in messages(folder, Level.WARNING) if "values" in each]
+    assert message.startswith("t2 has only 2 values, such as 1, like a segmentation or a mask")
+
+
+@pytest.mark.parametrize(("labels", "absent"), [((1, 1, 1), "2 or 4"), ((1, 2, 4), None), ((1, 1), None)])
+def test_a_label_that_no_segmentation_has_is_a_warning(tmp_path, labels, absent):
+    for name, label in zip(("one", "two", "three"), labels, strict=False):
+        big(brats(tmp_path / "set", name, "_", OLD, 4), (slice(6, 10),) * 3, label)
+    told = [each for each in messages(tmp_path / "set" / "one", Level.WARNING) if "segmentations" in each]
+    message = f"of 3 segmentations none has the label {absent} of brats2020: look whether the labels are of this scheme"
+    assert told == [message] * (absent is not None)

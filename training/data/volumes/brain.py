@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ _LEAST_NOISE, _MOST_NOISE = 1e-5, 0.05
 _MANY = 0.1
 _LITRES = (0.9, 1.8)
 _FULL, _WHOLE, _CUT = 0.75, 0.95, 0.05
+# Least overlap (Dice) of a modality's region with that of the others: in eight patients of BraTS it is 0.998 or more,
+# and 0.97 or less with that of the mirror image or of another patient. Regions of fewer voxels are not compared.
+_ALIKE, _COMPARED = 0.97, 1000
 _SIDES = (("right side", "left side"), ("front", "back"), ("bottom", "top"))
 
 
@@ -34,12 +37,15 @@ def find_brain(volumes: NDArray[np.float32], names: Sequence[str]) -> tuple[NDAr
         names: of the modalities.
 
     Returns:
-        The mask ``[X, Y, Z]``, which may be empty, and a finding for each modality whose background is not 0.
+        The mask ``[X, Y, Z]``, which may be empty, and a finding for each modality whose background is not 0
+        or whose region is unlike that of most.
     """
     mask, found = np.zeros_like(volumes[0], np.bool_), list[tuple[str, Finding]]()
+    regions = dict[str, NDArray[np.bool_]]()
     for name, voxels in zip(names, volumes, strict=True):
         value, noise, constant = _background(voxels)
-        mask |= (voxels < value - noise) | (voxels > value + noise)
+        regions[name] = (voxels < value - noise) | (voxels > value + noise)
+        mask |= regions[name]
         if math.isnan(noise):
             mask[:] = True
             message = f"{{}} has no constant background, so the whole image counts as brain: {REMEDY}"
@@ -53,7 +59,28 @@ def find_brain(volumes: NDArray[np.float32], names: Sequence[str]) -> tuple[NDAr
         elif value != 0:
             message = f"the background of {{}} is {value:g}, the value along the border"
             found.append((name, Finding(Level.NOTE, message)))
-    return mask, merged(found)
+    return mask, [*merged(found), *_unlike(regions)]
+
+
+def _unlike(regions: Mapping[str, NDArray[np.bool_]]) -> list[Finding]:
+    """A warning for each modality that shows another region than most: of another patient, or turned."""
+    sizes = {name: np.count_nonzero(region) for name, region in regions.items()}
+    shown = {name: regions[name] for name, size in sizes.items() if 0 < size < regions[name].size}
+    if len(shown) < 2:
+        return []
+    count = np.add.reduce([*shown.values()], dtype=np.uint8)
+    found = []
+    for name, region in shown.items():
+        others = count - region > (len(shown) - 1) / 2
+        both = sizes[name] + np.count_nonzero(others)
+        overlap = 2 * np.count_nonzero(region & others) / both
+        if both > 2 * _COMPARED and overlap < _ALIKE:
+            message = (
+                f"{name} does not show the region that the other modalities show (they overlap by a Dice of "
+                f"{overlap:.2f}): look whether it is of the same patient, oriented alike and without skull"
+            )
+            found.append(Finding(Level.WARNING, message))
+    return found
 
 
 def _background(voxels: NDArray[np.float32]) -> tuple[float, float, bool]:

@@ -161,7 +161,7 @@ def _selection(file: ImageFile, shape: tuple[int, ...]) -> tuple[tuple[int | sli
     raise InputError(
         f"{file.path} must hold one volume of three axes, got the shape {shape}; save one of them as a file of its "
         "own, or name them in a manifest if it holds one for each modality, such as "
-        f'{{"file": "{file.path.name}", "channel": 0}}'
+        f'{{"file": "{file.path.name}", "channel": 0}}; a segmentation must be one label map'
     )
 
 

@@ -17,6 +17,8 @@ _FAR = 3.0
 _USUAL = (0.05, 0.95)
 # Fewer voxels do not tell what is usual.
 _FEWEST = 500
+# An image has more values. So many voxels, evenly spread, tell.
+_LABELS, _SAMPLE = 8, 2**16
 
 
 def normalised(
@@ -34,8 +36,8 @@ def normalised(
         clip: the lower and the upper quantile.
 
     Returns:
-        An array like ``volumes``, and a finding for each modality that is constant, which becomes 0, has spikes, or
-        has the values of another one.
+        An array like ``volumes``, and a finding for each modality that is constant, which becomes 0, has few values,
+        has spikes, or has the values of another one.
     """
     result, found = np.zeros_like(volumes), list[tuple[str, Finding]]()
     # Images are stored with x first: with reversed axes NumPy selects voxels in the order of memory.
@@ -76,9 +78,16 @@ def _limits(inside: NDArray[np.float32], clip: tuple[float, float]) -> tuple[flo
 
 
 def _unusual(inside: NDArray[np.float32], low: float, high: float) -> list[Finding]:
-    """A finding for a constant modality, or for one with spikes."""
+    """A finding for a modality that is constant, has few values, or has spikes."""
     if low == high:
         return [Finding(Level.WARNING, "{} is constant inside the brain: it tells nothing, and is read as 0")]
+    few = np.unique(inside[:: 1 + inside.size // _SAMPLE])
+    if inside.size >= _FEWEST and few.size <= _LABELS:
+        message = (
+            f"{{}} has only {few.size} values, such as {few[-1]:g}, like a segmentation or a mask: look whether the "
+            "file is an image"
+        )
+        return [Finding(Level.WARNING, message)]
     margin = _FAR * (high - low)
     far = inside[(inside < low - margin) | (inside > high + margin)]
     if not far.size:

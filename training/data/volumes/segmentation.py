@@ -15,6 +15,8 @@ from spuproj.training.runtime.errors import InputError
 
 # Resampling and scaling in the header leave whole numbers this far off.
 _ROUNDING = 1e-3
+# Part of the labelled voxels: annotations go beyond removed skulls by less.
+_OUTSIDE = 0.05
 LARGEST_VOLUME = 400.0
 """In ml: more than this is no plausible tumour."""
 
@@ -66,6 +68,19 @@ def _too_large(labels: NDArray[np.integer[Any]], scheme: LabelScheme, volume: Vo
     return [Finding(Level.WARNING, message)]
 
 
+def outside(labels: NDArray[np.integer[Any]], brain: NDArray[np.bool_]) -> list[Finding]:
+    """A warning where many labelled voxels are not in the brain. Both arrays have the same axes."""
+    labelled = labels != 0
+    count, without = np.count_nonzero(labelled), np.count_nonzero(labelled & ~brain)
+    if without <= _OUTSIDE * count:
+        return []
+    message = (
+        f"{without / count:.0%} of the segmentation is outside of the brain: look whether it is of the same patient, "
+        "and oriented like the images"
+    )
+    return [Finding(Level.WARNING, message)]
+
+
 def label_values(volume: Volume) -> frozenset[int]:
     """The values that occur. Raises InputError for a damaged file, and for values that are not whole."""
     return frozenset(int(value) for value in np.unique(_whole(volume)[0]))
@@ -84,5 +99,8 @@ def _whole(volume: Volume) -> tuple[NDArray[Any], list[Finding]]:
         return rounded, []
     value = values.ravel()[off.argmax()]
     if farthest > _ROUNDING:
-        raise InputError(f"{volume.path} must hold whole numbers as labels, but holds {value}")
+        raise InputError(
+            f"{volume.path} must hold whole numbers as labels, but holds {value}; threshold probabilities, and "
+            "resample label maps by nearest neighbour"
+        )
     return rounded, [Finding(Level.NOTE, f"{volume.path.name}: labels such as {value} are rounded to whole numbers")]

@@ -130,6 +130,16 @@ def test_an_image_without_background_is_all_brain_with_a_warning():
     assert "HD-BET" in warning.message
 
 
+def test_a_modality_that_shows_another_region_than_the_others_is_a_warning():
+    right = ellipsoid()
+    right[:8] = False
+    for masks, wrong in (((right, right, right[::-1], right), "c"), ((right, right[::-1]), "ab"), ((right,) * 4, "")):
+        volumes = np.stack([mask * np.float32(100) for mask in masks])
+        found = find_brain(volumes, "abcd"[: len(masks)])[1]
+        assert [finding.message[0] for finding in found] == list(wrong)
+        assert all(finding.level == Level.WARNING and "of the same patient" in finding.message for finding in found)
+
+
 def test_spikes_do_not_hide_the_brain():
     volumes, brain = two_modalities()
     volumes[0, 15, 17, 9:12] = 32767

@@ -59,7 +59,7 @@ def test_labels_of_any_integer_are_kept(tmp_path_factory, values):
 
 @pytest.mark.parametrize("value", [1.5, 0.4, 2.002])
 def test_a_label_that_is_not_whole_is_refused_with_all_its_digits(tmp_path, value):
-    with pytest.raises(InputError, match=rf"seg\.nii must hold whole numbers as labels, but holds {value}$"):
+    with pytest.raises(InputError, match=rf"seg\.nii must hold whole numbers as labels, but holds {value}; threshold"):
         read_labels(written(tmp_path, np.array([1, value])), OLD)
 
 
