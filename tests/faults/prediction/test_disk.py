@@ -105,7 +105,8 @@ def test_a_case_on_a_full_disk_says_that_nothing_of_it_was_written(spuproj, coho
 CLOSED = """
 import os, sys
 from pathlib import Path
-from spuproj.training.runtime.files import InputError, require_folder
+from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.files import require_folder
 
 # Nobody's number.
 os.setresuid(65534, 65534, 65534)

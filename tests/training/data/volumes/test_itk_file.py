@@ -14,7 +14,7 @@ from spuproj.training.data.findings import Level
 from spuproj.training.data.readers.case_files import ImageFile
 from spuproj.training.data.volumes.content import content_hash, source_files
 from spuproj.training.data.volumes.image_file import open_volume
-from spuproj.training.runtime.files import InputError
+from spuproj.training.runtime.errors import InputError
 
 VOXELS = np.arange(24, dtype="<i2").reshape(2, 3, 4, order="F")
 RAW = VOXELS.tobytes(order="F")
