@@ -37,7 +37,16 @@ def prepare(
 def chosen(geometry: Tensor, at: tuple[Any, ...]) -> Tensor:
     """The views ``geometry[at]``, a copy. Their taps are taken from those of ``geometry`` where these are kept."""
     table = geometry[at]
-    if type(geometry) is Tensor and not torch.compiler.is_compiling():
+    if type(geometry) is Tensor and not torch.compiler.is_compiling() and _stays(table):
         numbers = torch.arange(geometry.shape[:-1].numel(), device=geometry.device).view(*geometry.shape[:-1], 1)
         backend_for(geometry.device).prepared.choose(geometry, numbers[at].squeeze(-1), table)
     return table
+
+
+def _stays(table: Tensor) -> bool:
+    """Whether views keep this tensor: not one of inference mode, which they copy, and not one inside ``vmap``."""
+    try:
+        table.data_ptr()
+    except RuntimeError:
+        return False
+    return not table.is_inference()

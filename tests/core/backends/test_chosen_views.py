@@ -182,6 +182,18 @@ def test_choices_outlive_the_views_that_they_were_chosen_from(store):
     assert len(store) == 0
 
 
+def test_choices_in_inference_mode_and_under_vmap_are_not_noted(store, monkeypatch):
+    monkeypatch.setattr(store, "choose", lambda *_: pytest.fail("such a table is copied, or wrapped"))
+    views = four_views()
+    with torch.inference_mode():
+        found = views.pick([2, 0]).project(IMAGE)
+    every = views.project(IMAGE)
+    assert torch.equal(found[:, 0], torch.stack([every[0, 2], every[1, 0]]))
+    index = torch.tensor([[0, 1], [3, 2]])
+    found = torch.vmap(lambda which, image: views[which].project(image[None]))(index, IMAGE)
+    assert torch.equal(found[1, 0], every[1, [3, 2]])
+
+
 def test_choices_survive_an_emptied_cache():
     views = four_views()
     views.project(IMAGE)
