@@ -163,7 +163,7 @@ def correlate(first: Sequence[float], second: Sequence[float]) -> Correlation:
     pairs, value = _pairs(first, second), rank_correlation(first, second)
     count = len(pairs)
     if count < 3:
-        doubt = f"{count} patients have both values, at least 3 are needed"
+        doubt = f"at least 3 patients must have both values, got {count}"
         return Correlation(count, value, math.nan, math.nan, doubt)
     if _constant(pairs):
         return Correlation(count, value, math.nan, math.nan, "a measure is the same in all patients")

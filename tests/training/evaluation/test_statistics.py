@@ -120,8 +120,8 @@ def test_a_correlation_has_the_interval_of_a_bootstrap_over_patients():
 @pytest.mark.parametrize(
     ("first", "value", "doubt"),
     [
-        ([], math.nan, "0 patients have both values, at least 3 are needed"),
-        ([1.0, 2.0, math.nan], math.nan, "2 patients have both values, at least 3 are needed"),
+        ([], math.nan, "at least 3 patients must have both values, got 0"),
+        ([1.0, 2.0, math.nan], math.nan, "at least 3 patients must have both values, got 2"),
         ([1.0] * 12, math.nan, "a measure is the same in all patients"),
         ([3.0, 2.0, 1.0, 0.0], -1.0, f"4 patients are too few for an interval, at least {FEW} are needed"),
     ],
