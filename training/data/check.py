@@ -21,6 +21,7 @@ from spuproj.training.data.volumes.intensities import CLIP, normalised
 from spuproj.training.data.volumes.same_grid import require_same_grid
 from spuproj.training.data.volumes.segmentation import outside, read_labels
 from spuproj.training.runtime.errors import reason_of
+from spuproj.training.runtime.wording import counted
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -82,7 +83,8 @@ def text(cases: int, left_out: Sequence[str], found: Sequence[CaseFinding]) -> s
     ]
     unusable = len({each.case for each in found if each.finding.level == Level.ERROR})
     warnings, notes = (sum(each.finding.level == level for each in found) for level in (Level.WARNING, Level.NOTE))
-    return "\n".join([*lines, f"{cases} cases, {unusable} of them cannot be used, {warnings} warnings, {notes} notes"])
+    total = f"{counted(cases, 'case')}, {unusable} of them cannot be used"
+    return "\n".join([*lines, f"{total}, {counted(warnings, 'warning')}, {counted(notes, 'note')}"])
 
 
 def _lines(groups: Mapping[Finding, Sequence[CaseFinding]]) -> Iterator[tuple[Level, str]]:

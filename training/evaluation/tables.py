@@ -25,6 +25,7 @@ from spuproj.training.evaluation.statistics import (
     mean_of_known,
     summarise,
 )
+from spuproj.training.runtime.wording import counted
 from spuproj.uncertainty import SCALINGS
 
 MEASURES = tuple(field.name for field in fields(Metrics))
@@ -119,7 +120,7 @@ def _patients(rows: Sequence[CaseResult]) -> int:
 def _counted(rows: Sequence[CaseResult]) -> str:
     """The number of patients in words, and of cases where some have several."""
     patients, cases = _patients(rows), len({row.case for row in rows})
-    return f"{patients} patient{'s' * (patients != 1)}" + (f" ({cases} cases)" if cases != patients else "")
+    return counted(patients, "patient") + (f" ({cases} cases)" if cases != patients else "")
 
 
 def _differences(rows: Sequence[CaseResult], target: str, measure: str) -> list[Difference]:

@@ -15,6 +15,7 @@ from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.run import RECORD, load_run, save_run
 from spuproj.training.models.training_record import Record, read_record
 from spuproj.training.runtime.errors import InputError, as_input_error, reason_of
+from spuproj.training.runtime.wording import counted
 
 README = "README.md"
 """What the Hub calls a model's card."""
@@ -83,12 +84,12 @@ def _own_card(path: Path) -> str:
 def _card(config: ModelConfig, record: Record) -> str:
     """The card from what is known, without the names of cases."""
     data = "The data that the model was trained on are not described here."
-    dice, patients = record.metrics.dice, len(record.data.validation.cases)
+    dice, cases = record.metrics.dice, counted(len(record.data.validation.cases), "case")
     numbers = (
         "Its quality is not described here."
         if dice is None
-        else f"Dice {dice:.3f} on the slices that show the target of {patients} patients, who were not trained on, but "
-        "watched during the training."
+        else f"Dice {dice:.3f} on the slices that show the target of {cases} that it was not trained on, but that "
+        "were watched during the training."
     )
     return model_card(config, record, data, numbers)
 

@@ -6,6 +6,7 @@ import re
 
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.training_record import Record
+from spuproj.training.runtime.wording import counted
 
 CARD = "card.md"
 
@@ -102,10 +103,11 @@ def _missing(config: ModelConfig) -> str:
 def _training(config: ModelConfig, record: Record) -> str:
     """The settings of the training, a line for each that is known."""
     train, versions = record.data.train, record.versions
+    cases = counted(len(train.cases), "case")
     lines = [
         f"- {config.method.epochs} epochs, batches of {config.method.batch_size} slices, seed {config.seed}, "
         f"{'with' if config.augmented else 'without'} augmentation",
-        f"- {len(train.cases)} cases; SHA-256 of their slices {_literal(train.sha256)}" if train.cases else "",
+        f"- {cases}; SHA-256 of their slices {_literal(train.sha256)}" if train.cases else "",
         f"- spuproj {_literal(versions.spuproj)}, torch {_literal(versions.torch)}" if versions else "",
     ]
     return "\n".join(filter(None, lines))

@@ -13,6 +13,11 @@ def some_of(names: Sequence[str], most: int = 5, separator: str = ", ") -> str:
     return separator.join(names[:most]) + more
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: ``1 case``, ``2 cases``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def verbatim(text: str) -> str:
     """A text from outside as matplotlib shows it letter by letter.
 

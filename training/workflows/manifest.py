@@ -19,6 +19,7 @@ from spuproj.training.data.readers.patterns import suggested, typed_conventions
 from spuproj.training.data.readers.registry import DataSet, data_set, read_data, recognised_cases
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.files import refuse_overwrite
+from spuproj.training.runtime.wording import counted
 
 
 def make_manifest(
@@ -101,7 +102,7 @@ def summary(found: DataSet) -> str:
     unusual = Counter(finding for case in cases for finding in case.findings)
     return "\n".join(
         [
-            f"{len(cases)} cases",
+            counted(len(cases), "case"),
             *(f"{count} with the modalities {names}" for names, count in kinds.most_common()),
             *(f"{count} with {meaning}" for meaning, count in schemes.most_common()),
             f"{sum(case.mask is not None for case in cases)} with a brain mask",

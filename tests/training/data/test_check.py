@@ -175,13 +175,13 @@ def test_findings_that_say_the_same_of_several_cases_share_a_line(folder):
     assert lines[1].startswith("error    in 5 cases (case_000, case_001, case_002, ...): ")
     assert "/CASE/CASE_t1.nii.gz must be an image" in lines[1]
     assert lines[2].startswith("warning  one: what is taken as brain")
-    assert lines[-1] == "6 cases, 5 of them cannot be used, 1 warnings, 0 notes"
+    assert lines[-1] == "6 cases, 5 of them cannot be used, 1 warning, 0 notes"
     assert len(lines) == 4
 
 
 def test_the_command_exits_with_1_where_a_case_cannot_be_used(folder, capsys):
     app(["check", str(folder.parent)], standalone_mode=False)
-    assert "1 cases, 0 of them cannot be used, 1 warnings, 0 notes" in capsys.readouterr().out
+    assert "1 case, 0 of them cannot be used, 1 warning, 0 notes" in capsys.readouterr().out
     (folder / "one_t1.nii.gz").write_bytes(b"")
     with pytest.raises(SystemExit) as stopped:
         app(["check", str(folder.parent)], standalone_mode=False)

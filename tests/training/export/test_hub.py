@@ -145,7 +145,7 @@ def test_the_card_tells_the_record_without_names(hub, run):
     push(run, "user/name")
     card = hub.files["README.md"].decode()
     assert card.startswith("---\nlicense: apache-2.0\n")
-    for text in ("2 cases; SHA-256 of their slices 0123abcd", "Dice 0.812", "of 1 patients", "torch 6.5.4"):
+    for text in ("2 cases; SHA-256 of their slices 0123abcd", "Dice 0.812", "of 1 case that", "torch 6.5.4"):
         assert text in card
 
 

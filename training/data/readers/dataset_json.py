@@ -29,6 +29,7 @@ from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.json_file import read_json
 from spuproj.training.runtime.names import repeated
 from spuproj.training.runtime.settings import SETTINGS, made
+from spuproj.training.runtime.wording import counted
 
 FILE = "dataset.json"
 
@@ -184,7 +185,7 @@ def _not_read(source: Path, listing: Listing, convention: Convention, descriptio
     count = sum(bool(group.modalities) for group in groups)
     if not count:
         return []
-    return [f"{count} cases of imagesTs are not used; to predict them, give {source / 'imagesTs'} as the data set"]
+    return [f"not used: {counted(count, 'case')} of imagesTs; to predict, give {source / 'imagesTs'} as the data set"]
 
 
 def _other_number(description: Description, cases: int) -> str:

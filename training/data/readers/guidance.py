@@ -14,6 +14,7 @@ from spuproj.training.data.readers.left_out import examples, not_read
 from spuproj.training.data.readers.listing import Listing, whole_path
 from spuproj.training.data.readers.patterns import asked_for
 from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.wording import counted
 
 
 def missing(path: Path, what: str, kind: str) -> InputError:
@@ -60,7 +61,7 @@ def not_a_case(path: Path) -> InputError:
 def several_cases(folder: Path, names: Sequence[str]) -> InputError:
     """The error for a data set in place of a case folder."""
     return InputError(
-        f"{folder} must be a case folder, but it is a data set of {len(names)} cases ({', '.join(names[:3])}"
+        f"{folder} must be a case folder, but it is a data set of {counted(len(names), 'case')} ({', '.join(names[:3])}"
         f"{' and more' if len(names) > 3 else ''}); give the folder of one case, or all of them with --data {folder}"
     )
 

@@ -10,7 +10,7 @@ from spuproj.training.data.readers.conventions import DRAFT, LABEL
 from spuproj.training.data.readers.grouping import Group
 from spuproj.training.data.readers.listing import Listing, with_parents
 from spuproj.training.runtime.names import name_fault
-from spuproj.training.runtime.wording import some_of
+from spuproj.training.runtime.wording import counted, some_of
 
 _KINDS = 8
 
@@ -38,7 +38,7 @@ def badly_named(groups: Iterable[Group]) -> list[str]:
     found = [f"{_shown(group.place + group.name)!r}, as {name_fault(group.name)}" for group in groups]
     if not found:
         return []
-    return [f"{len(found)} cases are not used, as their names must be plain file names: {some_of(found)}; rename them"]
+    return [f"not used: {counted(len(found), 'case')} whose name is no plain file name: {some_of(found)}; rename them"]
 
 
 def drafts(groups: Iterable[Group]) -> list[str]:

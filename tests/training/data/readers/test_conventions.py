@@ -276,7 +276,7 @@ def test_a_folder_whose_name_no_output_can_have_is_left_out_and_the_others_are_r
     found = read_data(tmp_path)
     assert [case.name for case in found.cases] == ["p1"]
     said = "\n".join(found.left_out)
-    assert "1 cases are not used, as their names must be plain file names: " in said
+    assert "not used: 1 case whose name is no plain file name: " in said
     said.encode()
 
 

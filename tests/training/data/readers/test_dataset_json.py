@@ -105,7 +105,7 @@ def test_what_is_not_used_is_said(tmp_path):
     assert [case.name for case in found.cases] == ["a", "b", "lost"]
     assert found.cases[2].images["t1"].path == tmp_path / "imagesTr" / "lost_0000.nii.gz"
     said = "\n".join(found.left_out)
-    assert f"1 cases of imagesTs are not used; to predict them, give {tmp_path / 'imagesTs'} as the data set" in said
+    assert f"not used: 1 case of imagesTs; to predict, give {tmp_path / 'imagesTs'} as the data set" in said
     assert "dataset.json tells of 5 cases (numTraining), but imagesTr has files of 3" in said
     assert "no image of the same case: labelsTr/orphan.nii.gz" in said
     for unused in (
@@ -133,7 +133,7 @@ def test_the_cases_to_predict_are_a_data_set_of_their_own(tmp_path):
 
 def test_the_folder_of_the_data_set_is_no_case(tmp_path):
     with pytest.raises(
-        InputError, match=r"it is a data set of 1 cases \(a\); give the folder of one case, or all of them"
+        InputError, match=r"it is a data set of 1 case \(a\); give the folder of one case, or all of them"
     ):
         case_in(describe(touch(tmp_path, "imagesTr/a_0000.nii.gz")))
 
