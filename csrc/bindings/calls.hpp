@@ -40,9 +40,11 @@ struct Call {
     int64_t most_threads;
     pybind11::object taps;  // keeps alive what the kernel reads
 
-    // Whether these arguments fit the call; if so, `addresses` are those of the tensors.
-    bool fits(pybind11::handle other_op, const pybind11::tuple& given, char** addresses) const {
+    // Whether these arguments fit the call; if so, `addresses` are those of the tensors. What the call writes must not
+    // overlap what it reads: the op's own check says so.
+    bool fits(pybind11::handle other_op, const pybind11::tuple& given, const Span& table, char** addresses) const {
         if (!op.is(other_op) || given.size() != tensors.size() + options.size() + 1) return false;
+        char** address = addresses;
         for (const auto& [at, layout] : tensors) {
             dlpack::Tensor tensor;
             if (exchange()->read(PyTuple_GET_ITEM(given.ptr(), at), &tensor) != 0) {
@@ -50,11 +52,21 @@ struct Call {
                 return false;
             }
             if (!(layout == tensor)) return false;
-            *addresses++ = tensor.address();
+            *address++ = tensor.address();
         }
-        return std::all_of(options.begin(), options.end(), [&](const auto& option) {
-            return same_option(PyTuple_GET_ITEM(given.ptr(), option.first), option.second);
-        });
+        return (!results.empty() || writes_apart(table, addresses)) &&
+               std::all_of(options.begin(), options.end(), [&](const auto& option) {
+                   return same_option(PyTuple_GET_ITEM(given.ptr(), option.first), option.second);
+               });
+    }
+
+    // Whether the last tensor, into which a call without results writes, lies apart from all others.
+    bool writes_apart(const Span& table, char* const* addresses) const {
+        const size_t last = tensors.size() - 1;
+        const Span written = tensors[last].second.span(addresses[last]);
+        for (size_t i = 0; i < last; ++i)
+            if (written.overlaps(tensors[i].second.span(addresses[i]))) return false;
+        return !written.overlaps(table);
     }
 
     // Allocates the results, runs the kernel and returns them: None, a tensor or a tuple of tensors.
@@ -93,6 +105,9 @@ class TableCalls {
         const auto mine = tables_->find(table_);
         if (mine != tables_->end() && mine->second == this) tables_->erase(mine);
     }
+
+    // Where the table lies.
+    Span span() const { return layout_.span(read(table_).address()); }
 
     bool unchanged() const {
         const dlpack::Tensor table = read(table_);
@@ -149,11 +164,12 @@ class Calls {
     pybind11::object repeat(pybind11::handle op, size_t table_at, const pybind11::tuple& given) const {
         const auto found = tables_->find(PyTuple_GET_ITEM(given.ptr(), table_at));
         if (found != tables_->end() && found->second->unchanged()) {
+            const Span memory = found->second->span();
             char* addresses[kMostTensors];
             // Held, as the table's calls may be dropped while one runs, or by a garbage collection in between.
             const auto calls = found->second->calls();
             for (const auto& call : *calls)
-                if (call->fits(op, given, addresses)) return call->make(addresses, empty_like_, thread_count_);
+                if (call->fits(op, given, memory, addresses)) return call->make(addresses, empty_like_, thread_count_);
         }
         return pybind11::reinterpret_borrow<pybind11::object>(Py_NotImplemented);
     }

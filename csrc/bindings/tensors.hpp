@@ -61,6 +61,13 @@ inline dlpack::Tensor read(PyObject* object) {
     return tensor;
 }
 
+// The memory in which the elements of a tensor lie.
+struct Span {
+    const char *first, *end;
+
+    bool overlaps(const Span& other) const { return first < other.end && other.first < end; }
+};
+
 // Shape, strides and dtype of a tensor.
 class Layout {
  public:
@@ -81,6 +88,13 @@ class Layout {
         size_t nbytes = tensor_.dtype_bits / 8;
         for (size_t axis = 0; axis < axes(); ++axis) nbytes *= static_cast<size_t>(sizes_[axis]);
         return nbytes;
+    }
+
+    // Where the elements of a tensor of this layout lie, with the gaps between them.
+    Span span(const char* address) const {
+        int64_t reach = 1;
+        for (size_t axis = 0; axis < axes(); ++axis) reach += (sizes_[axis] - 1) * sizes_[axes() + axis];
+        return {address, address + reach * (tensor_.dtype_bits / 8)};
     }
 
     // An uninitialised tensor of this layout in a block of the pool, which is given back when the tensor is freed.

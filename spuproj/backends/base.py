@@ -43,6 +43,17 @@ def returned(results: Sequence[Tensor]) -> Any:
     return tuple(results) if len(results) > 1 else results[0] if results else None
 
 
+def overlap(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors that have elements lie in the same part of memory, be it in each other's gaps."""
+    return first.data_ptr() < _end(second) and second.data_ptr() < _end(first)
+
+
+def _end(tensor: Tensor) -> int:
+    """The address behind the last element of a tensor."""
+    reach = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr() + (reach + 1) * tensor.element_size()
+
+
 class Backend(ABC):
     """Four kernels, from which all ops are built.
 
@@ -73,8 +84,8 @@ class Backend(ABC):
     def repeat(self, op: object, geometry_at: int, given: tuple[Any, ...]) -> Any:
         """The results of a kept call of ``op``, made again with these arguments; NotImplemented where none fits.
 
-        A call fits if the arguments differ only in the values of the tensors. ``geometry_at`` is the position of the
-        geometry among them.
+        A call fits if the arguments differ only in the values of the tensors, and what it writes, the last tensor
+        among them if it has no results, overlaps none that it reads. ``geometry_at`` is the position of the geometry.
         """
         return NotImplemented
 

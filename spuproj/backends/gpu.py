@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from spuproj.backends.base import Backend, Moments, returned
+from spuproj.backends.base import Backend, Moments, overlap, returned
 from spuproj.backends.native import strides_of, weight_planes
 from spuproj.backends.prepared import PreparedStore, side_stream
 from spuproj.backends.taps import Part, Sampling, Taps, Transpose, in_parts, parts, transpose_of
@@ -125,6 +125,12 @@ def _filled(place: Any, there: Sequence[Any]) -> Any:
     return there[place] if type(place) is int else place
 
 
+def _reads_what_it_writes(given: Sequence[Any]) -> bool:
+    """Whether the last tensor of a call without results, into which it writes, overlaps another."""
+    *read, written = (each for each in given if isinstance(each, Tensor))
+    return any(overlap(written, each) for each in read)
+
+
 def _key(op: object, given: Sequence[Any]) -> Hashable:
     """What two calls must have in common to differ in the values of tensors alone."""
     return op, *map(_described, given)
@@ -171,7 +177,7 @@ class GpuBackend(Backend):
         prepared = self.prepared.find(table)
         calls = None if prepared is None else prepared.calls
         call = None if calls is None else calls.get(_key(op, given))
-        if call is None or side_stream(table) is not None:
+        if call is None or side_stream(table) is not None or (not call.layouts and _reads_what_it_writes(given)):
             return NotImplemented
         return call.run(given, table.device)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from spuproj.backends.base import overlap
 from spuproj.checks import choice
 from spuproj.geometry.table import COLUMNS
 from spuproj.ops.record import Call
@@ -18,18 +19,9 @@ INTEGRAL = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torc
 
 def check_apart(out: Tensor, image: Tensor, geometry: Tensor) -> None:
     """Raises ValueError where ``out`` lies in the memory that is read while it is written."""
-    first, end = out.data_ptr(), _end(out)
     for name, tensor in (("image", image), ("geometry", geometry)):
-        if tensor.data_ptr() < end and first < _end(tensor):
+        if overlap(out, tensor):
             raise ValueError(f"out must not share its memory with {name}")
-
-
-def _end(tensor: Tensor) -> int:
-    """The address behind the last element of a tensor."""
-    if tensor.is_contiguous():
-        return tensor.data_ptr() + tensor.nbytes
-    reach = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
-    return tensor.data_ptr() + (reach + 1) * tensor.element_size()
 
 
 def _names(dtypes: Sequence[torch.dtype]) -> str:

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from spuproj.backends.base import Result
+from spuproj.backends.base import Backend, Launch, Result
 from spuproj.backends.taps import Sampling, sampling_of
 from spuproj.ops.checks import (
+    check_apart,
     check_backward,
     check_project,
     check_project_adjoint,
@@ -34,6 +35,12 @@ def _slice_sampling(call: Call, slices: Tensor, views: Tensor) -> Sampling:
     return sampling_of(slices, views, call.interpolation, inverse=True)
 
 
+def _project_into_out(backend: Backend, call: Call) -> Launch | None:
+    check_apart(call.out, call.image, call.geometry)
+    sampling = _view_sampling(call, call.out, call.image)
+    return backend.gather(call.image, call.geometry, sampling, call.out, call.fill)
+
+
 def _allocate_moments(call: Call) -> list[Result]:
     shape, dtype = (call.stack.shape[0], call.stack.shape[2], *call.size), call.stack.dtype
     return [Result(shape, dtype), Result(shape, dtype), Result(shape, count_dtype(call))]
@@ -53,7 +60,7 @@ OPS = {
         " Scalar fill=0) -> ()",
         check_project_out,
         lambda c: [],
-        lambda backend, c: backend.gather(c.image, c.geometry, _view_sampling(c, c.out, c.image), c.out, c.fill),
+        _project_into_out,
     ),
     "project_adjoint": Op(
         "(Tensor stack, Tensor geometry, SymInt[2] size, str interpolation='bilinear', str padding='constant')"

@@ -13,7 +13,6 @@ from torch import Tensor
 from spuproj.backends import backend_for
 from spuproj.backends.base import returned
 from spuproj.backends.taps import sampling_of
-from spuproj.ops.checks import check_apart
 from spuproj.ops.geometry_gradient import geometry_gradient
 from spuproj.ops.record import Op
 from spuproj.ops.records import OPS
@@ -35,9 +34,8 @@ def _writing_kernel(op: Op) -> Callable[..., Any]:
     run_op = _kernel(op)
 
     def kernel(*given: Any) -> Any:
-        image, geometry, out = given[:3]
-        check_apart(out, image, geometry)
         run_op(*given)
+        out = given[2]
         if not out.is_inference():
             # Autograd then raises an error if the old contents were saved for a backward pass.
             torch.autograd.graph.increment_version(out)
@@ -45,12 +43,17 @@ def _writing_kernel(op: Op) -> Callable[..., Any]:
     return kernel
 
 
+def _requires_grad(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.requires_grad
+
+
 def _kernel_without_gradient(name: str, op: Op) -> Callable[..., Any]:
     """The same for the op's twin. It refuses what wants a gradient, which would be lost in silence."""
-    run_op = _kernel(op)
+    run_op, tensors = _kernel(op), tuple(op.tensors)
 
     def kernel(*given: Any) -> Any:
-        if torch.is_grad_enabled() and any(isinstance(each, Tensor) and each.requires_grad for each in given):
+        # By position: to ask of each argument whether it is a tensor takes longer than the rest.
+        if torch.is_grad_enabled() and any(at < len(given) and _requires_grad(given[at]) for at in tensors):
             raise RuntimeError(f"spuproj::{name}{NO_GRAD} has no gradient; call spuproj::{name} where one is recorded")
         return run_op(*given)
 

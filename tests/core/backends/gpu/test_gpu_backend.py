@@ -283,6 +283,15 @@ def test_repeated_calls_keep_layout_and_write_into_out(backend):
         assert torch.equal(out, backend.project(image, table, VIEW_SIZE))
 
 
+def test_a_repeated_call_refuses_to_overwrite_what_it_reads(backend):
+    memory, views = noise(2, 1, *SIZE), Views.rigid(SIZE)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="out must not share its memory with image"):
+            backend.project_out(memory[:1], views.geometry, memory[:1].unsqueeze(1))
+        backend.project_out(memory[:1], views.geometry, memory[1:].unsqueeze(1))
+    assert torch.equal(*memory)
+
+
 @each_op
 @pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("samples", [1, 2, 3])
