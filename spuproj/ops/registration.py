@@ -43,8 +43,12 @@ def _writing_kernel(op: Op) -> Callable[..., Any]:
     return kernel
 
 
-def _requires_grad(tensor: Tensor | None) -> bool:
-    return tensor is not None and tensor.requires_grad
+def _records_gradient(given: tuple[Any, ...], tensors: tuple[int, ...]) -> bool:
+    """Whether a gradient would be recorded of a call with these arguments, of which these are tensors or None."""
+    for at in tensors:
+        if at < len(given) and given[at] is not None and given[at].requires_grad:
+            return torch.is_grad_enabled()
+    return False
 
 
 def _kernel_without_gradient(name: str, op: Op) -> Callable[..., Any]:
@@ -52,8 +56,7 @@ def _kernel_without_gradient(name: str, op: Op) -> Callable[..., Any]:
     run_op, tensors = _kernel(op), tuple(op.tensors)
 
     def kernel(*given: Any) -> Any:
-        # By position: to ask of each argument whether it is a tensor takes longer than the rest.
-        if torch.is_grad_enabled() and any(at < len(given) and _requires_grad(given[at]) for at in tensors):
+        if _records_gradient(given, tensors):
             raise RuntimeError(f"spuproj::{name}{NO_GRAD} has no gradient; call spuproj::{name} where one is recorded")
         return run_op(*given)
 
