@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 
 def pixel_size(value: Sequence[int], argument: str, meaning: str = "height, width") -> tuple[int, int]:
@@ -94,8 +95,21 @@ def choice(value: str, allowed: Collection[str], argument: str) -> str:
 
 def finite_weights(weights: Tensor) -> Tensor:
     """Returns the weights. Raises ValueError if any is negative or not finite; those on a GPU are not looked at."""
-    if weights.is_cpu and weights.numel() > 0 and not torch.compiler.is_compiling():
-        low, high = weights.aminmax()
-        if not (low >= 0 and high < math.inf):
-            raise ValueError(f"weights must be finite and not negative, got values from {low} to {high}")
+    low, high = (weights.is_cpu and extremes(weights)) or (0, 0)
+    if not (low >= 0 and high < math.inf):
+        raise ValueError(f"weights must be finite and not negative, got values from {low:g} to {high:g}")
     return weights
+
+
+def extremes(values: Tensor) -> tuple[float, float] | None:
+    """The smallest and the largest value, NaN if one is; None if there is none, or where no value can be read.
+
+    That is in compiled code, in what ``torch.jit.trace`` traces, on the meta device, and under ``torch.vmap``.
+    """
+    if torch.compiler.is_compiling() or is_tracing() or values.is_meta or values.numel() == 0:
+        return None
+    low, high = values.detach().aminmax()
+    try:
+        return float(low), float(high)
+    except RuntimeError:  # Under vmap.
+        return None

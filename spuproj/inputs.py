@@ -77,6 +77,9 @@ def whole_numbers(value: Any, argument: str) -> Tensor:
     """Converts an integer, list, array or tensor to an int64 tensor; keeps bool masks. Raises TypeError otherwise."""
     if isinstance(value, Tensor):
         numbers = plain_tensor(value, argument)
+    elif torch.compiler.is_compiling():
+        # The compiler does not know what is asked of arrays below.
+        numbers = torch.as_tensor(value)
     else:
         try:
             array = np.asarray([] if isinstance(value, (list, tuple)) and not value else value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -371,6 +371,9 @@ class Views(GeometryModule):
         """
         return self.like(chosen(self.geometry, picked(self.geometry, index)))
 
+    def __iter__(self) -> Iterator[Views]:
+        return (self[number] for number in range(len(self)))
+
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Views:
         """Selects views by an integer (one view), slice, list or tensor of integers, or a mask ``[N]``.
 
@@ -381,14 +384,11 @@ class Views(GeometryModule):
 
     def __add__(self, other: Views) -> Views:
         """Concatenates the views of both. Raises ValueError if sizes or batch sizes differ."""
-        if not isinstance(other, Views):
-            return NotImplemented
-        if (self.size, self.view_size) != (other.size, other.view_size):
-            raise ValueError(
-                f"views must have the same size and view_size to be added, got {self.size}, {self.view_size} "
-                f"and {other.size}, {other.view_size}"
-            )
-        return self.like(joined(self.geometry, other.geometry))
+        return self.like(joined(self, other)) if isinstance(other, Views) else NotImplemented
+
+    def __radd__(self, other: int) -> Views:
+        """Makes ``sum`` of a list of views the views of all: it begins with 0."""
+        return self if type(other) is int and other == 0 else NotImplemented
 
     def like(self, table: Tensor) -> Views:
         """Views of the same sizes with a table that is known to be valid; it may have a gradient."""

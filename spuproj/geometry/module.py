@@ -29,10 +29,11 @@ class GeometryModule(nn.Module):
     def __init__(self, table: Tensor, size: tuple[int, int], view_size: tuple[int, int]) -> None:
         super().__init__()
         self.size, self.view_size = size, view_size
-        with torch.inference_mode(False):
-            # A tensor made in inference mode could not be trained through later.
-            self.register_buffer("geometry", table.clone() if table.is_inference() else table)
-        self.register_load_state_dict_pre_hook(_complete_state)  # type: ignore[no-untyped-call]
+        # A tensor made in inference mode could not be trained through later; compiled code cannot ask, and has none.
+        if not torch.compiler.is_compiling() and table.is_inference():
+            with torch.inference_mode(False):
+                table = table.clone()
+        self.register_buffer("geometry", table)
 
     def __len__(self) -> int:
         """N, the number of views (of each sample)."""
@@ -76,6 +77,14 @@ class GeometryModule(nn.Module):
         if not (isinstance(state, Tensor) and state.is_meta):
             self.size, self.view_size = saved_sizes(state)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *options: Any) -> None:
+        """Loads a state, with the sizes and the spacing columns that those of older versions lack."""
+        # A hook would do it too, but compiled code cannot make a module that has one.
+        state_dict.setdefault(f"{prefix}_extra_state", self.get_extra_state())
+        if isinstance(table := state_dict.get(f"{prefix}geometry"), Tensor):
+            state_dict[f"{prefix}geometry"] = completed_table(table)
+        super()._load_from_state_dict(state_dict, prefix, *options)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> GeometryModule:
         exact = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -85,11 +94,3 @@ class GeometryModule(nn.Module):
                 # ``half()`` and the like are meant for activations: a geometry moves with the module but stays exact.
                 setattr(self, name, buffer.to(moved.device))
         return self
-
-
-def _complete_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Adds the sizes and the spacing columns, which state dicts of older versions lack."""
-    if isinstance(module, GeometryModule):
-        state.setdefault(f"{prefix}_extra_state", module.get_extra_state())
-    if isinstance(table := state.get(f"{prefix}geometry"), Tensor):
-        state[f"{prefix}geometry"] = completed_table(table)

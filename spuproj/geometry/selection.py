@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spuproj.geometry.module import GeometryModule
 from spuproj.inputs import whole_numbers
 
 
@@ -20,8 +21,12 @@ def picked(table: Tensor, index: Tensor | Sequence[int]) -> tuple[Any, ...]:
         raise ValueError(f"index must be whole numbers [B], got {chosen.dtype} of shape {tuple(chosen.shape)}")
     if samples not in (None, len(chosen)):
         raise ValueError(f"index must have one entry per sample, {samples}, got {len(chosen)}")
-    if chosen.device.type == "cpu" and not bool(((chosen >= -views) & (chosen < views)).all()):
-        raise ValueError(f"index must lie in [-{views}, {views - 1}], got {index!r}")
+    if chosen.device.type == "cpu":
+        # A comparison would not do under vmap or in compiled code, which is refused what is out of range later.
+        try:
+            chosen = torch.arange(views, device="cpu")[chosen]
+        except IndexError:
+            raise ValueError(f"index must lie in [-{views}, {views - 1}], got {index!r}") from None
     chosen = chosen.to(table.device, non_blocking=table.is_cuda).unsqueeze(1)
     return (chosen,) if samples is None else (torch.arange(samples, device=chosen.device).unsqueeze(1), chosen)
 
@@ -45,14 +50,20 @@ def _rows(at: Tensor, index: int | Sequence[int] | Tensor, views: int, device: t
     if at.is_cuda and at.device == device and at.dtype != torch.bool:
         return at.reshape(-1)
     try:
-        chosen = torch.arange(views, device="cpu")[at.cpu()].reshape(-1)
+        chosen = torch.arange(views, device="cpu")[at.cpu().reshape(-1)]
     except IndexError as error:
         raise IndexError(f"index must choose among {views} views, got {index!r}: {error}") from None
     return chosen.to(device, non_blocking=device.type == "cuda")
 
 
-def joined(first: Tensor, second: Tensor) -> Tensor:
-    """The views of both tables. Raises ValueError if both are per sample and their batch sizes differ."""
+def joined(one: GeometryModule, other: GeometryModule) -> Tensor:
+    """The table of the views of both. Raises ValueError if sizes differ, or the batch sizes of views per sample."""
+    if (one.size, one.view_size) != (other.size, other.view_size):
+        raise ValueError(
+            f"views must have the same size and view_size to be added, got {one.size}, {one.view_size} and "
+            f"{other.size}, {other.view_size}"
+        )
+    first, second = one.geometry, other.geometry
     if first.dim() == second.dim() == 3 and first.shape[0] != second.shape[0]:
         raise ValueError(f"views must have the same batch to be added, got {first.shape[0]} and {second.shape[0]}")
     batch = first.shape[:-2] or second.shape[:-2]

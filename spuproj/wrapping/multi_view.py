@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 
-from spuproj.checks import choice, flag
+from spuproj.checks import choice, extremes, flag
 from spuproj.geometry.by_size import Recent, is_function_of_size
 from spuproj.inputs import plain_tensor
 from spuproj.wrapping.chunk import Chunk, checked_chunk, images_per_pass
@@ -227,14 +227,12 @@ def _is_exporting() -> bool:
 
 def _checked_probability(values: Tensor) -> Tensor:
     """The values without rounding beyond [0, 1]. Raises ValueError for values that are no probabilities."""
-    traced = torch.compiler.is_compiling() or is_tracing()
-    if not (traced or values.numel() == 0 or values.is_meta):
-        low, high = values.detach().aminmax()
-        if low < -_TOLERANCE or high > 1 + _TOLERANCE:
-            raise ValueError(
-                f"probabilities must lie in [0, 1], got values from {float(low):g} to {float(high):g}; if the model "
-                "returns logits, pass activation='sigmoid', or 'softmax' for classes"
-            )
+    low, high = extremes(values) or (0, 1)
+    if low < -_TOLERANCE or high > 1 + _TOLERANCE:
+        raise ValueError(
+            f"probabilities must lie in [0, 1], got values from {low:g} to {high:g}; if the model returns logits, pass "
+            "activation='sigmoid', or 'softmax' for classes"
+        )
     return values.clamp(0, 1)
 
 

@@ -13,7 +13,21 @@ from spuproj import Views
 
 def test_iteration_gives_every_view_in_order():
     views = four_views()
-    assert torch.equal(torch.cat([one.geometry for one in views]), views.geometry)  # type: ignore[attr-defined]
+    assert torch.equal(torch.cat([one.geometry for one in views]), views.geometry)
+
+
+@pytest.mark.parametrize("make", [four_views, per_sample])
+def test_the_sum_of_views_holds_the_views_of_all(make):
+    views = make()
+    assert torch.equal(sum(views, start=views).geometry, torch.cat([views.geometry] * 2, dim=-2))
+    assert torch.equal(sum([views, views[1:]]).geometry, torch.cat([views.geometry, views[1:].geometry], dim=-2))
+
+
+@pytest.mark.parametrize("other", [1, 0.0, False, None, "views"])
+def test_only_views_can_be_added(other):
+    for add in (lambda: other + four_views(), lambda: four_views() + other):
+        with pytest.raises(TypeError, match=r"unsupported operand|can only concatenate"):
+            add()
 
 
 INDICES = {

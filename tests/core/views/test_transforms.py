@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from small_views import IMAGE, STACK, VIEW_SIZE, four_rotations, four_views, used
+from small_views import IMAGE, STACK, VIEW_SIZE, four_rotations, four_views, per_sample, used
 from spuproj.ops.registration import NO_GRAD
 
 
@@ -99,6 +99,51 @@ def test_compiled_views_see_a_changed_geometry():
     compiled(IMAGE)
     views.geometry.copy_(four_rotations().geometry)
     assert torch.equal(compiled(IMAGE), four_rotations().project(IMAGE))
+
+
+PARTS = {
+    "slice": lambda views, _: views[1:],
+    "number": lambda views, _: views[-1],
+    "tensor_of_one": lambda views, _: views[torch.tensor(1)],
+    "list": lambda views, _: views[[0, -2]],
+    "pick": lambda views, index: views.pick(index),
+    "pick_of_part": lambda views, index: views[1:].pick(index),
+    "pick_list": lambda views, _: views.pick([3, -4]),
+    "sum": lambda views, _: views + views[:2],
+    "iterated": lambda views, _: sum(views),
+}
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize("make", [four_views, per_sample])
+def test_parts_of_views_are_taken_within_compiled_code(part, make):
+    views = used(make())
+
+    def seen(image, index):
+        chosen = part(views, index)
+        return chosen.project(image), chosen.border_weights(3)
+
+    compiled = torch.compile(seen, fullgraph=True, backend="aot_eager")
+    for index in (torch.tensor([2, 0]), torch.tensor([-1, 1])):
+        assert_close(compiled(IMAGE, index), seen(IMAGE, index), rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compiled_code_refuses_an_index_out_of_range():
+    views = four_views()
+    compiled = torch.compile(lambda index: views.pick(index).project(IMAGE), fullgraph=True, backend="aot_eager")
+    with pytest.raises(IndexError, match="out of bounds"):
+        compiled(torch.tensor([0, 4]))
+
+
+@pytest.mark.parametrize("make", [four_views, per_sample])
+def test_a_pick_goes_through_vmap(make):
+    views, indices = make(), torch.tensor([[3, 0], [-1, 2], [1, 1]])
+    found = torch.vmap(lambda index: views.pick(index).project(IMAGE))(indices)
+    assert torch.equal(found, torch.stack([views.pick(index).project(IMAGE) for index in indices]))
+    with pytest.raises(ValueError, match=r"index must lie in \[-4, 3\]"):
+        torch.vmap(lambda index: views.pick(index).project(IMAGE))(indices + 3)
 
 
 @pytest.mark.parametrize("rank", [2, 4])
