@@ -59,10 +59,14 @@ class Kept:
 
 
 class Origin(NamedTuple):
-    """The table that views were chosen from: a weak reference to its entry, and their numbers in it."""
+    """The table that views were chosen from: a weak reference to its entry, and their numbers in it.
+
+    If the views of that table were chosen too, ``first`` is the table that choosing began with: it may live longer.
+    """
 
     entry: "weakref.ref[Prepared]"
     numbers: Tensor
+    first: "Origin | None" = None
 
 
 @dataclass(eq=False)
@@ -170,7 +174,9 @@ class PreparedStore:
         if self.limit != 0:
             with self._lock:
                 entry = self.find(table) or self._new_entry(table)
-                self._new_entry(chosen).origin = Origin(weakref.ref(entry), numbers)
+                first = entry.origin and (entry.origin.first or entry.origin)
+                first = first and Origin(first.entry, first.numbers.flatten()[numbers])
+                self._new_entry(chosen).origin = Origin(weakref.ref(entry), numbers, first)
 
     def pin(self, table: Tensor) -> None:
         """Keeps what is prepared for a table, now and later, whatever its size, until the table is freed."""
@@ -190,6 +196,8 @@ class PreparedStore:
         It pays if the others' value exists, or if as many views have been asked for as there are others.
         """
         origin = None if prepared is None else prepared.origin
+        if origin is not None and origin.entry() is None:
+            origin = origin.first
         entry = None if origin is None else origin.entry()
         table = None if entry is None else entry.table()
         if origin is None or entry is None or table is None or self.find(table) is not entry:

@@ -115,6 +115,23 @@ def test_taps_that_exist_serve_any_choice(computed):
     assert computed == [ALL]
 
 
+@pytest.mark.parametrize("make", [four_views, per_sample])
+def test_a_choice_among_chosen_views_that_are_gone_is_taken_from_the_first_views(computed, make):
+    views = make()
+    views.project(IMAGE)
+    chosen = views[1:].pick([2, 0])
+    gc.collect()
+    assert torch.equal(chosen.project(IMAGE), afresh(chosen).project(IMAGE))
+    assert computed == [views.geometry.shape[:-1].numel(), 2]
+    assert_same_as_afresh(views[1:][[-1, 0]].pick([1, 1]))
+
+
+def test_a_choice_from_nothing_that_is_left_computes_its_own(computed):
+    chosen = four_views()[1:].pick([2, 0])
+    gc.collect()
+    assert_same_as_afresh(chosen)
+
+
 def test_one_view_of_many_is_computed_alone(computed):
     views = four_views()
     views[1].project(IMAGE)
