@@ -93,6 +93,10 @@ class _MeanOverCases(Metric, ABC):
         state: Tensor = getattr(self, self._state)
         return state[0] / state[1]
 
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """A figure of the present value, or of ``val``, values of earlier steps; as the metrics of torchmetrics do."""
+        return self._plot(val, ax)
+
     def _of_case(self, preds: Tensor, target: Tensor, uncertainty: Tensor, brain: Tensor) -> float:
         truth, inside = _mask(target, "target"), _mask(brain, "brain")
         if not inside.any():

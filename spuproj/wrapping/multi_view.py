@@ -14,6 +14,7 @@ from torch.jit import is_tracing  # type: ignore[attr-defined]
 from spuproj.checks import choice, extremes, flag
 from spuproj.geometry.by_size import Recent, is_function_of_size
 from spuproj.inputs import plain_tensor
+from spuproj.learnable import LearnableViews
 from spuproj.wrapping.chunk import Chunk, checked_chunk, images_per_pass
 from spuproj.wrapping.outputs import Key, selected_output
 from spuproj.wrapping.reduction import AnyViews, blending_weights, reduce_views
@@ -76,6 +77,13 @@ class _Look(nn.Module):
         return self
 
 
+class _LearnedLook(NamedTuple):
+    """Views that are learned, as they are now, with their blending weights."""
+
+    views: AnyViews
+    weights: Tensor
+
+
 def _weigh_again(look: nn.Module, _: object) -> None:
     """Computes the weights of the views that a state dict has just brought."""
     assert isinstance(look, _Look)
@@ -92,11 +100,11 @@ def _checked_views(views: object) -> AnyViews:
     if not isinstance(views, AnyViews):
         raise TypeError(
             "views must be Views, or a function of the size that returns Views, such as Views.factory(...), got "
-            f"{views!r}; those of LearnableViews are their views()"
+            f"{views!r}"
         )
     if views.geometry.requires_grad:
         raise ValueError(
-            "views must have no gradient, since they are copied; those of LearnableViews are their views()"
+            "views must have no gradient, since they are copied; to learn their geometry pass the LearnableViews"
         )
     return views
 
@@ -118,7 +126,7 @@ class MultiView(nn.Module):
     def __init__(
         self,
         model: nn.Module,
-        views: AnyViews | ViewsOfSize,
+        views: AnyViews | LearnableViews | ViewsOfSize,
         activation: Activation = "sigmoid",
         output: Key | None = None,
         chunk: Chunk | None = None,
@@ -137,7 +145,8 @@ class MultiView(nn.Module):
         self.members = flag(members, "members")
         self.chunk = checked_chunk(chunk)
         self._views_of_size = views if is_function_of_size(views) else None
-        self.look = _Look(_checked_views(views)) if self._views_of_size is None else None
+        self.learned = views if isinstance(views, LearnableViews) else None
+        self.look = _Look(_checked_views(views)) if self._views_of_size is self.learned is None else None
         self._recent = Recent[_Look]()
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Prediction:
@@ -156,8 +165,11 @@ class MultiView(nn.Module):
             return tuple(part for part in maps if part is not None)  # type: ignore[return-value]
         return maps
 
-    def _look_at(self, x: Tensor) -> _Look:
+    def _look_at(self, x: Tensor) -> _Look | _LearnedLook:
         """Views and weights for the size and on the device of ``x``."""
+        if self.learned is not None:
+            views = self.learned.with_gradient()
+            return _LearnedLook(views, blending_weights(views))
         if self.look is None:
             size, device = (x.shape[-2], x.shape[-1]), x.device
             return self._recent.get((size, device), lambda: self._new_look(size, device))
@@ -205,7 +217,7 @@ class MultiView(nn.Module):
             return torch.softmax(found, dim=1)
         return _checked_probability(self.activation(found) if callable(self.activation) else found)
 
-    def _maps(self, look: _Look, probability: Tensor) -> Prediction:
+    def _maps(self, look: _Look | _LearnedLook, probability: Tensor) -> Prediction:
         """The maps from the probabilities in every view, ``[B, N, K, h, w]``."""
         maps = reduce_views(look.views, probability, look.weights, classes=self.activation == "softmax")
         kept = None
@@ -238,7 +250,7 @@ def _checked_probability(values: Tensor) -> Tensor:
 
 def wrap(
     model: nn.Module,
-    views: AnyViews | ViewsOfSize,
+    views: AnyViews | LearnableViews | ViewsOfSize,
     activation: Activation = "sigmoid",
     output: Key | None = None,
     chunk: Chunk | None = None,
@@ -261,7 +273,8 @@ def wrap(
         model: takes ``[M, C, h, w]``, and returns ``[M, K, h, w]`` of the same (h, w), with K channels or classes.
         views: for slices of one size (``views.portable()`` if the whole is exported to ONNX), or a function of the
             size (H, W), such as ``Views.factory``, whose views are kept for the last few sizes. They are copied, and
-            the copy follows the device of the input.
+            the copy follows the device of the input. ``LearnableViews`` are not copied, but become part of the module:
+            gradients reach their parameters, and every call computes their geometry anew.
         activation: what turns the model's output into probabilities: ``"sigmoid"``; ``"softmax"`` over the K classes;
             a function of ``[M, K, h, w]``; or None if they are probabilities already. Only with ``"softmax"``
             entropies are over the classes.

@@ -68,5 +68,5 @@ def test_whether_members_are_returned_is_a_bool():
 
 
 def test_views_with_a_gradient_are_refused():
-    with pytest.raises(ValueError, match="views must have no gradient, since they are copied; those of LearnableViews"):
+    with pytest.raises(ValueError, match="views must have no gradient, since they are copied; to learn"):
         wrap(nn.Identity(), LearnableViews(SIZE, grid=(2, 2)).with_gradient())

@@ -143,6 +143,16 @@ def test_a_collection_may_hold_torchmetrics_of_its_own():
 
 
 @each_metric
+def test_a_plot_shows_the_value_within_its_bounds(metric):
+    score = metric()
+    score.update(**cases())
+    _, axes = score.plot()
+    assert axes.get_ylim()[0] < 0 < float(score.compute()) < 1 < axes.get_ylim()[1]
+    _, steps = score.plot([score.compute(), torch.tensor(0.5)])
+    assert list(steps.lines[0].get_ydata()) == [float(score.compute()), 0.5]
+
+
+@each_metric
 def test_segmentations_and_percent_are_taken_as_they_are(metric):
     batch = cases()
     plain, scaled = metric(), metric(scaling=None)
