@@ -52,8 +52,8 @@ def listing() -> list[str]:
     for _, module in sorted({each.path: each for each in (package, *exported, *packages)}.items()):
         for name in public_names(module):
             lines += described(f"{module.path}.{name}", module[name])
-    for name, room in ast.literal_eval(str(training["_ROOMS"].value)).items():
-        lines += described(f"spuproj.training.{name}", training[f"{room}.{name}"])
+    for name, module in ast.literal_eval(str(training["_MODULES"].value)).items():
+        lines += described(f"spuproj.training.{name}", training[f"{module}.{name}"])
     return lines
 
 

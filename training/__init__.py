@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_ROOMS = {
+_MODULES = {
     "cases_in": "data.readers.registry",
     "case_in": "data.readers.registry",
     "load_case": "data.case",
@@ -30,15 +30,16 @@ _ROOMS = {
     "project_slice": "workflows.project",
     "run_demo": "workflows.demo",
 }
-__all__ = sorted(_ROOMS)
+"""For each public name the module that it is defined in."""
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
     """Imports a public name when it is used: the networks' and images' libraries take seconds."""
-    if name not in _ROOMS:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("spuproj"):
             raise

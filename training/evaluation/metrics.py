@@ -35,7 +35,7 @@ CORRECTED = (1, 5, 10)
 
 
 @dataclass(frozen=True)
-class Maps:
+class CaseMaps:
     """The maps of one target of one case, all of the same shape ``[Z, H, W]``.
 
     Attributes:
@@ -122,7 +122,7 @@ class ErrorUncertainty:
     uncertainty_wrong: float
 
 
-def measure(maps: Maps, empty: str = "brats") -> tuple[Metrics, Curves]:
+def measure(maps: CaseMaps, empty: str = "brats") -> tuple[Metrics, Curves]:
     """All metrics of one target of one case.
 
     Of the whole volume, from 0 to 1 unless said otherwise:
@@ -148,7 +148,7 @@ def measure(maps: Maps, empty: str = "brats") -> tuple[Metrics, Curves]:
     - ``flagged_90``, ``precision_90``: share of the voxels that must be looked at, the most uncertain first, to find 90
       percent of the wrong ones, and the share of wrong ones among them, see ``looked_at``; NaN where all are correct.
     - ``mean_uncertainty``: from 0 to 100.
-    - ``without_variance``: number of voxels whose uncertainty is their entropy, see ``Maps``.
+    - ``without_variance``: number of voxels whose uncertainty is their entropy, see ``CaseMaps``.
 
     Args:
         maps: of the target.
@@ -202,7 +202,7 @@ def _detection(percent: Values, wrong: Mask) -> dict[str, float]:
     }
 
 
-def _correction(maps: Maps, before: float) -> dict[str, float]:
+def _correction(maps: CaseMaps, before: float) -> dict[str, float]:
     """Dice after correction, undefined where it is undefined before."""
     after = corrected_dice(maps.truth, maps.segmentation, maps.percent, maps.brain, CORRECTED)
     if math.isnan(before):
@@ -235,7 +235,7 @@ def sensitivity(truth: Mask, found: Mask, empty: str = "brats") -> float:
     return _share((truth & found).sum(), truth.sum())
 
 
-def hd95(maps: Maps, empty: str = "brats") -> float:
+def hd95(maps: CaseMaps, empty: str = "brats") -> float:
     """95th percentile of the distances between the surfaces, in mm (MONAI). For empty masks see ``EMPTY``."""
     if not (maps.truth.any() and maps.segmentation.any()):
         if empty == "nan":

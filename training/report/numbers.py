@@ -9,7 +9,7 @@ import numpy as np
 
 from spuproj.training.data.case import Case
 from spuproj.training.evaluation.expected_dice import expected_dice
-from spuproj.training.evaluation.metrics import Maps, dice, hd95, sensitivity
+from spuproj.training.evaluation.metrics import CaseMaps, dice, hd95, sensitivity
 from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.training.inference.percent import uncertainty_percent, voxels_without_variance
 from spuproj.uncertainty import qu_brats
@@ -31,10 +31,10 @@ _MEASURED = {
 }
 
 
-def maps_of(case: Case, target: str, prediction: CasePrediction) -> Maps:
+def maps_of(case: Case, target: str, prediction: CasePrediction) -> CaseMaps:
     """The input of ``evaluation.metrics.measure`` for a labelled case; its uncertainty is ``uncertainty_percent``."""
     x, y, z = case.spacing
-    return Maps(
+    return CaseMaps(
         truth=case.target(target),
         segmentation=prediction.segmentation,
         probability=prediction.probability.astype(float),
@@ -94,7 +94,7 @@ def numbers_table(case: Case, predictions: Mapping[str, CasePrediction]) -> tupl
     return [heading for heading, _ in columns.values()], rows
 
 
-def _measured(maps: Maps) -> dict[str, float]:
+def _measured(maps: CaseMaps) -> dict[str, float]:
     """The measures of ``evaluation.metrics.measure`` that take little time."""
     overlap = dice(maps.truth, maps.segmentation)
     return {

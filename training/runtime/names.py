@@ -1,11 +1,11 @@
-"""Names from outside that become names of files: of cases, targets, methods and models."""
+"""Names from outside: of cases, targets, methods and models, which become names of files; and of settings."""
 
 from __future__ import annotations
 
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from spuproj.training.runtime.disk import existing_part
@@ -97,6 +97,24 @@ def is_shown(character: str) -> bool:
     return (
         unicodedata.category(character) not in ("Cc", "Zl", "Zp") and unicodedata.bidirectional(character) not in _TURNS
     )
+
+
+def named_values(entries: Iterable[str], argument: str, form: str) -> Iterator[tuple[str, str]]:
+    """Name and value of each entry ``NAME=VALUE``, without spaces around them.
+
+    Args:
+        entries: as given.
+        argument: of which they are, at the beginning of the error.
+        form: of an entry, such as ``NAME=FOLDER``, for the error.
+
+    Raises:
+        InputError: for other text, or without a name or a value.
+    """
+    for entry in entries:
+        name, _, value = (part.strip() for part in entry.partition("="))
+        if not (name and value):
+            raise InputError(f"{argument} must be given as {form}, got {entry!r}")
+        yield name, value
 
 
 def repeated(names: Iterable[str]) -> list[str]:

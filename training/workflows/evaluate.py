@@ -21,7 +21,7 @@ from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.data.volumes.same_grid import TOLERANCE
-from spuproj.training.evaluation.metrics import Maps, measure
+from spuproj.training.evaluation.metrics import CaseMaps, measure
 from spuproj.training.evaluation.plots import box_plots, filtering_curves, reliability_diagram
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions
 from spuproj.training.evaluation.tables import (
@@ -39,7 +39,7 @@ from spuproj.training.runtime.errors import InputError, reason_of
 from spuproj.training.runtime.files import atomic_write_group, inside, refuse_overwrite, require_folder
 from spuproj.training.runtime.json_file import write_json
 from spuproj.training.runtime.locks import held
-from spuproj.training.runtime.names import plain_name
+from spuproj.training.runtime.names import named_values, plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar, show
 from spuproj.training.runtime.wording import some_of
 from spuproj.training.workflows.prediction_files import content_of, other_images, predicted_modalities
@@ -306,7 +306,7 @@ def _case_rows(
     return rows
 
 
-def _maps(case: Case, target: str, folder: Path, options: EvaluationOptions) -> Maps:
+def _maps(case: Case, target: str, folder: Path, options: EvaluationOptions) -> CaseMaps:
     kinds = ("seg", "prob", _UNCERTAINTIES.get(options.scaling, "var"))
     paths = _paths(folder, case.name, target, kinds)
     missing = [path for path in paths if not os.path.lexists(path)]
@@ -325,7 +325,7 @@ def _maps(case: Case, target: str, folder: Path, options: EvaluationOptions) -> 
     except ValueError as error:
         raise InputError(f"{paths[2]} cannot be scaled: {error}") from None
     x, y, z = case.spacing
-    return Maps(
+    return CaseMaps(
         truth=case.target(target),
         segmentation=segmentation > 0,
         probability=probability.astype(float),
@@ -353,10 +353,7 @@ def methods_named(entries: Sequence[str]) -> dict[str, Path]:
         InputError: for other text, a name that no file can have, a repeated name or a missing folder.
     """
     methods: dict[str, Path] = {}
-    for entry in entries:
-        name, separator, folder = entry.partition("=")
-        if not (name and separator and folder):
-            raise InputError(f"predictions must be given as NAME=FOLDER, got {entry!r}")
+    for name, folder in named_values(entries, "predictions", "NAME=FOLDER"):
         if plain_name(name, "the name of a method") in methods:
             raise InputError(f"predictions must have names of their own, got {name!r} twice")
         methods[name] = Path(folder)

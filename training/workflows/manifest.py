@@ -19,6 +19,7 @@ from spuproj.training.data.readers.patterns import suggested, typed_conventions
 from spuproj.training.data.readers.registry import DataSet, data_set, read_data, recognised_cases
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.files import refuse_overwrite
+from spuproj.training.runtime.names import named_values
 from spuproj.training.runtime.wording import counted
 
 
@@ -84,10 +85,7 @@ def _typed(folder: Path, images: Mapping[str, str], label: str | None, mask: str
 def patterns_named(entries: Sequence[str]) -> dict[str, str]:
     """Parses entries ``NAME=PATTERN``. Raises InputError for other text or a repeated name."""
     found: dict[str, str] = {}
-    for entry in entries:
-        name, separator, pattern = (part.strip() for part in entry.partition("="))
-        if not (name and separator and pattern):
-            raise InputError(f"image must be given as NAME=PATTERN, got {entry!r}")
+    for name, pattern in named_values(entries, "image", "NAME=PATTERN"):
         if name in found:
             raise InputError(f"image must be given once for each modality, got {name!r} twice")
         found[name] = pattern

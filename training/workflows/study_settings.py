@@ -9,6 +9,7 @@ from typing import Any
 
 from spuproj.training.models.method import Method
 from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.names import named_values
 from spuproj.training.runtime.settings import plain_errors
 
 Variations = Mapping[str, Sequence[Any]]
@@ -61,10 +62,7 @@ def _changed(method: Method, name: str, value: Any) -> Method:
 def variations_named(entries: Sequence[str]) -> Variations:
     """``NAME=VALUE,VALUE`` entries: numbers, names, and grids as ``3x3``. Raises InputError for another form."""
     found: dict[str, tuple[Any, ...]] = {}
-    for entry in entries:
-        name, separator, values = entry.partition("=")
-        if not (name and separator and values):
-            raise InputError(f"vary must be given as NAME=VALUE,VALUE, got {entry!r}")
+    for name, values in named_values(entries, "vary", "NAME=VALUE,VALUE"):
         found[name] = (*found.get(name, ()), *(_value(value) for value in values.split(",")))
     return found
 

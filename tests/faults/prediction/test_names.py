@@ -23,7 +23,7 @@ from training_helpers import changed
 
 from made_up_case import made_up_case, prediction
 from spuproj.training.data.readers.case_files import CaseFiles
-from spuproj.training.evaluation.metrics import Maps, measure
+from spuproj.training.evaluation.metrics import CaseMaps, measure
 from spuproj.training.evaluation.plots import box_plots, filtering_curves, reliability_diagram
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions
 from spuproj.training.inference.outputs import DEFAULT_KINDS
@@ -79,7 +79,7 @@ def evaluation_pictures(text: str, folder: Path) -> None:
     """Of two methods."""
     case, found = made_up_case(), prediction()
     truth = case.labels == 3
-    maps = Maps(
+    maps = CaseMaps(
         truth, found.segmentation, found.probability.astype(np.float64),
         found.variance.astype(np.float64) * 400, case.brain, (1, 1, 1),
     )  # fmt: skip

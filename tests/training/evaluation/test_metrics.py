@@ -11,7 +11,7 @@ from scipy import ndimage, stats
 
 from spuproj.training.evaluation.calibration import BINS
 from spuproj.training.evaluation.expected_dice import expected_dice
-from spuproj.training.evaluation.metrics import Maps, measure
+from spuproj.training.evaluation.metrics import CaseMaps, measure
 from spuproj.uncertainty import qu_brats
 
 SHAPE = (12, 10, 8)
@@ -25,7 +25,7 @@ def made_up(seed=0):
     brain[0] = False
     probability = np.clip(found * 0.6 + 0.2 + random.normal(0, 0.05, SHAPE), 0, 1)
     percent = 60 * (truth ^ found) + random.uniform(0, 40, SHAPE)
-    return Maps(truth, found, probability, percent, brain, (2.0, 1.0, 1.0))
+    return CaseMaps(truth, found, probability, percent, brain, (2.0, 1.0, 1.0))
 
 
 def test_overlap_measures_count_voxels():
@@ -101,7 +101,7 @@ def test_calibration_error_is_the_gap_of_each_bin():
     truth = np.zeros(SHAPE, bool)
     truth[:, :, 0] = True
     probability = np.where(truth, 0.9, 0.3)
-    metrics, curves = measure(Maps(truth, truth, probability, np.zeros(SHAPE), np.ones(SHAPE, bool), (1, 1, 1)))
+    metrics, curves = measure(CaseMaps(truth, truth, probability, np.zeros(SHAPE), np.ones(SHAPE, bool), (1, 1, 1)))
     share = truth.mean()
     assert metrics.ece == pytest.approx(share * 0.1 + (1 - share) * 0.3)
     assert curves.voxels.sum() == truth.size
@@ -111,7 +111,7 @@ def test_calibration_error_is_the_gap_of_each_bin():
 
 def test_a_probability_of_one_belongs_to_the_last_bin():
     ones = np.ones(SHAPE, bool)
-    _, curves = measure(Maps(ones, ones, np.ones(SHAPE), np.zeros(SHAPE), ones, (1, 1, 1)))
+    _, curves = measure(CaseMaps(ones, ones, np.ones(SHAPE), np.zeros(SHAPE), ones, (1, 1, 1)))
     assert curves.voxels[-1] == ones.size
 
 

@@ -20,7 +20,7 @@ import spuproj.metrics
 from helpers import run_python
 from processes.forkserver import run_with_libraries
 from spuproj.metrics import ErrorAUROC, QUBraTS, RiskCoverage
-from spuproj.training.evaluation.metrics import Maps, measure
+from spuproj.training.evaluation.metrics import CaseMaps, measure
 from spuproj.uncertainty import entropy, to_percent
 
 NAMES = {QUBraTS: "score", ErrorAUROC: "auroc", RiskCoverage: "aurc"}
@@ -44,7 +44,7 @@ def evaluated(name: str, batch: dict[str, Tensor], scaling: str = "variance-1") 
     found = []
     for preds, target, uncertainty, brain in zip(*batch.values(), strict=True):
         percent = to_percent(uncertainty, scaling, None if scaling == "entropy-1" else entropy(preds.double()))
-        maps = Maps(
+        maps = CaseMaps(
             target.numpy(), (preds > 0.5).numpy(), preds.double().numpy(), percent, brain.numpy(), (1.0, 1.0, 1.0)
         )
         found.append(getattr(measure(maps)[0], name))

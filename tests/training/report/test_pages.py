@@ -22,7 +22,7 @@ from helpers import noise
 from made_up_case import SHAPE, VOXEL, made_up_case, prediction, seen_once
 from spuproj.training.data.case import Case, load_case
 from spuproj.training.data.findings import Finding, Level
-from spuproj.training.evaluation.metrics import Maps, dice, measure
+from spuproj.training.evaluation.metrics import CaseMaps, dice, measure
 from spuproj.training.inference.case_prediction import CasePrediction
 from spuproj.training.inference.summary import CohortEntry
 from spuproj.training.report.colours import COLOURS, colours_of
@@ -178,7 +178,9 @@ def test_the_numbers_are_those_of_an_evaluation(case, tmp_path):
     page = case_page(tmp_path, case, {"ET": made})
     x, y, z = case.spacing
     percent = to_percent(made.variance, "variance-1")
-    maps = Maps(case.target("ET"), made.segmentation, made.probability.astype(float), percent, case.brain, (z, y, x))
+    maps = CaseMaps(
+        case.target("ET"), made.segmentation, made.probability.astype(float), percent, case.brain, (z, y, x)
+    )
     metrics, _ = measure(maps)
     measured = [f"{value:.3f}" for value in (metrics.dice, metrics.sensitivity, metrics.score, metrics.baseline)]
     measured.insert(2, f"{metrics.hd95:.1f}")

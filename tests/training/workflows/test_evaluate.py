@@ -14,7 +14,7 @@ import pytest
 from scipy.stats import entropy as scipy_entropy
 
 from spuproj.training.data.case import load_case, load_slices
-from spuproj.training.evaluation.metrics import Maps, measure
+from spuproj.training.evaluation.metrics import CaseMaps, measure
 from spuproj.training.evaluation.results import EvaluationOptions
 from spuproj.training.evaluation.statistics import summarise
 from spuproj.training.evaluation.tables import MEASURES, SHOWN
@@ -85,7 +85,7 @@ def test_each_patient_target_and_method_has_a_line_with_its_own_measures(cohort,
     percent = to_percent(maps["var"], "variance-1")
     spacing = (8.0, 8.0, 8.0)
     expected, _ = measure(
-        Maps(case.target("TC"), maps["seg"] > 0, maps["prob"].astype(float), percent, case.brain, spacing)
+        CaseMaps(case.target("TC"), maps["seg"] > 0, maps["prob"].astype(float), percent, case.brain, spacing)
     )
     (row,) = (row for row in rows if (row["method"], row["target"], row["case"]) == ("swapped", "TC", case.name))
     for name in MEASURES:
@@ -244,7 +244,9 @@ def test_voxels_without_a_variance_have_their_entropy_and_are_counted(
     unknown = np.isnan(values)
     own = scipy_entropy(np.stack([probability, 1 - probability]), axis=0) / math.log(2)
     percent = np.where(unknown, 100 * own, to_percent(np.nan_to_num(values), scaling))
-    maps = Maps(case.target("TC"), segmentation > 0, probability.astype(float), percent, case.brain, (8.0, 8.0, 8.0))
+    maps = CaseMaps(
+        case.target("TC"), segmentation > 0, probability.astype(float), percent, case.brain, (8.0, 8.0, 8.0)
+    )
     expected, _ = measure(maps)
     (row,) = (row for row in lines(out / "per_case.csv") if row["case"] == "Phantom_002")
     for name in set(MEASURES) - {"without_variance"}:
