@@ -191,20 +191,8 @@ class MultiView(nn.Module):
         return torch.cat([self._one_pass(part, args, kwargs) for part in parts])
 
     def _one_pass(self, inputs: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        found = plain_tensor(selected_output(self.model(inputs, *args, **kwargs), self.output), "the model's output")
-        if found.dim() != 4 or found.shape[0] != inputs.shape[0] or found.shape[-2:] != inputs.shape[-2:]:
-            raise ValueError(
-                f"the model must return [M, K, h, w] of the size of the views, here {inputs.shape[0]} views of "
-                f"{tuple(inputs.shape[-2:])}, got the shape {tuple(found.shape)}; bring its output to that size within "
-                "the model, for example by torch.nn.functional.interpolate"
-            )
-        if not found.is_floating_point():
-            raise TypeError(
-                f"the model must return logits or probabilities of a floating-point dtype, got {found.dtype}; a map of "
-                "labels has no uncertainty: return what it was made of, before argmax or a threshold"
-            )
-        # Probabilities near 0 and 1 need more digits than half precision has.
-        return self._probability(found if found.dtype == torch.float64 else found.float())
+        found = selected_output(self.model(inputs, *args, **kwargs), self.output)
+        return self._probability(_maps_of_views(found, "the model", inputs))
 
     def _probability(self, found: Tensor) -> Tensor:
         if self.activation == "sigmoid":
@@ -215,7 +203,9 @@ class MultiView(nn.Module):
                     "the model must return at least two classes for activation='softmax', got one: pass 'sigmoid'"
                 )
             return torch.softmax(found, dim=1)
-        return _checked_probability(self.activation(found) if callable(self.activation) else found)
+        if callable(self.activation):
+            found = _maps_of_views(self.activation(found), "the activation", found)
+        return _checked_probability(found)
 
     def _maps(self, look: _Look | _LearnedLook, probability: Tensor) -> Prediction:
         """The maps from the probabilities in every view, ``[B, N, K, h, w]``."""
@@ -235,6 +225,34 @@ def _is_exporting() -> bool:
     from spuproj.wrapping.exporting import is_exporting
 
     return is_exporting()  # type: ignore[no-any-return]
+
+
+_REMEDIES = {
+    3: "add an axis of channels, with unsqueeze(1)",
+    4: "bring its output to that size within the model, for example by torch.nn.functional.interpolate",
+    5: "choose one of its maps, such as the first with [:, 0]",
+}
+"""What to do about a tensor that is no map, by its number of axes."""
+
+
+def _maps_of_views(found: Any, giver: str, inputs: Tensor) -> Tensor:
+    """What a model or an activation returns of views, float32 or float64. Raises ValueError or TypeError for others."""
+    if not isinstance(found, Tensor):
+        raise TypeError(f"{giver} must return a tensor, got {type(found).__name__}")
+    maps = plain_tensor(found, giver)
+    if maps.dim() != 4 or maps.shape[0] != inputs.shape[0] or maps.shape[-2:] != inputs.shape[-2:]:
+        remedy = _REMEDIES.get(maps.dim(), _REMEDIES[4])
+        raise ValueError(
+            f"{giver} must return [M, K, h, w] of the size of the views, here {inputs.shape[0]} views of "
+            f"{tuple(inputs.shape[-2:])}, got the shape {tuple(maps.shape)}; {remedy}"
+        )
+    if not maps.is_floating_point():
+        raise TypeError(
+            f"{giver} must return logits or probabilities of a floating-point dtype, got {maps.dtype}; a map of "
+            "labels has no uncertainty: return what it was made of, before argmax or a threshold"
+        )
+    # Probabilities near 0 and 1 need more digits than half precision has.
+    return maps if maps.dtype == torch.float64 else maps.float()
 
 
 def _checked_probability(values: Tensor) -> Tensor:

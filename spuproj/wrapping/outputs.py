@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 Key = str | int
@@ -37,7 +38,7 @@ def selected_output(result: Any, output: Key | None) -> Tensor:
 def _part(result: Any, output: Key | None) -> Any:
     if isinstance(result, Tensor) or output is None:
         return None
-    if isinstance(result, Mapping) or isinstance(output, int):
+    if isinstance(result, Mapping) or isinstance(output, (int, np.integer)):
         return result[output]
     return getattr(result, output)
 

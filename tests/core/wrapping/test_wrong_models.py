@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,36 @@ def test_a_model_must_be_callable(model):
 def test_an_activation_must_be_a_name_or_a_function(activation):
     with pytest.raises(TypeError, match="activation must be sigmoid or softmax, a function of tensors, or None"):
         wrap(nn.Identity(), VIEWS, activation)
+
+
+@pytest.mark.parametrize(
+    ("activation", "error", "message"),
+    [
+        (lambda t: t[..., :5].sigmoid(), ValueError, r"the activation must return \[M, K, h, w\] of the size of the"),
+        (lambda t: t.sigmoid().mean(0, keepdim=True), ValueError, "got the shape .1, 1, .*interpolate"),
+        (lambda t: t.sigmoid()[:, 0], ValueError, r"add an axis of channels, with unsqueeze\(1\)"),
+        (lambda t: t.sigmoid()[:, None], ValueError, "choose one of its maps"),
+        (lambda t: t > 0, TypeError, "the activation must return logits or probabilities of a floating-point dtype"),
+        (lambda t: (t > 0).long(), TypeError, "a map of labels has no uncertainty"),
+        (lambda t: (t.sigmoid(),), TypeError, "the activation must return a tensor, got tuple"),
+        (lambda t: t.detach().numpy(), TypeError, "the activation must return a tensor, got ndarray"),
+    ],
+)
+def test_an_activation_that_returns_no_maps_of_the_views_is_refused(activation, error, message):
+    with pytest.raises(error, match=message):
+        wrap(nn.Conv2d(1, 1, 1), VIEWS, activation)(noise(2, 1, *SIZE))
+
+
+def test_an_activation_in_half_precision_gives_maps_in_float32():
+    maps = wrap(nn.Identity(), VIEWS, lambda t: t.sigmoid().half())(noise(1, 1, *SIZE))
+    assert {part.dtype for part in maps[:5]} == {torch.float32}
+
+
+def test_whole_numbers_of_numpy_are_taken_as_chunk_and_output():
+    wrapped: Any = wrap
+    x = noise(1, 1, *SIZE)
+    found = wrapped(lambda t: (t, t + 1), VIEWS, output=np.int64(1), chunk=np.int32(2))(x)
+    assert torch.equal(found.mean, wrapped(lambda t: t + 1, VIEWS, chunk=2)(x).mean)
 
 
 def test_an_activation_may_be_a_module():
