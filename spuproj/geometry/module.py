@@ -34,6 +34,9 @@ class GeometryModule(nn.Module):
             with torch.inference_mode(False):
                 table = table.clone()
         self.register_buffer("geometry", table)
+        if not torch.compiler.is_compiling():
+            # Compiled code cannot make a module that has a hook.
+            self.register_load_state_dict_pre_hook(_complete_state)  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         """N, the number of views (of each sample)."""
@@ -77,14 +80,6 @@ class GeometryModule(nn.Module):
         if not (isinstance(state, Tensor) and state.is_meta):
             self.size, self.view_size = saved_sizes(state)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *options: Any) -> None:
-        """Loads a state, with the sizes and the spacing columns that those of older versions lack."""
-        # A hook would do it too, but compiled code cannot make a module that has one.
-        state_dict.setdefault(f"{prefix}_extra_state", self.get_extra_state())
-        if isinstance(table := state_dict.get(f"{prefix}geometry"), Tensor):
-            state_dict[f"{prefix}geometry"] = completed_table(table)
-        super()._load_from_state_dict(state_dict, prefix, *options)
-
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> GeometryModule:
         exact = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -94,3 +89,11 @@ class GeometryModule(nn.Module):
                 # ``half()`` and the like are meant for activations: a geometry moves with the module but stays exact.
                 setattr(self, name, buffer.to(moved.device))
         return self
+
+
+def _complete_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Adds the sizes and the spacing columns, which state dicts of older versions lack."""
+    if isinstance(module, GeometryModule):
+        state.setdefault(f"{prefix}_extra_state", module.get_extra_state())
+    if isinstance(table := state.get(f"{prefix}geometry"), Tensor):
+        state[f"{prefix}geometry"] = completed_table(table)
