@@ -121,13 +121,21 @@ def _into_cache(files: CaseFiles, modalities: Sequence[str], folder: Path) -> Ca
     mapped, states = [], []
     for path, array in ((image_file, image), (labels_file, labels)):
         with atomic_write(path) as temporary:
-            np.save(temporary, array)
+            _save(temporary, array)
             # Before the file has its name, under which another process may replace it.
             mapped.append(_memory_mapped(temporary))
             states.append(_state(temporary))
     # Metadata is written last; where it exists both arrays are complete.
     write_json(metadata_file, {"fingerprint": fingerprint, "arrays": states, **known})
     return CachedCase(name=case.name, image=mapped[0], labels=mapped[1], scheme=case.scheme, **known)
+
+
+def _save(path: Path, array: NDArray[Any]) -> None:
+    """Writes what ``np.save`` does, whose errors do not say why the system refused to write."""
+    whole = np.ascontiguousarray(array)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
+        file.write(whole.data)
 
 
 def _paths(files: CaseFiles, folder: Path) -> tuple[Path, Path, Path]:

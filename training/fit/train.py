@@ -111,7 +111,8 @@ def train(
     method = load_method("spu") if method is None else method
     hardware = Hardware() if hardware is None else hardware
     check_hardware(hardware, method.batch_size)
-    require_folder(out)
+    for written in (out, cache or out):
+        require_folder(written)
     with held(out) if rank() == 0 else nullcontext(), says_what_is_safe(out):
         if rank() == 0:
             for written in (out, out / CHECKPOINTS, out / LOGS, cache or out / CACHE):

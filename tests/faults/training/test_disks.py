@@ -123,6 +123,23 @@ def test_a_training_on_a_disk_with_any_room_ends_or_says_what_is_safe(arguments,
     assert "Traceback" not in printed
 
 
+@pytest.mark.parametrize("room", [0, 16_000])
+def test_a_full_disk_of_the_cache_is_said_whichever_disk_the_run_is_on(arguments, disk, tmp_path, room):
+    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - room))
+    run, cache = tmp_path / "run", disk / "cache"
+    elsewhere = start([*arguments, "--out", run, "--cache", cache], disk.with_name("log"))
+    assert elsewhere.status() == 1
+    assert re.search(
+        rf"error: {cache} must have room for what is written, but its disk is full \(No space left on device; 0\.\d MB "
+        r"are free\); make room on it; no epoch is complete yet: start again with --resume\n",
+        elsewhere.printed,
+    )
+    assert hidden(disk) == hidden(run) == []
+    together = start([*arguments, "--out", disk / "run"], disk.with_name("log"))
+    assert together.status() == 1
+    assert f"error: {disk / 'run'} must have room for what is written, but its disk is full" in together.printed
+
+
 def group(path: Path) -> AbstractContextManager[Path]:
     return atomic_write_group(path.parent, "name", path.name)
 
@@ -202,3 +219,6 @@ def test_a_folder_that_may_not_be_written_to_is_said(arguments, disk):
     command = start([*arguments, "--out", disk / "run"], disk.with_name("log"))
     assert command.status() == 1
     assert f"error: {disk / 'run'} must be a folder to write to, but {disk} may not be written to" in command.printed
+    command = start([*arguments, "--out", disk.with_name("run"), "--cache", disk / "cache"], disk.with_name("log"))
+    assert command.status() == 1
+    assert f"error: {disk / 'cache'} must be a folder to write to, but {disk} may not be written to" in command.printed
