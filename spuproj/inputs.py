@@ -17,15 +17,22 @@ Restore = Callable[[Tensor], Any]
 def plain_tensor(value: Any, argument: str) -> Tensor:
     """Converts a Tensor subclass, such as MONAI's MetaTensor, to a plain tensor on the same memory and graph.
 
-    Raises TypeError if the value is not a tensor.
+    Raises TypeError if the value is not a tensor, or not a dense one.
     """
     kind = type(value)
-    if kind is Tensor or kind is nn.Parameter:
-        return value  # type: ignore[no-any-return]
     if not isinstance(value, Tensor):
         raise TypeError(f"{argument} must be a torch tensor, got {kind.__name__}; {_remedy(value, argument)}")
     # Subclasses that take part in dispatch (fake, traced or distributed tensors) are handled by torch itself.
-    return value if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__ else value.as_subclass(Tensor)
+    as_it_is = kind in (Tensor, nn.Parameter) or kind.__torch_dispatch__ is not Tensor.__torch_dispatch__
+    tensor = value if as_it_is else value.as_subclass(Tensor)
+    require_dense(tensor, argument)
+    return tensor
+
+
+def require_dense(tensor: Tensor, argument: str) -> None:
+    """Raises TypeError for a sparse tensor, and others whose elements do not lie in memory with strides."""
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{argument} must be a dense tensor, got {tensor.layout}; pass {argument}.to_dense()")
 
 
 def opened(value: Any, argument: str, rank: int, size: tuple[int, int]) -> tuple[Tensor, Restore]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from spuproj.backends.base import overlap
 from spuproj.checks import choice
 from spuproj.geometry.table import COLUMNS
+from spuproj.inputs import require_dense
 from spuproj.ops.record import Call
 
 INTERPOLATIONS = ("bilinear", "nearest")
@@ -43,6 +44,8 @@ def _check_axes(tensor: Tensor, axes: str, argument: str) -> None:
 def check_source(call: Call, argument: str, axes: str, *, integral: bool) -> None:
     """Checks the sampled tensor, the geometry and the interpolation."""
     tensor: Tensor = getattr(call, argument)
+    require_dense(tensor, argument)
+    require_dense(call.geometry, "geometry")
     _check_axes(tensor, axes, argument)
     choice(call.interpolation, INTERPOLATIONS, "interpolation")
     if tensor.dtype not in FLOATING + INTEGRAL:
@@ -80,6 +83,7 @@ def check_weights(call: Call, slice_size: Sequence[int]) -> None:
     weights, stack = call.weights, call.stack
     if weights is None:
         return
+    require_dense(weights, "weights")
     shared = (stack.shape[1], *slice_size)
     if tuple(weights.shape) not in (shared, (stack.shape[0], *shared)):
         raise ValueError(

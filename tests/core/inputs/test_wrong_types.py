@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from small_views import FUNCTIONS, IMAGE, SIZE, VIEW_SIZE, each_function, each_method, four_views
+from small_views import FUNCTIONS, IMAGE, SIZE, STACK, VIEW_SIZE, each_function, each_method, four_views
 from spuproj import Views, functional
 
 VIEWS = four_views()
@@ -79,3 +79,25 @@ def test_a_table_that_is_no_tensor_is_refused_in_words(table):
 def test_out_that_is_no_tensor_is_refused_in_words():
     with pytest.raises(TypeError, match="out must be a torch tensor, got ndarray"):
         VIEWS.project(IMAGE, out=np.empty((2, 4, 3, *VIEW_SIZE), "float32"))  # type: ignore[arg-type]
+
+
+@each_function
+@pytest.mark.parametrize("of", [torch.Tensor.to_sparse, torch.Tensor.to_mkldnn], ids=["sparse", "mkldnn"])
+def test_a_tensor_without_strides_is_refused_with_advice(function, of):
+    tensor, size = FUNCTIONS[function]
+    with pytest.raises(TypeError, match=r"(\w+) must be a dense tensor, got torch\.\w+; pass \1\.to_dense\(\)"):
+        getattr(functional, function)(of(tensor), VIEWS.geometry, size)
+    with pytest.raises(TypeError, match=r"geometry must be a dense tensor, got torch\.sparse_coo"):
+        getattr(functional, function)(tensor, VIEWS.geometry.to_sparse(), size)
+
+
+def test_sparse_arguments_of_views_are_refused_with_advice():
+    weights, out = torch.ones(4, *SIZE).to_sparse(), torch.zeros(2, 4, 3, *VIEW_SIZE).to_sparse()
+    with pytest.raises(TypeError, match="weights must be a dense tensor"):
+        VIEWS.reduce(STACK, weights=weights)
+    with pytest.raises(TypeError, match="out must be a dense tensor"):
+        VIEWS.project(IMAGE, out=out)
+    with pytest.raises(TypeError, match="image must be a dense tensor"):
+        VIEWS.project(IMAGE[0, 0].to_sparse())
+    with pytest.raises(TypeError, match="table must be a dense tensor"):
+        Views.from_table(VIEWS.geometry.to_sparse(), SIZE, VIEW_SIZE)
