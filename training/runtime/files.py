@@ -68,7 +68,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def atomic_write_folder(path: Path) -> Iterator[Path]:
     """The same for a whole folder: yields an empty folder of the same name, which replaces ``path`` on success.
 
-    Meanwhile the older folder is beside it, with the ending ``.replaced``: a killed process leaves it there.
+    Meanwhile the older folder is beside it, with the ending ``.replaced``: a killed process leaves it there. What else
+    such processes left beside it is removed.
 
     Raises:
         InputError: where there is such a folder already.
@@ -80,6 +81,7 @@ def atomic_write_folder(path: Path) -> Iterator[Path]:
             f"{older} must not be there: it is what {path.name} was before an interrupted command; look at it, and "
             "move or remove it"
         )
+    remove_leftovers(path.parent)
     with _temporary_folder(path.parent) as new:
         (new / path.name).mkdir()
         yield new / path.name

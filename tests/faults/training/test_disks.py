@@ -212,6 +212,15 @@ def test_leftovers_of_killed_processes_go_and_folders_in_use_stay(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_folder_that_is_written_whole_removes_what_a_killed_process_left_of_it(tmp_path):
+    left = tmp_path / ".spuproj-abcdefgh"
+    (left / "content" / "folder").mkdir(parents=True)
+    (left / ".lock").touch()
+    with atomic_write_folder(tmp_path / "folder") as folder:
+        (folder / "file").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
 def test_a_folder_that_may_not_be_written_to_is_said(arguments, disk):
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     with pytest.raises(InputError, match=rf"but {disk} may not be written to; choose another"):
