@@ -69,7 +69,9 @@ def run() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="spuproj")
-    except (ValueError, TypeError, RuntimeError, OSError) as error:
+    except (ValueError, TypeError, RuntimeError, OSError, MemoryError) as error:
+        from spuproj.training.runtime.errors import reason_of
         from spuproj.training.runtime.wording import printable
 
-        sys.exit("error: " + printable(" ".join(line.strip() for line in str(error).splitlines())))
+        said = reason_of(error) if isinstance(error, MemoryError) else str(error)
+        sys.exit("error: " + printable(" ".join(line.strip() for line in said.splitlines())))

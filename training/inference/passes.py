@@ -11,16 +11,13 @@ from numpy.typing import NDArray
 
 from spuproj import empty_cache
 from spuproj.training.data.case import Case
-from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.errors import InputError, means_no_memory
 from spuproj.training.runtime.progress import print_status
 
 SLICES_PER_PASS = 4
 
 Computed = TypeVar("Computed")
 Slices = NDArray[np.int64]
-
-# What torch, oneDNN, cuDNN and cuBLAS say in a RuntimeError, in lower case; NumPy raises MemoryError.
-_SAYINGS = ("out of memory", "allocate memory", "bad_alloc", "alloc_failed", "could not create a primitive")
 
 
 def in_passes(
@@ -67,15 +64,9 @@ def _tried(compute: Callable[[Slices, int], Computed], chosen: Slices, most: int
     try:
         return compute(chosen, most), ""
     except (MemoryError, RuntimeError) as error:
-        if not _means_no_memory(error):
+        if not means_no_memory(error):
             raise
         return None, " ".join(str(error).split("\n")[0].split())[:160] or type(error).__name__
-
-
-def _means_no_memory(error: MemoryError | RuntimeError) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(saying in str(error).lower() for saying in _SAYINGS)
 
 
 def _free() -> None:

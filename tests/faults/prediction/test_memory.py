@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +18,13 @@ from torch import Tensor, nn
 
 from helpers import ROOT, run_python
 from spuproj.training.data.case import load_case
+from spuproj.training.data.readers.case_files import ImageFile
+from spuproj.training.data.volumes.image_file import open_volume
 from spuproj.training.inference.case_prediction import predict_case
 from spuproj.training.models.run import Run, load_run, load_run_and_digest
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.workflows.predict import predict_cohort
+from spuproj_cli import entry
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread", "no_picture")
@@ -113,6 +120,36 @@ def test_a_case_that_is_too_large_for_memory_does_not_stop_the_others(cohort, mo
     outcome = predict_cohort([models["WT"]], cohort[0].parent, tmp_path / "out")
     assert list(outcome.failed) == [case.name for case in cohort]
     assert all("must fit into memory" in reason for reason in outcome.failed.values())
+
+
+LACKS = [*SAYINGS, OSError(errno.EMFILE, os.strerror(errno.EMFILE))]
+
+
+@pytest.mark.parametrize("error", LACKS, ids=[f"{type(each).__name__}-{str(each)[:12]}" for each in LACKS])
+def test_a_file_is_not_called_damaged_where_the_machine_lacks_memory_or_open_files(cohort, error):
+    def fail() -> Any:
+        raise error
+
+    volume = open_volume(ImageFile(cohort[0] / f"{cohort[0].name}_t1ce.nii.gz"))
+    with pytest.raises(type(error)) as lack:
+        replace(volume, read=fail).numbers()
+    assert lack.value is error
+    error = ValueError("crc")
+    with pytest.raises(InputError, match="is damaged: crc"):
+        replace(volume, read=fail).numbers()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(SAYINGS[5], " (Unable to allocate 3.00 GiB "), (MemoryError(), "; stop ")]
+)
+def test_a_command_whose_memory_runs_out_says_so_in_a_line(cohort, monkeypatch, tmp_path, error, said):
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("spuproj.training.phantom.cohort.draw_patient", fail)
+    monkeypatch.setattr(sys, "argv", ["spuproj", "phantom", "--out", str(tmp_path / "new"), "--spacing", "8"])
+    with pytest.raises(SystemExit, match=rf"^error: memory ran out{re.escape(said)}"):
+        entry.main()
 
 
 LIMITED = """
