@@ -20,11 +20,13 @@ def plain_tensor(value: Any, argument: str) -> Tensor:
     Raises TypeError if the value is not a tensor, or not a dense one.
     """
     kind = type(value)
-    if not isinstance(value, Tensor):
+    if kind is Tensor or kind is nn.Parameter:
+        tensor: Tensor = value
+    elif isinstance(value, Tensor):
+        # Subclasses that take part in dispatch (fake, traced or distributed tensors) are handled by torch itself.
+        tensor = value if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__ else value.as_subclass(Tensor)
+    else:
         raise TypeError(f"{argument} must be a torch tensor, got {kind.__name__}; {_remedy(value, argument)}")
-    # Subclasses that take part in dispatch (fake, traced or distributed tensors) are handled by torch itself.
-    as_it_is = kind in (Tensor, nn.Parameter) or kind.__torch_dispatch__ is not Tensor.__torch_dispatch__
-    tensor = value if as_it_is else value.as_subclass(Tensor)
     require_dense(tensor, argument)
     return tensor
 
