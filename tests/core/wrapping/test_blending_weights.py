@@ -14,6 +14,7 @@ VIEWS = {
     "turned": Views.rigid(SIZE, degrees=[0, 90, 180, 270]),
     "spherical": Views.spherical(SIZE, grid=(3, 3), radius=45, centered=False),
     "zoomed": Views.zoom(SIZE, grid=(2, 2), factor=1.6),
+    "wide": Views.zoom(SIZE, grid=(2, 2), factor=1.6, view_size=(64, 96)),
     "of samples": Views.zoom(SIZE, centers=[[(16, 16), (40, 40)], [(16, 40), (40, 16)]], factor=1.3),
 }
 
@@ -21,7 +22,7 @@ VIEWS = {
 @pytest.mark.parametrize("name", VIEWS)
 def test_moments_are_those_of_border_weights_and_the_count_is_of_views(name):
     views = VIEWS[name]
-    stack, weights = noise(2, len(views), 1, *SIZE), blending_weights(views)
+    stack, weights = noise(2, len(views), 1, *views.view_size), blending_weights(views)
     found, wanted = (views.reduce(stack, weights=each)[:2] for each in (weights, views.border_weights(3.2)))
     assert_close(found, wanted, rtol=0, atol=1e-5)
     shown = (~views.view_coordinates()[0].isnan()).sum(dim=-3)

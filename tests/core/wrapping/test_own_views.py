@@ -60,6 +60,14 @@ def test_a_loaded_state_brings_the_weights_of_its_views():
     assert same(wrapped(IMAGE), other(IMAGE))
 
 
+def test_a_state_holds_what_the_network_and_the_views_have_and_no_weights_of_pixels():
+    wrapped = wrap(network(), rotations())
+    parts = {"model": network(), "look.views": rotations()}
+    assert set(wrapped.state_dict()) == {
+        f"{part}.{key}" for part, module in parts.items() for key in module.state_dict()
+    }
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_weights_keep_their_digits_where_the_network_changes_its_dtype(dtype):
     image = IMAGE.to(dtype)

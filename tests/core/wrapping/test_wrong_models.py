@@ -45,6 +45,17 @@ def test_an_output_that_is_no_map_of_logits_is_refused(make, activation, error, 
         wrap(Model(make), VIEWS, activation)(noise(1, 1, *SIZE))
 
 
+@pytest.mark.parametrize("beyond", [-0.002, 0.002])
+def test_probabilities_beyond_either_end_by_more_than_rounding_are_refused(beyond):
+    x = noise(1, 1, *SIZE)
+    with pytest.raises(ValueError, match=re.escape("probabilities must lie in [0, 1], got values from")):
+        wrap(Model(lambda views: (views > 0) + beyond), VIEWS, None)(x)
+    found = wrap(Model(lambda views: (views > 0) + beyond / 10), VIEWS, None)(x)
+    assert torch.equal(
+        found.mean, wrap(Model(lambda views: ((views > 0) + beyond / 10).clamp(0, 1)), VIEWS, None)(x).mean
+    )
+
+
 @pytest.mark.parametrize("model", [None, "unet", 3])
 def test_a_model_must_be_callable(model):
     with pytest.raises(TypeError, match="model must be a network or another function"):
