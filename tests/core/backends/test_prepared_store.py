@@ -26,6 +26,10 @@ def make(*_):
 NBYTES = make().numbers.nbytes
 
 
+def times_as_large(size):
+    return lambda *_: Value(torch.zeros(8 * size))
+
+
 def table(number):
     return torch.full((1, 19), float(number))
 
@@ -64,6 +68,25 @@ def test_the_garbage_collector_may_free_tables_while_room_is_made(collector):
         collector.collect()
         assert len(store) == len(living)
         assert [store.find(each).nbytes for each in living] == [0, 0] + 4 * [NBYTES]
+
+
+@pytest.mark.parametrize(("size", "left"), [(1, [1, 1]), (2, [0, 1]), (3, [0, 0])])
+def test_values_of_tables_that_have_changed_make_room_before_older_ones(size, left):
+    store, oldest, changed, older, newest = PreparedStore(3 * NBYTES), *map(table, range(4))
+    for each in (oldest, changed, older):
+        store.get(each, SAMPLING, make)
+    changed.zero_()
+    store.get(newest, SAMPLING, times_as_large(size))
+    assert [store.find(each).nbytes // NBYTES for each in (oldest, older, newest)] == [*left, size]
+
+
+def test_a_new_value_stays_where_older_ones_of_its_table_make_room():
+    store, given, other = PreparedStore(2 * NBYTES), table(0), table(1)
+    for each in (given, other):
+        store.get(each, SAMPLING, make)
+    made = store.get(given, SAMPLING._replace(nearest=True), times_as_large(2))
+    assert store.find(given).holds(made)
+    assert [store.find(each).nbytes for each in (given, other)] == [2 * NBYTES, 0]
 
 
 def test_threads_that_make_the_same_value_at_once_keep_one():
