@@ -27,6 +27,12 @@ def test_slices_with_and_without_the_target_are_drawn_equally_often():
     assert 0.42 < sum(drawn) / len(drawn) < 0.58
 
 
+@pytest.mark.parametrize(("batch_size", "steps"), [(7, 5), (8, 5), (9, 4), (40, 1), (41, 1)])
+def test_an_epoch_has_no_more_slices_than_twice_those_that_show_the_target_but_a_batch(batch_size, steps):
+    sampler = BalancedSampler(FEW, 9, batch_size, seed=0)
+    assert len(list(sampler)) == len(sampler) == steps
+
+
 def test_seed_and_epoch_do_not_stand_for_each_other():
     drawn = []
     for seed, epoch in ((0, 1), (1, 0), (1, 1), (2, 0), (0, 2)):

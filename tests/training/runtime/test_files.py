@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import itertools
 import os
 from pathlib import Path
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.files import (
+    NO_LOCKS,
     UNFINISHED,
     atomic_write,
     atomic_write_folder,
@@ -152,12 +155,71 @@ def test_while_files_are_moved_the_group_is_marked_as_unfinished(tmp_path, monke
     assert seen == ["old", "unfinished", "unfinished", "unfinished"]
 
 
+def test_files_that_are_put_back_are_marked_as_unfinished_until_all_are_there(tmp_path, monkeypatch):
+    real, seen = os.replace, []
+
+    def fail_at_the_end(source: Path, target: Path) -> None:
+        seen.append(contents(tmp_path))
+        if Path(source).name == "last" and len(seen) == 6:
+            raise OSError("immutable")
+        real(source, target)
+
+    for name, text in OLDER.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr("spuproj.training.runtime.files.os.replace", fail_at_the_end)
+    with pytest.raises(OSError, match="immutable"):
+        group_of_three(tmp_path)
+    assert [each["last"] for each in seen[1:]] == ["unfinished"] * (len(seen) - 1)
+    assert seen[-1] == OLDER | {"last": "unfinished"}
+    assert contents(tmp_path) == OLDER
+
+
+def test_a_group_that_is_being_written_stays_where_another_of_its_name_begins(tmp_path):
+    with atomic_write_group(tmp_path, "case", "last") as first, atomic_write_group(tmp_path, "case", "last") as second:
+        assert first.is_dir()
+        (second / "last").write_text("second")
+        (first / "last").write_text("first")
+    assert (tmp_path / "last").read_text() == "first"
+
+
 def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_moved(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "a").write_text("old")
     with pytest.raises(InputError, match="b must be a file to write, but it is a folder"):
         group_of_three(tmp_path)
     assert contents(tmp_path) == {"a": "old"}
+
+
+@pytest.mark.parametrize("code", NO_LOCKS)
+def test_a_file_system_without_locks_takes_files_and_keeps_what_other_processes_may_be_writing(
+    tmp_path, monkeypatch, code
+):
+    def no_locks(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    (tmp_path / ".spuproj-abcdefgh-case").mkdir()
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    group_of_three(tmp_path)
+    assert contents(tmp_path) == {"a": "new", "b": "new", "last": "new"}
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [".spuproj-abcdefgh-case"]
+
+
+def test_a_disk_that_fails_when_it_is_locked_keeps_no_folder(tmp_path, monkeypatch):
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", fails)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        group_of_three(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_outdated_by_name_and_written_anew_is_the_new_one(tmp_path):
+    (tmp_path / "a").write_text("old")
+    with atomic_write_group(tmp_path, "case", "last", ["a"]) as folder:
+        (folder / "a").write_text("new")
+        (folder / "last").touch()
+    assert (tmp_path / "a").read_text() == "new"
 
 
 def test_what_a_killed_process_left_goes_and_that_of_other_cases_stays(tmp_path):

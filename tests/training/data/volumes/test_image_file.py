@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from spuproj.training.data.findings import Level
 from spuproj.training.data.readers.case_files import ImageFile
 from spuproj.training.data.volumes.image_file import open_volume
+from spuproj.training.data.volumes.nibabel_file import open_header
 from spuproj.training.runtime.errors import InputError
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
@@ -363,3 +364,11 @@ def test_an_unknown_unit_of_length_is_refused_with_its_number(tmp_path):
     (tmp_path / "a.nii").write_bytes(changed(123, b"\x07"))
     with pytest.raises(InputError, match=r"a\.nii .* unknown unit of length \(xyzt_units is 7\); set that of mm, 2"):
         opened(tmp_path / "a.nii")
+
+
+def test_voxels_that_are_not_asked_for_are_not_taken_for_bytes_after_the_voxels(tmp_path, monkeypatch):
+    monkeypatch.setattr("spuproj.training.data.volumes.nibabel_file.MOST_BESIDE_VOXELS", 400)
+    voxels = np.arange(20**3, dtype=np.uint16).reshape(20, 20, 20)
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "image.nii.gz")
+    first = open_header(tmp_path / "image.nii.gz").read((slice(None), slice(None), 0))
+    np.testing.assert_array_equal(first, voxels[..., 0])
