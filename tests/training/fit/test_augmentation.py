@@ -54,9 +54,33 @@ def test_the_label_follows_the_image_and_what_is_not_brain_stays_zero(seed):
     assert all(each[inside].mean() > each[outside].mean() + 0.5 for each in present)
 
 
+def test_left_and_right_are_exchanged_in_about_half_of_the_slices_and_top_and_bottom_in_none():
+    image, label = slice_of_brain()[0], np.zeros(SIZE, np.uint8)
+    label[8:14, 8:14] = 1
+    moved = [np.argwhere(augmented(image, label, seed)[1]) for seed in range(60)]
+    y, x = np.transpose([each.mean(axis=0) for each in moved])
+    assert (y < SIZE[0] / 2).all()
+    assert np.mean(x > SIZE[1] / 2) == pytest.approx(0.5, abs=0.2)
+    # Deformed without a bias: larger as often as smaller.
+    assert len(set(zip(y, x, strict=True))) > 30
+    assert np.mean([len(each) for each in moved]) == pytest.approx(label.sum(), rel=0.1)
+
+
+def test_each_modality_keeps_its_place_and_has_a_contrast_of_its_own():
+    image, label = np.ones((4, *SIZE), np.float32) * [[[0.5]], [[4.0]], [[9.0]], [[18.0]]], np.zeros(SIZE, np.uint8)
+    middle = np.array([augmented(image, label, seed)[0][:, 20, 16] for seed in range(60)])
+    factors = np.where(middle == 0, np.nan, middle / image[:, 0, 0])
+    assert all((np.diff(each[each != 0]) > 0).all() for each in middle)
+    np.testing.assert_allclose(np.nanmedian(factors, axis=0), 1, atol=0.1)
+    assert (np.nanstd(factors, axis=0) > 0.02).all()
+    assert np.nanmax(np.abs(np.corrcoef(factors[~np.isnan(factors).any(axis=1)].T) - np.eye(4))) < 0.9
+
+
 def test_some_slices_lack_modalities_but_none_lacks_all():
     image, label = slice_of_brain()
-    counts = np.array([augmented(image, label, seed)[0].any(axis=(1, 2)).sum() for seed in range(150)])
+    shown = np.array([augmented(image, label, seed)[0].any(axis=(1, 2)) for seed in range(150)])
+    counts = shown.sum(axis=1)
+    assert not shown.all(axis=0).any()
     assert set(np.unique(counts)) == {1, 2, 3, 4}
     assert np.mean(counts < 4) == pytest.approx(MISSING, abs=0.1)
 

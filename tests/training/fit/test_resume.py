@@ -94,7 +94,10 @@ def test_a_killed_training_leaves_its_last_epoch_and_its_cache_and_no_model(stop
         ".lock",
     }
     assert [path.name for path in (stopped / "checkpoints").iterdir()] == ["last.ckpt"]
-    assert torch.load(stopped / CHECKPOINT, weights_only=True)["epoch"] == 0
+    checkpoint = torch.load(stopped / CHECKPOINT, weights_only=True)
+    assert checkpoint["epoch"] == 0
+    # The learning rate follows its schedule in steps, not in epochs.
+    assert checkpoint["lr_schedulers"][0]["last_epoch"] == checkpoint["global_step"] > 1
 
 
 @pytest.mark.parametrize("workers", [0, 2])

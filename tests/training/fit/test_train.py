@@ -385,3 +385,12 @@ def test_validation_that_finds_nothing_where_nothing_is_scores_one(segmenter):
     segmenter.validation_step((torch.full((1, 1, 24, 24), -20.0), nothing, NO_VIEW), 0)
     segmenter.on_validation_epoch_end()
     assert segmenter.logged["dice"] == 1
+
+
+def test_the_loss_is_one_minus_the_dice_of_the_whole_batch_plus_the_cross_entropy():
+    model, view, target = Segmenter(CONFIG, (24, 24), 10, Hardware()), noise(4, 1, 24, 24), half_slice(4)
+    model.network, target[0] = nn.Identity(), 0
+    probability = view.sigmoid()
+    dice = 2 * (probability * target).sum() / (probability.sum() + target.sum())
+    expected = 1 - dice + torch.nn.functional.binary_cross_entropy_with_logits(view, target.float())
+    assert model.learn(view, target).item() == pytest.approx(expected.item(), rel=1e-5)
