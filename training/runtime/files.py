@@ -168,7 +168,7 @@ def remove_leftovers(folder: Path, name: str = "") -> None:
     """
     # mkdtemp draws 8 characters.
     for left in folder.glob(f".spuproj-{'?' * 8}{_ending(name, glob.escape)}"):
-        with suppress(OSError, Timeout), FileLock(left / _LOCK, timeout=0, fallback_to_soft=False):
+        with suppress(OSError), FileLock(left / _LOCK, timeout=0, fallback_to_soft=False):
             shutil.rmtree(left, ignore_errors=True)
 
 
