@@ -75,14 +75,12 @@ def _reach_of_border(geometry: Geometry, sides: Tensor) -> Tensor:
     """
     with torch.no_grad():
         farthest = _farthest(geometry, sides)
-    along = _reach_at(geometry, sides, farthest)[..., 0]
-    crossings = _reach(geometry, *_rim_crossings(geometry, sides))
-    return torch.cat([along, crossings], dim=1).amax(dim=1).clamp(min=0)
+    return _reach_at(geometry, sides, farthest)[..., 0].amax(dim=1).clamp(min=0)
 
 
 def _farthest(geometry: Geometry, sides: Tensor) -> Tensor:
-    """Boundary positions ``[M, 5, 4, 1]`` of the largest -v, -u, v and u of every view along every curve."""
-    at = torch.linspace(0, 1, _SAMPLES, dtype=torch.float64, device=sides.device).expand(len(sides), 5, 1, -1)
+    """Boundary positions ``[M, 8, 4, 1]`` of the largest -v, -u, v and u of every view along every curve."""
+    at = torch.linspace(0, 1, _SAMPLES, dtype=torch.float64, device=sides.device).expand(len(sides), 8, 1, -1)
     width = 1 / (_SAMPLES - 1)
     steps = torch.linspace(-1, 1, _REFINED_SAMPLES, dtype=torch.float64, device=sides.device)
     for _ in range(_REFINEMENTS):
@@ -97,46 +95,51 @@ def _best(geometry: Geometry, sides: Tensor, at: Tensor) -> Tensor:
 
 
 def _reach_at(geometry: Geometry, sides: Tensor, at: Tensor) -> Tensor:
-    """-v, -u, v and u, ``[M, 5, 4, S]``, at boundary positions ``[M, 5, 4, S]``, or shared, ``[M, 5, 1, S]``."""
+    """-v, -u, v and u, ``[M, 8, 4, S]``, at boundary positions ``[M, 8, 4, S]``, or shared, ``[M, 8, 1, S]``."""
     y, x = _border(geometry, sides, at.flatten(2))
     each = _reach(geometry, y.flatten(1), x.flatten(1)).reshape(*at.shape, 4)
     return torch.stack([each[:, :, way if at.shape[2] > 1 else 0, :, way] for way in range(4)], dim=2)
 
 
 def _border(geometry: Geometry, sides: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-    """Points at positions ``[M, 5, S]`` in [0, 1] along the four edges and along the rim of the lift's domain.
+    """Points at positions ``[M, 8, S]`` in [0, 1] along the four edges and the quarters of the lift's rim.
 
-    NaN where the rim is outside the box.
+    Those of an edge run along the part that the lift reaches, whose ends are corners of what is shown. NaN where there
+    is no such part, and where the rim is outside the box.
     """
-    last_y, last_x = sides[:, :1], sides[:, 1:]
-    rim = _rim(geometry)[:, None]
-    angle = 2 * math.pi * at[:, 4]
-    rim_y = geometry.tangent[:, :1] + rim * torch.sin(angle)
-    rim_x = geometry.tangent[:, 1:] + rim * torch.cos(angle)
-    rim_y, rim_x = _inside(rim_y, rim_x, sides)
-    zero = torch.zeros_like(rim_y)
-    y = [zero, zero + last_y, last_y * at[:, 2], last_y * at[:, 3], rim_y]
-    x = [last_x * at[:, 0], last_x * at[:, 1], zero, zero + last_x, rim_x]
-    return torch.stack(y, dim=1), torch.stack(x, dim=1)
+    rim, (ty, tx), (last_y, last_x) = _rim(geometry), geometry.tangent.unbind(-1), sides.unbind(-1)
+    edge_y, edge_x = (torch.stack([torch.zeros_like(last), last], dim=1) for last in (last_y, last_x))
+    x = _reached(rim, edge_y - ty[:, None], tx, last_x, at[:, :2])
+    y = _reached(rim, edge_x - tx[:, None], ty, last_y, at[:, 2:4])
+    quarter = torch.arange(4, dtype=torch.float64, device=at.device)[:, None]
+    angle = math.pi / 2 * (quarter + at[:, 4:])
+    rim_y = ty[:, None, None] + rim[:, None, None] * torch.sin(angle)
+    rim_x = tx[:, None, None] + rim[:, None, None] * torch.cos(angle)
+    rim_y, rim_x = (each.unflatten(1, (4, -1)) for each in _inside(rim_y.flatten(1), rim_x.flatten(1), sides))
+    edges_y, edges_x = (edge[:, :, None].expand_as(x) for edge in (edge_y, edge_x))
+    return torch.cat([edges_y, y, rim_y], dim=1), torch.cat([x, edges_x, rim_x], dim=1)
 
 
-def _rim_crossings(geometry: Geometry, sides: Tensor) -> tuple[Tensor, Tensor]:
-    """The points ``[M, 8]`` where the rim of the lift's domain crosses the four edges, NaN where it does not."""
-    rim = _rim(geometry)
-    ty, tx = geometry.tangent.unbind(-1)
-    y, x = [], []
-    for last_y, last_x in (torch.zeros_like(sides).unbind(-1), sides.unbind(-1)):
-        across, down = _leg(rim, last_y - ty), _leg(rim, last_x - tx)
-        y += [last_y, last_y, ty - down, ty + down]
-        x += [tx - across, tx + across, last_x, last_x]
-    return _inside(torch.stack(y, dim=1), torch.stack(x, dim=1), sides)
+def _reached(rim: Tensor, beside: Tensor, tangent: Tensor, last: Tensor, at: Tensor) -> Tensor:
+    """Coordinates ``[M, 2, S]`` along the parts of two edges, from 0 to ``last``, that the lift reaches; or NaN.
+
+    Args:
+        rim: see ``_rim``.
+        beside: ``[M, 2]``, the distance of each edge from the tangent point.
+        tangent: ``[M]``, the coordinate of the tangent point along them.
+        last: ``[M]``.
+        at: positions in [0, 1], ``[M, 2, S]``.
+    """
+    half = torch.where(rim[:, None] > 0, _leg(rim[:, None], beside), math.inf)
+    ends = tangent[:, None] - half, tangent[:, None] + half
+    start, end = (torch.minimum(each.clamp(min=0), last[:, None])[..., None] for each in ends)
+    return start + (end - start) * at
 
 
 def _leg(hypotenuse: Tensor, other: Tensor) -> Tensor:
     """The third side of a right triangle; NaN where there is none."""
     square = hypotenuse**2 - other**2
-    root = torch.sqrt(torch.where(square > 0, square, 1.0))
-    return torch.where(square > 0, root, torch.where(square == 0, 0.0, math.nan))
+    return torch.where(square > 0, torch.sqrt(torch.where(square > 0, square, 1.0)), math.nan)
 
 
 def _rim(geometry: Geometry) -> Tensor:
@@ -176,7 +179,7 @@ def _reach_of_antipode(geometry: Geometry, sides: Tensor) -> Tensor:
         profile = _chart(geometry, view)[1]
         if not profile.closed or profile.angle_limit < math.pi:
             _raise_not_shown(geometry, view)
-    return torch.where(inside, radius_limit(geometry.chart).clamp(max=math.pi), 0.0)
+    return torch.where(inside, radius_limit(geometry.chart), 0.0)
 
 
 def _chart(geometry: Geometry, view: int) -> tuple[str, Profile]:

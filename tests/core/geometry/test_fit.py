@@ -21,7 +21,11 @@ CONTAINED = [(lift, chart) for lift, chart in PAIRS if chart != "orthographic"] 
 @pytest.mark.parametrize(("lift", "chart"), CONTAINED)
 def test_contain_is_the_largest_scale_that_shows_every_point(lift, chart, pose):
     size, view_size = (30, 44), (36, 40)
-    centers = [(14.5, 21.5), (6.0, 30.0), (0.0, 0.0)] if chart != "gnomonic" or lift == "gnomonic" else [(14.5, 21.5)]
+    centers = (
+        [(14.5, 21.5), (6.0, 30.0), (0.0, 0.0), (29.0, 43.0)]
+        if chart != "gnomonic" or lift == "gnomonic"
+        else [(14.5, 21.5)]
+    )
     if pose == "turned" and chart in ("gnomonic", "orthographic"):
         centers = [(14.5, 21.5), (12.0, 24.0)]
     views = Views.spherical(size, centers, radius=60.0, lift=lift, chart=chart, pose=pose, view_size=view_size)
@@ -83,9 +87,31 @@ def test_the_stereographic_chart_cannot_show_its_own_antipode():
         Views.spherical((100, 100), centers=[(50, 50)], radius=10, lift="equidistant", chart="stereographic")
 
 
+@pytest.mark.parametrize(("size", "center"), [((7, 101), (0, 30)), ((101, 7), (30, 0))])
+def test_a_turned_stereographic_chart_cannot_show_an_antipode_between_the_borders(size, center):
+    with pytest.raises(ValueError, match=r"chart 'stereographic' ends 180 degrees \(not reached\) .* in view 0"):
+        Views.spherical(size, [center], radius=10, lift="equidistant", chart="stereographic", pose="turned")
+
+
 def test_contain_reaches_the_antipode_of_a_small_sphere():
     views = Views.spherical((101, 101), centers=[(50, 50)], radius=10, lift="equidistant", chart="equal_area")
     assert Geometry.from_table(views.geometry).scale.item() == pytest.approx(25.0)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"size": (7, 101), "centers": [(0, 30)]},
+        {"size": (101, 7), "centers": [(30, 0)]},
+        # The box has the antipodes of its centres, but not where the first of them is mirrored at the slice's middle.
+        {"size": (101, 101), "grid": (2, 1), "box": (36.0, 48.0, 80.0, 52.2), "fit": "box"},
+    ],
+    ids=["wide", "tall", "box"],
+)
+@pytest.mark.parametrize(("chart", "reach"), [("equal_area", 2.0), ("equidistant", torch.pi)])
+def test_a_turned_view_reaches_its_antipode_between_the_borders(where, chart, reach):
+    views = Views.spherical(**where, radius=10, lift="equidistant", chart=chart, pose="turned", view_size=(64, 64))
+    assert Geometry.from_table(views.geometry).scale.tolist() == pytest.approx([31.5 / reach] * len(views), rel=1e-12)
 
 
 @pytest.mark.parametrize("spacing", [(3.0, 1.0), (1.0, 3.0), (0.5, 2.2)])
@@ -151,6 +177,32 @@ def test_the_view_ends_where_the_rim_of_the_sphere_crosses_an_edge_of_the_slice(
     x = tx + (radius**2 - (y - ty) ** 2) ** 0.5 * (1 - 1e-13) if x is None else x
     shown = geometry.to_view(Geometry.from_table(views.geometry), *torch.tensor([[[y]], [[x]]], dtype=torch.float64))
     assert max(map(float, shown)) == pytest.approx(63, abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "center", "radius", "lift", "limit", "view_size", "spacing"),
+    [
+        # The farthest point is on an edge, close to where it leaves the lift's domain.
+        ((46, 14), (20.94, 10.85), 24.79, "equal_area", 2, (53, 51), (10.0, 1.0)),
+        # On the rim of the domain, of which short arcs on two sides lie in the slice.
+        ((20, 58), (12.72, 25.55), 92.65, "orthographic", 1, (19, 59), (1.0, 20.0)),
+        ((52, 31), (36.2, 11.58), 43.35, "orthographic", 1, (36, 8), (1.0, 4.0)),
+    ],
+)
+def test_no_point_of_the_border_lies_beyond_the_view(size, center, radius, lift, limit, view_size, spacing):
+    chart: dict[str, Any] = {"chart": "equal_area", "pose": "turned", "centered": False}
+    views = Views.spherical(size, [center], radius=radius, lift=lift, view_size=view_size, spacing=spacing, **chart)
+    g, at = Geometry.from_table(views.geometry), torch.linspace(0, 1, 100_001, dtype=torch.float64)
+    rim = limit * radius * (1 - 1e-13) * torch.stack([torch.sin(2 * torch.pi * at), torch.cos(2 * torch.pi * at)])
+    last = [n - 1 for n in size]
+    edges = [(last[0] * at, 0 * at + x) for x in (0, last[1])] + [(0 * at + y, last[1] * at) for y in (0, last[0])]
+    for y, x in (*edges, [last[n] / 2 + rim[n] / spacing[n] for n in (0, 1)]):
+        inside = (y >= 0) & (y <= last[0]) & (x >= 0) & (x <= last[1])
+        for shown, n in zip(geometry.to_view(g, y[inside, None], x[inside, None]), view_size, strict=True):
+            assert (
+                shown.isnan().all()
+                or -1e-6 < shown[~shown.isnan()].amin() <= shown[~shown.isnan()].amax() < n - 1 + 1e-6
+            )
 
 
 def test_a_slice_of_one_pixel_has_the_scale_of_its_radius():

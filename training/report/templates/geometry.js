@@ -213,10 +213,9 @@ function rotationToPole(view, [y, x]) {
 function fittedScale(view) {
   const unit = { ...view, chart: { ...view.chart, scale: 1 }, pole: [0, 0] };
   const reach = [0, 1].map((axis) => Math.max(...borderOf(view).map((curve) => reachOf(unit, curve, axis))));
-  const corners = rimCrossings(view).map(([y, x]) => reachAt(unit, y, x));
   const antipode = reachOfAntipode(view);
   const scales = [0, 1].map((axis) => {
-    const farthest = Math.max(reach[axis], antipode, ...corners.map((corner) => corner[axis]));
+    const farthest = Math.max(reach[axis], antipode);
     return farthest > 0 ? (view.viewSize[axis] - 1) / 2 / farthest : Infinity;
   });
   const scale = Math.min(...scales);
@@ -251,31 +250,23 @@ function reachOf(unit, curve, axis) {
   return largest;
 }
 
-// The four edges of the slice and the rim of the lift's domain, as functions of a position from 0 to 1.
-function borderOf({ size: [height, width], tangent, spacing, lift }) {
+// What the lift reaches of the four edges of the slice, and the quarters of the rim of its domain, as functions of a
+// position from 0 to 1.
+function borderOf({ size, tangent, spacing, lift }) {
   const rim = lift.scale * lift.profile.radiusLimit;
-  const edges = [
-    (at) => [0, at * (width - 1)],
-    (at) => [height - 1, at * (width - 1)],
-    (at) => [at * (height - 1), 0],
-    (at) => [at * (height - 1), width - 1],
-  ];
-  const circle = (at) => [
-    tangent[0] + rim * Math.sin(2 * Math.PI * at) / spacing[0],
-    tangent[1] + rim * Math.cos(2 * Math.PI * at) / spacing[1],
-  ];
-  return Number.isFinite(rim) ? [...edges, circle] : edges;
-}
-
-// Where the rim of the lift's domain crosses the edges: corners of what the view shows.
-function rimCrossings({ size, tangent, spacing, lift }) {
-  const rim = lift.scale * lift.profile.radiusLimit;
-  if (!Number.isFinite(rim)) return [];
-  return [0, 1].flatMap((axis) => [0, size[axis] - 1].flatMap((edge) => [-1, 1].map((way) => {
-    const along = Math.sqrt(rim ** 2 - ((edge - tangent[axis]) * spacing[axis]) ** 2);
-    const other = tangent[1 - axis] + way * along / spacing[1 - axis];
-    return axis === 0 ? [edge, other] : [other, edge];
-  })));
+  const edges = [0, 1].flatMap((axis) => [0, size[axis] - 1].map((edge) => {
+    const half = Math.sqrt(rim ** 2 - ((edge - tangent[axis]) * spacing[axis]) ** 2) / spacing[1 - axis];
+    const [start, end] = [-half, half].map((way) => Math.min(Math.max(tangent[1 - axis] + way, 0), size[1 - axis] - 1));
+    return (at) => {
+      const other = start * (1 - at) + end * at;
+      return axis === 0 ? [edge, other] : [other, edge];
+    };
+  }));
+  const quarters = [0, 1, 2, 3].map((quarter) => (at) => {
+    const angle = Math.PI / 2 * (quarter + at);
+    return [tangent[0] + rim * Math.sin(angle) / spacing[0], tangent[1] + rim * Math.cos(angle) / spacing[1]];
+  });
+  return Number.isFinite(rim) ? [...edges, ...quarters] : edges;
 }
 
 // The reach of the point opposite to the chart's pole, 0 where the slice does not hold it, or where it is no point but
