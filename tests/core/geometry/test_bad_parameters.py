@@ -60,7 +60,7 @@ def test_what_is_no_number_or_geometry_is_named(error, message, call):
     refused(error, message, call)
 
 
-@pytest.mark.parametrize("point", [(-1.0, 3.0), (3.0, 16.0), (12.0, 3.0), (math.nan, 3.0), (3.0, math.inf)])
+@pytest.mark.parametrize("point", [(-0.1, 3.0), (3.0, 15.1), (11.1, 3.0), (math.nan, 3.0), (3.0, math.inf)])
 @pytest.mark.parametrize("make", [Views.spherical, Views.zoom])
 def test_a_centre_outside_the_slice(make, point):
     message = f"centers must lie inside the slice, [0, 11] x [0, 15], got ({point[0]}, {point[1]})"
@@ -215,9 +215,9 @@ def test_a_bad_spacing_is_refused(make, spacing):
         make(spacing)
 
 
-@pytest.mark.parametrize("spacing", [(1e-320, 1), (1, 1e308), (1e300, 1e-300)], ids=str)
+@pytest.mark.parametrize("spacing", [(1e-320, 1), (1, 1e308), (1e300, 1e-300), (2e6, 1), (1, 2e6)], ids=str)
 def test_a_spacing_that_no_view_could_hold_is_refused(spacing):
-    with pytest.raises(ValueError, match=r"spacing|view_size"):
+    with pytest.raises(ValueError, match=r"finite numbers \(height, width\) of one magnitude"):
         Views.rigid((9, 12), spacing=spacing)
 
 

@@ -33,6 +33,20 @@ def test_the_turned_sphere_touches_at_the_middle_and_turns_by_the_shortest_arc()
     assert_close(g.rotation[0] @ g.rotation[0].T, torch.eye(3, dtype=torch.float64))
 
 
+@pytest.mark.parametrize(("short_of_pi", "exact"), [(1e-3, True), (1e-5, False), (0.0, False)])
+def test_a_center_opposite_the_middle_is_refused_where_rounding_would_spoil_its_rotation(short_of_pi, exact):
+    def turned():
+        centers = [(50.0, 50.0 + 10.0 * (math.pi - short_of_pi))]
+        return Views.spherical((101, 101), centers, radius=10.0, lift="equidistant", pose="turned", magnification=1.0)
+
+    if exact:
+        rotation = Geometry.from_table(turned().geometry).rotation[0]
+        assert_close(rotation @ rotation.T, torch.eye(3, dtype=torch.float64), rtol=0, atol=1e-8)
+    else:
+        with pytest.raises(ValueError, match="centers must lie within the lift's reach of the slice's centre"):
+            turned()
+
+
 def test_radius_none_is_half_the_larger_side():
     assert Geometry.from_table(Views.spherical((20, 50), [(3, 4)]).geometry).radius.item() == 25
 
@@ -100,6 +114,12 @@ def test_quarter_turns_in_degrees_are_rot90_to_the_bit(turns, spacing):
     image = noise(2, 3, 15, 15)
     views = Views.rigid((15, 15), degrees=[90 * turns], spacing=spacing)
     assert torch.equal(views.project(image)[:, 0], torch.rot90(image, turns, (-2, -1)))
+
+
+@pytest.mark.parametrize("angle", [1e-12, -1e-9, math.pi / 2 + 1e-10])
+def test_an_angle_that_is_no_quarter_turn_is_not_rounded_to_one(angle):
+    rotation = Geometry.from_table(Views.rigid(SIZE, angles=[angle]).geometry).rotation[0]
+    assert_close(rotation[1, :2].tolist(), [math.sin(angle), math.cos(angle)], rtol=1e-15, atol=0)
 
 
 def test_the_view_size_is_the_slice_size_unless_given():

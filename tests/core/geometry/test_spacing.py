@@ -180,6 +180,10 @@ def test_rounding_in_a_header_adds_no_pixel(size, spacing):
     assert Views.rigid(size, spacing=spacing).view_size == size
 
 
+def test_what_is_more_than_rounding_adds_a_pixel():
+    assert Views.rigid((100, 100), spacing=(1.00005, 1.0)).view_size == (101, 100)
+
+
 @each_kind
 def test_the_default_view_is_large_enough_for_the_slice(kind):
     views = views_of(kind, TALL, SPACING)
