@@ -12,8 +12,8 @@ from spuproj.geometry.profiles import PROFILES, Profile, profile_radius, radius_
 from spuproj.geometry.table import Geometry
 
 _SAMPLES = 129
-_REFINED_SAMPLES = 33
-_REFINEMENTS = 3
+_REFINED_SAMPLES = 17
+_REFINEMENTS = 4
 
 
 def contained(geometry: Geometry, box: Sequence[float], view_size: tuple[int, int], *, centered: bool) -> Geometry:

@@ -237,7 +237,7 @@ function reachAt(unit, y, x) {
 // The largest reach along a curve, sampled, and sampled more densely around the best sample.
 function reachOf(unit, curve, axis) {
   let [largest, best, width, samples] = [-Infinity, 0.5, 0.5, 129];
-  for (let round = 0; round < 4; round += 1) {
+  for (let round = 0; round < 5; round += 1) {
     const from = best;
     for (let sample = 0; sample < samples; sample += 1) {
       const at = Math.min(Math.max(from + width * (2 * sample / (samples - 1) - 1), 0), 1);
@@ -245,7 +245,7 @@ function reachOf(unit, curve, axis) {
       if (reach > largest) [largest, best] = [reach, at];
     }
     width *= 2 / (samples - 1);
-    samples = 33;
+    samples = 17;
   }
   return largest;
 }
