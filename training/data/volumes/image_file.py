@@ -30,6 +30,7 @@ _USUAL_MM = (0.05, 20.0)
 # Headers that are rounded are below.
 _LARGEST_SKEW = 0.001
 _LISTED = 12
+_REMEDY = "; copy it again, or convert it again from its source"
 # SimpleITK says first where in its own code it failed, and in that of others.
 _WHERE = re.compile(r"sitk::ERROR: |ITK ERROR: \w+\(\w+\): |\[nrrd\] ")
 
@@ -56,7 +57,7 @@ class Volume:
 
     def numbers(self) -> NDArray[Any]:
         """The voxels in LPS axes ``[X, Y, Z]``, as ``read`` gives them. Raises InputError for a damaged file."""
-        with _reading(self.path, "is damaged: "):
+        with _reading(self.path, "is damaged: ", _REMEDY):
             return self.grid.to_lps(self.read())
 
     def values(self) -> NDArray[np.float32]:
@@ -89,7 +90,7 @@ def open_volume(file: ImageFile) -> Volume:
     formats = nibabel_file if file.path.name.lower().endswith(nibabel_file.SUFFIXES) else itk_file
     fault = "must be an image (NIfTI, MGH, NRRD or MetaImage), but cannot be read: "
     # Affines that are not finite are refused below.
-    with _reading(file.path, fault), np.errstate(all="ignore"):
+    with _reading(file.path, fault, _REMEDY), np.errstate(all="ignore"):
         header = formats.open_header(file.path)
     if header.dtype.kind not in "biuf":
         raise InputError(f"{file.path} must hold real numbers, got {header.dtype}")
@@ -119,8 +120,8 @@ def _require_file(path: Path) -> None:
         mode = path.stat()
     if path.is_dir():
         there = _others(path)
-        remedy = f", which holds {there}; put the image itself in its place" if there != "none" else ""
-        raise InputError(f"{path} must be a file, but is a folder{remedy}")
+        holds = f", which holds {there}" if there != "none" else ""
+        raise InputError(f"{path} must be a file, but is a folder{holds}; put the image itself in its place")
     if not stat.S_ISREG(mode.st_mode):
         raise InputError(f"{path} must be a file, but is of another kind")
     if mode.st_size == 0:
@@ -183,9 +184,9 @@ def _skewed(grid: Grid) -> list[Finding]:
     return [Finding(Level.WARNING, message)]
 
 
-def _reading(path: Path, fault: str) -> AbstractContextManager[None]:
-    """A context in which an error of a library becomes an InputError, which names the file."""
-    return as_input_error(lambda error: f"{path} {fault}{_library_reason(error)}")
+def _reading(path: Path, fault: str, remedy: str = "") -> AbstractContextManager[None]:
+    """A context in which an error of a library becomes an InputError, which names the file and ends with a remedy."""
+    return as_input_error(lambda error: f"{path} {fault}{_library_reason(error)}{remedy}")
 
 
 def _library_reason(error: Exception) -> str:

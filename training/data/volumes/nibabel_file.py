@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,24 +23,27 @@ SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
 
 _SAME = 0.1  # of a voxel, between the two affines of a NIfTI header
 
+_LEAST_EXTENSION, _SIZES_OF_EXTENSION = 16, 8  # in bytes, of an extension of a NIfTI header
+
 MOST_BESIDE_VOXELS = 2**26
 """Bytes before the voxels, and bytes after them. A compressed file of a few bytes can hold gigabytes of either."""
 
 
 def open_header(path: Path) -> Header:
     """The header of a file. Raises whatever nibabel raises."""
-    _require_short(path)
+    _require_sound_start(path)
     with _repairs() as repaired:
         image: Any = nib.load(path)
     if isinstance(image, nib.Nifti1Image):
         scale, findings = _units(image)
-        findings = (*findings, *_orientation(image), *map(_repair, repaired))
+        findings = (*findings, *_orientation(image), *map(_repair, dict.fromkeys(repaired)))
         like = image
     else:
         scale, findings = 1.0, _freesurfer_orientation(image)
         # Outputs are NIfTI.
         like = nib.Nifti1Image(np.zeros((1, 1, 1), np.uint8), image.affine)
         like.header.set_xyzt_units("mm")
+    stored, begins = _stored(path, image)
     affine = np.array(image.affine, np.float64)
     affine[:3] *= scale
     return Header(
@@ -47,14 +51,27 @@ def open_header(path: Path) -> Header:
         affine=affine,
         dtype=image.get_data_dtype(),
         like=like,
-        findings=findings,
-        read=lambda index: _voxels(path, image, index),
+        findings=(*findings, *begins),
+        read=lambda index: _voxels(path, stored, index),
     )
 
 
-def _voxels(path: Path, image: Any, index: tuple[int | slice, ...]) -> NDArray[Any]:
-    """Some voxels. A compressed file is read to its end: there is the checksum, by which damage is found."""
+def _stored(path: Path, image: Any) -> tuple[Any, tuple[Finding, ...]]:
+    """The voxels in the file, and a note where the header does not say at which byte they begin.
+
+    nibabel would take the header for voxels.
+    """
     stored = image.dataobj
+    if not isinstance(image, nib.Nifti1Image) or stored.offset != 0:
+        return stored, ()
+    least = image.header.single_vox_offset
+    layout = stored.shape, stored.dtype, least, stored.slope, stored.inter
+    message = f"{{}}: the header does not say where the voxels begin (vox_offset is 0): they are read from byte {least}"
+    return nib.arrayproxy.ArrayProxy(str(path), layout), (Finding(Level.NOTE, message),)
+
+
+def _voxels(path: Path, stored: Any, index: tuple[int | slice, ...]) -> NDArray[Any]:
+    """Some voxels. A compressed file is read to its end: there is the checksum, by which damage is found."""
     if not path.name.lower().endswith((".gz", ".mgz")):
         whole: NDArray[Any] = np.asanyarray(stored[index])
         return whole
@@ -69,28 +86,75 @@ def _voxels(path: Path, image: Any, index: tuple[int | slice, ...]) -> NDArray[A
     return voxels
 
 
-def _require_short(path: Path) -> None:
-    """Raises ValueError where the voxels of a NIfTI file begin after ``MOST_BESIDE_VOXELS``."""
+def _require_sound_start(path: Path) -> None:
+    """Raises ValueError for a NIfTI file that nibabel would misread, fail to read, or read for long.
+
+    Its voxels must begin after the header and its extensions, and within ``MOST_BESIDE_VOXELS``.
+    """
+    _require_suffix_of_content(path)
     if path.name.lower().endswith((".mgz", ".mgh")):
         return
     with nib.openers.ImageOpener(str(path)) as stream:
         start = stream.read(nib.nifti2.header_dtype.itemsize)
-    for kind in (nib.Nifti2Header, nib.Nifti1Header):
-        size = kind.template_dtype.itemsize
-        if kind.may_contain_header(start) and len(start) >= size:
-            header: Any = kind
-            begins = float(header(start[:size], check=False)["vox_offset"])
-            if begins > MOST_BESIDE_VOXELS:
-                raise ValueError(f"its voxels begin at byte {begins:.0f}, after more than {MOST_BESIDE_VOXELS} others")
+        for kind in (nib.Nifti2Header, nib.Nifti1Header):
+            size = kind.template_dtype.itemsize
+            if kind.may_contain_header(start) and len(start) >= size:
+                header: Any = kind(start[:size], check=False)
+                begins, least = float(header["vox_offset"]), kind.single_vox_offset
+                if begins > MOST_BESIDE_VOXELS:
+                    raise ValueError(
+                        f"its voxels begin at byte {begins:.0f}, after more than {MOST_BESIDE_VOXELS} others"
+                    )
+                # That of header and voxels in two files is refused by nibabel.
+                if header["magic"].item() == kind.single_magic:
+                    if begins != 0 and not begins >= least:
+                        raise ValueError(f"its voxels begin at byte {begins:.0f}, in the header of {least} bytes")
+                    stream.seek(size)
+                    _require_extensions(stream, int(begins), header.endianness)
+
+
+def _require_suffix_of_content(path: Path) -> None:
+    """Raises ValueError for a NIfTI or MGH file that is compressed and not named so, or named so and not compressed."""
+    is_named = path.name.lower().endswith((".gz", ".mgz"))
+    with path.open("rb") as stream:
+        start = stream.read(nib.nifti2.header_dtype.itemsize)
+    if start.startswith(b"\x1f\x8b") and not is_named:
+        raise ValueError(f"it is compressed by gzip; rename it to {path.name}.gz, or to .mgz where it is an MGH file")
+    if is_named and any(kind.may_contain_header(start) for kind in (nib.Nifti2Header, nib.Nifti1Header)):
+        raise ValueError("it is not compressed, though its name ends as if it were; rename it to .nii")
+
+
+def _require_extensions(stream: Any, begins: int, order: str) -> None:
+    """Raises ValueError where the extensions of a NIfTI header do not end where the voxels begin.
+
+    Args:
+        stream: at the end of the header without extensions.
+        begins: the byte at which the voxels begin.
+        order: of bytes, ``<`` or ``>``.
+    """
+    if stream.read(4)[:1] in (b"", b"\0"):
+        return
+    left = begins - stream.tell()
+    # Fewer bytes are no extension.
+    while left < 0 or left >= _LEAST_EXTENSION:
+        size = int.from_bytes(stream.read(8)[:4], "little" if order == "<" else "big", signed=True)
+        if not _SIZES_OF_EXTENSION <= size <= left:
+            raise ValueError(f"its header has extensions that do not end where its voxels begin, at byte {begins}")
+        stream.seek(size - _SIZES_OF_EXTENSION, 1)
+        left -= size
 
 
 @contextmanager
 def _repairs() -> Iterator[list[str]]:
-    """Yields a list of the faults that nibabel finds in headers, and repairs; it would print them."""
+    """Yields a list of the faults that nibabel finds in headers, and repairs; it would print them.
+
+    That an extension has an odd size, of which it warns, does not matter.
+    """
     found: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
-    with imageglobals.LoggingOutputSuppressor():
+    with imageglobals.LoggingOutputSuppressor(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Extension size is not", UserWarning)
         imageglobals.logger.addHandler(handler)
         try:
             yield found

@@ -233,7 +233,7 @@ def test_what_is_there_in_place_of_a_file_is_told(tmp_path):
     nib.save(nib.Nifti1Image(VOXELS, AFFINE), tmp_path / "there.nii.gz")
     for name, message in {
         "nowhere.nii": r"must hold nowhere\.nii, but it is missing; images there: dangling.*, there\.nii\.gz",
-        "folder.nii": "must be a file, but is a folder$",
+        "folder.nii": "must be a file, but is a folder; put the image itself in its place$",
         "full.nii": r"is a folder, which holds 0001\.nii; put the image itself in its place",
         "dangling.nii.gz": r"is a link to \.\./annex/objects/abc, which does not exist; fetch the content",
         "loop.nii": r"loop\.nii",

@@ -191,7 +191,9 @@ def test_values_that_the_header_scales_are_a_warning(tmp_path, slope, offset, wa
 
 
 def test_the_reason_of_a_nrrd_file_that_cannot_be_read_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"a\.nrrd is damaged: \S*: Sorry, bzip2 encoding not available in NrrdIO$"):
+    with pytest.raises(
+        InputError, match=r"a\.nrrd is damaged: \S*: Sorry, bzip2 encoding not available in NrrdIO; copy it"
+    ):
         volume(tmp_path, "a.nrrd", NRRD.replace("raw", "bzip2") + "\n", RAW).numbers()
 
 
