@@ -15,7 +15,7 @@ from spuproj.training.data.canvas import Pixel, fits_canvas, usual_pixel
 from spuproj.training.data.case import brain_of, headers_findings
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.labels import LabelScheme
-from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, lacking
+from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, errors_of, lacking
 from spuproj.training.data.volumes.image_file import Volume, open_volume
 from spuproj.training.data.volumes.intensities import CLIP, normalised
 from spuproj.training.data.volumes.same_grid import require_same_grid
@@ -58,7 +58,8 @@ def check_data(cases: Sequence[CaseFiles], on_case: Callable[[str], None]) -> li
         findings, first, values = _check_case(files)
         if values is not None and files.scheme is not None:
             labelled.setdefault(files.scheme.name, []).append((files, values))
-        if first is not None:
+        # Of a case whose files contradict each other, the modalities are not known.
+        if first is not None and not errors_of(files):
             x, y, _ = first.grid.spacing
             layouts[files.name] = Layout(frozenset(files.images), (y, x))
         found += [CaseFinding(files.name, finding) for finding in findings]
@@ -141,7 +142,11 @@ def _check_case(files: CaseFiles) -> tuple[list[Finding], Volume | None, frozens
     first = next((volume for volume in images if volume is not None), None)
     findings += [*headers_findings(opened), *_unused_volumes([image for image in images if image is not None])]
     if first is not None:
-        findings += attempt(require_same_grid, opened) or []
+        notes = attempt(require_same_grid, opened)
+        if notes is None:
+            # Other files will take their place, and these may be of any size.
+            return findings, first, None
+        findings += notes
     sound = not any(finding.level == Level.ERROR for finding in findings)
     voxels = [attempt(volume.values) for volume in images if volume is not None]
     read = [each for each in voxels if each is not None]
@@ -152,7 +157,7 @@ def _check_case(files: CaseFiles) -> tuple[list[Finding], Volume | None, frozens
     if label is not None:
         found, values = attempt(_check_labels, label, files.scheme, brain) or ([], None)
         findings += found
-    elif files.label is None:
+    elif files.label is None and not errors_of(files):
         findings.append(Finding(Level.NOTE, "there is no segmentation: it can be predicted, not trained on"))
     return findings, first, values
 

@@ -186,7 +186,7 @@ def _tissue(name: str) -> str:
     word = name.lower()
     if "necro" in word or word == "ncr":
         return "NCR"
-    if "non" in word or word == "net":
+    if "non" in word or word in ("net", "netc"):
         return "NET"
     if "edema" in word or word in ("ed", "snfh"):
         return "ED"

@@ -101,6 +101,26 @@ def test_another_place_and_another_shape(folder):
     assert "one_t1ce.nii.gz 6 x 7 x 5 voxels of 1 x 1 x 2 mm, 4 voxels away; one_t2.nii.gz 6 x 7 x 4" in message
 
 
+def test_no_voxel_is_read_where_headers_contradict_each_other(folder, monkeypatch):
+    replace(folder, "t2", np.ones((60, 70, 40), np.float32))
+
+    def refuse(volume):
+        raise AssertionError(f"{volume.path} is read")
+
+    monkeypatch.setattr(Volume, "numbers", refuse)
+    (message,) = errors(folder)
+    assert "one_t2.nii.gz 60 x 70 x 40" in message
+
+
+@pytest.mark.parametrize("twice", ["T1", "SEG"])
+def test_a_case_of_two_files_for_one_thing_has_this_error_alone_and_makes_no_other_unusual(folder, twice):
+    brats(folder.parent, "two", "_", OLD, 4)
+    save(folder / f"one_{twice}.nii.gz", volume(100) if twice == "T1" else seg(4))
+    (message,) = errors(folder)
+    assert f"one_{twice}.nii.gz and one/one_{twice.lower()}.nii.gz are both named so" in message
+    assert not [each for each in messages(folder, Level.NOTE) if "no segmentation" in each]
+
+
 def test_no_brain(folder):
     for kind in OLD:
         replace(folder, kind, np.zeros(SHAPE, np.float32))

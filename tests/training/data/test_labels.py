@@ -87,6 +87,7 @@ def test_a_study_may_have_targets_of_its_own():
         ({0: "background", 1: "edema", 2: "non-enhancing tumor", 3: "enhancing tumour"}, "nnunet"),
         ({0: "background", 1: "NCR", 2: "ED", 4: "ET"}, "brats2020"),
         ({0: "background", 1: "NCR", 2: "SNFH", 3: "ET", 4: "resection cavity"}, "brats2024"),
+        ({0: "background", 1: "NETC", 2: "SNFH", 3: "ET", 4: "RC"}, "brats2024"),
         ({0: "background", 1: "tumour"}, None),
         ({1: "ET", 2: "NET", 3: "CC", 4: "ED"}, "brats-ped2024"),
         ({1: "necrosis", 2: "edema", 3: "non-enhancing tumor", 4: "enhancing tumor"}, "brats2015"),

@@ -69,7 +69,7 @@ def _in_folder(case: str, separator: str) -> str:
 
 VISIT = (
     r"(?:ses(?:sion)?[ ._-]?[a-z0-9]+"
-    r"|(?:visit|vis|v|tp|timepoint|time|fu|follow[ ._-]?up|month|week|day)[ ._-]?\d+[a-z]?"
+    r"|(?:visit|vis|v|tp|timepoint|time|fu|follow[ ._-]?up|month|week|day)[ ._-]?\d+(?:[._-]\d+)?[a-z]?"
     r"|(?:pre|post)(?:[ ._-]?op)?|baseline|bl|follow[ ._-]?up|fu|(?:19|20)\d\d[._-]?\d\d[._-]?\d\d)"
 )
 """A regular expression of words that name a visit, in lower or upper case; a date is one."""
@@ -81,6 +81,9 @@ _ANATOMY = "(?i:fmriprep|smriprep|freesurfer|fastsurfer|synthseg|samseg|qsiprep|
 _ELSEWHERE = (
     r"(?!.*/(?:func|dwi|fmap|perf|pet)/)(?!.*_task-)(?!.*_space-(?!(?:orig|individual|scanner|native|T1w|T2w|FLAIR)_))"
 )
+_MAGNITUDE = "(?!(?:.+_)?part-(?:phase|real|imag)_)"
+# An image after contrast that does not say so as BIDS does is left to the user.
+_NO_CONTRAST = r"(?!(?:.+_)?(?:acq|rec|desc)-[^_]*(?i:gd|gad|post|enhanced|(?<!pre)(?<!non)(?<!no)contrast))"
 _BRATS_2023 = {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair", "seg": LABEL}
 
 CONVENTIONS = (
@@ -157,10 +160,10 @@ CONVENTIONS = (
         {
             "(?!.*desc-aseg|.*desc-aparc|.*label-(?:GM|WM|CSF|brain))(?:.+_)?dseg": LABEL,
             "(?:.+_)?(?:desc|label)-brain_(?:.+_)?mask": MASK,
-            "(?:.+_)?ce-(?:.+_)?T1w": "t1ce",
-            "(?:.+_)?T1w": "t1",
-            "(?:.+_)?T2w": "t2",
-            "(?:.+_)?FLAIR": "flair",
+            f"{_MAGNITUDE}(?:.+_)?ce-(?:.+_)?T1w": "t1ce",
+            f"{_MAGNITUDE}{_NO_CONTRAST}(?:.+_)?T1w": "t1",
+            f"{_MAGNITUDE}(?:.+_)?T2w": "t2",
+            f"{_MAGNITUDE}(?:.+_)?FLAIR": "flair",
         },
     ),
     Convention(

@@ -189,4 +189,5 @@ def _not_read(source: Path, listing: Listing, convention: Convention, descriptio
 
 
 def _other_number(description: Description, cases: int) -> str:
-    return f"{FILE} tells of {description.numTraining} cases (numTraining), but imagesTr has files of {cases}"
+    told = counted(description.numTraining or 0, "case")
+    return f"{FILE} tells of {told} (numTraining), but imagesTr has files of {cases}"

@@ -48,6 +48,12 @@ class Group:
         return [match.path for match in self.matches if role == match.role or role in _modalities(match.role)]
 
     @property
+    def twice(self) -> list[str]:
+        """The modalities, or ``LABEL`` or ``MASK``, that several files stand for."""
+        roles = {name for match in self.matches for name in _modalities(match.role)} - {DRAFT}
+        return sorted(role for role in roles if len(self.of(role)) > 1)
+
+    @property
     def modalities(self) -> list[str]:
         """The modalities that the case has, in the order of its convention, or else the usual one."""
         found = {name for match in self.matches for name in match.convention.modalities if self.of(name)}
@@ -56,8 +62,12 @@ class Group:
 
     @property
     def convention(self) -> Convention | None:
-        """The convention of the case, whatever its brain mask is called; None where its files are of several."""
-        found = [match.convention for match in self.matches if match.role != MASK]
+        """The convention of the case; None where its files are of several.
+
+        Its brain mask may be called otherwise, and so may files of which there are several, which are not used.
+        """
+        single = [match for match in self.matches if match.role != MASK and match.role not in self.twice]
+        found = [match.convention for match in single or self.matches]
         return found[0] if found and all(each is found[0] for each in found) else None
 
 
@@ -138,7 +148,7 @@ def case_of(root: Path, group: Group) -> CaseFiles:
         root: the folder that the group's paths are relative to.
         group: the case; it has at least one image.
     """
-    twice = [name for name in (*group.modalities, LABEL, MASK) if len(group.of(name)) > 1]
+    twice = [name for name in (*group.modalities, LABEL, MASK) if name in group.twice]
     images = {name: _image(root, group, name) for name in group.modalities if name not in twice}
     images.update({name: ImageFile(root / path) for name, path in _lacking(group).items()})
     label, about_label = _label(group)

@@ -10,7 +10,7 @@ from pathlib import Path
 from spuproj.training.data.readers.case_files import without_suffix
 from spuproj.training.data.readers.conventions import CONVENTIONS
 from spuproj.training.data.readers.grouping import grouped
-from spuproj.training.data.readers.left_out import examples, not_read
+from spuproj.training.data.readers.left_out import examples, not_read, other_files
 from spuproj.training.data.readers.listing import Listing, whole_path
 from spuproj.training.data.readers.patterns import asked_for
 from spuproj.training.runtime.errors import InputError
@@ -86,15 +86,20 @@ def no_cases(source: Path, listing: Listing) -> InputError:
             f"{must} none of its images is named as in a known convention: {examples(listing.images)}. To name them, "
             f"write a manifest: {asked_for(listing.images).replace('FOLDER', str(source))}"
         )
-    return InputError(f"{must} holds none" + "".join(f"; {reason}" for reason in not_read(listing)))
+    return InputError(f"{must} holds none" + _instead(listing))
 
 
 def no_case(folder: Path, listing: Listing) -> InputError:
     """The error for a folder in which no case is recognised, in place of a case folder."""
     must = f"{folder} must be a case folder with images, but"
     if not listing.images:
-        return InputError(f"{must} holds none" + "".join(f"; {reason}" for reason in not_read(listing)))
+        return InputError(f"{must} holds none" + _instead(listing))
     return InputError(
         f"{must} none of its images is named as in a known convention: {examples(listing.images)}; rename "
         "them, such as t1.nii.gz and t1ce.nii.gz, or list the case in a manifest and predict it with --data"
     )
+
+
+def _instead(listing: Listing) -> str:
+    """What a folder without an image holds, to end a message."""
+    return "".join(f"; {reason}" for reason in not_read(listing) or other_files(listing))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from spuproj.training.data.readers.conventions import DRAFT, LABEL
 from spuproj.training.data.readers.grouping import Group
-from spuproj.training.data.readers.listing import Listing, with_parents
+from spuproj.training.data.readers.listing import ARCHIVES, Listing, with_parents
 from spuproj.training.runtime.names import name_fault
 from spuproj.training.runtime.wording import counted, some_of
 
@@ -85,11 +85,26 @@ def _closed_folders(listing: Listing) -> list[str]:
 
 
 def _foreign_files(listing: Listing) -> list[str]:
-    """A sentence on images of kinds that are not read, if there are any."""
-    if not listing.foreign:
+    """Sentences on images of kinds that are not read and on archives, if there are any."""
+    archives = [path for path in listing.foreign if path.lower().endswith(ARCHIVES)]
+    images = [path for path in listing.foreign if path not in archives]
+    found = []
+    if images:
+        found.append(
+            f"{_files(len(images))} not used, as images of this kind are not read: {examples(images)}; "
+            "convert them to NIfTI (.nii.gz) first, DICOM for example with dcm2niix"
+        )
+    if archives:
+        found.append(f"not used: {counted(len(archives), 'archive')}, {examples(archives)}; unpack {_them(archives)}")
+    return found
+
+
+def other_files(listing: Listing) -> list[str]:
+    """A sentence on files that are not known as images, for a folder in which there are no others."""
+    if not listing.others:
         return []
     return [
-        f"{_files(len(listing.foreign))} not used, as images of this kind are not read: {examples(listing.foreign)}; "
+        f"{counted(len(listing.others), 'file')} of other kinds there: {examples(listing.others)}; if they are images, "
         "convert them to NIfTI (.nii.gz) first, DICOM for example with dcm2niix"
     ]
 

@@ -21,7 +21,13 @@ SUMMARY = "_summary.json"
 """How the name of the file ends in which ``spuproj predict`` lists all files of a case, under "files"."""
 
 # Images that are not read, by their endings.
-_FOREIGN = (".dcm", ".ima", ".img", ".hdr", ".mnc", ".nii.bz2", ".nii.xz", ".nii.zst", ".npy", ".npz")
+_FOREIGN = (
+    *(".dcm", ".dicom", ".ima", ".img", ".hdr", ".img.gz", ".hdr.gz", ".mnc"),
+    *(".nii.bz2", ".nii.xz", ".nii.zst", ".npy", ".npz"),
+)
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
+"""Endings of files that may hold images, and are not read either."""
 
 _OF_SYSTEMS = ("__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN")
 """Folders that operating systems make."""
@@ -37,7 +43,8 @@ class Listing:
     Attributes:
         images: whatever is named like an image: files, links whose file is not there, and folders.
         outputs: images that ``spuproj predict`` wrote, which are not among them.
-        foreign: images of kinds that are not read.
+        foreign: images of kinds that are not read, and ``ARCHIVES``.
+        others: files of any other kind.
         folders: all other folders.
         empty: those of the folders with no file in them, at any depth; only the topmost of each.
         closed: folders that cannot be listed, whose paths end with a slash, and links whose file or folder is not
@@ -47,6 +54,7 @@ class Listing:
     images: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
     closed: dict[str, str] = field(default_factory=dict)
@@ -111,8 +119,8 @@ def _sort_in(
         found.closed[path] = f"it is a link to {os.readlink(entry.path)}, which does not exist"
     else:
         files.add(prefix)
-        if entry.name.lower().endswith(_FOREIGN) or _is_dicom(entry):
-            found.foreign.append(path)
+        is_foreign = entry.name.lower().endswith((*_FOREIGN, *ARCHIVES)) or _is_dicom(entry)
+        (found.foreign if is_foreign else found.others).append(path)
 
 
 def _is_hidden(name: str) -> bool:
@@ -155,7 +163,7 @@ def _finish(found: Listing, files: set[str], outputs: set[str]) -> None:
     """Sorts the lists, takes outputs out of the images, and finds the folders that are empty."""
     found.outputs.extend(path for path in found.images if path in outputs)
     found.images[:] = [path for path in found.images if path not in outputs]
-    for each in (found.images, found.outputs, found.foreign, found.folders):
+    for each in (found.images, found.outputs, found.foreign, found.others, found.folders):
         each.sort()
     full = with_parents(prefix.rstrip("/") for prefix in files) | with_parents(found.closed)
     hollow = {path for path in found.folders if path not in full}

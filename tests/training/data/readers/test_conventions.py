@@ -88,7 +88,7 @@ def test_one_case_folder_is_read_as_in_its_data_set(tmp_path, name, folder):
     assert case.scheme == same.scheme
 
 
-@pytest.mark.parametrize("visit", ["visit1", "ses-2", "Baseline", "2021-03-04", "post"])
+@pytest.mark.parametrize("visit", ["visit1", "ses-2", "Baseline", "2021-03-04", "post", "week-000-1"])
 def test_a_visits_folder_is_a_case_of_the_folders_patient(tmp_path, visit):
     touch(tmp_path, f"site/p1/{visit}/p1_{visit}_T1.nii.gz", f"site/p1/{visit}/seg.nii.gz", "site/p2/t1.nii.gz")
     one, two = read_data(tmp_path).cases
@@ -199,6 +199,41 @@ def test_of_two_unusual_segmentations_none_is_taken_and_both_are_named(tmp_path)
     (finding,) = case.findings
     assert finding.level == Level.WARNING
     assert "p1_seg_a.nii.gz and p1_seg_b.nii.gz may each be the segmentation" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "modality"),
+    [
+        ("T1w", "t1"),
+        ("acq-pre_T1w", "t1"),
+        ("acq-precontrast_T1w", "t1"),
+        ("acq-mprage_rec-norm_T1w", "t1"),
+        ("part-mag_T2w", "t2"),
+        ("acq-post_ce-gd_T1w", "t1ce"),
+        ("acq-post_T1w", None),
+        ("acq-mprageGd_T1w", None),
+        ("rec-contrast_T1w", None),
+        ("desc-enhanced_T1w", None),
+        ("part-phase_T1w", None),
+        ("acq-2d_part-real_T2w", None),
+        ("part-imag_FLAIR", None),
+    ],
+)
+def test_images_of_bids_that_are_not_plainly_of_a_modality_are_left_to_the_user(tmp_path, kind, modality):
+    image = f"sub-1/anat/sub-1_{kind}.nii.gz"
+    found = read_data(touch(tmp_path, image, "sub-1/anat/sub-1_acq-other_PDw.nii.gz", "sub-2/anat/sub-2_T2w.nii.gz"))
+    taken = [(name, file.path) for case in found.cases if case.name == "sub-1" for name, file in case.images.items()]
+    assert taken == ([(modality, tmp_path / image)] if modality else [])
+    assert (image in " ".join(found.left_out)) == (modality is None)
+
+
+@pytest.mark.parametrize("twice", ["t2", "seg"])
+def test_two_files_for_one_thing_hide_nothing_else_about_the_case(tmp_path, twice):
+    touch(tmp_path, *in_folders(("p1",), "_", (*OLD, "seg", twice.upper())))
+    (case,) = read_data(tmp_path).cases
+    (error,) = case.findings
+    assert (error.level, case.scheme and case.scheme.name) == (Level.ERROR, "brats2020")
+    assert set(case.images) == set(OLD) - {twice}
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,29 @@ def test_dicom_files_are_known_without_an_ending(tmp_path, name):
         assert f"{name}; convert them to NIfTI" in refusal(read, path)
 
 
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["p1.zip", "p2.TAR.GZ"], "not used: 2 archives, p1.zip, p2.TAR.GZ; unpack them"),
+        (
+            ["p1_t1.img.gz", "p1_t1.hdr.gz"],
+            "images of this kind are not read: p1_t1.hdr.gz, p1_t1.img.gz; convert them",
+        ),
+        (["slice1.tif", "slice2.tif"], "2 files of other kinds there: slice1.tif (and 1 like it); if they are images"),
+        (["I1.mr"], "1 file of other kinds there: I1.mr; if they are images, convert them to NIfTI"),
+    ],
+)
+def test_what_a_folder_holds_in_place_of_images_is_told(tmp_path, names, told):
+    touch(tmp_path, *names)
+    for read in (read_data, case_in):
+        assert told in refusal(read, tmp_path)
+
+
+def test_archives_beside_cases_are_left_out_with_a_word(tmp_path):
+    touch(tmp_path, *in_folders(("p1",), "_", OLD), "p2.zip", "notes.txt")
+    assert read_data(tmp_path).left_out == ("not used: 1 archive, p2.zip; unpack it",)
+
+
 def test_a_folder_that_cannot_be_listed_is_said(tmp_path, monkeypatch):
     touch(tmp_path, *in_folders(("p1", "p2"), "_", OLD))
     scandir = os.scandir
