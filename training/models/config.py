@@ -11,9 +11,10 @@ from pydantic.dataclasses import dataclass
 from spuproj import Views
 from spuproj.training.data.canvas import Canvas, canvas_around
 from spuproj.training.data.case import Case, brain_box
-from spuproj.training.data.readers.case_files import MODALITIES
+from spuproj.training.data.readers.case_files import MODALITIES, modality_named
 from spuproj.training.models.method import Method
 from spuproj.training.runtime.errors import InputError
+from spuproj.training.runtime.names import repeated
 from spuproj.training.runtime.settings import SETTINGS, PlainName, Positive
 
 MOST_PIXELS = 4096
@@ -69,6 +70,9 @@ class ModelConfig:
                 f"view_size must be at most {MOST_VALUES} values in all, height times width times {count} views times "
                 f"{len(self.modalities)} modalities, got {list(self.view_size)}"
             )
+        if twice := repeated(map(modality_named, self.modalities)):
+            alike = [name for name in self.modalities if modality_named(name) == twice[0]]
+            raise ValueError(f"modalities must each be there once, but {' and '.join(alike)} are both {twice[0]!r}")
         return self
 
 

@@ -137,6 +137,8 @@ def test_a_broken_configuration_is_an_error_that_names_the_file(run, text, messa
         ),
         ({"modalities": []}, "modalities must be a list of at least 1 values, got []"),
         ({"modalities": [1]}, "modalities must be text, got 1"),
+        ({"modalities": ["t1ce", "T1Gd"]}, "modalities must each be there once, but t1ce and T1Gd are both 't1ce'"),
+        ({"modalities": ["x", "x"]}, "modalities must each be there once, but x and x are both 'x'"),
         ({"seed": "x"}, "seed must be a whole number, got 'x'"),
         ({"seed": 2**32}, "seed must be below 4.29497e+09, got 4294967296"),
         ({"seed": -1}, "seed must be at least 0, got -1"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,12 +59,13 @@ def suggested(paths: Iterable[str]) -> list[str]:
 
 
 def _pattern(path: str) -> str:
-    folder, name = os.path.split(path)
-    above, own = os.path.split(folder)
-    stars = "*/" * len([part for part in above.split("/") if part])
-    if own:
-        # A file's name may begin with its case's name, or have it elsewhere.
-        return f"{stars}{CASE}/{name.replace(own, CASE)}"
+    *folders, name = path.split("/")
+    if folders:
+        # A case's folder is one whose name the file's name has, at its beginning or elsewhere; or else the last one.
+        last = len(folders) - 1
+        at = next((place for place in range(last, -1, -1) if folders[place] in name), last)
+        own = folders[at]
+        return "*/" * at + "/".join([CASE, *folders[at + 1 :], name.replace(own, CASE)])
     stem, separator, kind = _cut(name)
     return f"{CASE}{separator}{kind}" if stem else f"{CASE}/{name}"
 

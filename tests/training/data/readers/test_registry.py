@@ -11,6 +11,8 @@ import pytest
 from spuproj.training.data.case import load_case
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.readers.case_files import CaseFiles, ImageFile, errors_of, modalities_of, modality_named
+from spuproj.training.data.readers.grouping import grouped
+from spuproj.training.data.readers.patterns import typed_conventions
 from spuproj.training.data.readers.registry import case_in, cases_in, read_data
 from spuproj.training.runtime.errors import InputError
 from tiny_datasets import NEW, OLD, brats, in_folders, touch
@@ -277,6 +279,16 @@ def test_a_folder_of_unknown_names_is_answered_with_patterns_of_its_files(tmp_pa
     )
     assert f"spuproj manifest {tmp_path} --out manifest.json" in message
     assert "--image NAME='*/{case}/{case}_post.nii.gz'" in message
+
+
+def test_a_pattern_that_is_suggested_names_the_case_by_its_own_folder_and_works(tmp_path):
+    touch(tmp_path, *(f"site/{name}/expert/{name}_map.nii.gz" for name in ("anna", "ben")))
+    assert "NAME='*/{case}/expert/{case}_map.nii.gz'" in refusal(read_data, tmp_path)
+    groups, others = grouped(
+        [f"site/{name}/expert/{name}_map.nii.gz" for name in ("anna", "ben")],
+        typed_conventions({"t1": "*/{case}/expert/{case}_map.nii.gz"}, None, None),
+    )
+    assert ([group.name for group in groups], others) == (["anna", "ben"], [])
 
 
 def test_a_link_to_a_folder_that_is_not_there_is_told(tmp_path):
