@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from spuproj.training.data.findings import Finding, Level
 from spuproj.training.data.volumes.grid import Grid, require_placed
 from spuproj.training.data.volumes.header import Header, in_millimetres
+from spuproj.training.runtime.names import repeated
 
 MOST_NUMBERS = 2**29
 """In a file, of all its components: SimpleITK reads it whole."""
@@ -49,6 +50,7 @@ def open_header(path: Path) -> Header:
     """The header of a file. Raises whatever SimpleITK raises, and ValueError for what it must not be given."""
     header = _header(path)
     _require_few_axes(header)
+    _require_fields_once(header)
     _require_voxels_in_files(path.parent, header)
     import SimpleITK  # slow to import
 
@@ -245,6 +247,16 @@ def _require_few_axes(header: bytes) -> None:
             raise ValueError(f"it has {int(value)} axes, not 1 to {MOST_AXES}")
 
 
+def _require_fields_once(header: bytes) -> None:
+    """Raises ValueError for a MetaImage with two values of a field, of which SimpleITK takes the last."""
+    if header.startswith(b"NRRD"):
+        return
+    lines = {line.strip() for line in header.splitlines() if b"=" in line}
+    names = (line.split(b"=")[0].strip().decode("ascii", "replace") for line in lines)
+    if twice := [name for name in repeated(names) if name != "Comment"]:
+        raise ValueError(f"its header must have one value of {twice[0]:.40}, but has several")
+
+
 def _affine(reader: Any) -> NDArray[np.float64]:
     rank = reader.GetDimension()
     direction = np.array(reader.GetDirection()).reshape(rank, rank)[:3, :3]
@@ -284,10 +296,13 @@ def _units(fields: Mapping[bytes, bytes]) -> tuple[float, tuple[Finding, ...]]:
 def _left_open(fields: Mapping[bytes, bytes], reader: Any) -> tuple[Finding, ...]:
     """Warnings where the header does not say how the image is oriented, or how large its voxels are."""
     if b"ElementDataFile" in fields:
-        placed, sized = {b"TransformMatrix", b"Orientation", b"Rotation"}, {b"ElementSpacing", b"ElementSize"}
+        placed = {b"TransformMatrix", b"Orientation", b"Rotation"}
+        sizes = 3 if {b"ElementSpacing", b"ElementSize"} & fields.keys() else 0
         lacks = "" if placed & fields.keys() else "it has no 'TransformMatrix'"
     else:
-        sized = {b"spacings", b"space directions"}
+        # That of an axis may be "none" or NaN.
+        spacings = fields.get(b"spacings", b"").lower().split()
+        sizes = fields.get(b"space directions", b"").count(b"(") or len(spacings) - spacings.count(b"nan")
         space = reader.GetMetaData("NRRD_space") if reader.HasMetaDataKey("NRRD_space") else ""
         lacks = "" if space in _SPACES else f"its 'space' is {space!r}" if space else "it has no 'space'"
     messages = []
@@ -296,8 +311,9 @@ def _left_open(fields: Mapping[bytes, bytes], reader: Any) -> tuple[Finding, ...
             f"{{}}: the header does not say how the image is oriented ({lacks}): its axes are taken to run to the "
             "left, the back and the top"
         )
-    if not sized & fields.keys():
-        messages.append("{}: the header does not give the size of the voxels: it is taken to be 1 mm")
+    if sizes < 3:
+        along = f" along {3 - sizes} of 3 axes" if sizes else ""
+        messages.append(f"{{}}: the header does not give the size of the voxels{along}: it is taken to be 1 mm")
     return tuple(Finding(Level.WARNING, message) for message in messages)
 
 

@@ -21,6 +21,8 @@ from spuproj.training.data.volumes.header import Header, in_millimetres
 
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
 
+_NIFTI: Any = (nib.Nifti2Header, nib.Nifti1Header)  # nibabel's methods have no types
+
 _SAME = 0.1  # of a voxel, between the two affines of a NIfTI header
 
 _LEAST_EXTENSION, _SIZES_OF_EXTENSION = 16, 8  # in bytes, of an extension of a NIfTI header
@@ -96,7 +98,7 @@ def _require_sound_start(path: Path) -> None:
         return
     with nib.openers.ImageOpener(str(path)) as stream:
         start = stream.read(nib.nifti2.header_dtype.itemsize)
-        for kind in (nib.Nifti2Header, nib.Nifti1Header):
+        for kind in _NIFTI:
             size = kind.template_dtype.itemsize
             if kind.may_contain_header(start) and len(start) >= size:
                 header: Any = kind(start[:size], check=False)
@@ -120,7 +122,7 @@ def _require_suffix_of_content(path: Path) -> None:
         start = stream.read(nib.nifti2.header_dtype.itemsize)
     if start.startswith(b"\x1f\x8b") and not is_named:
         raise ValueError(f"it is compressed by gzip; rename it to {path.name}.gz, or to .mgz where it is an MGH file")
-    if is_named and any(kind.may_contain_header(start) for kind in (nib.Nifti2Header, nib.Nifti1Header)):
+    if is_named and any(kind.may_contain_header(start) for kind in _NIFTI):
         raise ValueError("it is not compressed, though its name ends as if it were; rename it to .nii")
 
 

@@ -180,6 +180,18 @@ def test_sizes_of_voxels_that_are_taken_for_granted_are_a_warning(tmp_path):
     for name, header in (("a.nrrd", NRRD.replace(directions, "")), ("a.mha", META.replace("ElementSp", "Sp"))):
         assert "does not give the size of the voxels: it is taken to be 1 mm" in warnings(tmp_path, name, header)[0]
     assert "does not give the size" in warnings(tmp_path, "a.mha", META.replace("ElementS", "elements"))[0]
+    without_space = NRRD.replace("space: LPS\n", "").replace(directions, "spacings: 1 nan 2\n")
+    for header in (NRRD.replace("(1,0,0)", "none"), without_space):
+        (message,) = [text for text in warnings(tmp_path, "a.nrrd", header) if "give the size" in text]
+        assert "does not give the size of the voxels along 1 of 3 axes: it is taken to be 1 mm" in message
+
+
+def test_two_values_of_a_field_are_refused(tmp_path):
+    twice = META.replace("ElementSpacing", "ElementSpacing = 1 1 5\nElementSpacing")
+    with pytest.raises(InputError, match=r"a\.mha .*its header must have one value of ElementSpacing, but has several"):
+        warnings(tmp_path, "a.mha", twice)
+    again = META.replace("ObjectType", "Comment = a\nComment = b\nNDims = 3\nObjectType")
+    assert warnings(tmp_path, "a.mha", again) == warnings(tmp_path, "a.mha", META)
 
 
 @pytest.mark.parametrize(("slope", "offset", "warned"), [("1", "0", False), ("1.0", "0.000", False), ("2", "0", True)])
