@@ -79,8 +79,12 @@ def _reach_of_border(geometry: Geometry, sides: Tensor) -> Tensor:
 
 
 def _farthest(geometry: Geometry, sides: Tensor) -> Tensor:
-    """Boundary positions ``[M, 8, 4, 1]`` of the largest -v, -u, v and u of every view along every curve."""
-    at = torch.linspace(0, 1, _SAMPLES, dtype=torch.float64, device=sides.device).expand(len(sides), 8, 1, -1)
+    """Boundary positions ``[M, K, 4, 1]`` of the largest -v, -u, v and u of every view along every curve.
+
+    K is 4, for the edges, or 8 if the lift of any view has a rim.
+    """
+    curves = 8 if bool((_rim(geometry) > 0).any()) else 4
+    at = torch.linspace(0, 1, _SAMPLES, dtype=torch.float64, device=sides.device).expand(len(sides), curves, 1, -1)
     width = 1 / (_SAMPLES - 1)
     steps = torch.linspace(-1, 1, _REFINED_SAMPLES, dtype=torch.float64, device=sides.device)
     for _ in range(_REFINEMENTS):
@@ -95,14 +99,14 @@ def _best(geometry: Geometry, sides: Tensor, at: Tensor) -> Tensor:
 
 
 def _reach_at(geometry: Geometry, sides: Tensor, at: Tensor) -> Tensor:
-    """-v, -u, v and u, ``[M, 8, 4, S]``, at boundary positions ``[M, 8, 4, S]``, or shared, ``[M, 8, 1, S]``."""
+    """-v, -u, v and u, ``[M, K, 4, S]``, at boundary positions ``[M, K, 4, S]``, or shared, ``[M, K, 1, S]``."""
     y, x = _border(geometry, sides, at.flatten(2))
     each = _reach(geometry, y.flatten(1), x.flatten(1)).reshape(*at.shape, 4)
     return torch.stack([each[:, :, way if at.shape[2] > 1 else 0, :, way] for way in range(4)], dim=2)
 
 
 def _border(geometry: Geometry, sides: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-    """Points at positions ``[M, 8, S]`` in [0, 1] along the four edges and the quarters of the lift's rim.
+    """Points at positions ``[M, K, S]`` in [0, 1] along the four edges and, if K is 8, the quarters of the lift's rim.
 
     Those of an edge run along the part that the lift reaches, whose ends are corners of what is shown. NaN where there
     is no such part, and where the rim is outside the box.
@@ -111,11 +115,11 @@ def _border(geometry: Geometry, sides: Tensor, at: Tensor) -> tuple[Tensor, Tens
     edge_y, edge_x = (torch.stack([torch.zeros_like(last), last], dim=1) for last in (last_y, last_x))
     x = _reached(rim, edge_y - ty[:, None], tx, last_x, at[:, :2])
     y = _reached(rim, edge_x - tx[:, None], ty, last_y, at[:, 2:4])
-    quarter = torch.arange(4, dtype=torch.float64, device=at.device)[:, None]
+    quarter = torch.arange(at.shape[1] - 4, dtype=torch.float64, device=at.device)[:, None]
     angle = math.pi / 2 * (quarter + at[:, 4:])
     rim_y = ty[:, None, None] + rim[:, None, None] * torch.sin(angle)
     rim_x = tx[:, None, None] + rim[:, None, None] * torch.cos(angle)
-    rim_y, rim_x = (each.unflatten(1, (4, -1)) for each in _inside(rim_y.flatten(1), rim_x.flatten(1), sides))
+    rim_y, rim_x = (each.view_as(angle) for each in _inside(rim_y.flatten(1), rim_x.flatten(1), sides))
     edges_y, edges_x = (edge[:, :, None].expand_as(x) for edge in (edge_y, edge_x))
     return torch.cat([edges_y, y, rim_y], dim=1), torch.cat([x, edges_x, rim_x], dim=1)
 
