@@ -58,5 +58,5 @@ class Factory(Generic[Made]):
 
 
 def is_function_of_size(views: object) -> TypeGuard[Callable[[tuple[int, int]], Any]]:
-    """Whether this makes views of a size. Views themselves can be called too, but with slices."""
-    return callable(views) and not isinstance(views, nn.Module)
+    """Whether this makes views of a size. Views can be called too, but with slices; a class needs more than a size."""
+    return callable(views) and not isinstance(views, (nn.Module, type))

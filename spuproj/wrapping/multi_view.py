@@ -146,7 +146,8 @@ class MultiView(nn.Module):
         self.chunk = checked_chunk(chunk)
         self._views_of_size = views if is_function_of_size(views) else None
         self.learned = views if isinstance(views, LearnableViews) else None
-        self.look = _Look(_checked_views(views)) if self._views_of_size is self.learned is None else None
+        is_fixed = self._views_of_size is None and self.learned is None
+        self.look = _Look(_checked_views(views)) if is_fixed else None
         self._recent = Recent[_Look]()
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Prediction:

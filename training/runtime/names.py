@@ -100,7 +100,7 @@ def is_shown(character: str) -> bool:
 
 
 def named_values(entries: Iterable[str], argument: str, form: str) -> Iterator[tuple[str, str]]:
-    """Name and value of each entry ``NAME=VALUE``, without spaces around them.
+    """Name and value of each entry ``NAME=VALUE``, with any spaces around them.
 
     Args:
         entries: as given.
@@ -111,8 +111,8 @@ def named_values(entries: Iterable[str], argument: str, form: str) -> Iterator[t
         InputError: for other text, or without a name or a value.
     """
     for entry in entries:
-        name, _, value = (part.strip() for part in entry.partition("="))
-        if not (name and value):
+        name, _, value = entry.partition("=")
+        if not (name.strip() and value.strip()):
             raise InputError(f"{argument} must be given as {form}, got {entry!r}")
         yield name, value
 

@@ -85,7 +85,8 @@ def _typed(folder: Path, images: Mapping[str, str], label: str | None, mask: str
 def patterns_named(entries: Sequence[str]) -> dict[str, str]:
     """Parses entries ``NAME=PATTERN``. Raises InputError for other text or a repeated name."""
     found: dict[str, str] = {}
-    for name, pattern in named_values(entries, "image", "NAME=PATTERN"):
+    for entry in named_values(entries, "image", "NAME=PATTERN"):
+        name, pattern = (part.strip() for part in entry)
         if name in found:
             raise InputError(f"image must be given once for each modality, got {name!r} twice")
         found[name] = pattern

@@ -267,6 +267,7 @@ MADE: Any = RandViewd
 ANY = Views.rigid((8, 8))
 WRONG = {
     "no views": (lambda: MADE(KEYS, None), TypeError, "views must be Views, or a function of the size"),
+    "the class": (lambda: MADE(KEYS, Views), TypeError, "views must be Views, or a function of the size"),
     "a list": (lambda: MADE(KEYS, [ANY]), TypeError, "views must be Views, or a function of the"),
     "portable": (lambda: MADE(KEYS, ANY.portable()), TypeError, "views must be Views, or a"),
     "prob": (lambda: MADE(KEYS, ANY, 1.5), ValueError, "prob must lie in [0, 1], got 1.5"),

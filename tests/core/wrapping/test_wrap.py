@@ -164,7 +164,7 @@ def test_an_unknown_activation_and_views_that_are_none_are_refused():
     refused(ValueError, message, lambda: wrap(network(), ZOOM, "relu"))
     learned, message = LearnableViews(SIZE, grid=(2, 2)), "views must be Views, or a function of the size"
     wrapped: Any = partial(wrap, network())
-    for views in ("views", None, network()):
+    for views in ("views", None, network(), Views):
         refused(TypeError, message, partial(wrapped, views))
     for wrong in (None, learned):
         refused(TypeError, message, partial(wrapped(lambda size, wrong=wrong: wrong), X))
