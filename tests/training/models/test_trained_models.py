@@ -33,6 +33,16 @@ def test_the_packages_models_are_small_and_have_cards():
         assert "not a medical device" in card
 
 
+@pytest.mark.parametrize("target", ["ET", "TC", "WT"])
+def test_a_model_of_the_package_with_a_flipped_bit_is_refused(target, tmp_path):
+    copied = changed(next(folder for folder in trained_models() if folder.name == target), tmp_path / target)
+    content = bytearray((copied / WEIGHTS).read_bytes())
+    content[-3] ^= 1
+    (copied / WEIGHTS).write_bytes(content)
+    with pytest.raises(InputError, match="the SHA-256 that the file tells, but have another: it is damaged"):
+        load_run(copied)
+
+
 def test_an_installation_without_models_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(subject, "FOLDER", tmp_path)
     with pytest.raises(InputError, match=r"must hold the models of the package, but holds none; name models .*--model"):
