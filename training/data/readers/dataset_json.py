@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
@@ -20,16 +20,24 @@ from spuproj.training.data.labels import (
     scheme_of_names,
     scheme_of_regions,
 )
-from spuproj.training.data.readers.case_files import SUFFIXES, CaseFiles, ImageFile, modality_named, require_modality
+from spuproj.training.data.readers.case_files import (
+    SUFFIXES,
+    CaseFiles,
+    ImageFile,
+    modality_named,
+    require_modality,
+    without_suffix,
+)
 from spuproj.training.data.readers.conventions import LABEL, Convention, Role
 from spuproj.training.data.readers.grouping import Group, case_of, expected, grouped
 from spuproj.training.data.readers.left_out import not_read, unused_files, without_images
 from spuproj.training.data.readers.listing import Listing, list_folder
+from spuproj.training.data.readers.manifest import check_names, file_in
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.json_file import read_json
 from spuproj.training.runtime.names import repeated
 from spuproj.training.runtime.settings import SETTINGS, made
-from spuproj.training.runtime.wording import counted
+from spuproj.training.runtime.wording import counted, some_of
 
 FILE = "dataset.json"
 
@@ -49,7 +57,26 @@ Whole = Annotated[int, Field(strict=True)]
 Channels = dict[str, str]
 
 
-@dataclass(config=ConfigDict(**{**SETTINGS, "extra": "ignore"}))
+KNOWN_FIELDS = ConfigDict(**{**SETTINGS, "extra": "ignore"})
+
+
+@dataclass(config=KNOWN_FIELDS, frozen=True)
+class Pair:
+    """A case in the list of the decathlon, which version 1 of nnU-Net has too."""
+
+    image: str
+    label: str | None = None
+
+
+@dataclass(config=KNOWN_FIELDS)
+class Placed:
+    """A case of version 2 of nnU-Net whose files lie anywhere: an image for each channel, and the segmentation."""
+
+    images: list[str]
+    label: str | None = None
+
+
+@dataclass(config=KNOWN_FIELDS)
 class Description:
     """The fields of ``dataset.json`` that are used; of both versions of nnU-Net, and of the decathlon."""
 
@@ -67,6 +94,12 @@ class Description:
 
     numTraining: Whole | None = None  # noqa: N815
     """The number of cases in ``imagesTr``."""
+
+    training: list[Pair] | None = None
+    """Of version 1 and the decathlon: the cases of ``imagesTr``, whose segmentations may have other names."""
+
+    dataset: dict[str, Placed] | None = None
+    """Of version 2: the cases by name, in place of those in ``imagesTr``."""
 
 
 def described_cases(source: Path) -> tuple[list[CaseFiles], list[str]] | None:
@@ -86,12 +119,19 @@ def described_cases(source: Path) -> tuple[list[CaseFiles], list[str]] | None:
     listing = list_folder(root)
     convention = _convention(root / FILE, description, listing)
     scheme = _scheme(root / FILE, description, "msd" if convention.name == MSD.name else "nnunet")
+    to_predict = [] if part else _not_read(source, listing, convention, description)
+    if description.dataset is not None and part != "Ts":
+        placed = [_placed(root / FILE, name, case, convention) for name, case in description.dataset.items()]
+        return [replace(case, scheme=scheme) for case in placed], [*to_predict, *not_read(listing)]
     groups, others = _groups(listing, convention, description.file_ending, part or "Tr")
-    cases = [replace(_complete(root, group, convention), scheme=scheme) for group in groups if group.modalities]
+    found = [replace(_complete(root, group, convention), scheme=scheme) for group in groups if group.modalities]
+    cases, unlisted = _as_listed(root / FILE, found, _listed(description) if part != "Ts" else {})
+    labels = {case.label for case in cases}
     left_out = [
-        *([] if part else _not_read(source, listing, convention, description)),
-        *([] if part or description.numTraining in (None, len(cases)) else [_other_number(description, len(cases))]),
-        *without_images(groups),
+        *to_predict,
+        *([] if part or description.numTraining in (None, len(found)) else [_other_number(description, len(found))]),
+        *unlisted,
+        *without_images(group for group in groups if labels.isdisjoint(root / path for path in group.of(LABEL))),
         *unused_files([path for path in others if not part or path.startswith(f"{source.name}/")]),
         *not_read(listing),
     ]
@@ -99,9 +139,15 @@ def described_cases(source: Path) -> tuple[list[CaseFiles], list[str]] | None:
 
 
 def _description(path: Path) -> Description:
-    found = made(Description, read_json(path), f"{path}: ")
+    content = read_json(path)
+    if "channel_names" in content:
+        # Version 2 of nnU-Net does not read the list of version 1.
+        content.pop("training", None)
+    found = made(Description, content, f"{path}: ")
     if not (found.channel_names or found.modality):
         raise InputError(f"{path} must name the channels (channel_names), but does not")
+    if twice := repeated(pair.image for pair in set(found.training or [])):
+        raise InputError(f"{path}: each image must have one segmentation (training), but {twice[0]} has several")
     if found.file_ending.lower() not in SUFFIXES:
         raise InputError(
             f"{path}: file_ending must be one of {', '.join(SUFFIXES)}, the kinds of image that are read, "
@@ -123,12 +169,25 @@ def _convention(path: Path, description: Description, listing: Listing) -> Conve
     if twice := repeated(modalities):
         alike = [name for name in names.values() if modality_named(name) == twice[0]]
         raise InputError(f"{path}: each channel must have its own name, but {' and '.join(alike)} are the same")
-    numbered = any(re.search(r"^images(Tr|Ts)/[^/]+_\d{4}\.[^/]+$", image) for image in listing.images)
     kinds: dict[str, Role]
-    if description.channel_names or numbered:
+    if description.channel_names or _numbered(description, listing):
         kinds = {f"{number:04d}": modality for number, modality in zip(channels, modalities, strict=True)}
         return replace(NNUNET, kinds={**kinds, "labels": LABEL})
     return replace(MSD, kinds={"images": tuple(modalities), "labels": LABEL})
+
+
+def _numbered(description: Description, listing: Listing) -> bool:
+    """Whether names end in the number of a channel; those of the decathlon may end in the number of a patient."""
+    images = [path for path in listing.images if re.match("images(Tr|Ts)/[^/]+$", path)]
+    if _listed(description).keys() & {without_suffix(PurePath(path).name) for path in images}:
+        return False
+    return any(re.search(r"_\d{4}\.[^/]+$", path) for path in images)
+
+
+def _listed(description: Description) -> dict[str, str | None]:
+    """The segmentation that ``training`` gives each case."""
+    names = [(PurePath(pair.image).name, pair.label) for pair in description.training or []]
+    return {without_suffix(name) or name: label for name, label in names}
 
 
 def _groups(listing: Listing, convention: Convention, ending: str, part: str) -> tuple[list[Group], list[str]]:
@@ -150,6 +209,43 @@ def _complete(root: Path, group: Group, convention: Convention) -> CaseFiles:
         if isinstance(role, str) and role != LABEL
     }
     return replace(case, images={**files, **case.images})
+
+
+def _placed(path: Path, name: str, placed: Placed, convention: Convention) -> CaseFiles:
+    """A case of ``dataset``: paths are relative to its file, after environment variables are replaced."""
+    where = f"{path}, case {name}: "
+    check_names(path, [name])
+    files = [file_in(path, where, os.path.expandvars(text)) for text in placed.images]
+    if len(files) != len(convention.modalities):
+        raise InputError(
+            f"{where}each of the {len(convention.modalities)} channels must have one image, got {len(files)}"
+        )
+    images = dict(zip(convention.modalities, map(ImageFile, files), strict=True))
+    return CaseFiles(name, images, file_in(path, where, os.path.expandvars(placed.label)) if placed.label else None)
+
+
+def _as_listed(
+    path: Path, cases: list[CaseFiles], labels: Mapping[str, str | None]
+) -> tuple[list[CaseFiles], list[str]]:
+    """The cases that ``training`` lists, with the segmentations it gives them, and sentences on the others.
+
+    Without a list all cases stay as they are.
+    """
+    if not labels:
+        return cases, []
+    names = {case.name for case in cases}
+    listed = [_labelled(path, case, labels[case.name]) for case in cases if case.name in labels]
+    unlisted, lost = sorted(names - labels.keys()), [name for name in labels if name not in names]
+    told = [f"not used: {counted(len(unlisted), 'case')} that {FILE} does not list (training): {some_of(unlisted)}"]
+    missed = [f"{FILE} lists {counted(len(lost), 'case')} of which imagesTr has no image: {some_of(lost)}"]
+    return listed, [*(told if unlisted else []), *(missed if lost else [])]
+
+
+def _labelled(path: Path, case: CaseFiles, listed: str | None) -> CaseFiles:
+    """The case with the segmentation that is listed, in whichever format it is there."""
+    label = file_in(path, f"{path}, case {case.name}: ", listed) if listed else case.label
+    same = case.label and without_suffix(os.fspath(case.label)) == without_suffix(os.fspath(label or ""))
+    return case if same else replace(case, label=label)
 
 
 def _scheme(path: Path, description: Description, prefer: str) -> LabelScheme | None:

@@ -205,3 +205,96 @@ def test_a_channel_that_is_named_like_a_segmentation_is_refused(tmp_path):
     describe(touch(tmp_path, "imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz"), channel_names={"0": "T1", "1": "seg"})
     with pytest.raises(InputError, match=r"dataset\.json: images must be modalities, but 'seg' is a segmentation"):
         read_data(tmp_path)
+
+
+MODALITY = {"channel_names": None, "modality": {"0": "T1"}, "labels": {"0": "background", "1": "tumour"}}
+
+
+def pair(image: str, label: str) -> dict[str, str]:
+    return {"image": f"./imagesTr/{image}.nii.gz", "label": f"./labelsTr/{label}.nii.gz"}
+
+
+@pytest.mark.parametrize("channel", ["", "_0000"])
+def test_the_list_of_the_decathlon_tells_which_segmentation_is_whose(tmp_path, channel):
+    describe(tmp_path, **MODALITY, training=[pair("a", "b"), pair("b", "c"), pair("c_2001", "c_2001")])
+    touch(tmp_path, *(f"imagesTr/{name}{channel}.nii.gz" for name in ("a", "b", "c_2001")))
+    touch(tmp_path, "labelsTr/b.nii.gz", "labelsTr/c.nii.gz", "labelsTr/a.nii.gz", "labelsTr/c_2001.nii.gz")
+    found = read_data(tmp_path)
+    labels = {case.name: case.label.name for case in found.cases if case.label}
+    assert labels == {"a": "b.nii.gz", "b": "c.nii.gz", "c_2001": "c_2001.nii.gz"}
+    assert found.left_out == ()
+
+
+def test_listed_files_may_be_unpacked(tmp_path):
+    describe(tmp_path, **MODALITY, file_ending=".nii", training=[pair("a", "a")])
+    touch(tmp_path, "imagesTr/a.nii", "labelsTr/a.nii")
+    (case,) = read_data(tmp_path).cases
+    assert (case.name, case.label) == ("a", tmp_path / "labelsTr" / "a.nii")
+
+
+def test_cases_that_a_list_lacks_or_has_alone_are_told(tmp_path):
+    describe(tmp_path, **MODALITY, numTraining=2, training=[pair("a", "a"), pair("lost", "lost")])
+    touch(tmp_path, "imagesTr/a.nii.gz", "imagesTr/b.nii.gz", "imagesTs/t.nii.gz", "labelsTr/a.nii.gz")
+    found = read_data(tmp_path)
+    assert [case.name for case in found.cases] == ["a"]
+    assert found.left_out[1:] == (
+        "not used: 1 case that dataset.json does not list (training): b",
+        "dataset.json lists 1 case of which imagesTr has no image: lost",
+    )
+    assert [case.name for case in read_data(tmp_path / "imagesTs").cases] == ["t"]
+
+
+def test_version_2_reads_no_list(tmp_path):
+    describe(tmp_path, training="whatever")
+    touch(tmp_path, "imagesTr/a_0000.nii.gz", "imagesTr/b_0000.nii.gz")
+    assert [case.name for case in read_data(tmp_path).cases] == ["a", "b"]
+
+
+def test_a_list_of_other_segmentations_is_learnt_from(tmp_path):
+    describe(tmp_path, **MODALITY, training=[pair("a", "b")])
+    save(tmp_path / "imagesTr" / "a.nii.gz", volume(100))
+    save(tmp_path / "labelsTr" / "a.nii.gz", seg(0))
+    save(tmp_path / "labelsTr" / "b.nii.gz", seg(1))
+    (case,) = read_data(tmp_path).cases
+    assert load_case(case, with_labels=True).target("tumour").sum() == 1
+
+
+def test_version_2_may_place_cases_anywhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCANS", str(tmp_path / "elsewhere"))
+    placed = {
+        "b": {"images": ["${SCANS}/b/one.nii.gz", "../b_two.nii.gz"], "label": "$SCANS/b/truth.nii.gz"},
+        "a": {"images": [str(tmp_path / "t1.nii.gz"), "t2.nii.gz"]},
+    }
+    root = describe(tmp_path / "set", channel_names={"0": "T1", "1": "T2"}, dataset=placed, file_ending=".nii.gz")
+    touch(root, "imagesTr/c_0000.nii.gz", "imagesTs/t_0000.nii.gz")
+    found = read_data(root)
+    first, second = found.cases
+    assert [image.path for image in first.images.values()] == [tmp_path / "t1.nii.gz", root / "t2.nii.gz"]
+    assert (first.name, first.label, tuple(second.images)) == ("a", None, ("t1", "t2"))
+    assert [image.path.resolve() for image in second.images.values()] == [
+        tmp_path / "elsewhere" / "b" / "one.nii.gz",
+        tmp_path / "b_two.nii.gz",
+    ]
+    assert second.label == tmp_path / "elsewhere" / "b" / "truth.nii.gz"
+    assert first.scheme is not None
+    assert [case.name for case in read_data(root / "imagesTr").cases] == ["a", "b"]
+    assert [case.name for case in read_data(root / "imagesTs").cases] == ["t"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"dataset": {"a": {"images": []}}}, r"case a: each of the 1 channels must have one image, got 0"),
+        ({"dataset": {"../a": {"images": ["a.nii"]}}}, r"the name of a case must"),
+        ({"dataset": {"a": {"images": ["a\n.nii"]}}}, r"case a: a file must have a name without control characters"),
+        ({"dataset": {"a": "a.nii.gz"}}, r"dataset\.a must be an object"),
+        ({"dataset": {}}, r"must hold at least one case, but holds none"),
+        ({**MODALITY, "training": [{"label": "a"}]}, r"training\.image must be given"),
+        ({**MODALITY, "training": [pair("a", "a"), pair("a", "b")]}, r"one segmentation \(training\), but .*/a\.nii"),
+        ({**MODALITY, "training": [pair("lost", "a")]}, r"holds none; not used: 1 case that dataset\.json does not"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_refused(tmp_path, fields, message):
+    describe(touch(tmp_path, "imagesTr/a_0000.nii.gz"), **fields)
+    with pytest.raises(InputError, match=message):
+        read_data(tmp_path)
