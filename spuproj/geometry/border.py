@@ -12,7 +12,8 @@ def border_weights(table: Tensor, size: tuple[int, int], view_size: tuple[int, i
 
     The weight is t^2 (3 - 2 t) with t = min(d / width, 1), where d is the distance, in view pixels, from the pixel to
     the nearest end: that of the view's raster, or that of the slice times the view's local linear magnification. Both
-    end half a pixel beyond their outermost pixel centres, so every pixel that a view shows has a positive weight.
+    end half a pixel beyond their outermost pixel centres, so every pixel that a view shows has a positive weight: at
+    least the smallest normal number of float32, since ``reduce`` takes smaller ones for zero.
 
     Args:
         table: ``[..., 19]`` geometry table.
@@ -31,7 +32,8 @@ def border_weights(table: Tensor, size: tuple[int, int], view_size: tuple[int, i
         to_end = torch.minimum(pixel, size[axis] - 1 - pixel) + 0.5
         distance = torch.minimum(distance, to_end * spacing[..., axis, None, None] * linear)
     t = (distance / width).clamp(max=1)
-    return torch.where(torch.isnan(t), 0, t * t * (3 - 2 * t)).float()
+    weight = (t * t * (3 - 2 * t)).clamp(min=torch.finfo(torch.float32).tiny)
+    return torch.where(torch.isnan(t), 0, weight).float()
 
 
 def _to_end(v: Tensor, u: Tensor, size: tuple[int, int]) -> Tensor:

@@ -19,7 +19,9 @@ from spuproj.training.runtime.errors import InputError, as_input_error
 from spuproj.training.runtime.files import atomic_write, why_no_file
 from spuproj.training.runtime.json_file import json_object, write_json
 from spuproj.training.runtime.names import as_one_file
+from spuproj.training.runtime.progress import print_status
 from spuproj.training.runtime.settings import made
+from spuproj.training.runtime.wording import some_of
 
 CONFIG, WEIGHTS, RECORD = "config.json", "model.safetensors", "training.json"
 
@@ -46,7 +48,7 @@ def save_run(directory: Path, config: ModelConfig, network: nn.Module, data: str
 
 
 def load_run(directory: Path) -> Run:
-    """The configuration and the network, in evaluation mode.
+    """The configuration and the network, in evaluation mode. Settings that are ignored are told on standard error.
 
     Raises:
         InputError: where the folder holds no whole run, or a file in it is damaged or not what its name says.
@@ -65,6 +67,11 @@ def load_run_and_digest(directory: Path) -> tuple[Run, str]:
     settings, weights = (_content(directory / name) for name in (CONFIG, WEIGHTS))
     values = json_object(settings, directory / CONFIG)
     config = made(ModelConfig, values, f"{directory / CONFIG} must be the configuration of a model, but is not: ")
+    if unknown := sorted(values.keys() - asdict(config).keys()):
+        print_status(
+            f"{directory / CONFIG}: ignored, as this version of spuproj does not know "
+            f"{some_of([f'{name:.40}' for name in unknown])}; a newer version may predict otherwise"
+        )
     with as_input_error(lambda error: f"{wanted} it does not load ({WEIGHTS}): {error}"):
         # Memory follows the file, not the configuration.
         with torch.device("meta"):

@@ -15,12 +15,14 @@ SIZE, VIEW_SIZE = (24, 33), (28, 20)
 
 
 @settings(max_examples=20)
-@given(table=tables(SIZE, VIEW_SIZE), width=st.floats(0.5, 100))
+@given(table=tables(SIZE, VIEW_SIZE), width=st.floats(0.5, 100) | st.floats(1e18, 1e300))
 def test_they_are_positive_exactly_where_the_view_shows_the_pixel(table, width):
     weights = geometry.border_weights(table, SIZE, VIEW_SIZE, width)
     shown = ~torch.isnan(geometry.view_coordinates(table, SIZE, VIEW_SIZE)[0])
     assert weights.dtype == torch.float32
     assert torch.equal(weights > 0, shown)
+    # Smaller ones count as zero in ``reduce``.
+    assert torch.equal(weights >= torch.finfo(torch.float32).tiny, shown)
     assert weights.max() <= 1
 
 

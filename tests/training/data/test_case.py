@@ -218,7 +218,7 @@ def test_what_was_taken_for_granted_is_among_the_findings(tmp_path):
     case = load_case(folder)
     assert "the background of t1, flair is -1, the value along the border" in notes(case)
     warnings = [finding.message for finding in case.findings if finding.level == Level.WARNING]
-    assert "t2 is constant inside the brain: it tells nothing, and is read as 0" in warnings
+    assert "t2: one single value inside the brain, which tells nothing and is read as 0" in warnings
     assert any("litres, where 0.9 to 1.8 are usual" in message for message in warnings)
 
 

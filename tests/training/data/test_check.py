@@ -159,7 +159,7 @@ def test_labels_stored_as_floats_and_a_fourth_axis_of_one_are_no_problem(folder)
 def test_a_constant_modality_an_empty_and_a_missing_segmentation(folder):
     replace(folder, "t1", (volume(1) > 0).astype(np.float32))
     replace(folder, "seg", seg(0))
-    constant = "t1 is constant inside the brain: it tells nothing, and is read as 0"
+    constant = "t1: one single value inside the brain, which tells nothing and is read as 0"
     assert messages(folder, Level.WARNING) == [constant]
     assert messages(folder, Level.NOTE) == ["the segmentation is empty"]
     (folder / "one_seg.nii.gz").unlink()
@@ -257,7 +257,7 @@ def test_an_image_of_few_values_is_a_warning(folder):
     labels = nib.Nifti1Image.from_filename(folder / "one_t2.nii.gz").get_fdata() > 700
     nib.save(nib.Nifti1Image(labels.astype(np.float32), AFFINE), folder / "one_t2.nii.gz")
     (message,) = [each for each in messages(folder, Level.WARNING) if "values" in each]
-    assert message.startswith("t2 has only 2 values, such as 1, like a segmentation or a mask")
+    assert message.startswith("t2: only 2 values, such as 1, like a segmentation or a mask")
 
 
 @pytest.mark.parametrize(("labels", "absent"), [((1, 1, 1), "2 or 4"), ((1, 2, 4), None), ((1, 1), None)])

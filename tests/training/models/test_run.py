@@ -73,10 +73,17 @@ def test_a_loaded_network_is_in_evaluation_mode(run):
     assert_close(network(image)[:1], network(image[:1]))
 
 
-def test_unknown_keys_of_a_newer_version_are_left_out(run):
+def test_unknown_keys_of_a_newer_version_are_left_out_and_told(run, capsys):
+    load_run(run)
+    assert capsys.readouterr().err == ""
     values = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(values | {"optimizer": "sgd"}))
     assert load_run(run)[0] == CONFIG
+    said = capsys.readouterr().err
+    assert said.endswith(
+        "config.json: ignored, as this version of spuproj does not know optimizer; "
+        "a newer version may predict otherwise\n"
+    )
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

@@ -48,7 +48,7 @@ def find_brain(volumes: NDArray[np.float32], names: Sequence[str]) -> tuple[NDAr
         mask |= regions[name]
         if math.isnan(noise):
             mask[:] = True
-            message = f"{{}} has no constant background, so the whole image counts as brain: {REMEDY}"
+            message = f"{{}}: no constant background, so the whole image counts as brain: {REMEDY}"
             found.append((name, Finding(Level.WARNING, message)))
         elif not constant:
             message = (

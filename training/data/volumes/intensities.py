@@ -80,12 +80,12 @@ def _limits(inside: NDArray[np.float32], clip: tuple[float, float]) -> tuple[flo
 def _unusual(inside: NDArray[np.float32], low: float, high: float) -> list[Finding]:
     """A finding for a modality that is constant, has few values, or has spikes."""
     if low == high:
-        return [Finding(Level.WARNING, "{} is constant inside the brain: it tells nothing, and is read as 0")]
+        return [Finding(Level.WARNING, "{}: one single value inside the brain, which tells nothing and is read as 0")]
     few = np.unique(inside[:: 1 + inside.size // _SAMPLE])
     if inside.size >= _FEWEST and few.size <= _LABELS:
         message = (
-            f"{{}} has only {few.size} values, such as {few[-1]:g}, like a segmentation or a mask: look whether the "
-            "file is an image"
+            f"{{}}: only {few.size} values, such as {few[-1]:g}, like a segmentation or a mask: look whether this is "
+            "an image"
         )
         return [Finding(Level.WARNING, message)]
     margin = _FAR * (high - low)
@@ -94,7 +94,7 @@ def _unusual(inside: NDArray[np.float32], low: float, high: float) -> list[Findi
         return []
     farthest = far[np.abs(far).argmax()]
     message = (
-        f"{{}} has {far.size} voxels far outside of all others, up to {farthest:g}, where nearly all lie between "
-        f"{low:g} and {high:g}: they are clipped"
+        f"{{}}: {far.size} voxels far outside of all others, up to {farthest:g}, where nearly all lie between "
+        f"{low:g} and {high:g}, are clipped"
     )
     return [Finding(Level.NOTE, message)]

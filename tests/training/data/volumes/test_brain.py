@@ -126,7 +126,7 @@ def test_an_image_without_background_is_all_brain_with_a_warning():
     assert found.all()
     (warning,) = findings
     assert warning.level == Level.WARNING
-    assert warning.message.startswith("t1, flair has no constant background, so the whole image counts as brain")
+    assert warning.message.startswith("t1, flair: no constant background, so the whole image counts as brain")
     assert "HD-BET" in warning.message
 
 

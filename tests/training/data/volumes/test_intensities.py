@@ -45,7 +45,7 @@ def test_spikes_change_nothing_but_themselves_and_are_told():
     assert np.count_nonzero(change[1] > 0.02) <= 3 + 6
     (finding,) = findings
     assert finding.level == Level.NOTE
-    assert finding.message.startswith("t2 has 3 voxels far outside of all others, up to 32767, where nearly all lie")
+    assert finding.message.startswith("t2: 3 voxels far outside of all others, up to 32767, where nearly all lie")
 
 
 @pytest.mark.parametrize("spike", [32767, -32768])
@@ -61,7 +61,7 @@ def test_spikes_in_a_small_brain_are_clipped_though_the_quantiles_do_not_reach_t
     others[8, 8, 7:10] = False
     np.testing.assert_allclose(found[:, others], before[:, others], atol=0.2)
     assert np.abs(found).max() < 4
-    assert finding.message.startswith("t2 has 3 voxels far outside of all others")
+    assert finding.message.startswith("t2: 3 voxels far outside of all others")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_constant_modality_becomes_zero_with_a_warning(value, spikes):
     assert (found[0] == 0).all()
     assert (found[1] != 0).any()
     assert finding.level == Level.WARNING
-    assert finding.message == "t1 is constant inside the brain: it tells nothing, and is read as 0"
+    assert finding.message == "t1: one single value inside the brain, which tells nothing and is read as 0"
 
 
 def test_a_modality_with_the_values_of_another_is_told():
