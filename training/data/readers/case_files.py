@@ -21,7 +21,7 @@ SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 SPELLINGS = {
     "t1": r"t1[ _-]?(n|w|pre|weighted)?",
-    "t1ce": r"t1w?[ _-]?(c|ce|gd|post)",
+    "t1ce": r"t1w?[ _+-]?(c|ce|gd|post)|(c|ce)[ _-]?t1w?",
     "t2": r"t2[ _-]?(w|weighted)?",
     "flair": r"t2f|(t2[ _-]?)?flair",
 }
@@ -131,7 +131,7 @@ def modalities_of(cases: Sequence[CaseFiles]) -> tuple[str, ...]:
             lacking.setdefault(missing, []).append(case.name)
     if lacking:
         groups = "; ".join(
-            f"{', '.join(missing)} is missing in {len(each)} of {len(cases)}: {some_of(each)}"
+            f"{len(each)} of {len(cases)} {'lacks' if len(each) == 1 else 'lack'} {', '.join(missing)}: {some_of(each)}"
             for missing, each in sorted(lacking.items(), key=lambda item: len(item[1]))
         )
         raise InputError(

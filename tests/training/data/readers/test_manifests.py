@@ -329,7 +329,7 @@ def test_a_table_that_cannot_be_used_is_refused(tmp_path, text, message):
 def test_a_case_lacks_the_modality_of_an_empty_cell(tmp_path):
     whole, lacking = read_data(table(tmp_path, "name,t1,T2w\na,a1.nii,a2.nii\nb, ,b2.nii\n")).cases
     assert (list(whole.images), list(lacking.images)) == (["t1", "t2"], ["t2"])
-    with pytest.raises(InputError, match=r"t1 is missing in 1 of 2: b; .* can only be predicted"):
+    with pytest.raises(InputError, match=r"1 of 2 lacks t1: b; .* can only be predicted"):
         modalities_of([whole, lacking])
 
 

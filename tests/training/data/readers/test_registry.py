@@ -135,7 +135,7 @@ def test_a_folder_that_cannot_be_listed_is_said(tmp_path, monkeypatch):
     (closed,) = (case for case in found.cases if case.name == "p2")
     assert closed.images == {}
     assert errors_of(closed) == "; its folder p2 cannot be listed: Permission denied"
-    with pytest.raises(InputError, match=r"is missing in 1 of 2: p2.*; its folder p2 cannot be listed: Permission"):
+    with pytest.raises(InputError, match=r"1 of 2 lacks .*: p2.*; its folder p2 cannot be listed: Permission"):
         modalities_of(found.cases)
 
 
@@ -190,9 +190,9 @@ def test_a_modality_that_some_cases_lack_is_an_error_that_names_them():
     with pytest.raises(InputError) as error:
         modalities_of(cases)
     message = str(error.value)
-    assert "t1 is missing in 1 of 11: z; " in message
-    assert "t2, flair is missing in 2 of 11: x, y; " in message
-    assert "flair is missing in 8 of 11: p0, p1, p2, p3, p4 and 3 more" in message
+    assert "1 of 11 lacks t1: z; " in message
+    assert "2 of 11 lack t2, flair: x, y; " in message
+    assert "8 of 11 lack flair: p0, p1, p2, p3, p4 and 3 more" in message
     assert message.endswith("correct it; Why")
 
 
@@ -202,6 +202,10 @@ def test_a_modality_that_some_cases_lack_is_an_error_that_names_them():
         ("T1n", "t1"),
         ("t1c", "t1ce"),
         ("T1Gd", "t1ce"),
+        ("T1+C", "t1ce"),
+        ("CT1", "t1ce"),
+        ("ce-T1w", "t1ce"),
+        ("CT", "ct"),
         ("T2W", "t2"),
         ("t2f", "flair"),
         ("FLAIR", "flair"),
