@@ -1,4 +1,4 @@
-"""The targets' colours are told apart by people who see colours otherwise."""
+"""Targets, and methods that are compared, are told apart by people who see colours otherwise."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from skimage.color import rgb2lab
 
+from spuproj.training.evaluation.metrics import CaseMaps, measure
+from spuproj.training.evaluation.plots import box_plots, filtering_curves, reliability_diagram
+from spuproj.training.evaluation.results import CaseResult, EvaluationOptions
 from spuproj.training.report.colours import COLOURS
 
 # Machado et al. 2009, severity 1, of linear RGB.
@@ -33,3 +39,46 @@ def seen(colour: str, sight: object) -> np.ndarray:
 def test_two_targets_look_different(sight, one, other):
     """By at least 40 in CIELAB; a difference of 2 can just be seen, one of 8 is missed in a thin line."""
     assert np.linalg.norm(seen(one, SIGHT[sight]) - seen(other, SIGHT[sight])) > 40
+
+
+def results(methods: int, target: str = "WT") -> list[CaseResult]:
+    """A case of each method."""
+    truth = np.arange(8).reshape(1, 2, 4) % 2 == 0
+    metrics, curves = measure(CaseMaps(truth, truth, 0.9 * truth, 50.0 * ~truth, np.ones_like(truth), (1, 1, 1)))
+    return [CaseResult(f"method {each}", target, "one", "one", metrics, curves) for each in range(methods)]
+
+
+def legend_of(draw, rows: list[CaseResult], monkeypatch: pytest.MonkeyPatch) -> list[Line2D]:
+    """The entries of a plot's legend."""
+    figures, save = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: (figures.append(self), save(self, *args, **kw)))
+    draw(rows)
+    return [line for axes in figures[0].axes if axes.get_legend() for line in axes.get_legend().get_lines()]
+
+
+def draw_curves(rows: list[CaseResult]) -> bytes:
+    return filtering_curves(rows, EvaluationOptions("variance-1", "brats"))
+
+
+@pytest.mark.parametrize("draw", [draw_curves, box_plots, reliability_diagram])
+@pytest.mark.parametrize("sight", SIGHT)
+def test_five_methods_look_different(draw, sight, monkeypatch):
+    colours = [seen(to_hex(line.get_color()), SIGHT[sight]) for line in legend_of(draw, results(5), monkeypatch)]
+    assert min(np.linalg.norm(one - other) for one, other in combinations(colours, 2)) > 15
+
+
+@pytest.mark.parametrize("draw", [draw_curves, box_plots, reliability_diagram])
+def test_ten_methods_have_lines_or_marks_of_their_own(draw, monkeypatch):
+    lines = legend_of(draw, results(10), monkeypatch)
+    assert len({(to_hex(line.get_color()), line.get_marker(), line.get_linestyle()) for line in lines}) == 10
+
+
+@pytest.mark.parametrize("draw", [draw_curves, box_plots, reliability_diagram])
+def test_three_methods_are_told_apart_without_colour(draw, monkeypatch):
+    assert len({(line.get_marker(), line.get_linestyle()) for line in legend_of(draw, results(3), monkeypatch)}) == 3
+
+
+@pytest.mark.parametrize("draw", [draw_curves, box_plots, reliability_diagram])
+def test_a_method_that_lacks_the_first_target_is_named(draw, monkeypatch):
+    lines = legend_of(draw, results(1, "ET") + results(2, "WT"), monkeypatch)
+    assert [line.get_label() for line in lines] == ["method 0", "method 1"]
