@@ -8,8 +8,10 @@ from itertools import cycle
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from spuproj.training.evaluation.metrics import CORRECTED, Metrics
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions, methods_in, targets_in
@@ -63,6 +65,8 @@ def box_plots(rows: Sequence[CaseResult]) -> bytes:
             elif kind == "expected_dice":
                 axes.plot([each.expected_dice for each in own], [each.dice for each in own], style.marker,
                           color=style.colour, markersize=3, alpha=0.7, label=verbatim(method))  # fmt: skip
+                # More numbers of four digits would overlap.
+                axes.xaxis.set_major_locator(MaxNLocator(4))
             else:
                 _draw_box(axes, own, kind, place, style)
         if kind in _BOXED:
@@ -72,7 +76,7 @@ def box_plots(rows: Sequence[CaseResult]) -> bytes:
         else:
             axes.set(xlabel=_OVER[kind], ylabel=verbatim(f"{target}: Dice"))
 
-    return _grid(rows, (*_BOXED, *_OVER), draw, "Cases; dashed: mean score of a map of zeros", legend=len(_BOXED))
+    return _grid(rows, (*_BOXED, *_OVER), draw, "Cases; dashed: mean score of a map of zeros")
 
 
 def _draw_box(axes: Axes, own: Sequence[Metrics], kind: str, place: int, style: _Style) -> None:
@@ -130,9 +134,8 @@ def _grid(
     kinds: Sequence[str],
     draw: Callable[[Axes, str, str], None],
     title: str,
-    legend: int = 0,
 ) -> bytes:
-    """Targets down, kinds across; with one kind, targets across. Panel ``legend`` names the methods."""
+    """Targets down, kinds across; with one kind, targets across. A line below names the methods."""
     targets = targets_in(rows)
     down, across = (len(targets), len(kinds)) if len(kinds) > 1 else (1, len(targets))
     figure = Figure(figsize=(1 + 3.6 * across, 0.8 + 3.0 * down), layout="constrained")
@@ -142,8 +145,11 @@ def _grid(
         draw(panel, target, kind)
         panel.spines[["top", "right"]].set_visible(False)
     # Not every panel has every method: one may lack a target.
-    named = {line.get_label(): line for panel in panels.flat for line in panel.get_legend_handles_labels()[0]}
-    panels.flat[legend].legend(handles=list(named.values()), frameon=False, fontsize=8)
+    named: dict[object, Artist] = {}
+    for panel in panels.flat:
+        for line in panel.get_legend_handles_labels()[0]:
+            named.setdefault(line.get_label(), line)
+    figure.legend(handles=list(named.values()), loc="outside lower center", ncols=across + 1, frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI)

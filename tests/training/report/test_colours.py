@@ -53,7 +53,7 @@ def legend_of(draw, rows: list[CaseResult], monkeypatch: pytest.MonkeyPatch) -> 
     figures, save = [], Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: (figures.append(self), save(self, *args, **kw)))
     draw(rows)
-    return [line for axes in figures[0].axes if axes.get_legend() for line in axes.get_legend().get_lines()]
+    return figures[0].legends[0].get_lines()
 
 
 def draw_curves(rows: list[CaseResult]) -> bytes:
@@ -82,3 +82,8 @@ def test_three_methods_are_told_apart_without_colour(draw, monkeypatch):
 def test_a_method_that_lacks_the_first_target_is_named(draw, monkeypatch):
     lines = legend_of(draw, results(1, "ET") + results(2, "WT"), monkeypatch)
     assert [line.get_label() for line in lines] == ["method 0", "method 1"]
+
+
+def test_the_legend_of_the_boxes_is_that_of_its_panel(monkeypatch):
+    """Lines with marks, not the marks alone of the panel beside it."""
+    assert {line.get_linestyle() for line in legend_of(box_plots, results(2), monkeypatch)} == {"-"}
