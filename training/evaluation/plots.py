@@ -43,7 +43,9 @@ def filtering_curves(rows: Sequence[CaseResult], options: EvaluationOptions) -> 
             if curves:
                 axes.plot(curves[0].thresholds, np.mean([getattr(curve, kind) for curve in curves], axis=0),
                           color=style.colour, linestyle=style.line, label=verbatim(method))  # fmt: skip
-        axes.set(xlabel="uncertainty threshold", ylabel=verbatim(f"{target}: {_CURVES[kind]}"), ylim=(-0.02, 1.02))
+        axes.set(
+            xlabel="uncertainty threshold, percent", ylabel=verbatim(f"{target}: {_CURVES[kind]}"), ylim=(-0.02, 1.02)
+        )
 
     return _grid(rows, tuple(_CURVES), draw, f"What filtering by uncertainty leaves, mean over cases; {options.text}")
 

@@ -211,8 +211,8 @@ def _sentence(target: str, measure: str, each: Difference) -> str:
         return f"{target} {measure}: no patient has values of both {each.first} and {each.second}"
     return (
         f"{target} {measure}: {each.first} less {each.second}, median {each.median:+.4f}, Wilcoxon p {each.p:.2g}, "
-        f"Holm {each.adjusted:.2g}, {each.patients} patients"
-        + ("" if each.different == each.patients else f", of whom {each.different} differ")
+        f"Holm {each.adjusted:.2g}, {counted(each.patients, 'patient')}"
+        + ("" if each.different == each.patients else f", different in {each.different or 'none'}")
     )
 
 

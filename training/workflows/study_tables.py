@@ -146,7 +146,7 @@ def study_plot(results: Sequence[StudyResult]) -> bytes:
             _draw_settings(panel, [_values(results, target, setting, name) for setting in settings])
             panel.set(xlabel=verbatim(f"{target}: {heading}"))
         row[0].set_yticks(range(len(settings)), list(map(verbatim, settings)))
-    panels[0][0].invert_yaxis()
+    panels[0][0].set_ylim(len(settings) - 0.5, -0.5)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=_DPI, format="png")
     return buffer.getvalue()

@@ -179,8 +179,8 @@ def test_patients_on_whom_methods_agree_are_told_from_those_that_the_test_uses()
     rows = [row("A", "WT", f"p{n}", dice=0.5, score=0.1) for n in range(12)]
     rows += [row("B", "WT", f"p{n}", dice=0.5 + (n < 4) * 0.01 * n, score=0.2) for n in range(12)]
     text = shown(rows)
-    assert "WT dice: A less B, median +0.0000, Wilcoxon p 0.25, Holm 0.25, 12 patients, of whom 3 differ" in text
-    assert "12 patients, of whom 12" not in text
+    assert "WT dice: A less B, median +0.0000, Wilcoxon p 0.25, Holm 0.25, 12 patients, different in 3" in text
+    assert "different in 12" not in text
 
 
 def test_voxels_without_variance_are_said_where_there_are_any() -> None:
