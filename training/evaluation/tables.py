@@ -66,7 +66,7 @@ CONSOLE = {
 }  # fmt: skip
 """The tables on the console, each with those of ``SHOWN`` that fit on its lines."""
 
-COMPARED = ("score", "dice")
+COMPARED = ("score", "dice", "auroc")
 """Measures on which methods are compared."""
 
 Pair = tuple[str, str]
