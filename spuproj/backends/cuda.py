@@ -1,7 +1,7 @@
 """The ``cuda`` backend: the compiled kernels of ``csrc/cuda``, queued on torch's current stream."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -99,7 +99,7 @@ class CudaKernels:
             else:
                 self._queue(self._module.gather, source, code, CODES[destination.dtype], *given, fill)
 
-    def reduce(self, stack: Tensor, taps: Taps, weights: Tensor | None, results: Sequence[Tensor]) -> None:
+    def reduce(self, stack: Tensor, taps: Taps, weights: Tensor | None, *results: Tensor) -> None:
         planes = (None if tensor is None else _planes(tensor) for tensor in (stack, weights, *results))
         native = self._taps(taps, results[0].shape[-1])
         self._queue(self._module.reduce, stack, CODES[stack.dtype], stack.shape[:3], native, *planes)

@@ -1,7 +1,7 @@
 """Code shared by the GPU backends: the four kernels of ``Backend``, built from six device kernels."""
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cache
 from typing import Any, NamedTuple, Protocol
 
@@ -41,7 +41,7 @@ class Kernels(Protocol):
     def gather(self, source: Tensor, taps: Taps, destination: Tensor, *, copy: bool, fill: float) -> None:
         """Samples the source into ``[B, N, C, ., .]``; with ``copy``, moves elements without arithmetic (nearest)."""
 
-    def reduce(self, stack: Tensor, taps: Taps, weights: Tensor | None, results: Sequence[Tensor]) -> None:
+    def reduce(self, stack: Tensor, taps: Taps, weights: Tensor | None, *results: Tensor) -> None:
         """Mean, variance and count of every slice pixel; results are contiguous, weights as of ``weight_planes``."""
 
     def slopes(self, stack: Tensor, taps: Taps, weights: Tensor | None, moments: Moments, slopes: Tensor) -> None:
@@ -73,7 +73,7 @@ def kept_bytes(device: torch.device) -> int:
 
 
 class Launch(NamedTuple):
-    """One run of a kernel: its arguments are tensors, lists of tensors, None, and the taps or transpose it reads."""
+    """One run of a kernel: its arguments are tensors, None, and the taps or transpose it reads."""
 
     kernel: Callable[..., None]
     arguments: Sequence[Any]
@@ -87,7 +87,7 @@ class Launch(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """A kept call: its kernel, arguments (where in the call a tensor is), and shape, strides, dtype of its results."""
+    """A kept call: its kernel, arguments (of a tensor its place in the call), and how to allocate its results."""
 
     kernel: Callable[..., None]
     places: list[Any]
@@ -98,31 +98,8 @@ class _Call(NamedTuple):
         """Runs the kernel on the tensors of another call; returns its results."""
         results = [torch.empty_strided(*sizes, dtype=dtype, device=device) for *sizes, dtype in self.layouts]
         there = (*given, *results)
-        self.kernel(*(_filled(place, there) for place in self.places), **self.options)
+        self.kernel(*[there[at] if type(at) is int else at for at in self.places], **self.options)
         return returned(results)
-
-
-def _tensors(arguments: Sequence[Any]) -> Iterator[Tensor]:
-    """All tensors among arguments and in lists of them."""
-    for argument in arguments:
-        if isinstance(argument, list):
-            yield from _tensors(argument)
-        elif isinstance(argument, Tensor):
-            yield argument
-
-
-def _place(argument: Any, position: Mapping[int, int]) -> Any:
-    """The position of a tensor, by its id, and of each tensor of a list; all else as it is."""
-    if isinstance(argument, list):
-        return [_place(each, position) for each in argument]
-    return position[id(argument)] if isinstance(argument, Tensor) else argument
-
-
-def _filled(place: Any, there: Sequence[Any]) -> Any:
-    """The inverse of ``_place``, for tensors at these positions."""
-    if type(place) is list:
-        return [there[at] for at in place]
-    return there[place] if type(place) is int else place
 
 
 def _reads_what_it_writes(given: Sequence[Any]) -> bool:
@@ -189,9 +166,9 @@ class GpuBackend(Backend):
         if prepared is None or not prepared.holds(launch.reads):
             return
         position = {id(each): at for at, each in enumerate((*given, *results))}
-        if not all(id(tensor) in position for tensor in _tensors(launch.arguments)):
+        places = [position.get(id(argument), argument) for argument in launch.arguments]
+        if any(isinstance(place, Tensor) for place in places):
             return  # A tensor was copied first.
-        places = [_place(argument, position) for argument in launch.arguments]
         # Another thread may drop the calls at any time.
         calls = prepared.calls
         if calls is None or len(calls) >= CALLS:
@@ -226,7 +203,7 @@ class GpuBackend(Backend):
 
         def run(part: Part) -> Launch:
             taps, used = self._taps(part, sampling), None if each is None else part.of(each)
-            given = (part.of(stack), taps, used, [part.of(result) for result in results])
+            given = (part.of(stack), taps, used, *map(part.of, results))
             return Launch(self.kernels.reduce, given, {}, taps).run()
 
         return in_parts(run, geometry, len(stack), sampling, self.kernels.points)

@@ -121,7 +121,7 @@ class TritonKernels:
         constants = {"copies": copy, "packed": _packed(destination)}
         _launch_at_taps(kernels.gather, destination, taps, (source, destination), *numbers, **constants)
 
-    def reduce(self, stack: Tensor, taps: Taps, weights: Tensor | None, results: Sequence[Tensor]) -> None:
+    def reduce(self, stack: Tensor, taps: Taps, weights: Tensor | None, *results: Tensor) -> None:
         _launch_weighted(kernels.reduce, stack, taps, weights, results)
 
     def slopes(self, stack: Tensor, taps: Taps, weights: Tensor | None, moments: Moments, slopes: Tensor) -> None:
