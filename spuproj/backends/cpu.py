@@ -37,80 +37,60 @@ _ELEMENTS_PER_THREAD = 32768
 _TAPS_PER_THREAD = 4096
 
 
-class TapArrays(NamedTuple):
-    """The arrays that taps consist of: fractions y and x, indices, windows, and what tells whether a line has a source.
-
-    Attributes:
-        nbytes: bytes for one view in each array.
-        native: the object with which the compiled kernels find the taps, of the arrays' addresses and the number of
-            views from one sample to the next, zero if the batch shares them.
-    """
-
-    nbytes: tuple[int, int, int, int, int]
-    native: Callable[[Sequence[int], int], Any]
-
-
 class CpuTaps:
     """Taps of ``[N]`` or ``[B, N]`` views, in one piece of memory, so that all of it is on large pages.
 
+    Args:
+        shape: of the views.
+        sampling: of each view.
+        tiled: whether taps are in tiles of ``_cpu.TILE`` pixels, each with the window of the source that it reads.
+        keep: whether the memory is kept for reuse when the taps are freed.
+
     Attributes:
-        memory: the arrays, one after another.
+        memory: the arrays that taps consist of, one after another.
         native: the object with which the compiled kernels find them.
     """
 
-    def __init__(self, shape: Sequence[int], arrays: TapArrays, *, keep: bool = False) -> None:
-        self._arrays, self._views = arrays, math.prod(shape)
-        sizes = [self._views * nbytes for nbytes in arrays.nbytes]
+    def __init__(self, shape: Sequence[int], sampling: Sampling, *, tiled: bool, keep: bool = False) -> None:
+        self._sampling, self._tiled = sampling, tiled
+        (height, width), source, (rows, columns) = sampling.size, sampling.source, _cpu.TILE
+        # The batch shares [N] views: their taps are 0 apart from one sample to the next.
+        views, apart = math.prod(shape), 0 if len(shape) == 1 else shape[1]
+        tiles = -(-height // rows) * -(-width // columns) if tiled else 0
+        taps = tiles * rows * columns if tiled else sampling.pixels
+        fraction = taps * sampling.precision.itemsize
+        # Fractions y and x, indices, windows, and what tells whether a line has a source.
+        sizes = [views * each for each in (fraction, fraction, taps * 4, tiles * 12, -(-taps // _cpu.TAP_LINE))]
         self.memory = in_block(torch.empty(sum(sizes), dtype=torch.uint8, device="cpu"), keep=keep)
-        addresses = list(accumulate(sizes[:-1], initial=self.memory.data_ptr()))
-        self.native = arrays.native(addresses, 0 if len(shape) == 1 else shape[1])
+        self._by_view = [part.view(views, -1) for part in self.memory.split(sizes) if len(part) > 0]
+        y, x, index, window, has_source = accumulate(sizes[:-1], initial=self.memory.data_ptr())
+        if tiled:
+            self.native = _cpu.Tiles(index, y, x, window, height, width, source[1], apart * tiles, has_source)
+        else:
+            pixels = math.prod(source)
+            self.native = _cpu.FlatTaps(index, y, x, taps, width, pixels, source[1], apart * taps, has_source)
 
     def rows(self, numbers: Tensor) -> "CpuTaps":
         """The taps of the views of these numbers, counted through all samples."""
         # Chosen anew for each batch, so from memory that is kept.
-        taps = CpuTaps(numbers.shape, self._arrays, keep=True)
-        for ours, theirs in zip(self._by_view(), taps._by_view(), strict=True):
+        taps = CpuTaps(numbers.shape, self._sampling, tiled=self._tiled, keep=True)
+        for ours, theirs in zip(self._by_view, taps._by_view, strict=True):
             torch.index_select(ours, 0, numbers.flatten(), out=theirs)
         return taps
-
-    def _by_view(self) -> list[Tensor]:
-        """The arrays, each with a row of bytes for a view."""
-        parts = self.memory.split([self._views * nbytes for nbytes in self._arrays.nbytes])
-        return [part.view(self._views, -1) for part in parts if len(part) > 0]
 
 
 def flat_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
     """Taps of every pixel, view by view."""
-    pixels, (_, width), source = sampling.pixels, sampling.size, sampling.source
-
-    def native(addresses: Sequence[int], views: int) -> Any:
-        y, x, index, _, has_source = addresses
-        return _cpu.FlatTaps(index, y, x, pixels, width, math.prod(source), source[1], views * pixels, has_source)
-
-    return _built(_cpu.build_taps, geometry, sampling, TapArrays(_nbytes(sampling, pixels), native))
+    return _built(_cpu.build_taps, geometry, sampling, CpuTaps(geometry.shape[:-1], sampling, tiled=False))
 
 
 def tiled_taps(geometry: Tensor, sampling: Sampling) -> CpuTaps:
-    """Taps in tiles of ``_cpu.TILE`` pixels, each with the window of the source that it reads."""
-    (height, width), (rows, columns) = sampling.size, _cpu.TILE
-    tiles = -(-height // rows) * -(-width // columns)
-
-    def native(addresses: Sequence[int], views: int) -> Any:
-        y, x, index, window, has_source = addresses
-        return _cpu.Tiles(index, y, x, window, height, width, sampling.source[1], views * tiles, has_source)
-
-    nbytes = _nbytes(sampling, tiles * rows * columns, tiles)
-    return _built(_cpu.build_tiles, geometry, sampling, TapArrays(nbytes, native))
+    """Taps in tiles, see ``CpuTaps``."""
+    return _built(_cpu.build_tiles, geometry, sampling, CpuTaps(geometry.shape[:-1], sampling, tiled=True))
 
 
-def _nbytes(sampling: Sampling, taps: int, tiles: int = 0) -> tuple[int, int, int, int, int]:
-    fraction = taps * sampling.precision.itemsize
-    return fraction, fraction, taps * 4, tiles * 12, -(-taps // _cpu.TAP_LINE)
-
-
-def _built(build: Callable[..., None], geometry: Tensor, sampling: Sampling, arrays: TapArrays) -> CpuTaps:
-    taps, table = CpuTaps(geometry.shape[:-1], arrays), geometry.contiguous()
-    views = table.shape[:-1].numel()
+def _built(build: Callable[..., None], geometry: Tensor, sampling: Sampling, taps: CpuTaps) -> CpuTaps:
+    table, views = geometry.contiguous(), geometry.shape[:-1].numel()
     threads = max(1, min(torch.get_num_threads(), views * sampling.pixels // _TAPS_PER_THREAD))
     build(threads, table.data_ptr(), views, _cpu.Sampling(*sampling.numbers), taps.native)
     return taps
