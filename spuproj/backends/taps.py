@@ -10,12 +10,14 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from spuproj.geometry.coordinates import snapped, to_slice, to_view
+from spuproj.geometry.table import Geometry
+
 PIXELS = 2**31 - 2
 """Largest number of pixels of a source plane: indices are int32, and two values are reserved."""
 
 ENTRIES = 2**31 - 1
 """Largest number of entries of the transpose of one view, four for each point."""
-
 
 Launch = TypeVar("Launch")
 
@@ -61,6 +63,20 @@ def sampling_of(
     precision = torch.float64 if source.dtype == torch.float64 else torch.float32
     size, nearest, border = (reads.shape[-2], reads.shape[-1]), interpolation == "nearest", padding == "border"
     return Sampling(size, (height, width), inverse, nearest, border, precision)
+
+
+def coordinates_at(geometry: Tensor, sampling: Sampling, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The source coordinates (y, x) that pixels (y, x) read, ``[..., P, Q]`` each; NaN where they read none.
+
+    Args:
+        geometry: ``[..., 19]`` views.
+        y, x: float64, broadcast with ``[..., 1, 1]``.
+    """
+    to_source = to_view if sampling.inverse else to_slice
+    y, x = to_source(Geometry.from_table(geometry), y, x)
+    if sampling.border:
+        return y.clamp(0, sampling.source[0] - 1), x.clamp(0, sampling.source[1] - 1)
+    return snapped(y, x, sampling.source)
 
 
 class Part(NamedTuple):

@@ -7,24 +7,10 @@ from torch import Tensor
 
 from spuproj.backends.base import OUTWEIGHS, SMALLEST_WEIGHT, Backend, Moments
 from spuproj.backends.native import weight_planes
-from spuproj.backends.taps import Sampling, Taps, encoded
+from spuproj.backends.taps import Sampling, Taps, coordinates_at, encoded
 from spuproj.checks import finite_weights
-from spuproj.geometry.coordinates import pixel_grid, snapped, to_slice, to_view
-from spuproj.geometry.table import Geometry, check_table
-
-
-def coordinates_at(geometry: Tensor, sampling: Sampling, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The source coordinates (y, x) that pixels (y, x) read, ``[..., P, Q]`` each; NaN where they read none.
-
-    Args:
-        geometry: ``[..., 19]`` views.
-        y, x: float64, broadcast with ``[..., 1, 1]``.
-    """
-    to_source = to_view if sampling.inverse else to_slice
-    y, x = to_source(Geometry.from_table(geometry), y, x)
-    if sampling.border:
-        return y.clamp(0, sampling.source[0] - 1), x.clamp(0, sampling.source[1] - 1)
-    return snapped(y, x, sampling.source)
+from spuproj.geometry.coordinates import pixel_grid
+from spuproj.geometry.table import check_table
 
 
 def taps_of(geometry: Tensor, sampling: Sampling) -> Taps:

@@ -5,8 +5,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from spuproj.backends.taps import Sampling
-from spuproj.backends.torch import coordinates_at
+from spuproj.backends.taps import Sampling, coordinates_at
 from spuproj.geometry.coordinates import pixel_grid
 
 

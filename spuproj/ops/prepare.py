@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from spuproj.backends import backend_for
-from spuproj.backends.taps import Sampling
+from spuproj.backends.taps import sampling_of
 from spuproj.checks import choice
 from spuproj.ops.checks import FLOATING, INTEGRAL, INTERPOLATIONS, PADDINGS
 
@@ -22,15 +22,15 @@ def prepare(
     backward: bool,
 ) -> None:
     """Prepares both directions, between slices of ``size`` and views of ``view_size``; see ``Views.prepare``."""
-    nearest = choice(interpolation, INTERPOLATIONS, "interpolation") == "nearest"
-    border = choice(padding, PADDINGS, "padding") == "border"
+    choice(interpolation, INTERPOLATIONS, "interpolation")
+    choice(padding, PADDINGS, "padding")
     if geometry.is_cuda and geometry.is_inference():
         raise ValueError("views must be made outside torch.inference_mode to be prepared, got views made inside it")
     if dtype not in FLOATING + INTEGRAL:
         raise TypeError(f"dtype must be one of images and stacks, such as torch.float32, got {dtype!r}")
-    precision = torch.float64 if dtype == torch.float64 else torch.float32
-    there = Sampling(view_size, size, inverse=False, nearest=nearest, border=border, precision=precision)
-    back = Sampling(size, view_size, inverse=True, nearest=nearest, border=False, precision=precision)
+    views, slices = (torch.empty(each, dtype=dtype, device="meta") for each in (view_size, size))
+    there = sampling_of(views, slices, interpolation, inverse=False, padding=padding)
+    back = sampling_of(slices, views, interpolation, inverse=True)
     backend_for(geometry.device).prepare(geometry, (there, back), backward=backward)
 
 
