@@ -23,8 +23,6 @@ FLIPS = ("none", "horizontal", "vertical", "both")
 
 Size = tuple[int, int]
 
-_EXACT = torch.float64
-
 
 class Frame(NamedTuple):
     """Sizes of slice and views in pixels, and (height, width) of a slice pixel in the unit of lengths on the sphere."""
@@ -103,12 +101,12 @@ def checked_centers(centers: Any, size: Size) -> Tensor:
     elif not isinstance(centers, Tensor):
         try:
             # Not as_tensor, which ignores the default device in torch 2.7.
-            centers = torch.tensor(centers, dtype=_EXACT)
+            centers = torch.tensor(centers, dtype=torch.float64)
         except (TypeError, ValueError, RuntimeError, OverflowError):
             raise TypeError(f"centers must be points (y, x), [N, 2] or [B, N, 2], got {centers!r}") from None
     if centers.is_complex():
         raise TypeError(f"centers must be real numbers, got {centers.dtype}")
-    points = plain_tensor(centers, "centers").to(_EXACT)
+    points = plain_tensor(centers, "centers").to(torch.float64)
     if points.numel() == 0:
         raise ValueError("centers must hold at least one point (y, x), got an empty list")
     if points.dim() not in (2, 3) or points.shape[-1] != 2:
@@ -231,9 +229,19 @@ def turned_flat(
     placed: Frame, angles: Sequence[float] | None, degrees: Sequence[float] | None, flips: Sequence[str]
 ) -> Geometry:
     """The checked geometry of ``Views.rigid``, whose arguments these are."""
-    rotations = torch.stack(plane_rotations(angles, degrees, flips))
+    if angles is not None and degrees is not None:
+        raise ValueError("angles or degrees must be given, one of the two, got both")
+    name, given = ("angles", angles) if degrees is None else ("degrees", degrees)
+    turns = [0.0] if given is None else given
+    for argument, values, kind in ((name, turns, "numbers"), ("flips", flips, "names")):
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise ValueError(f"{argument} must be a list of {kind}, got {values!r}")
+    radians = [_finite(turn, name) * (math.pi / 180 if degrees is not None else 1) for turn in turns]
+    rotations = [_plane_rotation(angle, flip) for angle in radians for flip in flips]
+    if not rotations:
+        raise ValueError("angles and flips must each hold at least one entry, got an empty list")
     points = torch.tensor(placed.middle, dtype=torch.float64).expand(len(rotations), 2)
-    return replace(looking_at(points, placed, placed.half_side), rotation=rotations)
+    return replace(looking_at(points, placed, placed.half_side), rotation=torch.stack(rotations))
 
 
 def turned(views: Geometry, middle: tuple[float, float]) -> Geometry:
@@ -256,28 +264,6 @@ def turned(views: Geometry, middle: tuple[float, float]) -> Geometry:
     return replace(flat, rotation=identity + skew + skew @ skew / (1 + pole[..., None, None]))
 
 
-def plane_rotations(
-    angles: Sequence[float] | None, degrees: Sequence[float] | None, flips: Sequence[str]
-) -> list[Tensor]:
-    """Rotation matrices ``[3, 3]`` about the pole, for every angle with every flip of the view.
-
-    Raises ValueError if both ``angles`` and ``degrees`` are given, for an empty list, an angle that is not finite, or
-    an unknown flip.
-    """
-    if angles is not None and degrees is not None:
-        raise ValueError("angles or degrees must be given, one of the two, got both")
-    name, given = ("angles", angles) if degrees is None else ("degrees", degrees)
-    turns = [0.0] if given is None else given
-    for argument, values, kind in ((name, turns, "numbers"), ("flips", flips, "names")):
-        if isinstance(values, str) or not isinstance(values, Iterable):
-            raise ValueError(f"{argument} must be a list of {kind}, got {values!r}")
-    radians = [_finite(turn, name) * (math.pi / 180 if degrees is not None else 1) for turn in turns]
-    rotations = [_plane_rotation(angle, flip) for angle in radians for flip in flips]
-    if not rotations:
-        raise ValueError("angles and flips must each hold at least one entry, got an empty list")
-    return rotations
-
-
 def _finite(value: float, argument: str) -> float:
     number = number_of(value, argument)
     if not math.isfinite(number):
@@ -286,6 +272,7 @@ def _finite(value: float, argument: str) -> float:
 
 
 def _plane_rotation(angle: float, flip: str) -> Tensor:
+    """The rotation ``[3, 3]`` about the pole by an angle, and then the flip."""
     choice(flip, FLIPS, "flips")
     cosine, sine = _exact(math.cos(angle)), _exact(math.sin(angle))
     across, down = (-1.0 if flip in names else 1.0 for names in (("horizontal", "both"), ("vertical", "both")))
