@@ -15,7 +15,25 @@ from spuproj.geometry.saved import completed_table, saved_sizes
 Module = TypeVar("Module", bound=nn.Module)
 
 
-class GeometryModule(nn.Module):
+class ExactModule(nn.Module):
+    """A module whose own parameters and buffers keep their dtype: ``half()`` and the like are meant for activations."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ExactModule:
+        exact = dict(self.named_buffers(recurse=False))
+        exact |= {name: parameter.data for name, parameter in self.named_parameters(recurse=False)}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, values in exact.items():
+            moved = getattr(self, name)
+            if moved.dtype == values.dtype:
+                continue
+            if isinstance(moved, nn.Parameter):
+                moved.data = values.to(moved.device)
+            else:
+                setattr(self, name, values.to(moved.device))
+        return self
+
+
+class GeometryModule(ExactModule):
     """A geometry table ``[N, 19]`` or ``[B, N, 19]`` as a buffer that stays float64, with the sizes in its state.
 
     Args:
@@ -36,7 +54,7 @@ class GeometryModule(nn.Module):
         self.register_buffer("geometry", table)
         if not torch.compiler.is_compiling():
             # Compiled code cannot make a module that has a hook.
-            self.register_load_state_dict_pre_hook(_complete_state)  # type: ignore[no-untyped-call]
+            self.register_load_state_dict_pre_hook(GeometryModule._complete_state)  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         """N, the number of views (of each sample)."""
@@ -80,20 +98,8 @@ class GeometryModule(nn.Module):
         if not (isinstance(state, Tensor) and state.is_meta):
             self.size, self.view_size = saved_sizes(state)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> GeometryModule:
-        exact = dict(self.named_buffers(recurse=False))
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name, buffer in exact.items():
-            moved = self.get_buffer(name)
-            if moved.dtype != buffer.dtype:
-                # ``half()`` and the like are meant for activations: a geometry moves with the module but stays exact.
-                setattr(self, name, buffer.to(moved.device))
-        return self
-
-
-def _complete_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Adds the sizes and the spacing columns, which state dicts of older versions lack."""
-    if isinstance(module, GeometryModule):
-        state.setdefault(f"{prefix}_extra_state", module.get_extra_state())
-    if isinstance(table := state.get(f"{prefix}geometry"), Tensor):
-        state[f"{prefix}geometry"] = completed_table(table)
+    def _complete_state(self, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        """Adds the sizes and the spacing columns, which state dicts of older versions lack."""
+        state.setdefault(f"{prefix}_extra_state", self.get_extra_state())
+        if isinstance(table := state.get(f"{prefix}geometry"), Tensor):
+            state[f"{prefix}geometry"] = completed_table(table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spuproj.checks import choice
 from spuproj.geometry.fit import contained
+from spuproj.geometry.module import ExactModule
 from spuproj.geometry.placement import checked_box, turned
 from spuproj.geometry.table import Geometry, check_lengths
 from spuproj.views import Centers, Image, Views
@@ -21,7 +22,7 @@ _MARGIN = 1e-4
 """Smallest distance of a learned centre from the slice's border, as a share of its side."""
 
 
-class LearnableViews(nn.Module):
+class LearnableViews(ExactModule):
     """Views as ``Views.spherical`` places them, of which some parameters are learned, for each view its own.
 
     The parameters are float64 and have no unit, so that one learning rate (0.01 to 0.1 with Adam) serves them all:
@@ -170,15 +171,6 @@ class LearnableViews(nn.Module):
         """The last row and column of the slice."""
         last: Tensor = self.start.geometry.new_tensor([n - 1 for n in self.size])
         return last
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LearnableViews:
-        exact = [parameter.data for parameter in self.parameters(recurse=False)]
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for parameter, values in zip(self.parameters(recurse=False), exact, strict=True):
-            if parameter.dtype != torch.float64:
-                # As in ``Views``: ``half()`` and the like are meant for activations.
-                parameter.data = values.to(parameter.device)
-        return self
 
 
 def _checked_names(learn: Iterable[str]) -> list[str]:

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.jit import is_scripting, is_tracing  # type: ignore[attr-defined]
 from torch.nn.functional import grid_sample
 
@@ -35,8 +35,23 @@ class PortableViews(GeometryModule):
 
     def __init__(self, table: Tensor, size: tuple[int, int], view_size: tuple[int, int]) -> None:
         super().__init__(table, size, view_size)
-        _freeze(self)
-        self.register_load_state_dict_post_hook(_freeze)  # type: ignore[no-untyped-call]
+        self._freeze()
+        self.register_load_state_dict_post_hook(PortableViews._freeze)  # type: ignore[no-untyped-call]
+
+    def _freeze(self, _: object = None) -> None:
+        """Computes where each view pixel reads the slice, and where each slice pixel reads the views."""
+        for name, points, (height, width) in (
+            ("slice", geo.slice_coordinates(self.geometry, self.size, self.view_size), self.size),
+            ("view", geo.view_coordinates(self.geometry, self.size, self.view_size), self.view_size),
+        ):
+            y, x = points
+            shown = ~torch.isnan(y)
+            # In the unit of ``grid_sample``.
+            grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+            grid = torch.where(shown.unsqueeze(-1), grid, 0).float()
+            # They follow from the geometry, which is in the state.
+            self.register_buffer(f"{name}_grid", grid, persistent=False)
+            self.register_buffer(f"{name}_shown", shown.unsqueeze(-3), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """``project`` with its default arguments."""
@@ -97,27 +112,6 @@ class PortableViews(GeometryModule):
         mean, variance = _filled(mean, unseen, fill), _filled(variance, few, fill)
         count = count.expand_as(mean) if weights is not None else count.expand_as(mean).to(torch.int32)
         return mean.to(stack.dtype), variance.to(stack.dtype), count.clone()
-
-
-def _freeze(module: nn.Module, _: object = None) -> None:
-    """Computes where each view pixel reads the slice, and where each slice pixel reads the views."""
-    assert isinstance(module, PortableViews)
-    table, size, view_size = module.geometry, module.size, module.view_size
-    for name, points, source in (
-        ("slice", geo.slice_coordinates(table, size, view_size), size),
-        ("view", geo.view_coordinates(table, size, view_size), view_size),
-    ):
-        grid, shown = _frozen(*points, source)
-        # They follow from the geometry, which is in the state.
-        module.register_buffer(f"{name}_grid", grid, persistent=False)
-        module.register_buffer(f"{name}_shown", shown, persistent=False)
-
-
-def _frozen(y: Tensor, x: Tensor, source: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Coordinates in the unit of ``grid_sample``, ``[..., h, w, 2]`` float32, and ``[..., 1, h, w]``, which exist."""
-    shown = ~torch.isnan(y)
-    grid = torch.stack([(2 * x + 1) / source[1] - 1, (2 * y + 1) / source[0] - 1], dim=-1)
-    return torch.where(shown.unsqueeze(-1), grid, 0).float(), shown.unsqueeze(-3)
 
 
 def _sampled(source: Tensor, grid: Tensor) -> Tensor:

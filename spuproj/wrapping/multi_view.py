@@ -13,6 +13,7 @@ from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from spuproj.checks import choice, extremes, flag
 from spuproj.geometry.by_size import Recent, is_function_of_size
+from spuproj.geometry.module import ExactModule
 from spuproj.inputs import plain_tensor
 from spuproj.learnable import LearnableViews
 from spuproj.wrapping.chunk import Chunk, checked_chunk, images_per_pass
@@ -55,45 +56,23 @@ class Prediction(NamedTuple):
     members: Tensor | None = None
 
 
-class _Look(nn.Module):
+class _Look(ExactModule):
     """A copy of views with their blending weights, which are computed once."""
 
     weights: Tensor
 
     def __init__(self, views: AnyViews) -> None:
         super().__init__()
-        # Others may move or change theirs. Tensors made in inference mode could not be trained through later.
+        # The caller may move or change the views. Tensors made in inference mode could not be trained through later.
         with torch.inference_mode(False):
             self.views = copy.deepcopy(views)
             self.register_buffer("weights", blending_weights(self.views), persistent=False)
-        self.register_load_state_dict_post_hook(_weigh_again)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_Look._weigh_again)  # type: ignore[no-untyped-call]
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Look:
-        """Moves to devices; like the geometry, weights keep their dtype, for ``half()`` and the like."""
-        before = self.weights
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if self.weights.dtype != before.dtype:
-            self.weights = before.to(self.weights.device)
-        return self
-
-
-class _LearnedLook(NamedTuple):
-    """Views that are learned, as they are now, with their blending weights."""
-
-    views: AnyViews
-    weights: Tensor
-
-
-def _weigh_again(look: nn.Module, _: object) -> None:
-    """Computes the weights of the views that a state dict has just brought."""
-    assert isinstance(look, _Look)
-    with torch.inference_mode(False):
-        look.weights = blending_weights(look.views)
-
-
-def _is_function(value: object) -> bool:
-    """Whether a value can turn logits into probabilities; a class would make an object of them."""
-    return callable(value) and not isinstance(value, type)
+    def _weigh_again(self, _: object) -> None:
+        """Computes the weights of the views that a state dict has just brought."""
+        with torch.inference_mode(False):
+            self.weights = blending_weights(self.views)
 
 
 def _checked_views(views: object) -> AnyViews:
@@ -135,12 +114,13 @@ class MultiView(nn.Module):
         super().__init__()
         if not callable(model):
             raise TypeError(f"model must be a network or another function of views [M, C, h, w], got {model!r:.200}")
-        if not (activation is None or isinstance(activation, str) or _is_function(activation)):
+        if isinstance(activation, str):
+            choice(activation, ACTIVATIONS, "activation")
+        elif activation is not None and (isinstance(activation, type) or not callable(activation)):
+            # A class can be called too, but would make an object of the logits.
             raise TypeError(
                 f"activation must be {' or '.join(ACTIVATIONS)}, a function of tensors, or None, got {activation!r}"
             )
-        if isinstance(activation, str):
-            choice(activation, ACTIVATIONS, "activation")
         self.model, self.activation, self.output = model, activation, output
         self.members = flag(members, "members")
         self.chunk = checked_chunk(chunk)
@@ -156,9 +136,10 @@ class MultiView(nn.Module):
         if x.dim() not in (3, 4):
             raise ValueError(f"x must have the axes [B, C, H, W] or [C, H, W], got the shape {tuple(x.shape)}")
         batch = x if x.dim() == 4 else x.unsqueeze(0)
-        look = self._look_at(batch)
-        stack = look.views.project(batch)
-        maps = self._maps(look, self._predicted(stack.flatten(0, 1), args, kwargs).unflatten(0, stack.shape[:2]))
+        views, weights = self._look_at(batch)
+        stack = views.project(batch)
+        probability = self._predicted(stack.flatten(0, 1), args, kwargs).unflatten(0, stack.shape[:2])
+        maps = self._maps(views, weights, probability)
         if x.dim() == 3:
             maps = Prediction._make(None if part is None else part.squeeze(0) for part in maps)
         if _is_exporting() or is_tracing():
@@ -166,15 +147,17 @@ class MultiView(nn.Module):
             return tuple(part for part in maps if part is not None)  # type: ignore[return-value]
         return maps
 
-    def _look_at(self, x: Tensor) -> _Look | _LearnedLook:
-        """Views and weights for the size and on the device of ``x``."""
+    def _look_at(self, x: Tensor) -> tuple[AnyViews, Tensor]:
+        """Views and their blending weights, for the size and on the device of ``x``."""
         if self.learned is not None:
             views = self.learned.with_gradient()
-            return _LearnedLook(views, blending_weights(views))
-        if self.look is None:
-            size, device = (x.shape[-2], x.shape[-1]), x.device
-            return self._recent.get((size, device), lambda: self._new_look(size, device))
-        return self.look if self.look.weights.device == x.device else _moved(self.look, x.device)
+            return views, blending_weights(views)
+        look, size, device = self.look, (x.shape[-2], x.shape[-1]), x.device
+        if look is None:
+            look = self._recent.get((size, device), lambda: self._new_look(size, device))
+        elif look.weights.device != device:
+            look = _moved(look, device)
+        return look.views, look.weights
 
     def _new_look(self, size: tuple[int, int], device: torch.device) -> _Look:
         if _is_exporting():
@@ -208,13 +191,10 @@ class MultiView(nn.Module):
             found = _maps_of_views(self.activation(found), "the activation", found)
         return _checked_probability(found)
 
-    def _maps(self, look: _Look | _LearnedLook, probability: Tensor) -> Prediction:
+    def _maps(self, views: AnyViews, weights: Tensor, probability: Tensor) -> Prediction:
         """The maps from the probabilities in every view, ``[B, N, K, h, w]``."""
-        maps = reduce_views(look.views, probability, look.weights, classes=self.activation == "softmax")
-        kept = None
-        if self.members:
-            unseen = (look.weights == 0).unsqueeze(-3)
-            kept = torch.where(unseen, math.nan, maps.members)
+        maps = reduce_views(views, probability, weights, classes=self.activation == "softmax")
+        kept = torch.where((weights == 0).unsqueeze(-3), math.nan, maps.members) if self.members else None
         return Prediction(maps.mean, maps.variance, maps.entropy, maps.mutual_information, maps.count, kept)
 
 
@@ -222,7 +202,7 @@ def _is_exporting() -> bool:
     """Whether ``torch.export`` is at work."""
     if not torch.compiler.is_compiling():
         return False
-    # Where nothing is compiled, this module would import torch's compiler, which takes longer than torch itself.
+    # Imported here, as it imports torch's compiler, which takes longer than torch itself.
     from spuproj.wrapping.exporting import is_exporting
 
     return is_exporting()  # type: ignore[no-any-return]
