@@ -23,14 +23,21 @@ from spuproj.ops.registration import NO_GRAD
 
 
 class _Op(NamedTuple):
-    """An op, and the same without a gradient."""
+    """An op, and its twin without a gradient."""
 
     op: Callable[..., Any]
     no_grad: Callable[..., Any]
 
     def of(self, *tensors: Tensor | None) -> Callable[..., Any]:
-        """The one to call with these tensors."""
-        return self.op if _recorded(*tensors) else self.no_grad
+        """The op if a gradient may be recorded of these tensors, also when compiled code is called; else its twin."""
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            return self.op
+        enabled = torch.is_grad_enabled()
+        for each in tensors:
+            # Subclasses that take part in dispatch may record what their wrapper does not show.
+            if each is not None and (type(each) is not Tensor or (enabled and each.requires_grad)):
+                return self.op
+        return self.no_grad
 
 
 def _named(name: str) -> _Op:
@@ -133,18 +140,6 @@ def _checked(value: Tensor, argument: str) -> Tensor:
     if forward_ad.unpack_dual(tensor).tangent is not None:
         raise RuntimeError("forward-mode differentiation does not reach spuproj's ops; use reverse mode (backward)")
     return tensor
-
-
-def _recorded(*tensors: Tensor | None) -> bool:
-    """Whether a gradient may be recorded of what is done with the tensors, now or when compiled code is called."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-        return True
-    enabled = torch.is_grad_enabled()
-    for each in tensors:  # noqa: SIM110, a generator takes longer than all else here
-        # Subclasses that take part in dispatch may record what their wrapper does not show.
-        if each is not None and (type(each) is not Tensor or (enabled and each.requires_grad)):
-            return True
-    return False
 
 
 def project_adjoint(
@@ -253,8 +248,8 @@ def unproject_reduce(
     moments: tuple[Tensor, Tensor, Tensor] = op(stack, geometry, pixel_size(size, "size"), interpolation, weights)
     if least <= 1 and fill == 0:
         return moments
-    # Nothing distinguishes the channels, nor the samples if they share geometry and weights. The first of a number of
-    # samples that is not known yet would be a guess of torch's about that number.
+    # Nothing distinguishes the channels, nor the samples if they share geometry and weights. Not so in compiled code: a
+    # part of the batch axis would make torch assume something about a batch size that it leaves open.
     shared = geometry.dim() == 2 and (weights is None or weights.dim() == 3) and not torch.compiler.is_compiling()
     count = moments[2][:1, :1] if shared else moments[2][:, :1]
     return _filled(*moments, count, fill, least)
