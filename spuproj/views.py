@@ -15,7 +15,7 @@ from spuproj import geometry as geo
 from spuproj.checks import choice, pixel_size
 from spuproj.geometry.by_size import Factory
 from spuproj.geometry.module import GeometryModule
-from spuproj.geometry.placement import frame, home_of, on_cpu, on_sphere, turned_flat, zoomed
+from spuproj.geometry.placement import frame, on_cpu, on_sphere, turned_flat, zoomed
 from spuproj.geometry.selection import joined, picked, selected
 from spuproj.geometry.table import Geometry, checked_table, exact_table
 from spuproj.inputs import array_tensor, opened, opened_out
@@ -104,10 +104,9 @@ class Views(GeometryModule):
             Views(9 views, size=(240, 240), view_size=(240, 240))
         """
         placed = frame(size, view_size, spacing)
-        home = home_of(centers)
-        with on_cpu():
+        with on_cpu(centers) as device:
             views = on_sphere(placed, centers, grid, box, radius, (lift, chart), pose, fit, centered, magnification)
-            return cls(views, placed.size, placed.view_size).moved_to(home)
+            return cls(views, placed.size, placed.view_size).moved_to(device)
 
     @classmethod
     def zoom(
@@ -135,9 +134,8 @@ class Views(GeometryModule):
                 finite.
         """
         placed = frame(size, view_size, spacing)
-        home = home_of(centers)
-        with on_cpu():
-            return cls(zoomed(placed, centers, grid, box, factor), placed.size, placed.view_size).moved_to(home)
+        with on_cpu(centers) as device:
+            return cls(zoomed(placed, centers, grid, box, factor), placed.size, placed.view_size).moved_to(device)
 
     @classmethod
     def rigid(
@@ -164,9 +162,8 @@ class Views(GeometryModule):
             ValueError: for an empty list, both ``angles`` and ``degrees``, an angle not finite, or an unknown flip.
         """
         placed = frame(size, view_size, spacing)
-        home = home_of(None)
-        with on_cpu():
-            return cls(turned_flat(placed, angles, degrees, flips), placed.size, placed.view_size).moved_to(home)
+        with on_cpu() as device:
+            return cls(turned_flat(placed, angles, degrees, flips), placed.size, placed.view_size).moved_to(device)
 
     @staticmethod
     def factory(kind: str, **settings: Any) -> Factory[Views]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -42,24 +42,14 @@ class Frame(NamedTuple):
         return max(n * unit for n, unit in zip(self.size, self.spacing, strict=True)) / 2
 
 
-def _default_device() -> torch.device:
-    """Where new tensors are made. What torch 2.7 calls so ignores ``with torch.device(...)``."""
-    return torch.empty(0).device
-
-
 @contextmanager
-def on_cpu() -> Iterator[None]:
-    """Makes new tensors on the CPU, whatever torch's default device is."""
-    if _default_device().type == "cpu":
-        yield
-    else:
-        with torch.device("cpu"):
-            yield
-
-
-def home_of(centers: Any) -> torch.device:
-    """The device of new views: that of their centres if these are a tensor, else torch's default."""
-    return centers.device if isinstance(centers, Tensor) else _default_device()
+def on_cpu(centers: Any = None) -> Iterator[torch.device]:
+    """Makes new tensors on the CPU. Gives the device of the centres if they are a tensor, else torch's default."""
+    # What torch 2.7 returns as the default device ignores ``with torch.device(...)``.
+    default = torch.empty(0).device
+    device = centers.device if isinstance(centers, Tensor) else default
+    with nullcontext() if default.type == "cpu" else torch.device("cpu"):
+        yield device
 
 
 def frame(size: Sequence[int], view_size: Sequence[int] | None, spacing: Sequence[float] | None) -> Frame:
