@@ -143,11 +143,11 @@ class RandViewd(RandomizableTransform, MapTransform, InvertibleTransform):
             )
             raise ValueError(f"data must be channel first with {wanted} spatial axes, got {tuple(shape)}; {remedy}")
         height, width = (int(side) for axis, side in enumerate(shape) if axis != self.spatial_dim)
-        return self._recent.get((height, width), lambda: self._single_views((height, width)))
 
-    def _single_views(self, size: tuple[int, int]) -> list[Views]:
-        views = self.views if isinstance(self.views, Views) else self.views(size)
-        return [views[number] for number in range(len(views))]
+        def single_views() -> list[Views]:
+            return list(self.views if isinstance(self.views, Views) else self.views((height, width)))
+
+        return self._recent.get((height, width), single_views)
 
     def _shown(self, image: Tensor, mode: str, fill: float) -> Tensor:
         view = self._views_of(image.shape[1:])[self.index].to(image.device)

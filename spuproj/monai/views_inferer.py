@@ -106,7 +106,9 @@ class ViewsInferer(Inferer):
                     f"slice_inferer must take whole slices, here {sides}, with roi_size=(-1, -1), got windows of "
                     f"{list(slices.shape[2:])}; for windows within each view pass inferer=SlidingWindowInferer(...)"
                 )
-            return _without_axis_of_views(look(slices.to(volume.dtype)))
+            maps = {name: part for name, part in look(slices.to(volume.dtype))._asdict().items() if part is not None}
+            # SliceInferer stacks [B, K, H, W]: members are [B, N, K, H, W].
+            return {name: part.flatten(1, 2) if name == "members" else part for name, part in maps.items()}
 
         # The inferer stores maps in the dtype of its input; those of half-precision volumes need more digits.
         wide = volume if volume.dtype == torch.float64 else volume.float()
@@ -126,12 +128,6 @@ class _Inferred(nn.Module):
 
     def forward(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return self.inferer(inputs, network, *args, **kwargs)
-
-
-def _without_axis_of_views(prediction: Prediction) -> dict[str, Tensor]:
-    """The maps of a prediction by name, ``[B, K, H, W]`` each: what ``SliceInferer`` can stack."""
-    maps = {name: part for name, part in prediction._asdict().items() if part is not None}
-    return {name: part.flatten(1, 2) if name == "members" else part for name, part in maps.items()}
 
 
 def _with_metadata(prediction: Prediction, source: MetaTensor) -> Prediction:

@@ -33,7 +33,7 @@ class ViewTransform(BasicTransform):  # type: ignore[misc]
         if views.view_size != views.size:
             raise ValueError(f"view_size must be the patch's size, {views.size}, got {views.view_size}")
         # One module for each: what a view needs is prepared once.
-        self.views = [views[number] for number in range(len(views))]
+        self.views = list(views)
 
     def get_parameters(self, **sample: Any) -> dict[str, Views]:
         """Draws a view."""

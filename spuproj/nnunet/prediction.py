@@ -99,10 +99,9 @@ def _unfinished(
     """
     todo = []
     for case, files in cases.items():
+        written = [_variance_file(out, case), *(inside(out, f"{case}{ending}") for ending in endings)]
         if not _recipe_file(out, case).is_file():
-            refuse_overwrite(
-                [_variance_file(out, case), *(inside(out, f"{case}{ending}") for ending in endings)], force=False
-            )
+            refuse_overwrite(written, force=False)
             todo.append(case)
             continue
         try:
@@ -110,7 +109,7 @@ def _unfinished(
         except InputError as error:
             _fail(failed, case, error)
             continue
-        if not _is_finished(out, case, wanted, endings):
+        if not _is_finished(out, case, wanted, written):
             todo.append(case)
     return todo
 
@@ -159,7 +158,7 @@ def _recipe_file(out: Path, case: str) -> Path:
     return inside(out / VARIANCE, f"{case}_var.json")
 
 
-def _is_finished(out: Path, case: str, wanted: Mapping[str, Any], endings: Sequence[str]) -> bool:
+def _is_finished(out: Path, case: str, wanted: Mapping[str, Any], files: Sequence[Path]) -> bool:
     """Whether all files of a predicted case are there. Raises InputError where they are not made of what is wanted."""
     older = read_json(_recipe_file(out, case))
     finished = older.pop(FINISHED, None)
@@ -169,7 +168,6 @@ def _is_finished(out: Path, case: str, wanted: Mapping[str, Any], endings: Seque
             f"{out} must hold no predictions with other {', '.join(unlike)}, but holds those of {case}; choose another "
             "folder, remove its files there, or pass --force to write over them"
         )
-    files = [_variance_file(out, case), *(inside(out, f"{case}{ending}") for ending in endings)]
     return finished is True and all(file.is_file() for file in files)
 
 
