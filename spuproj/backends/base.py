@@ -19,8 +19,11 @@ Moments = Sequence[Tensor]
 SMALLEST_WEIGHT: float = torch.finfo(torch.float32).tiny
 """Smaller weights count as zero: the reciprocal of their sum could overflow."""
 
+CALLS = 64
+"""Most repeatable calls that are kept for a geometry."""
+
 OUTWEIGHS = 8
-"""The view from whose value deviations are taken is replaced by one of more than this many times its weight."""
+"""Variances sum deviations from one view's value; a view of more than this many times its weight takes its place."""
 
 
 class Result(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spuproj.backends.base import Backend, Moments, Result
+from spuproj.backends.base import CALLS, Backend, Moments, Result
 from spuproj.backends.memory import AVAILABLE, SMALLEST, in_block
 from spuproj.backends.native import CODES, bits_of, dense, strides_of, weight_planes
 from spuproj.backends.prepared import POINT_BYTES, PreparedStore
@@ -28,9 +28,6 @@ LIMIT = 256 * 2**20
 
 POINTS = LIMIT // POINT_BYTES
 """Most taps of per-sample geometry that are computed at a time: as many as the cache holds, in float64 too."""
-
-CALLS = 64
-"""Most repeatable calls that are kept for a geometry."""
 
 # With fewer elements or taps per thread, starting another thread costs more time than it saves.
 _ELEMENTS_PER_THREAD = 32768

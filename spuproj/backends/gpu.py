@@ -8,16 +8,13 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from spuproj.backends.base import Backend, Moments, overlap, returned
+from spuproj.backends.base import CALLS, Backend, Moments, overlap, returned
 from spuproj.backends.native import strides_of, weight_planes
 from spuproj.backends.prepared import PreparedStore, side_stream
 from spuproj.backends.taps import Part, Sampling, Taps, Transpose, in_parts, parts, transpose_of
 
 PLANE_BYTES = 2**32 - 1
 """Largest extent of one plane in memory, in bytes: kernels use 32-bit offsets within a plane."""
-
-CALLS = 64
-"""Most repeatable calls that are kept for a geometry."""
 
 SLOPE_BYTES = 256 * 2**20
 """Memory for the gradients of unprojected views in ``reduce_backward``, in bytes; the batch is split to fit."""

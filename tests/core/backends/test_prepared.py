@@ -11,6 +11,7 @@ from processes.forked import run_forked
 from small_views import four_views, used
 from spuproj import backends, functional
 from spuproj.backends import cpu
+from spuproj.backends.base import CALLS
 from spuproj.backends.memory import AVAILABLE
 from spuproj.ops import registration
 from spuproj.ops.checks import INTERPOLATIONS
@@ -217,9 +218,9 @@ def test_a_complex_fill_is_refused_before_and_after_a_call_was_kept(backend):
 
 def test_calls_of_many_shapes_are_bounded(backend):
     given = table()
-    for batch in range(1, cpu.CALLS + 10):
+    for batch in range(1, CALLS + 10):
         project(given, noise(batch, 1, *SIZE))
-    assert 0 < calls(backend, given) <= cpu.CALLS
+    assert 0 < calls(backend, given) <= CALLS
 
 
 @pytest.mark.parametrize(
