@@ -37,7 +37,7 @@ def _is_size(n: Any) -> bool:
         return False
     if not n >= 1:
         return False
-    # In compiled code an int may be a symbol, whose range more questions would narrow.
+    # In compiled code an int may be a symbol, whose range further comparisons would narrow.
     return (isinstance(n, int) and torch.compiler.is_compiling()) or bool(n == math.floor(n) and n < 2**63)
 
 

@@ -87,7 +87,7 @@ def whole_numbers(value: Any, argument: str) -> Tensor:
     if isinstance(value, Tensor):
         numbers = plain_tensor(value, argument)
     elif torch.compiler.is_compiling():
-        # The compiler does not know what is asked of arrays below.
+        # torch.compile does not support the NumPy functions below.
         numbers = torch.as_tensor(value)
     else:
         try:

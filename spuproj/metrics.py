@@ -54,7 +54,7 @@ class _MeanOverCases(Metric, ABC):
         if scaling is not None:
             choice(scaling, tuple(SCALINGS), "scaling")
         self.scaling = scaling
-        # MetricCollection takes metrics with states of equal names and values for one, so that the name must differ.
+        # MetricCollection merges metrics whose states have equal names and values, so the names must differ.
         self._state = f"{type(self).__name__}_{scaling}"
         self.add_state(self._state, torch.zeros(2), dist_reduce_fx="sum")
 

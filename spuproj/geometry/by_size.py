@@ -1,4 +1,4 @@
-"""Views for slices of any size: a constructor that waits for the size, and what was made for the last few sizes."""
+"""Views for slices of any size: a constructor called with each new size, and a cache of its last few results."""
 
 import inspect
 from collections.abc import Callable, Hashable, Sequence

@@ -123,7 +123,7 @@ def _plane_to_plane(start: Plane, end: Plane, rotation: Tensor, y: Tensor, x: Te
     ends = []
     for axis, offset in enumerate(curved):
         straight = ratio * (rotation[..., axis, 0] * dy + rotation[..., axis, 1] * dx)
-        # Without rounding both are equal, but only one knows what a rotation away from the pole would change.
+        # Without rounding both are equal, but only ``offset`` has the gradient for rotations not about the pole.
         offset = torch.where(flat, straight.detach() + (offset - offset.detach()), offset)
         at = end.origin[..., axis] + offset / end.spacing[..., axis]
         ends.append(torch.where(lifted & (shown | flat), at, math.nan))

@@ -22,7 +22,7 @@ def picked(table: Tensor, index: Tensor | Sequence[int]) -> tuple[Any, ...]:
     if samples not in (None, len(chosen)):
         raise ValueError(f"index must have one entry per sample, {samples}, got {len(chosen)}")
     if chosen.device.type == "cpu":
-        # A comparison would not do under vmap or in compiled code, which is refused what is out of range later.
+        # Not a comparison, whose result has no value under vmap or in compiled code. The latter raises when it is run.
         try:
             chosen = torch.arange(views, device="cpu")[chosen]
         except IndexError:

@@ -31,9 +31,9 @@ def reduce_backward(ctx: Any, grad_mean: Tensor, grad_variance: Tensor, _: Tenso
     given = (grad_mean, grad_variance, stack, geometry, mean, count, how, weights)
     if not ctx.needs_input_grad[1]:
         return ops.unproject_reduce_backward(*given).to(dtype), None, None, None, None
-    pulls = _slice_gradient(*given)
-    grad_stack = ops.unproject_adjoint(pulls, geometry, stack.shape[-2:], how) if ctx.needs_input_grad[0] else None
-    grad_geometry = geometry_gradient(stack, pulls, geometry, sampling_of(pulls, stack, how, inverse=True))
+    grads = _slice_gradient(*given)
+    grad_stack = ops.unproject_adjoint(grads, geometry, stack.shape[-2:], how) if ctx.needs_input_grad[0] else None
+    grad_geometry = geometry_gradient(stack, grads, geometry, sampling_of(grads, stack, how, inverse=True))
     return None if grad_stack is None else grad_stack.to(dtype), grad_geometry, None, None, None
 
 

@@ -20,7 +20,6 @@ from spuproj.ops.run import run
 
 LIBRARY = torch.library.Library("spuproj", "DEF")
 
-
 NO_GRAD = "_no_grad"
 
 
@@ -44,7 +43,7 @@ def _writing_kernel(op: Op) -> Callable[..., Any]:
 
 
 def _records_gradient(given: tuple[Any, ...], tensors: tuple[int, ...]) -> bool:
-    """Whether a gradient would be recorded of a call with these arguments, of which these are tensors or None."""
+    """Whether a gradient would be recorded of a call; ``tensors``: the positions of its tensors, which may be None."""
     for at in tensors:
         if at < len(given) and given[at] is not None and given[at].requires_grad:
             return torch.is_grad_enabled()
@@ -77,8 +76,8 @@ def _fake(op: Op) -> Callable[..., Any]:
 def _transposed(op: Op, partner: str) -> tuple[Callable[..., None], Callable[..., Any]]:
     """Autograd functions of a linear op: its gradient is the adjoint op, called with the options that both ops have.
 
-    The geometry's gradient is that of the inner product of what is read and what pulls at it. The adjoint of an op has
-    the same product, with the roles of source and gradient exchanged.
+    The geometry's gradient is that of the inner product of the op's result and the gradient it gets. The adjoint of an
+    op has the same product, with the roles of source and gradient exchanged.
     """
     shared = [name for name in list(OPS[partner].arguments)[3:] if name in op.arguments]
     reads = partner.endswith("_adjoint")
@@ -91,17 +90,17 @@ def _transposed(op: Op, partner: str) -> tuple[Callable[..., None], Callable[...
 
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         geometry, source = ctx.saved_tensors
-        # Of a wider result: the sum over views may have a place in the source's dtype where its parts have none.
+        # In the wider dtype: a sum over views may be finite in the source's dtype where its terms are not.
         wide = torch.promote_types(grad.dtype, ctx.dtype)
         grad = grad.to(wide)
         found: list[Tensor | None] = [None] * len(op.arguments)
         if ctx.needs_input_grad[0]:
             found[0] = getattr(torch.ops.spuproj, partner)(grad, geometry, ctx.size, *ctx.options).to(ctx.dtype)
         if ctx.needs_input_grad[op.geometry_at]:
-            read, pulls = (source.to(wide), grad) if reads else (grad, source.to(wide))
+            read, grads = (source.to(wide), grad) if reads else (grad, source.to(wide))
             options = dict(zip(shared, ctx.options, strict=True))
-            sampling = sampling_of(pulls, read, **options, inverse=read.dim() == 5)
-            found[op.geometry_at] = geometry_gradient(read, pulls, geometry, sampling)
+            sampling = sampling_of(grads, read, **options, inverse=read.dim() == 5)
+            found[op.geometry_at] = geometry_gradient(read, grads, geometry, sampling)
         return tuple(found)
 
     return setup, backward
