@@ -1,4 +1,4 @@
-"""A torch module that holds a geometry table and the sizes that belong to it: its state, and how it moves."""
+"""The base of modules that keep their dtype, and the module of a geometry table and the sizes that belong to it."""
 
 from __future__ import annotations
 
