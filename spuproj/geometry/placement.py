@@ -115,12 +115,13 @@ def checked_centers(centers: Any, size: Size) -> Tensor:
 def checked_box(box: Sequence[float] | None, size: Size) -> tuple[float, float, float, float]:
     """(y0, x0, y1, x1) as floats; the whole slice if None.
 
-    Raises ValueError if the corners are not ordered or not inside the slice, and TypeError for what are no numbers.
+    Raises ValueError if the corners are not ordered or not inside the slice, or want a gradient, and TypeError for what
+    are no numbers.
     """
     last_y, last_x = size[0] - 1, size[1] - 1
     try:
         edges = tuple(number_of(edge, "box") for edge in ((0, 0, last_y, last_x) if box is None else box))
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, OverflowError):
         raise TypeError(f"box must be four numbers (y0, x0, y1, x1), got {box!r}") from None
     if len(edges) != 4 or not (0 <= edges[0] <= edges[2] <= last_y and 0 <= edges[1] <= edges[3] <= last_x):
         raise ValueError(f"box must be (y0, x0, y1, x1), ordered and inside the slice, got {edges}")

@@ -241,11 +241,12 @@ def test_a_field_that_wants_a_gradient_is_refused(field):
     [
         lambda number: Views.spherical(SIZE, grid=(2, 2), radius=8 * number),
         lambda number: Views.spherical(SIZE, grid=(2, 2), magnification=number),
+        lambda number: Views.spherical(SIZE, grid=(2, 2), box=(0, 0, number, 3)),
         lambda number: Views.zoom(SIZE, [(3, 4)], factor=number),
         lambda number: Views.rigid(SIZE, angles=number[None]),
         lambda number: Views.rigid(SIZE, spacing=torch.stack([number, number])),  # type: ignore[arg-type]
     ],
-    ids=["radius", "magnification", "factor", "angles", "spacing"],
+    ids=["radius", "magnification", "box", "factor", "angles", "spacing"],
 )
 @pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
 def test_a_number_of_the_geometry_that_wants_a_gradient_is_refused(make):
