@@ -15,6 +15,7 @@ from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, Segmentation
 from highdicom.sr import CodedConcept
 from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
+from pydicom.valuerep import format_number_as_ds
 
 from spuproj import __version__
 from spuproj.training.data.readers.case_files import ImageFile
@@ -76,9 +77,13 @@ def write_dicom(
     written = [inside(out, file) for file in (*maps.values(), segments)]
     refuse_overwrite(written, force)
     found = read_series(series)
-    for image, attribute in ((image, attribute) for image in found.slices for attribute in _EMPTY):
-        if attribute not in image:
-            setattr(image, attribute, "")
+    for image in found.slices:
+        for attribute in _EMPTY:
+            if attribute not in image:
+                setattr(image, attribute, "")
+        # Some scanners write the gap here, or nothing.
+        image.SpacingBetweenSlices = format_number_as_ds(found.distance)
+        image.SliceThickness = image.get("SliceThickness") or image.SpacingBetweenSlices
     probabilities = [_frames(found, predictions, summary, target, "prob") for target in targets]
     # highdicom refuses headers that lack or break what the outputs must repeat.
     refused = as_input_error(
@@ -175,8 +180,8 @@ def _about(series: Series, series_uid: UID, number: int, description: str) -> di
     """What segmentation and maps say alike: their series, and what made them."""
     return {
         "series_instance_uid": series_uid,
-        # A number that the scanner does not use, beside that of the series.
-        "series_number": 100 * int(series.slices[0].get("SeriesNumber") or 0) + number,
+        # A number that the scanner does not use, beside that of the series; positive, and below 2**31.
+        "series_number": 100 * (abs(int(series.slices[0].get("SeriesNumber") or 0)) % 10**7) + number,
         "series_description": f"spuproj: {description}",
         "sop_instance_uid": UID(),
         "manufacturer": "spuproj",

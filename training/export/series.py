@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from spuproj.training.runtime.errors import InputError, as_input_error, reason_o
 from spuproj.training.runtime.wording import some_of
 
 _NEEDED = (
+    "SOPClassUID",
+    "SOPInstanceUID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
@@ -32,6 +35,7 @@ _NEEDED = (
     "ImageOrientationPatient",
     "ImagePositionPatient",
 )
+_OF_ONE = ("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID")
 _SAME = 1e-4
 # DICOM's axes run to the left, the back and the top (LPS), those of NIfTI to the right, the front and the top (RAS).
 _RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -50,6 +54,12 @@ class Series:
     path: Path
     slices: Sequence[Dataset]
     grid: Grid
+
+    @property
+    def distance(self) -> float:
+        """From the plane of a slice to that of the next, in mm."""
+        axes = self.grid.affine[:3, :3]
+        return float(abs(np.linalg.det(axes)) / np.linalg.norm(np.cross(axes[:, 0], axes[:, 1])))
 
     def frames(self, volume: Volume) -> NDArray[Any]:
         """The voxels of a volume that lies on the grid of the series, as ``[slices, rows, columns]``.
@@ -86,8 +96,8 @@ def read_series(folder: Path) -> Series:
     """Reads the headers of a series; files of other formats are passed over.
 
     Raises:
-        InputError: where the folder holds no DICOM images, several series, multi-frame files or images without a place
-            in the patient, or the slices are not parallel, equally spaced and of one size.
+        InputError: where the folder holds no DICOM images, several series, multi-frame files, images of several
+            patients or without a place in the patient, or the slices are not parallel, equally spaced and of one size.
     """
     slices = _images(folder)
     with _reading(folder):
@@ -153,8 +163,8 @@ def _require_place(folder: Path, image: Dataset) -> None:
     missing = [name for name in _NEEDED if image.get(name) in (None, "")]
     if missing:
         raise InputError(
-            f"{folder} must hold slices with a place in the patient, but {image.get('SOPInstanceUID')} has no "
-            f"{', '.join(missing)}"
+            f"{folder} must hold slices that name themselves and their place in the patient, but "
+            f"{image.get('SOPInstanceUID')} has no {', '.join(missing)}"
         )
 
 
@@ -165,6 +175,20 @@ def _require_one(folder: Path, slices: Sequence[Dataset]) -> None:
         raise InputError(
             f"{folder} must hold one series, but holds {len(names)}: {some_of(sorted(names.values()))}; name a folder "
             "that holds only the series that the prediction was made from"
+        )
+    for name in _OF_ONE:
+        values = sorted({str(image.get(name) or "") for image in slices})
+        if len(values) > 1:
+            raise InputError(
+                f"{folder} must hold slices of one patient and study, but their {name} is "
+                f"{' or '.join(value or repr(value) for value in values[:3])}"
+            )
+    numbers = Counter(str(image.SOPInstanceUID) for image in slices)
+    repeated = [number for number, count in numbers.items() if count > 1]
+    if repeated:
+        raise InputError(
+            f"{folder} must hold slices with a SOPInstanceUID each, but some have the same, {repeated[0]}; a file may "
+            "be there twice"
         )
     if not all(_alike(image, slices[0]) for image in slices):
         raise InputError(

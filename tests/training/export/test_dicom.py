@@ -72,7 +72,10 @@ def write_series(folder: Path, scan: Scan, **changed: Any) -> Path:
         image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 16, 15, 0
         image.PixelData = bytes(2 * SIZE[0] * SIZE[1])
         for name, value in changed.items():
-            setattr(image, name, value(number) if callable(value) else value)
+            if value == "absent":
+                image.pop(name, None)
+            else:
+                setattr(image, name, value(number) if callable(value) else value)
         image.save_as(folder / f"IM{number:03d}", enforce_file_format=True)
     return folder
 
@@ -267,6 +270,29 @@ def test_an_anonymised_series_is_enough(prediction, tmp_path):
     assert pydicom.dcmread(tmp_path / "out" / "p7_probability.dcm").PatientID == ""
 
 
+@pytest.mark.parametrize(
+    ("thickness", "spacing"), [("absent", "absent"), (None, None), (0, 9.0), (1.0, 1.5), (1.0, -2.5)]
+)
+def test_the_distance_of_slices_is_that_of_their_places(prediction, tmp_path, thickness, spacing):
+    """Some scanners write the gap between slices in place of their distance, or nothing."""
+    series = write_series(tmp_path / "series", Scan(), SpacingBetweenSlices=spacing, SliceThickness=thickness)
+    write_dicom(prediction, series, tmp_path / "out")
+    check(tmp_path / "out", *made_up_maps())
+    for path in (tmp_path / "out").iterdir():
+        segments = "probability" in path.name
+        found = highdicom.seg.segread(path) if segments else highdicom.imread(path)
+        volume = found.get_volume(**({"combine_segments": False} if segments else {}))
+        np.testing.assert_allclose(volume.spacing, (2.5, 1.1, 0.9), rtol=1e-5)
+        measures = found.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        assert measures.SliceThickness == pytest.approx(2.5 if thickness in ("absent", None, 0) else thickness)
+
+
+@pytest.mark.parametrize("number", [-5, 0, 2**31 - 1])
+def test_any_number_of_the_series_gives_one_that_is_allowed(prediction, tmp_path, number):
+    write_dicom(prediction, write_series(tmp_path / "series", Scan(), SeriesNumber=number), tmp_path / "out")
+    assert 0 < pydicom.dcmread(tmp_path / "out" / "p7_probability.dcm").SeriesNumber < 2**31
+
+
 OTHER_GRIDS = {
     "shifted by a voxel": (lambda maps, affine: (maps, affine @ nib.affines.from_matvec(np.eye(3), (1, 0, 0)))),
     "rotated": (lambda maps, affine: (maps, np.diag([-1.0, 1, 1, 1]) @ affine)),
@@ -294,6 +320,23 @@ BAD_SERIES = {
         "must hold equally spaced slices",
     ),
     "several echoes": ({"ImagePositionPatient": lambda number: [0, 0, number // 2]}, "must hold equally spaced slices"),
+    "two patients": (
+        {"PatientID": lambda number: f"P{number % 2}"},
+        "must hold slices of one patient and study, but their PatientID is P0 or P1",
+    ),
+    "two names": (
+        {"PatientName": lambda number: "Doe" if number else ""},
+        "must hold slices of one patient and study, but their PatientName is '' or Doe",
+    ),
+    "two studies": (
+        {"StudyInstanceUID": lambda number: f"1.2.{number % 2}"},
+        "must hold slices of one patient and study, but their StudyInstanceUID is 1.2.0 or 1.2.1",
+    ),
+    "one number twice": (
+        {"SOPInstanceUID": lambda number: f"1.2.{min(number, 3)}"},
+        "must hold slices with a SOPInstanceUID each, but some have the same, 1.2.3",
+    ),
+    "without a class": ({"SOPClassUID": None}, "has no SOPClassUID"),
     "localizer": (
         {"ImageOrientationPatient": lambda number: [1, 0, 0, 0, 1, 0] if number else [1, 0, 0, 0, 0, -1]},
         "must hold parallel slices of one size",
