@@ -86,6 +86,10 @@ def write_bids(predictions: Path, out: Path, *, force: bool = False) -> dict[str
     require_folder(out.parent)
     refuse_overwrite([out], force)
     _require_own(out)
+    if predictions.resolve().is_relative_to(out.resolve()):
+        raise InputError(
+            f"{out} must not hold the predictions, {predictions}, since it would be replaced; choose another"
+        )
     cases = predicted_cases(predictions)
     if others := _other_maps(predictions, cases):
         print_status(f"warning: cases are left out whose maps no summary lists: {some_of(others)}")

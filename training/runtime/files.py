@@ -54,11 +54,13 @@ def why_no_file(path: Path) -> str:
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path``, with the same suffixes, which replaces ``path`` on success.
 
-    On an error nothing is left behind and an older file stays as it was.
+    On an error nothing is left behind and an older file stays as it was. What killed processes left beside it is
+    removed.
 
     Raises:
         DiskFullError: in place of any error that means it.
     """
+    remove_leftovers(path.parent)
     with _temporary_folder(path.parent) as folder:
         yield folder / path.name
         os.replace(folder / path.name, path)
@@ -69,11 +71,12 @@ def atomic_write_folder(path: Path) -> Iterator[Path]:
     """The same for a whole folder: yields an empty folder of the same name, which replaces ``path`` on success.
 
     Meanwhile the older folder is beside it, with the ending ``.replaced``: a killed process leaves it there. What else
-    such processes left beside it is removed.
+    such processes left beside it is removed. A link to a folder stays, and the folder is replaced.
 
     Raises:
         InputError: where there is such a folder already.
     """
+    path = path.resolve()
     # As long a name may have no place for the ending.
     older = path.with_name(f"{path.name[:60]}.replaced")
     if path.exists() and os.path.lexists(older):

@@ -170,6 +170,15 @@ def test_only_a_data_set_of_spuproj_is_replaced(tmp_path):
         write_bids(folder, folder, force=True)
 
 
+def test_predictions_inside_the_data_set_that_is_to_be_replaced_stay(tmp_path):
+    out = tmp_path / "derivatives"
+    write_bids(predictions(tmp_path, "p1"), out)
+    folder = predictions(out, "p1")
+    with pytest.raises(InputError, match=r"must not hold the predictions, .*maps, since it would be replaced"):
+        write_bids(folder, out, force=True)
+    assert (folder / "p1_WT_prob.nii.gz").is_file()
+
+
 def test_folders_without_predictions_are_refused(tmp_path):
     with pytest.raises(InputError, match="but there is no such folder"):
         write_bids(tmp_path / "nowhere", tmp_path / "out")

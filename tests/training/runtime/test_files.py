@@ -231,6 +231,16 @@ def test_what_a_killed_process_left_goes_and_that_of_other_cases_stays(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == left
 
 
+def test_what_a_killed_process_left_beside_a_file_goes_and_what_is_in_use_stays(tmp_path):
+    for name in (".spuproj-abcdefgh", ".spuproj-abcdefgh-A"):
+        (tmp_path / name).mkdir()
+    with atomic_write(tmp_path / "a.txt") as first:
+        first.write_text("first")
+        with atomic_write(tmp_path / "b.txt") as second:
+            second.write_text("second")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".spuproj-abcdefgh-A", "a.txt", "b.txt"]
+
+
 @pytest.mark.parametrize("name", ["../evil", "..", ".", "", "/etc/passwd", "a/b", "a/../../b", "a/", "a\0b"])
 def test_a_name_that_leads_out_of_a_folder_is_refused(tmp_path, name):
     with pytest.raises(InputError, match=r"must be the name of an entry of .*, but leads out of it"):
@@ -275,6 +285,19 @@ def test_a_file_is_no_folder_to_write_to(tmp_path):
 def replaced(path: Path) -> None:
     with atomic_write_folder(path) as folder:
         (folder / "file").write_text("new")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_behind_a_link_to_a_folder_the_folder_is_replaced(tmp_path, there):
+    disk, link = tmp_path / "disk", tmp_path / "link"
+    disk.mkdir()
+    link.symlink_to(disk / "data")
+    if there:
+        replaced(disk / "data")
+    replaced(link)
+    assert link.is_symlink()
+    assert (disk / "data" / "file").read_text() == "new"
+    assert {path.name for path in (*tmp_path.iterdir(), *disk.iterdir())} == {"disk", "link", "data"}
 
 
 def test_a_process_killed_while_a_folder_is_replaced_leaves_the_older_one_in_sight(tmp_path, monkeypatch):
