@@ -32,7 +32,7 @@ def write_explorer(
         The path.
     """
     size = (plane.shape[0], plane.shape[1])
-    pixel = (round(float(spacing[0]), 6), round(float(spacing[1]), 6))
+    pixel = (float(f"{spacing[0]:.7g}"), float(f"{spacing[1]:.7g}"))
     placed = frame(size, None, pixel)
     return write_page(
         path,

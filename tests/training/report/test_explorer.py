@@ -312,6 +312,19 @@ def test_pixels_that_are_not_square_keep_their_proportions(browser, plane, tmp_p
         assert ratio == pytest.approx(24 / 80, rel=0.02)
 
 
+@needs_chromium
+@pytest.mark.parametrize("pixel", [(0.001, 0.0015), (2e-7, 2e-7), (300.0, 300.0)])
+def test_pixels_of_any_size_have_a_view_for_every_radius(browser, plane, tmp_path, pixel):
+    """Microscopes have pixels far below a millimetre."""
+    tab = browser.open(write_explorer(tmp_path / "page.html", plane, pixel, CENTRE, "volume"))
+    for octave in (-3, -1.5, 0):
+        tab.choose("radius", str(octave))
+        views = views_of(tab)
+        wanted = 2**octave * max(SIZE[0] * pixel[0], SIZE[1] * pixel[1]) / 2
+        np.testing.assert_allclose(views.geometry[0, 2], wanted, rtol=1e-3)
+        assert "100 %" in text(tab, "summary")
+
+
 def test_the_page_stands_alone_and_shows_names_as_text(path):
     page = Page(path)
     assert TITLE in page.text

@@ -18,7 +18,8 @@ let hovered = null;
 const byId = (id) => document.getElementById(id);
 const control = (name) => form.elements[name];
 const clamped = (value, last) => Math.min(Math.max(value, 0), last);
-const rounded = (value, digits) => Number(value.toFixed(digits));
+const rounded = (value, decimals) => Number(value.toFixed(decimals));
+const inDigits = (value, digits) => Number(value.toPrecision(digits));
 
 // What the controls say, as arguments of sphericalView.
 function settings() {
@@ -28,7 +29,7 @@ function settings() {
     viewSize: slice.viewSize,
     spacing: slice.spacing,
     center: [clamped(Number(control("row").value), height - 1), clamped(Number(control("column").value), width - 1)],
-    radius: rounded(slice.radius * 2 ** Number(control("radius").value), 1),
+    radius: inDigits(slice.radius * 2 ** Number(control("radius").value), 4),
     lift: control("lift").value,
     chart: control("chart").value,
     pose: control("pose").value,
@@ -143,8 +144,6 @@ function place(element, [y, x], [rows, columns]) {
   element.style.top = `${100 * (y + 0.5) / rows}%`;
 }
 
-const times = (value) => `${Number(value.toPrecision(3))}`;
-
 // The magnification where the pointer is, else at the centre.
 function tell() {
   const [y, x] = hovered ?? settings().center;
@@ -159,7 +158,7 @@ function tell() {
     : `${where} is not in the view.`;
 }
 
-const inWords = (value) => `${Number(value.toPrecision(3))}`;
+const inWords = (value) => `${inDigits(value, 3)}`;
 
 function summarize(values) {
   let [count, least, most] = [0, Infinity, -Infinity];
