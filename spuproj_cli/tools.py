@@ -69,7 +69,7 @@ def project(
     radius: Annotated[
         float | None,
         typer.Option(
-            help="Radius of the sphere in pixels. [default: half the slice's larger side]", show_default=False
+            help="Radius of the sphere in mm. [default: half the slice's larger side]", show_default=False
         ),
     ] = None,
     lift: Annotated[Profile, typer.Option(help="Profile of the projection from the slice to the sphere.")] = "gnomonic",

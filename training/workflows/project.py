@@ -38,7 +38,7 @@ def project_slice(
         index: of the slice, counted from the feet.
         out: PNG file.
         grid: rows and columns of tangent points over the foreground.
-        radius: of the sphere in pixels; half the slice's larger side where None.
+        radius: of the sphere in mm; half the slice's larger side where None.
         lift: profile from the slice to the sphere, see ``spuproj.PROFILES``.
         chart: profile from the sphere to the view.
         force: write over an existing file.
@@ -53,7 +53,9 @@ def project_slice(
     refuse_overwrite([out], force)
     shown = _axial_slice(volume, index)
     size = (shown.plane.shape[0], shown.plane.shape[1])
-    views = Views.spherical(size, grid=grid, box=shown.foreground, radius=radius, lift=lift, chart=chart)
+    views = Views.spherical(
+        size, grid=grid, box=shown.foreground, radius=radius, lift=lift, chart=chart, spacing=shown.spacing
+    )
     figure = plot_views(views.geometry, views.size, views.view_size, shown.plane, columns=grid[1])
     figure.suptitle(verbatim(f"{volume.name}, slice {index}: {lift} to {chart}"), color="white", fontsize=11)
     return save_figure(figure, out)
