@@ -65,6 +65,11 @@ def changed(reader: str, *path: str | int) -> Callable[[Path, str], object]:
     return enter
 
 
+def described_case(folder: Path, name: str) -> object:
+    content = {"channel_names": {"0": "t1"}, "dataset": {name: {"images": ["a.nii"]}}}
+    return READERS["dataset_json"](folder, json.dumps(content).encode())
+
+
 def table(folder: Path, name: str) -> object:
     """Cells lose spaces around them."""
     stream = io.StringIO()
@@ -109,6 +114,7 @@ ENTRANCES: dict[str, dict[str, Callable[[Path, str], object]]] = {
     "training/data/readers/manifest.py": {
         "case of a manifest": changed("manifest_json", "cases", 0, "name"),
     },
+    "training/data/readers/dataset_json.py": {"case of a dataset.json": described_case},
     "training/data/readers/manifest_table.py": {"case of a table": table},
     "training/data/readers/registry.py": {"folder of a case": folder_of_cases},
     "training/models/method.py": {"method": changed("method", "name")},

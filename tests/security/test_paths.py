@@ -23,7 +23,7 @@ LABELS = "every part is made of letters and digits, see _label"
 
 ALLOWED = {
     "training/data/cache.py": {"folder / f'{files.name}_{kind}'": "names of cases are plain, see CaseFiles"},
-    "training/data/readers/dataset_json.py": {"root / expected(like, kind)": READ},
+    "training/data/readers/dataset_json.py": {"root / expected(like, kind)": READ, "root / path": "is compared"},
     "training/data/readers/grouping.py": dict.fromkeys(
         ("root / label", "root / mask", "root / match.path", "root / path"), READ
     ),

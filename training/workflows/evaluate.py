@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-
-from spuproj.training.data.case import Case, load_case, load_slices
-from spuproj.training.data.findings import Level
 from spuproj.training.data.labels import unclear
-from spuproj.training.data.patients import patient_of, shared_stems
-from spuproj.training.data.readers.case_files import CaseFiles, ImageFile
+from spuproj.training.data.patients import shared_stems
+from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.data.readers.registry import cases_in
-from spuproj.training.data.volumes.image_file import open_volume
-from spuproj.training.data.volumes.same_grid import TOLERANCE
-from spuproj.training.evaluation.metrics import CaseMaps, measure
 from spuproj.training.evaluation.plots import box_plots, filtering_curves, reliability_diagram
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions
 from spuproj.training.evaluation.tables import (
@@ -32,9 +23,7 @@ from spuproj.training.evaluation.tables import (
     summary_csv,
     summary_values,
 )
-from spuproj.training.inference.outputs import MAP_ENDING, MAPS, map_name
-from spuproj.training.inference.predicted import changed_maps, model_of
-from spuproj.training.inference.summary import LEARNED, CaseSummary, finished_summary
+from spuproj.training.inference.outputs import MAPS, map_name
 from spuproj.training.runtime.errors import InputError, reason_of
 from spuproj.training.runtime.files import atomic_write_group, inside, refuse_overwrite, require_folder
 from spuproj.training.runtime.json_file import write_json
@@ -42,12 +31,9 @@ from spuproj.training.runtime.locks import held
 from spuproj.training.runtime.names import named_values, plain_name
 from spuproj.training.runtime.progress import print_status, progress_bar, show
 from spuproj.training.runtime.wording import some_of
-from spuproj.training.workflows.prediction_files import content_of, other_images, predicted_modalities
-from spuproj.uncertainty import entropy, to_percent
+from spuproj.training.workflows.measured_case import map_paths, measured_case
 
 OUTPUTS = ("table.csv", "table.json", "table.tex", "per_case.csv", "score_curves.png", "boxes.png", "reliability.png")
-
-_UNCERTAINTIES = {"entropy-1": "entropy", "mutual-1": "mi"}
 
 
 @dataclass(frozen=True)
@@ -181,15 +167,13 @@ def _selection(cases: Sequence[CaseFiles], methods: Mapping[str, Path]) -> Selec
 
 def _predicted(folder: Path, files: CaseFiles) -> list[str]:
     """The targets of a case's scheme of which a folder has any map, be it a broken one."""
-    return [target for target in _targets(files) if any(map(os.path.lexists, _paths(folder, files.name, target, MAPS)))]
+    return [
+        target for target in _targets(files) if any(map(os.path.lexists, map_paths(folder, files.name, target, MAPS)))
+    ]
 
 
 def _targets(files: CaseFiles) -> list[str]:
     return [] if files.scheme is None else sorted(files.scheme.targets)
-
-
-def _paths(folder: Path, case: str, target: str, kinds: Sequence[str]) -> list[Path]:
-    return [inside(folder, map_name(case, target, kind)) for kind in kinds]
 
 
 def _left_out(cases: Sequence[CaseFiles], chosen: Selection, methods: Mapping[str, Path]) -> Iterator[str]:
@@ -222,10 +206,16 @@ def _measured(
     with progress_bar("Evaluating", len(cases) * len(methods)) as advance:
         for files in cases:
             try:
-                rows += _of_case(files, chosen, methods, options, advance)
+                measured = measured_case(files, methods, chosen.targets[files.name], options, advance)
             # No error of one case may stop the others.
             except Exception as error:
                 chosen.failed[files.name] = reason_of(error)
+                continue
+            rows += measured.rows
+            for sentence in measured.warnings:
+                chosen.warnings[sentence].append(files.name)
+            for pair, model in measured.models.items():
+                chosen.models[pair][model].append(files.name)
     _warn_of_several_models(chosen)
     for sentence, names in chosen.warnings.items():
         print_status(f"warning: {sentence}: {some_of(names)}")
@@ -234,116 +224,12 @@ def _measured(
     return rows
 
 
-def _of_case(
-    files: CaseFiles,
-    chosen: Selection,
-    methods: Mapping[str, Path],
-    options: EvaluationOptions,
-    on_method: Callable[[str], None],
-) -> list[CaseResult]:
-    """The measures of a case. What may make them wrong, and which models made its maps, joins the selection."""
-    summaries = {method: finished_summary(folder, files.name) for method, folder in methods.items()}
-    # The brain is that of the images that were predicted: others of the case may not be skull-stripped.
-    used = tuple(dict.fromkeys(name for each in summaries.values() for name in predicted_modalities(each)))
-    content = content_of(files, used)
-    case = load_case(files, used or None, with_labels=True, may_lack=True)
-    rows = _case_rows(case, patient_of(files), methods, chosen.targets[files.name], options, on_method)
-    warnings = [finding.message for finding in case.findings if finding.level <= Level.WARNING]
-    for method, summary in summaries.items():
-        targets = chosen.targets[files.name][method]
-        if summary is not None:
-            warnings += _doubts(method, methods[method], targets, summary, content)
-        for target in targets:
-            model = None if summary is None else model_of(summary, target)
-            chosen.models[method, target][model or "unknown"].append(files.name)
-    for sentence in warnings:
-        chosen.warnings[sentence].append(files.name)
-    return rows
-
-
-def _doubts(
-    method: str, folder: Path, targets: Sequence[str], summary: CaseSummary, content: Mapping[str, Any]
-) -> Iterator[str]:
-    """Sentences on what makes the measures of a case doubtful.
-
-    Its images, whose content is given, or its maps have changed since it was predicted, or a model was trained on it.
-    """
-    if words := other_images(summary, content):
-        yield f"the maps by {method} are {words} than the data hold now"
-    if changed := changed_maps(folder, summary):
-        kinds = ", ".join(name.removeprefix(f"{summary.entry.name}_").removesuffix(MAP_ENDING) for name in changed)
-        yield f"maps by {method} have changed since they were predicted ({kinds})"
-    for target, role in summary.roles.items():
-        if target in targets and role in LEARNED:
-            yield (
-                f"the model of {target} by {method} was {LEARNED[role]} a case or patient of this name: its measures "
-                "say little about others"
-            )
-
-
 def _warn_of_several_models(chosen: Selection) -> None:
     for (method, target), models in chosen.models.items():
         if len(models) > 1:
             told = "; ".join(f"{sha256[:12]}: {some_of(names)}" for sha256, names in models.items())
             every = [name for names in models.values() for name in names]
             chosen.warnings[f"the maps of {target} by {method} are of {len(models)} models ({told})"] += every
-
-
-def _case_rows(
-    case: Case,
-    patient: str,
-    methods: Mapping[str, Path],
-    targets: Mapping[str, Sequence[str]],
-    options: EvaluationOptions,
-    on_method: Callable[[str], None],
-) -> list[CaseResult]:
-    rows = []
-    for method, folder in methods.items():
-        for target in targets[method]:
-            metrics, curves = measure(_maps(case, target, folder, options), options.empty)
-            rows.append(CaseResult(method, target, case.name, patient, metrics, curves))
-        on_method(f"{case.name} {method}")
-    return rows
-
-
-def _maps(case: Case, target: str, folder: Path, options: EvaluationOptions) -> CaseMaps:
-    kinds = ("seg", "prob", _UNCERTAINTIES.get(options.scaling, "var"))
-    paths = _paths(folder, case.name, target, kinds)
-    missing = [path for path in paths if not os.path.lexists(path)]
-    if missing:
-        raise InputError(f"{missing[0]} must be there, but is missing; predict with --maps {','.join(kinds)}")
-    for path in paths:
-        _require_grid(case, path)
-    segmentation, probability, uncertainty = (load_slices(path) for path in paths)
-    if not ((probability >= 0) & (probability <= 1)).all():
-        worst = probability[~((probability >= 0) & (probability <= 1))].flat[0]
-        raise InputError(f"{paths[1]} must hold probabilities from 0 to 1, but holds {worst:g}; predict the case again")
-    # A single view has an entropy.
-    instead = None if options.scaling == "entropy-1" else entropy(torch.from_numpy(probability.astype(float)))
-    try:
-        percent = to_percent(uncertainty, options.scaling, instead)
-    except ValueError as error:
-        raise InputError(f"{paths[2]} cannot be scaled: {error}") from None
-    x, y, z = case.spacing
-    return CaseMaps(
-        truth=case.target(target),
-        segmentation=segmentation > 0,
-        probability=probability.astype(float),
-        percent=percent,
-        brain=case.brain,
-        spacing=(z, y, x),
-        without_variance=int(np.isnan(uncertainty[case.brain]).sum()),
-    )
-
-
-def _require_grid(case: Case, path: Path) -> None:
-    """Raises InputError where a map is not on the case's grid, by its header; the order of axes does not matter."""
-    grid, wanted = open_volume(ImageFile(path)).grid.lps, case.grid.lps
-    if grid.shape != wanted.shape:
-        raise InputError(f"{path} must have the shape of {case.name} in LPS axes, {wanted.shape}, got {grid.shape}")
-    apart = wanted.distance(grid)
-    if not apart <= TOLERANCE:
-        raise InputError(f"{path} must be on the grid of {case.name}, but lies {apart:.3g} voxels beside it")
 
 
 def methods_named(entries: Sequence[str]) -> dict[str, Path]:

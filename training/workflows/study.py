@@ -26,6 +26,7 @@ from spuproj.training.data.splits import chosen, read_split
 from spuproj.training.evaluation.calibration import calibration_error, negative_log_likelihood
 from spuproj.training.evaluation.metrics import measure
 from spuproj.training.evaluation.statistics import mean_of_known
+from spuproj.training.evaluation.study_tables import StudyResult, console_table, study_plot, table_csv
 from spuproj.training.fit.record import data_record
 from spuproj.training.fit.resume import can_resume
 from spuproj.training.fit.temperature import Curve, best_temperature, likelihoods
@@ -44,7 +45,6 @@ from spuproj.training.runtime.names import plain_name
 from spuproj.training.runtime.progress import Advance, print_status, progress_bar, show
 from spuproj.training.runtime.settings import plain_errors
 from spuproj.training.workflows.study_settings import SPHERICAL, Variations, varied
-from spuproj.training.workflows.study_tables import StudyResult, console_table, study_plot, table_csv
 
 SCALING = "variance-1"
 RESULT = "result.json"

@@ -26,6 +26,7 @@ from spuproj.training.data.readers.case_files import CaseFiles
 from spuproj.training.evaluation.metrics import CaseMaps, measure
 from spuproj.training.evaluation.plots import box_plots, filtering_curves, reliability_diagram
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions
+from spuproj.training.evaluation.study_tables import StudyResult, study_plot
 from spuproj.training.inference.outputs import DEFAULT_KINDS
 from spuproj.training.models.config import ModelConfig
 from spuproj.training.models.method import Method
@@ -37,7 +38,6 @@ from spuproj.training.runtime.wording import verbatim
 from spuproj.training.workflows.predict import predict, predict_cohort
 from spuproj.training.workflows.prediction_files import file_names, require_names
 from spuproj.training.workflows.project import project_slice
-from spuproj.training.workflows.study_tables import StudyResult, study_plot
 
 WRITING = "spuproj.training.workflows.write_prediction"
 

@@ -68,7 +68,8 @@ def test_the_tables_of_settings_show_the_files(place, name):
     ]
     for setting, *cells in lines:
         for measure, cell in zip(names, cells, strict=True):
-            assert is_rounded(cell, values.loc[SETTINGS.get(setting, "oversampling=1.0"), measure]), (setting, measure)
+            value = values[measure][SETTINGS.get(setting, "oversampling=1.0")]
+            assert is_rounded(cell, value), (setting, measure)
 
 
 def phantoms(measure: str, target: str) -> dict[str, dict[str, float]]:

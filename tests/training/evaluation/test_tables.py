@@ -16,6 +16,7 @@ from scipy import stats
 
 from spuproj.training.evaluation.metrics import Curves, Metrics
 from spuproj.training.evaluation.results import CaseResult, EvaluationOptions
+from spuproj.training.evaluation.study_tables import StudyResult, table_csv
 from spuproj.training.evaluation.tables import (
     CONSOLE,
     MEASURES,
@@ -27,7 +28,6 @@ from spuproj.training.evaluation.tables import (
     summary_csv,
     summary_values,
 )
-from spuproj.training.workflows.study_tables import StudyResult, table_csv
 from spuproj.uncertainty import qu_brats
 
 STUDY = Path(__file__).parents[3] / "docs" / "study"

@@ -277,7 +277,7 @@ def test_an_error_of_a_library_in_one_case_is_said_and_the_others_are_evaluated(
             raise KeyError("deep inside")
         return load_case(files, *given, **options)
 
-    monkeypatch.setattr("spuproj.training.workflows.evaluate.load_case", fail_at_the_second)
+    monkeypatch.setattr("spuproj.training.workflows.measured_case.load_case", fail_at_the_second)
     with pytest.raises(InputError, match=r"1 of 3 cases failed: Phantom_002; .* Phantom_002: KeyError: 'deep inside'"):
         evaluate({"a": of_one_target}, cohort[0].parent, tmp_path / "out")
     assert len(lines(tmp_path / "out" / "per_case.csv")) == 2

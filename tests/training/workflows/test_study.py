@@ -21,6 +21,7 @@ from spuproj.training.data.case import load_case
 from spuproj.training.data.readers.registry import cases_in
 from spuproj.training.data.splits import Split, write_splits
 from spuproj.training.evaluation.metrics import dice, measure
+from spuproj.training.evaluation.study_tables import StudyResult, console_table, study_plot, table_csv
 from spuproj.training.fit.temperature import best_temperature, likelihoods
 from spuproj.training.fit.train import train
 from spuproj.training.inference.case_prediction import predict_case
@@ -33,7 +34,6 @@ from spuproj.training.runtime.progress import show
 from spuproj.training.workflows import study as studies
 from spuproj.training.workflows.study import round_trip, seen, study
 from spuproj.training.workflows.study_settings import SPHERICAL, text, variations_named, varied
-from spuproj.training.workflows.study_tables import StudyResult, console_table, study_plot, table_csv
 
 pytest_plugins = ["training_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
