@@ -79,7 +79,7 @@ def open_header(path: Path) -> Header:
     dtype = _dtype(itk.GetPixelIDValueAsString(reader.GetPixelID()))
 
     def read(index: tuple[int | slice, ...]) -> NDArray[Any]:
-        _require_sound(path, header, math.prod(shape) * channels * dtype.itemsize)
+        _require_sound(path, header, math.prod(shape) * channels * dtype.itemsize, shape[-1])
         # SimpleITK's arrays have the axes in reverse, and components last.
         voxels: NDArray[Any] = itk.GetArrayFromImage(reader.Execute())
         spatial = tuple(reversed(range(len(shape))))
@@ -95,25 +95,38 @@ def open_header(path: Path) -> Header:
     )
 
 
-def _require_sound(path: Path, header: bytes, size: int) -> None:
+def _require_sound(path: Path, header: bytes, size: int, slices: int) -> None:
     """Raises zlib.error or ValueError for voxels that SimpleITK would read otherwise than they are, and not say so.
 
-    It compares no checksums. Where voxels of a MetaImage are text or end early, it gives what happens to be in memory.
+    It compares no checksums. Where voxels of a MetaImage are text, end early, or are in fewer files than it looks for,
+    it gives what happens to be in memory.
 
     Args:
         path: of the header.
         header: as text.
         size: of the voxels in memory, in bytes.
+        slices: along the last axis.
     """
     fields, beside = _fields(header), _voxels(path.parent, header)
     start, files = (0, beside) if beside else (len(header), [os.fsencode(path)])
     if absent := [file for file in files if not os.path.isfile(file)]:
         raise ValueError(f"its voxels must be in {os.fsdecode(os.path.basename(absent[0]))}, which is not there")
     if b"ElementDataFile" in fields:
+        _require_file_for_each_slice(fields[b"ElementDataFile"], len(beside), slices)
         _require_whole(fields, files, start, size)
     elif fields.get(b"encoding", b"").lower() in (b"gz", b"gzip") and fields.get(b"line skip", b"0") == b"0":
         for file in files:
             _require_checksums(file, start)
+
+
+def _require_file_for_each_slice(named: bytes, count: int, slices: int) -> None:
+    """Raises ValueError where a MetaImage names several files otherwise than one for each slice."""
+    several = named.startswith(b"LIST") or b"%" in named
+    if several and not (count == slices and re.fullmatch(rb"LIST(\s+2)?|\S+(\s+\d+){3}", named)):
+        raise ValueError(
+            f"its voxels must be in a file for each of {slices} slices, listed after LIST or numbered like s%03d.raw 0 "
+            f"{slices - 1} 1, got {named!r:.80} with {count}"
+        )
 
 
 def _require_whole(fields: Mapping[bytes, bytes], files: Sequence[bytes], start: int, size: int) -> None:

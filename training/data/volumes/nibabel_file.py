@@ -196,7 +196,7 @@ def _orientation(image: nib.Nifti1Image) -> tuple[Finding, ...]:
             message = f"{{}}: the header's qform and sform place the image {apart:.3g} voxels apart: the sform is taken"
             return (Finding(Level.WARNING, message),)
     named, placed = image.header.get_zooms()[:3], nib.affines.voxel_sizes(image.affine)[: len(image.shape)]
-    if sform[1] > 0 and not np.allclose(named, placed[:3], rtol=_SAME, atol=0):
+    if not np.allclose(named, placed[:3], rtol=_SAME, atol=0):
         sizes = " and ".join(" x ".join(f"{size:.3g}" for size in each) for each in (placed[:3], named))
         message = f"{{}}: the header's sform and pixdim give voxels of different sizes, {sizes}: the sform is taken"
         return (Finding(Level.WARNING, message),)

@@ -307,6 +307,14 @@ def test_an_orientation_that_is_guessed_is_a_warning(tmp_path):
     assert nib.aff2axcodes(opened(tmp_path / "a.nii").grid.affine) == ("L", "A", "S")
 
 
+def test_a_qform_alone_places_the_image(tmp_path):
+    image = nib.Nifti1Image(VOXELS, None)
+    image.set_qform(AFFINE, code=1)
+    nib.save(image, tmp_path / "a.nii")
+    assert messages(tmp_path / "a.nii", Level.WARNING) == []
+    np.testing.assert_allclose(opened(tmp_path / "a.nii").grid.affine, AFFINE)
+
+
 def test_a_qform_that_contradicts_the_sform_is_a_warning(tmp_path):
     image = nib.Nifti1Image(VOXELS, AFFINE)
     image.set_qform(AFFINE + np.eye(4, k=3) * 0.01, code=1)
@@ -369,6 +377,12 @@ def test_an_unknown_unit_of_length_is_refused_with_its_number(tmp_path):
 def test_voxels_that_are_not_asked_for_are_not_taken_for_bytes_after_the_voxels(tmp_path, monkeypatch):
     monkeypatch.setattr("spuproj.training.data.volumes.nibabel_file.MOST_BESIDE_VOXELS", 400)
     voxels = np.arange(20**3, dtype=np.uint16).reshape(20, 20, 20)
-    nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "image.nii.gz")
-    first = open_header(tmp_path / "image.nii.gz").read((slice(None), slice(None), 0))
-    np.testing.assert_array_equal(first, voxels[..., 0])
+    content = nib.Nifti1Image(voxels, np.eye(4)).to_bytes()
+    for beside, refused in ((0, False), (400, False), (401, True)):
+        (tmp_path / "image.nii.gz").write_bytes(gzip.compress(content + bytes(beside)))
+        header = open_header(tmp_path / "image.nii.gz")
+        if refused:
+            with pytest.raises(ValueError, match="more than 400 bytes follow its voxels"):
+                header.read((slice(None), slice(None), 0))
+        else:
+            np.testing.assert_array_equal(header.read((slice(None), slice(None), 0)), voxels[..., 0])

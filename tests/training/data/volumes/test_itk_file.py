@@ -102,17 +102,74 @@ def test_the_file_of_a_metaimages_voxels_must_hold_them_all(tmp_path, header, vo
         found.numbers()
 
 
-@pytest.mark.parametrize("count", [3, 4])
-def test_each_slice_of_a_metaimage_must_have_a_file(tmp_path, count):
+def files_of_slices(folder: Path) -> None:
     for number in range(4):
-        (tmp_path / f"s{number}.raw").write_bytes(RAW[12 * number : 12 * number + 12])
-    for files in ("LIST\n" + "".join(f"s{number}.raw\n" for number in range(count)), f"s%d.raw 0 {count - 1} 1\n"):
-        found = volume(tmp_path, "a.mhd", f"{META}ElementDataFile = {files}")
-        if count == 4:
-            np.testing.assert_array_equal(found.grid.from_lps(found.numbers()), VOXELS)
-        else:
-            with pytest.raises(InputError, match="its voxels must be 16 bytes in each file, got 12"):
-                found.numbers()
+        for name in (f"s{number}.raw", f"odd{2 * number + 1}.raw", f"a b{number}.raw"):
+            (folder / name).write_bytes(RAW[12 * number : 12 * number + 12])
+    for number in range(2):
+        (folder / f"half{number}.raw").write_bytes(RAW[24 * number : 24 * number + 24])
+    for name in ("whole.raw", "LISTED.raw"):
+        (folder / name).write_bytes(RAW)
+
+
+LIST = "s0.raw\ns1.raw\ns2.raw\ns3.raw\n"
+
+
+@pytest.mark.parametrize("files", [f"LIST\n{LIST}", f"LIST 2\n{LIST}", "s%d.raw 0 3 1", "odd%1d.raw 1 8 2"])
+def test_a_metaimage_may_have_a_file_for_each_slice(tmp_path, files):
+    files_of_slices(tmp_path)
+    found = volume(tmp_path, "a.mhd", f"{META}ElementDataFile = {files}\n")
+    np.testing.assert_array_equal(found.grid.from_lps(found.numbers()), VOXELS)
+    (tmp_path / ("odd7.raw" if "odd" in files else "s3.raw")).write_bytes(RAW[:11])
+    with pytest.raises(InputError, match="its voxels must be 12 bytes in each file, got 11"):
+        found.numbers()
+
+
+@pytest.mark.parametrize(
+    ("files", "count"),
+    [
+        # SimpleITK divides by zero, and ends the process.
+        ("s%d.raw 0 3", 4),
+        # It gives what happens to be in memory.
+        ("s%d.raw 0 3 1 2", 4), ("half%d.raw 0 1 1", 2), ("LIST\nhalf0.raw\nhalf1.raw", 2), ("LIST 3\nwhole.raw", 1),
+        (f"LIST 1\n{LIST}", 4), (f"LIST\n{LIST[:-7]}", 3), ("LISTED.raw", 1), ("a b%d.raw 0 3 1", 4),
+    ],
+)  # fmt: skip
+def test_files_of_a_metaimage_that_are_not_one_for_each_slice_are_refused(tmp_path, files, count):
+    files_of_slices(tmp_path)
+    found = volume(tmp_path, "a.mhd", f"{META}ElementDataFile = {files}\n")
+    with pytest.raises(InputError, match=rf"a file for each of 4 slices, .* got b'{files[:4]}.*' with {count}"):
+        found.numbers()
+
+
+def test_every_channel_of_a_metaimage_must_be_there(tmp_path):
+    header = META.replace("DimSize", "ElementNumberOfChannels = 2\nDimSize") + LOCAL
+    (tmp_path / "a.mha").write_bytes(header.encode() + np.stack([VOXELS, 2 * VOXELS]).tobytes(order="F"))
+    found = open_volume(ImageFile(tmp_path / "a.mha", 1))
+    np.testing.assert_array_equal(found.grid.from_lps(found.numbers()), 2 * VOXELS)
+    (tmp_path / "a.mha").write_bytes(header.encode() + RAW)
+    with pytest.raises(InputError, match="its voxels must be 96 bytes in each file, got 48"):
+        found.numbers()
+
+
+def test_voxels_of_so_many_channels_that_memory_would_run_out_are_refused(tmp_path):
+    (tmp_path / "a.nrrd").write_text(
+        "NRRD0004\ntype: uchar\ndimension: 4\nspace: LPS\nsizes: 5 512 512 512\n"
+        "space directions: none (1,0,0) (0,1,0) (0,0,1)\nkinds: vector domain domain domain\nencoding: raw\n\n"
+    )
+    with pytest.raises(InputError, match="it has 671088640 numbers, more than 536870912"):
+        open_volume(ImageFile(tmp_path / "a.nrrd", 0))
+
+
+@pytest.mark.parametrize(("name", "header"), [("a.nrrd", f"{GZIP}\n"), ("a.mha", packed(len(PACKED)) + LOCAL)])
+def test_compressed_voxels_that_are_more_than_any_volume_has_are_not_unpacked(tmp_path, monkeypatch, name, header):
+    monkeypatch.setattr("spuproj.training.data.volumes.itk_file.MOST_NUMBERS", VOXELS.size)
+    compress = gzip.compress if name == "a.nrrd" else zlib.compress
+    found = volume(tmp_path, name, header, compress(RAW))
+    np.testing.assert_array_equal(found.grid.from_lps(found.numbers()), VOXELS)
+    found = volume(tmp_path, name, header, compress(RAW * 5))
+    with pytest.raises(InputError, match="its compressed voxels do not end where they should"):
+        found.numbers()
 
 
 def test_damage_to_any_part_of_compressed_voxels_is_found(tmp_path):
