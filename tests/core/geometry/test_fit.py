@@ -184,6 +184,8 @@ def test_the_view_ends_where_the_rim_of_the_sphere_crosses_an_edge_of_the_slice(
     [
         # The farthest point is on an edge, close to where it leaves the lift's domain.
         ((46, 14), (20.94, 10.85), 24.79, "equal_area", 2, (53, 51), (10.0, 1.0)),
+        # It is on a narrow peak, which 65 samples of an edge miss.
+        ((44, 19), (14.13, 4.39), 21.4, "equal_area", 2, (64, 64), (2.0, 1.0)),
         # On the rim of the domain, of which short arcs on two sides lie in the slice.
         ((20, 58), (12.72, 25.55), 92.65, "orthographic", 1, (19, 59), (1.0, 20.0)),
         ((52, 31), (36.2, 11.58), 43.35, "orthographic", 1, (36, 8), (1.0, 4.0)),
