@@ -352,6 +352,30 @@ def test_the_page_of_a_volume_has_the_height_and_width_of_its_pixels(tmp_path):
     assert json.loads(source.split('id="slice">')[1].split("</script>")[0])["spacing"] == [3, 2]
 
 
+@needs_chromium
+def test_the_letters_stand_at_the_patients_sides(browser, tmp_path):
+    voxels = np.zeros((30, 40, 3), np.float32)
+    voxels[2:28, 2:38] = 1
+    # In NIfTI's axes, which run to the right and the front: at the left and the front.
+    voxels[4:8, 32:36] = 9
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "volume.nii")
+    tab = browser.open(explore_slice(tmp_path / "volume.nii", 1, tmp_path / "page.html"))
+    y, x = (float(np.mean(each)) for each in np.nonzero(pixels(tab, "plane", (40, 30))[..., 0] > 200))
+    mark = place(tab, "slice-picture", y, x, (40, 30))
+    letters = tab.evaluate(
+        """['slice', 'map'].map((one) => Object.fromEntries(Array.from(
+          document.querySelectorAll(`#${one}-picture .side`),
+          (side) => [side.textContent, [side.getBoundingClientRect().x, side.getBoundingClientRect().y]]
+        )))"""
+    )
+    for found in letters:
+        assert found["R"][0] < found["L"][0]
+        assert found["A"][1] < found["P"][1]
+    (right, _), (left, _), (_, front), (_, back) = (letters[0][name] for name in "RLAP")
+    assert abs(mark[0] - left) < abs(mark[0] - right)
+    assert abs(mark[1] - front) < abs(mark[1] - back)
+
+
 @pytest.mark.parametrize("value", [0.0, 5.0, math.nan])
 def test_a_slice_without_contrast_makes_a_page_too(tmp_path, value):
     flat = np.full(SIZE, value, np.float32)

@@ -86,6 +86,22 @@ def test_a_case_sheet_shows_every_target_in_its_colour(sheet, targets, with_trut
     assert share_of(rest, COLOURS[targets[-1]]) > 0
 
 
+def test_the_letters_of_a_sheet_stand_at_the_patients_sides(case, tmp_path, monkeypatch):
+    drawn: list[Figure] = []
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: drawn.append(figure))
+    case_figure(case, {"WT": prediction()}, CONFIG, tmp_path / "sheet.png")
+    marked = [axis for axis in drawn[0].axes if {"R", "L", "A", "P"} <= {text.get_text() for text in axis.texts}]
+    assert len(marked) == figures.SHEET_ROWS
+    for axis in marked:
+        at = {text.get_text(): text.get_transform().transform(text.get_position()) for text in axis.texts}
+        # Columns of a slice run to the left, rows to the back.
+        right, left, front, back = axis.transData.transform([(4, 10), (19, 10), (12, 3), (12, 16)])
+        assert right[0] < left[0]
+        assert back[1] < front[1]
+        for letter, place, other in (("R", right, left), ("L", left, right), ("A", front, back), ("P", back, front)):
+            assert np.linalg.norm(at[letter] - place) < np.linalg.norm(at[letter] - other)
+
+
 def test_a_sheet_is_wider_for_three_targets_than_for_one(sheet):
     assert sheet(THREE, False).shape[1] > sheet(ONE, False).shape[1] + 100
 
