@@ -173,8 +173,9 @@ def test_the_picture_is_as_wide_and_high_as_the_slice_in_millimetres(case):
     assert frame_of(case).aspect_ratio == f"{width}/{height}"
 
 
-def test_the_numbers_are_those_of_an_evaluation(case, tmp_path):
-    made = prediction(variance=0.125)
+@pytest.mark.parametrize(("variance", "percent_of_it"), [(0.125, "50.0"), (0.002, "0.8")])
+def test_the_numbers_are_those_of_an_evaluation(case, tmp_path, variance, percent_of_it):
+    made = prediction((4, 8), variance)
     page = case_page(tmp_path, case, {"ET": made})
     x, y, z = case.spacing
     percent = to_percent(made.variance, "variance-1")
@@ -185,9 +186,10 @@ def test_the_numbers_are_those_of_an_evaluation(case, tmp_path):
     measured = [f"{value:.3f}" for value in (metrics.dice, metrics.sensitivity, metrics.score, metrics.baseline)]
     measured.insert(2, f"{metrics.hd95:.1f}")
     # The probability is 0.9 inside and 0 outside: 2 * 0.9 / (0.9 + 1).
-    found = [f"{144 * VOXEL:.2f}", "0.95", f"{metrics.mean_uncertainty:.2f}", "50.0", "-"]
+    found = [f"{192 * VOXEL:.2f}", "0.95", f"{metrics.mean_uncertainty:.2f}", percent_of_it, "-"]
     assert cells(page) == [*found, *measured]
-    assert metrics.dice == pytest.approx(2 / 3)
+    # Two of three slices were found, and two more.
+    assert (metrics.dice, metrics.sensitivity) == pytest.approx((4 / 7, 2 / 3))
     assert [heading in page.text for heading in ("Dice", "HD95, mm", "Score of zeros")] == [True] * 3
 
 
@@ -201,6 +203,8 @@ def test_the_share_of_interpolation_is_of_the_variance_that_is_known(case, tmp_p
         tmp_path, case, {"ET": replace(made, variance=unknown, entropy=np.zeros_like(floor), interpolation=floor)}
     )
     assert cells(part)[4] == "25"
+    certain = replace(made, variance=np.zeros_like(floor), interpolation=floor)
+    assert cells(case_page(tmp_path, case, {"ET": certain}))[4] == "-"
 
 
 def test_without_labels_there_are_no_numbers_of_truth(case, tmp_path):

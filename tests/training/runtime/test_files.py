@@ -6,6 +6,7 @@ import errno
 import fcntl
 import itertools
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -324,6 +325,11 @@ def test_a_process_killed_while_a_folder_is_replaced_leaves_the_older_one_in_sig
         replaced(path)
     assert (tmp_path / "data.replaced" / "file").read_text() == "old"
     assert (path / "file").read_text() == "new"
+    # Once it is out of the way, nothing else is left.
+    shutil.rmtree(tmp_path / "data.replaced")
+    (tmp_path / ".spuproj-abcdefgh").mkdir()
+    replaced(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["data"]
 
 
 @pytest.mark.parametrize("fault", [OSError("busy"), KeyboardInterrupt()])
