@@ -71,7 +71,7 @@ def _merged_endings(kind: str, targets: Collection[str], scheme: LabelScheme) ->
     if kind not in MERGED or not mergeable(targets, scheme):
         return []
     if kind == "qubrats":
-        return ["", *(f"_{SUBMISSION[target]}" for target in targets)] if set(targets) == set(SUBMISSION) else []
+        return ["", *(f"_{SUBMISSION[target]}" for target in targets)]
     return ["_labels"]
 
 
@@ -107,7 +107,7 @@ def write_merged(
     labels = _voxels(case, merged_labels(predictions, scheme))
     if "labels" in kinds:
         _save(folder, case, f"{case.name}_labels{MAP_ENDING}", labels)
-    if "qubrats" not in kinds or set(predictions) != set(SUBMISSION):
+    if "qubrats" not in kinds:
         return
     _save(folder, case, f"{case.name}{MAP_ENDING}", labels)
     for target, prediction in predictions.items():

@@ -158,7 +158,7 @@ def _move_all(folder: Path, out: Path, last: str, outdated: Sequence[str]) -> No
                 if os.path.lexists(kept / name):
                     os.replace(kept / name, out / name)
                 elif name not in older:
-                    (out / name).unlink(missing_ok=True)
+                    (out / name).unlink()
         raise
 
 
