@@ -68,9 +68,7 @@ def project(
     ] = (3, 3),
     radius: Annotated[
         float | None,
-        typer.Option(
-            help="Radius of the sphere in mm. [default: half the slice's larger side]", show_default=False
-        ),
+        typer.Option(help="Radius of the sphere in mm. [default: half the slice's larger side]", show_default=False),
     ] = None,
     lift: Annotated[Profile, typer.Option(help="Profile of the projection from the slice to the sphere.")] = "gnomonic",
     chart: Annotated[
