@@ -78,7 +78,7 @@ def project(
         interpolation: ``"bilinear"``, or ``"nearest"`` (label maps; half-way points go to the larger index).
         padding: value of view pixels outside the slice: ``"constant"`` gives ``fill``, ``"border"`` the nearest slice
             pixel. View pixels that show no point of the plane get ``fill`` in both cases.
-        fill: any number; for label maps, one that their dtype can represent.
+        fill: any number; for label maps, one that their dtype can represent. It has no gradient.
         out_dtype: floating dtype of the result, without a separate conversion; the image's dtype if None.
         memory_format: ``torch.channels_last`` stores each view channels-last, so that ``stack.flatten(0, 1)`` is
             channels-last contiguous, as a network needs it. Contiguous if None.

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 from highdicom import UID, AlgorithmIdentificationSequence, VOILUTTransformation
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.pm import ParametricMap, RealWorldValueMapping
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
 from highdicom.sr import CodedConcept
 from numpy.typing import NDArray
+from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
 from pydicom.valuerep import format_number_as_ds
 
@@ -25,6 +27,7 @@ from spuproj.training.inference.predicted import model_of, predicted_case, predi
 from spuproj.training.inference.summary import CaseSummary
 from spuproj.training.runtime.errors import InputError, as_input_error
 from spuproj.training.runtime.files import atomic_write_group, inside, refuse_overwrite, require_folder
+from spuproj.training.runtime.names import name_fault
 
 Frames = NDArray[np.float32]
 
@@ -61,7 +64,7 @@ def write_dicom(
         series: folder of the DICOM files of one of the case's modalities.
         out: folder of the outputs.
         case: name of the case; the only one where None.
-        force: write over existing files.
+        force: write over existing files; those of targets that are no longer predicted are removed.
 
     Returns:
         The files written.
@@ -90,13 +93,24 @@ def write_dicom(
         lambda error: f"{series} must be a series that DICOM outputs can refer to, but is not: {error}",
         (AttributeError, KeyError, TypeError, ValueError),
     )
-    with atomic_write_group(out, name, segments) as folder, refused:
+    outdated = [f"{name}_{target}_variance.dcm" for target in _written_targets(inside(out, segments))]
+    with atomic_write_group(out, name, segments, outdated) as folder, refused:
         variance_series = UID()
         for number, target in enumerate(targets, 1):
             variance = _frames(found, predictions, summary, target, "var")
             _variance_map(found, variance, target, variance_series, number).save_as(inside(folder, maps[target]))
         _segmentation(found, probabilities, targets, summary).save_as(inside(folder, segments))
     return written
+
+
+def _written_targets(segmentation: Path) -> list[str]:
+    """The targets of a segmentation that is to be replaced; none where it cannot be read or is of something else."""
+    try:
+        segments = pydicom.dcmread(segmentation, stop_before_pixels=True).SegmentSequence
+        labels = [str(segment.SegmentLabel) for segment in segments]
+    except (OSError, InvalidDicomError, AttributeError):
+        return []
+    return [label for label in labels if not name_fault(label)]
 
 
 def _frames(series: Series, predictions: Path, summary: CaseSummary, target: str, kind: str) -> Frames:

@@ -276,13 +276,10 @@ def test_the_distance_of_slices_is_that_of_their_places(prediction, tmp_path, th
     series = write_series(tmp_path / "series", Scan(), SpacingBetweenSlices=spacing, SliceThickness=thickness)
     write_dicom(prediction, series, tmp_path / "out")
     check(tmp_path / "out", *made_up_maps())
-    for path in (tmp_path / "out").iterdir():
-        found = highdicom.imread(path)
-        volume = found.get_volume_geometry()
-        assert volume is not None
-        np.testing.assert_allclose(volume.spacing, (2.5, 1.1, 0.9), rtol=1e-5)
-        measures = found.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
-        assert measures.SliceThickness == pytest.approx(2.5 if thickness in ("absent", None, 0) else thickness)
+    for found in map(highdicom.imread, (tmp_path / "out").iterdir()):
+        np.testing.assert_allclose(found.get_volume_geometry().spacing, (2.5, 1.1, 0.9), 1e-5)  # type: ignore[union-attr]
+        given = found.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness
+        assert given == pytest.approx(2.5 if thickness in ("absent", None, 0) else thickness)
 
 
 @pytest.mark.parametrize("number", [-5, 0, 2**31 - 1])
@@ -390,11 +387,14 @@ def test_the_case_is_named_where_there_are_several(prediction, series, tmp_path)
 
 
 def test_existing_files_stay_unless_forced(prediction, series, tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
+    (out := tmp_path / "out").mkdir()
     (out / "p7_probability.dcm").write_text("mine")
     with pytest.raises(InputError, match="exists already; pass --force"):
         write_dicom(prediction, series, out)
     assert [path.name for path in out.iterdir()] == ["p7_probability.dcm"]
     write_dicom(prediction, series, out, force=True)
-    check(out, *made_up_maps())
+    check(out, *(made := made_up_maps()))
+    write_prediction(prediction, "p7", {key: voxels for key, voxels in made[0].items() if "WT" in key}, made[1])
+    # The map of a target that is no longer predicted would be taken for one of today's.
+    written = write_dicom(prediction, series, out, force=True)
+    assert set(out.iterdir()) == set(written)
