@@ -277,7 +277,7 @@ def test_the_distance_of_slices_is_that_of_their_places(prediction, tmp_path, th
     write_dicom(prediction, series, tmp_path / "out")
     check(tmp_path / "out", *made_up_maps())
     for found in map(highdicom.imread, (tmp_path / "out").iterdir()):
-        np.testing.assert_allclose(found.get_volume_geometry().spacing, (2.5, 1.1, 0.9), 1e-5)  # type: ignore[union-attr]
+        np.testing.assert_allclose(found.get_volume_geometry().spacing, (2.5, 1.1, 0.9), 1e-5)
         given = found.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness
         assert given == pytest.approx(2.5 if thickness in ("absent", None, 0) else thickness)
 
