@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from backends_under_test import OpsOn, host_twin
 from helpers import READS, each_op, noise, parts, random_geometry, same_bits, source_shape, target_size
 from spuproj import Views, empty_cache
-from spuproj.backends import gpu, prepared, taps
+from spuproj.backends import gpu, taps, unchanged
 
 SIZE, VIEW_SIZE = (9, 11), (8, 10)
 TABLES = torch.stack(
@@ -106,25 +106,25 @@ CHANGES = {
 def test_a_table_counts_as_unwritten_until_it_changes(context, change):
     table = TABLES[0].clone()
     with context():
-        seen = prepared.witness(table)
+        seen = unchanged.witness(table)
         gc.collect()
-        assert prepared.unwritten(seen, table)
-    assert prepared.unwritten(seen, table)
+        assert unchanged.unwritten(seen, table)
+    assert unchanged.unwritten(seen, table)
     change(table)
-    assert not prepared.unwritten(seen, table)
+    assert not unchanged.unwritten(seen, table)
 
 
 def test_a_witness_made_while_a_checkpoint_runs_sees_writes():
     table, seen = TABLES[0].clone(), []
 
     def layer(image):
-        seen.append(prepared.witness(table))
+        seen.append(unchanged.witness(table))
         return image.exp().sin()
 
     checkpoint(layer, noise(2, 2).requires_grad_(), use_reentrant=False).sum().backward()
-    assert [prepared.unwritten(each, table) for each in seen] == [True] * 2
+    assert [unchanged.unwritten(each, table) for each in seen] == [True] * 2
     table.add_(1)
-    assert [prepared.unwritten(each, table) for each in seen] == [False] * 2
+    assert [unchanged.unwritten(each, table) for each in seen] == [False] * 2
 
 
 def test_parts_of_one_table_do_not_share_taps(backend):

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from triton import cdiv, next_power_of_2
 
-from spuproj.backends import triton_kernels as kernels
 from spuproj.backends.base import Moments
 from spuproj.backends.gpu import GpuBackend
 from spuproj.backends.native import bits_of, strides_of
 from spuproj.backends.taps import Sampling, Taps, Transpose
 from spuproj.backends.torch import taps_of
+from spuproj.backends.triton import kernels
 
 # Pixels (rows and columns) that one program processes, and planes at a time, at most.
 _TILE = (8, 16)
@@ -46,7 +46,7 @@ def _launch(
     """Launches a kernel for every plane of some views, or of their reduction.
 
     Args:
-        kernel: one of ``triton_kernels``.
+        kernel: one of ``kernels``.
         pointers: its tensors.
         sizes: rows and columns of a plane, views, batch, channels.
         numbers: its other arguments.
