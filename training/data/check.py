@@ -132,7 +132,8 @@ def _check_case(files: CaseFiles) -> tuple[list[Finding], Volume | None, frozens
             findings.append(Finding(Level.ERROR, reason_of(error)))
             return None
 
-    if absent := lacking(files, tuple(files.images)):
+    absent = lacking(files, tuple(files.images))
+    if 0 < len(absent) < len(files.images):
         message = f"without {', '.join(absent)} it can only be predicted, by models that were trained with augmentation"
         findings.append(Finding(Level.NOTE, message))
     images = [attempt(open_volume, file) for file in files.images.values()]
@@ -157,7 +158,7 @@ def _check_case(files: CaseFiles) -> tuple[list[Finding], Volume | None, frozens
     if label is not None:
         found, values = attempt(_check_labels, label, files.scheme, brain) or ([], None)
         findings += found
-    elif files.label is None and not errors_of(files):
+    elif files.label is None and all(finding.level != Level.ERROR for finding in findings):
         findings.append(Finding(Level.NOTE, "there is no segmentation: it can be predicted, not trained on"))
     return findings, first, values
 

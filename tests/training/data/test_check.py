@@ -166,6 +166,13 @@ def test_a_constant_modality_an_empty_and_a_missing_segmentation(folder):
     assert messages(folder, Level.NOTE) == ["there is no segmentation: it can be predicted, not trained on"]
 
 
+def test_a_case_without_its_files_is_not_called_one_to_predict(tmp_path):
+    entry = {"name": "one", "images": {"t1": "a.nii", "t2": "b.nii"}}
+    (tmp_path / "cohort.json").write_text(json.dumps({"cases": [entry]}))
+    told = check_data(cases_in(tmp_path / "cohort.json"), lambda _: None)
+    assert [each.finding.level for each in told] == [Level.ERROR] * 2
+
+
 def test_pixels_unlike_those_of_most_cases(folder):
     for name in ("two", "three"):
         for kind in (*OLD, "seg"):
