@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,3 +117,24 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_measured(tm
 def test_what_a_virtual_machine_hides_is_left_empty(monkeypatch):
     monkeypatch.setattr(Path, "is_file", lambda _: False)
     assert set(machine()["caches"].values()) <= {""}
+
+
+def test_the_first_table_of_the_readme_is_that_of_the_stored_record():
+    times: dict[tuple[str, str], float] = {}
+    for row in from_json(STORED.read_bytes()).rows:
+        if row.threads == 1 and row.case.label.endswith("240x240, as called") and row.form != "weights=":
+            key = row.case.label.split(" N=")[0], row.name
+            times[key] = min(row.median_s, times.get(key, row.median_s))
+
+    def rounded(case: str, *peers: str) -> str:
+        ratios = [times[case, peer] / times[case, "spuproj"] for peer in peers]
+        return " / ".join(f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}" for ratio in ratios)
+
+    readme = (ROOT / "README.md").read_text()
+    found = re.findall(r"^\| (?:gradient of )?`(?:project|reduce)`.*\| ([\d./ ]+) \|$", readme, re.MULTILINE)
+    assert found == [
+        rounded("project, B=16 C=4", "scipy", "grid_sample", "cv2"),
+        rounded("project, B=1 C=4", "scipy", "grid_sample", "cv2"),
+        rounded("project backward, B=16 C=4", "grid_sample"),
+        rounded("reduce, B=16 C=1", "grid_sample, elementwise moments", "cv2, elementwise moments"),
+    ]
