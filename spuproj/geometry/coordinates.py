@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from spuproj.geometry.profiles import area_factor, polar_angle, profile_radius, radius_limit
-from spuproj.geometry.table import Geometry
+from spuproj.geometry.table import FIELDS, Geometry
 
 BORDER_TOLERANCE = 1e-6
 """A point this close to a border counts as on it, in pixels."""
@@ -84,7 +84,8 @@ def _sphere_to_plane(code: Tensor, scale: Tensor, s: Tensor) -> tuple[Tensor, Te
 def _over_pixels(geometry: Geometry) -> Geometry:
     """The same geometry with two axes of length one for the pixels, after the leading axes."""
     at = geometry.radius.dim()
-    return Geometry(**{name: values.unsqueeze(at).unsqueeze(at) for name, values in vars(geometry).items()})
+    # Not ``vars``, which the compiler of torch 2.7 does not know.
+    return Geometry(**{name: getattr(geometry, name).unsqueeze(at).unsqueeze(at) for name in FIELDS})
 
 
 def _rotated(s: Tensor, rotation: Tensor) -> Tensor:

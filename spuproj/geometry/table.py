@@ -1,6 +1,6 @@
 """The parameters of views, and the float64 table that carries them to the ops."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -58,6 +58,10 @@ class Geometry:
         tangent, radius, scale, pole, lift, chart, rotation, spacing = table.split([2, 1, 1, 2, 1, 1, 9, 2], dim=-1)
         radius, scale, lift, chart = (column.squeeze(-1) for column in (radius, scale, lift, chart))
         return Geometry(tangent, radius, scale, pole, lift, chart, rotation.unflatten(-1, (3, 3)), spacing)
+
+
+FIELDS = tuple(field.name for field in fields(Geometry))
+"""The names of the parameters, in the order of the table."""
 
 
 def exact_table(table: Tensor) -> Tensor:
