@@ -17,7 +17,7 @@ from torch import Tensor
 try:
     from torchmetrics import Metric
 except ImportError as error:
-    raise ImportError(f"spuproj.metrics needs torchmetrics ({error}): pip install 'spuproj[training]'") from error
+    raise ImportError(f'spuproj.metrics needs torchmetrics ({error}): pip install "spuproj[training]"') from error
 
 from spuproj.checks import choice
 from spuproj.training.evaluation.error_detection import aurc, detection

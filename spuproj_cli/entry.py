@@ -30,7 +30,7 @@ def main() -> None:
             print(info.text())
             return
         extra = _EXTRAS.get("".join(sys.argv[1:2]), "training")
-        sys.exit(f"error: this needs the {extra} extra ({error}): pip install 'spuproj[{extra}]'")
+        sys.exit(f'error: this needs the {extra} extra ({error}): pip install "spuproj[{extra}]"')
 
 
 def _lacks_a_package(error: BaseException | None) -> bool:

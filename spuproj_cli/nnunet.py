@@ -39,7 +39,7 @@ def nnunet_predict(
         bool, typer.Option("--disable_tta", help="Do not mirror the views: four times as fast.")
     ] = False,
     device: Annotated[
-        Literal["cuda", "cpu", "mps"] | None,
+        Literal["cuda", "cpu"] | None,
         typer.Option("-device", help="[default: cuda if there is a GPU, else cpu]", show_default=False),
     ] = None,
     force: Annotated[

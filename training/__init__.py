@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("spuproj"):
             raise
-        raise ImportError(f"{__name__} needs the training extra ({error}): pip install 'spuproj[training]'") from error
+        raise ImportError(f'{__name__} needs the training extra ({error}): pip install "spuproj[training]"') from error
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,7 @@ Both are for 2-D configurations. nnU-Net finds the trainer in the folder ``TRAIN
 try:
     import nnunetv2  # noqa: F401
 except ImportError as error:
-    raise ImportError(f"spuproj.nnunet needs nnU-Net ({error}): pip install 'spuproj[nnunet]'") from error
+    raise ImportError(f'spuproj.nnunet needs nnU-Net ({error}): pip install "spuproj[nnunet]"') from error
 
 from spuproj.nnunet.augmentation import ViewTransform, with_views
 from spuproj.nnunet.inference import ViewsPredictor

@@ -53,7 +53,7 @@ def load_predictor(
         folds: those whose logits are averaged, such as ``["0", "1"]`` or ``["all"]``; where empty, all that are
             trained.
         checkpoint: name of the file of weights.
-        device: ``"cuda"``, ``"cuda:1"``, ``"cpu"`` or ``"mps"``; where None, a GPU if there is one, else the CPU.
+        device: ``"cuda"``, ``"cuda:1"`` or ``"cpu"``; where None, a GPU if there is one, else the CPU.
         mirroring: whether each view is also mirrored as nnU-Net does, which takes four times as long.
 
     Raises:
@@ -74,8 +74,8 @@ def load_predictor(
 
 
 def _device(name: str | None) -> torch.device:
-    """The device of this name. Raises InputError for one that torch does not have here."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    """The device of this name. Raises InputError for one that torch does not have here, or that lacks float64 (mps)."""
+    there = {"cuda": torch.cuda.is_available(), "cpu": True}
     if name is None:
         return torch.device("cuda" if there["cuda"] else "cpu")
     if not there.get(name.partition(":")[0]):

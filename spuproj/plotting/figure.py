@@ -23,7 +23,7 @@ try:
     from matplotlib.figure import Figure
     from matplotlib.patheffects import withStroke
 except ImportError as error:
-    raise ImportError(f"plotting views needs matplotlib ({error}): pip install 'spuproj[plot]'") from error
+    raise ImportError(f'plotting views needs matplotlib ({error}): pip install "spuproj[plot]"') from error
 
 Size = tuple[int, int]
 Limits = tuple[float, float]

@@ -51,4 +51,4 @@ entry.main()
 def test_without_a_part_of_the_bench_extra_the_command_says_what_to_install():
     run = run_forked(WITHOUT)
     assert run.returncode == 1
-    assert "pip install 'spuproj[bench]'" in run.stderr
+    assert 'pip install "spuproj[bench]"' in run.stderr

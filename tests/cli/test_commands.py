@@ -281,14 +281,14 @@ def test_without_the_training_extra_info_and_version_work_and_the_rest_says_what
     assert f"\nspuproj {version('spuproj')}\n" in run.stdout
     ended = [line for line in run.stdout.splitlines() if line.startswith("ended:")]
     assert len(ended) == 3
-    assert all("pip install 'spuproj[training]'" in line for line in ended)
+    assert all('pip install "spuproj[training]"' in line for line in ended)
 
 
 def test_without_a_part_of_the_training_extra_a_command_says_what_to_install():
     arguments = ["train", "--data", "nowhere", "--target", "ET", "--out", "nowhere"]
     run = run_forked(WITHOUT.format(missing="monai", arguments=[arguments]))
     assert run.returncode == 0, run.stderr
-    assert "pip install 'spuproj[training]'" in run.stdout
+    assert 'pip install "spuproj[training]"' in run.stdout
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_the_python_names_of_the_training_layer_say_which_extra_they_need():
     code = "import sys; sys.modules['pydantic'] = None\nfrom spuproj.training import train"
     run = run_forked(code)
     assert "spuproj.training needs the training extra" in run.stderr
-    assert "pip install 'spuproj[training]'" in run.stderr
+    assert 'pip install "spuproj[training]"' in run.stderr
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_a_finished_case_whose_image_breaks_fails_alone(plain, trained, tmp_path
     assert (tmp_path / "out" / "same.nii.gz").is_file()
 
 
-@pytest.mark.parametrize("device", ["cuda", "gpu", "cuda:0", "xpu"])
+@pytest.mark.parametrize("device", ["cuda", "gpu", "cuda:0", "xpu", "mps"])
 @pytest.mark.skipif(torch.cuda.is_available(), reason="cuda is there")
 def test_a_device_that_is_not_there_is_refused_before_the_model_is_read(device):
     with pytest.raises(InputError, match=f"device must be one that torch can use here, cpu, got '{device}'"):

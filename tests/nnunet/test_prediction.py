@@ -362,4 +362,4 @@ def test_without_nnunet_the_command_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.delattr("spuproj.nnunet", raising=False)
     monkeypatch.setitem(sys.modules, "nnunetv2", None)
     status, _ = command("-i", tmp_path, "-o", tmp_path, "-d", 101)
-    assert "pip install 'spuproj[nnunet]'" in str(status)
+    assert 'pip install "spuproj[nnunet]"' in str(status)

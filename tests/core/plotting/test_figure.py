@@ -196,4 +196,4 @@ views.plot()
     ended = run_forked(code)
     assert ended.stdout.strip() == "<pre>Views(1 views, size=(8, 8), view_size=(8, 8))</pre>"
     assert "ImportError: plotting views needs matplotlib" in ended.stderr
-    assert "pip install 'spuproj[plot]'" in ended.stderr
+    assert 'pip install "spuproj[plot]"' in ended.stderr

@@ -259,7 +259,7 @@ def test_the_example_in_the_docstring_gives_what_it_shows():
 def test_without_torchmetrics_the_error_says_what_to_install():
     run = run_python("import sys; sys.modules['torchmetrics'] = None; import spuproj.metrics")
     assert run.stderr.splitlines()[-1].startswith("ImportError: spuproj.metrics needs torchmetrics")
-    assert "pip install 'spuproj[training]'" in run.stderr
+    assert 'pip install "spuproj[training]"' in run.stderr
 
 
 def test_a_map_that_was_not_scaled_is_refused():
