@@ -135,8 +135,8 @@ ENTRANCES: dict[str, dict[str, Callable[[Path, str], object]]] = {
     "training/inference/summary.py": {
         "target of a summary": changed("summary", "entry", "volumes"),
         "case of a summary": bids_case,
-        "target of a summary, as DICOM": dicom_target,
     },
+    "training/export/dicom.py": {"target of a summary, as DICOM": dicom_target},
 }
 """By file what takes a name from outside, given a folder to work in and the name."""
 
