@@ -17,7 +17,7 @@ from spuproj.training.runtime.progress import MakeProgressBar
 
 def inner_first(targets: Sequence[str], scheme: LabelScheme) -> list[str]:
     """The targets, each after those that lie in it."""
-    return sorted(targets, key=lambda target: len(set(scheme.targets.get(target, ()))))
+    return sorted(targets, key=lambda target: len(scheme.targets.get(target, ())))
 
 
 def directly_inside(target: str, others: Collection[str], scheme: LabelScheme) -> list[str]:
