@@ -127,7 +127,8 @@ def test_a_collection_keeps_metrics_apart_whose_first_values_agree():
     collection = MetricCollection(
         {"all": QUBraTS(), "std": QUBraTS("std-1"), "auroc": ErrorAUROC(), "aurc": RiskCoverage()}
     )
-    sure = {"preds": torch.zeros(1, 4), "target": torch.ones(1, 4).int(), "uncertainty": torch.zeros(1, 4)}
+    # Half of the voxels are wrong and all are equally uncertain: AUROC and AURC are both 1/2.
+    sure = {"preds": torch.zeros(1, 4), "target": torch.tensor([[1, 1, 0, 0]]), "uncertainty": torch.zeros(1, 4)}
     for batch in (sure, cases()):
         collection.update(**batch)
     alone = {"all": QUBraTS(), "std": QUBraTS("std-1"), "auroc": ErrorAUROC(), "aurc": RiskCoverage()}
@@ -214,6 +215,33 @@ def test_a_better_map_has_a_higher_or_lower_score_as_each_class_says():
         marked.update(probability, truth, torch.tensor([[0.0, 0.25, 0.0, 0.0]]))
         missed.update(probability, truth, torch.tensor([[0.25, 0.0, 0.25, 0.25]]))
         assert (marked.compute() > missed.compute()) == metric.higher_is_better
+
+
+def test_what_is_above_one_half_is_segmented_and_one_half_is_not():
+    found = RiskCoverage()
+    found.update(torch.tensor([[0.5, 0.500001]]), torch.tensor([[0, 1]]), torch.zeros(1, 2))
+    assert float(found.compute()) == 0
+
+
+def test_uncertainties_are_compared_in_float64():
+    found = ErrorAUROC()
+    found.update(torch.ones(1, 2), torch.tensor([[1, 0]]), torch.tensor([[0.1, 0.1 + 1e-12]], dtype=torch.float64))
+    assert float(found.compute()) == 1
+
+
+def test_a_scaled_map_may_be_sure_everywhere():
+    """Its largest value is below 1 percent: without a scaling it would be taken for one that was not scaled."""
+    batch = cases()
+    batch["uncertainty"] = 0.001 * batch["uncertainty"].nan_to_num()
+    found = QUBraTS()
+    found.update(**batch)
+    assert float(found.compute()) == pytest.approx(np.mean(evaluated("score", batch)), abs=1e-6)
+
+
+def test_a_missing_entropy_is_not_made_up():
+    """Every voxel has one, so that the entropy of the probability does not stand in."""
+    with pytest.raises(ValueError, match="values must be finite"):
+        QUBraTS("entropy-1").update(**cases())
 
 
 def test_an_unknown_scaling_is_refused():
