@@ -81,6 +81,7 @@ def test_names_of_labels_and_regions_tell_the_scheme(tmp_path, labels, name):
         ({"background": 0, "whole": [1, 300], "core": [300]}, {"whole": (1, 300), "core": (300,)}, (1, 300)),
         ({"background": 0, "tumour": 1, "ignore": 2}, {"tumour": (1,)}, (1, 2)),
         ({"background": 0, "same": 1, "again": 1}, {"same": (1,), "again": (1,)}, (1,)),
+        (PLAIN | {"rim": [1, 2]}, {"edema": (1,), "non-enhancing": (2,), "enhancing": (3,), "rim": (1, 2)}, (1, 2, 3)),
     ],
 )
 def test_other_labels_become_targets_of_their_names(tmp_path, labels, targets, known):
@@ -100,7 +101,7 @@ def test_what_is_not_used_is_said(tmp_path):
     touch(tmp_path, *(f"imagesTr/{name}_000{number}.nii.gz" for name in "ab" for number in (0, 1)))
     touch(tmp_path, "imagesTr/lost_0001.nii.gz", "imagesTr/a_0002.nii.gz", "imagesTr/odd.nii.gz", "imagesTr/b_0000.nii")
     touch(tmp_path, "labelsTr/a.nii.gz", "labelsTr/orphan.nii.gz", "imagesTs/t_0000.nii.gz", "imagesTs/t_0001.nii.gz")
-    touch(tmp_path, "other/c_0000.nii.gz", "imagesTr/c.dcm")
+    touch(tmp_path, "other/c_0000.nii.gz", "imagesTr/c.dcm", "labelsTs/alone.nii.gz")
     found = read_data(tmp_path)
     assert [case.name for case in found.cases] == ["a", "b", "lost"]
     assert found.cases[2].images["t1"].path == tmp_path / "imagesTr" / "lost_0000.nii.gz"
@@ -122,11 +123,12 @@ def test_what_is_not_used_is_said(tmp_path):
 def test_the_cases_to_predict_are_a_data_set_of_their_own(tmp_path):
     describe(tmp_path)
     touch(tmp_path, "imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", "imagesTs/t_0000.nii.gz", "imagesTs/t.nii.gz")
+    touch(tmp_path, "other/c_0000.nii.gz")
     found = read_data(tmp_path / "imagesTs")
     (case,) = found.cases
     assert (case.name, case.label) == ("t", None)
     assert case.images["t1"].path == tmp_path / "imagesTs" / "t_0000.nii.gz"
-    assert ["imagesTs/t.nii.gz" in sentence for sentence in found.left_out] == [True]
+    assert [("imagesTs/t.nii.gz" in sentence, "other" in sentence) for sentence in found.left_out] == [(True, False)]
     (labelled,) = read_data(tmp_path / "imagesTr").cases
     assert labelled.label == tmp_path / "labelsTr" / "a.nii.gz"
 
@@ -207,6 +209,16 @@ def test_a_channel_that_is_named_like_a_segmentation_is_refused(tmp_path):
         read_data(tmp_path)
 
 
+def test_endings_may_be_in_upper_case_and_channels_have_the_order_of_their_numbers(tmp_path):
+    describe(tmp_path, channel_names={"10": "T2", "2": "T1"})
+    touch(tmp_path, "imagesTr/a_0002.nii.gz", "imagesTr/a_0010.NII.GZ")
+    (case,) = read_data(tmp_path).cases
+    assert [(name, image.path.name) for name, image in case.images.items()] == [
+        ("t1", "a_0002.nii.gz"),
+        ("t2", "a_0010.NII.GZ"),
+    ]
+
+
 MODALITY = {"channel_names": None, "modality": {"0": "T1"}, "labels": {"0": "background", "1": "tumour"}}
 
 
@@ -216,20 +228,33 @@ def pair(image: str, label: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("channel", ["", "_0000"])
 def test_the_list_of_the_decathlon_tells_which_segmentation_is_whose(tmp_path, channel):
-    describe(tmp_path, **MODALITY, training=[pair("a", "b"), pair("b", "c"), pair("c_2001", "c_2001")])
-    touch(tmp_path, *(f"imagesTr/{name}{channel}.nii.gz" for name in ("a", "b", "c_2001")))
+    """A pair may be there twice, a segmentation have a name of its own, or be left to its usual name."""
+    pairs = [pair("a", "b"), pair("a", "b"), pair("b", "c"), pair("c_2001", "c_2001"), pair("d", "truth")]
+    describe(tmp_path, **MODALITY, training=[*pairs, {"image": "./imagesTr/e.nii.gz"}])
+    touch(tmp_path, *(f"imagesTr/{name}{channel}.nii.gz" for name in ("a", "b", "c_2001", "d", "e")))
+    touch(tmp_path, "labelsTr/truth.nii.gz", "labelsTr/e.nii.gz")
     touch(tmp_path, "labelsTr/b.nii.gz", "labelsTr/c.nii.gz", "labelsTr/a.nii.gz", "labelsTr/c_2001.nii.gz")
     found = read_data(tmp_path)
     labels = {case.name: case.label.name for case in found.cases if case.label}
-    assert labels == {"a": "b.nii.gz", "b": "c.nii.gz", "c_2001": "c_2001.nii.gz"}
+    assert labels == {
+        "a": "b.nii.gz",
+        "b": "c.nii.gz",
+        "c_2001": "c_2001.nii.gz",
+        "d": "truth.nii.gz",
+        "e": "e.nii.gz",
+    }
     assert found.left_out == ()
 
 
 def test_listed_files_may_be_unpacked(tmp_path):
-    describe(tmp_path, **MODALITY, file_ending=".nii", training=[pair("a", "a")])
-    touch(tmp_path, "imagesTr/a.nii", "labelsTr/a.nii")
-    (case,) = read_data(tmp_path).cases
-    assert (case.name, case.label) == ("a", tmp_path / "labelsTr" / "a.nii")
+    bare = {"image": "imagesTr/b", "label": "labelsTr/b.nii"}
+    describe(tmp_path, **MODALITY, file_ending=".nii", training=[pair("a", "a"), bare, pair("lost", "lost")])
+    touch(tmp_path, "imagesTr/a.nii", "labelsTr/a.nii", "imagesTr/b.nii", "labelsTr/b.nii")
+    found = read_data(tmp_path)
+    assert [(case.name, case.label) for case in found.cases] == [
+        (name, tmp_path / "labelsTr" / f"{name}.nii") for name in "ab"
+    ]
+    assert found.left_out == ("dataset.json lists 1 case of which imagesTr has no image: lost",)
 
 
 def test_cases_that_a_list_lacks_or_has_alone_are_told(tmp_path):
@@ -269,6 +294,8 @@ def test_version_2_may_place_cases_anywhere(tmp_path, monkeypatch):
     touch(root, "imagesTr/c_0000.nii.gz", "imagesTs/t_0000.nii.gz")
     found = read_data(root)
     first, second = found.cases
+    (said,) = found.left_out
+    assert said.startswith("not used: 1 case of imagesTs; to predict, give")
     assert [image.path for image in first.images.values()] == [tmp_path / "t1.nii.gz", root / "t2.nii.gz"]
     assert (first.name, first.label, tuple(second.images)) == ("a", None, ("t1", "t2"))
     assert [image.path.resolve() for image in second.images.values()] == [
@@ -285,7 +312,8 @@ def test_version_2_may_place_cases_anywhere(tmp_path, monkeypatch):
     ("fields", "message"),
     [
         ({"dataset": {"a": {"images": []}}}, r"case a: each of the 1 channels must have one image, got 0"),
-        ({"dataset": {"../a": {"images": ["a.nii"]}}}, r"the name of a case must"),
+        ({"dataset": {"a": {"images": ["a.nii", "b.nii"]}}}, r"case a: each of the 1 channels must have one .* got 2"),
+        ({"dataset": {"../a": {"images": ["a.nii"]}}}, r"dataset\.json: the name of a case must"),
         ({"dataset": {"a": {"images": ["a\n.nii"]}}}, r"case a: a file must have a name without control characters"),
         ({"dataset": {"a": "a.nii.gz"}}, r"dataset\.a must be an object"),
         ({"dataset": {}}, r"must hold at least one case, but holds none"),
