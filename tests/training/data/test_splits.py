@@ -216,14 +216,14 @@ def test_a_case_in_two_roles_is_refused(tmp_path):
 def test_training_reads_only_the_cases_that_train_and_validate(cohort, tmp_path, one_thread):
     names = [folder.name for folder in cohort]
     path = tmp_path / "splits.json"
-    write_splits(path, [Split((names[1],), (names[2],), (names[0],))], 0)
+    write_splits(path, [Split((names[0],), (names[1],), (names[2],)), Split((names[1],), (names[2],), (names[0],))], 0)
     data = tmp_path / "data"
     data.mkdir()
     for folder in cohort[1:]:
         (data / folder.name).symlink_to(folder)
     (data / names[0]).mkdir()
     (data / names[0] / f"{names[0]}_t1.nii.gz").write_bytes(b"not to be read")
-    train(data, "WT", tmp_path / "run", method=BRIEF, split=path)
+    train(data, "WT", tmp_path / "run", method=BRIEF, split=path, fold=1)
     assert load_run(tmp_path / "run")[0].target == "WT"
     with pytest.raises(ValueError, match="validation must be left out where a split names the cases that validate"):
         train(data, "WT", tmp_path / "other", method=BRIEF, split=path, validation=1)
@@ -234,17 +234,19 @@ def test_training_reads_only_the_cases_that_train_and_validate(cohort, tmp_path,
 
 def test_the_command_writes_folds_or_one_split(cohort, tmp_path, capsys):
     data = str(cohort[0].parent)
-    app(["split", data, "--folds", "3", "--out", str(tmp_path / "folds.json")], standalone_mode=False)
+    app(["split", data, "--folds", "3", "--seed", "1", "--out", str(tmp_path / "folds.json")], standalone_mode=False)
     printed = capsys.readouterr().out
     assert "fold 2: 1 train, 1 validate, 1 test" in printed
     # Two of the three show enhancing tumour: of the other two at most one can validate with it.
     made = [read_split(tmp_path / "folds.json", fold) for fold in range(3)]
+    cases = cases_in(cohort[0].parent)
+    assert made == folds(cases, 3, 1, targets_of_each(cases, lambda _: None))
     lacking = sum(made[fold].validation == (cohort[0].name,) for fold in range(3))
     assert printed.count("; none who validates has ET") == lacking
     options = ["--validation", "1", "--test", "1", "--seed", "3"]
     app(["split", data, *options, "--out", str(tmp_path / "one.json")], standalone_mode=False)
     assert read_split(tmp_path / "one.json") == fixed_split(cases_in(cohort[0].parent), 1, 1, 3)
-    for wrong in ([], ["--test", "1"], ["--folds", "3", "--test", "1"]):
+    for wrong in ([], ["--test", "1"], ["--folds", "3", "--test", "1"], ["--folds", "3", *options]):
         with pytest.raises(typer.BadParameter, match="either --folds, or both --validation and --test"):
             app(["split", data, *wrong, "--out", str(tmp_path / "no.json")], standalone_mode=False)
 
@@ -252,11 +254,12 @@ def test_the_command_writes_folds_or_one_split(cohort, tmp_path, capsys):
 def test_the_command_warns_of_names_that_may_be_of_one_patient(tmp_path, capsys):
     for name in ("pat0001_1", "pat0001_2", "pat0002_1", "pat0003_1", "pat0004_1"):
         touch(tmp_path / "data", *in_folders((name,), "_", OLD))
-    options = ["--validation", "1", "--test", "1", "--out", str(tmp_path / "split.json")]
+    options = ["--validation", "2", "--test", "1", "--out", str(tmp_path / "split.json")]
     app(["split", str(tmp_path / "data"), *options], standalone_mode=False)
     said = capsys.readouterr().err
     assert "warning: by their names these cases may be visits of one patient" in said
     assert "pat0001_1, pat0001_2;" in said
+    assert read_split(tmp_path / "split.json") == fixed_split(cases_in(tmp_path / "data"), 2, 1, 0)
 
 
 def test_sessions_of_a_subject_are_never_on_two_sides(tmp_path):
