@@ -190,6 +190,17 @@ def test_a_finished_run_of_other_cases_is_not_taken_for_this_one(unbroken, data,
         train(tmp_path / "data", "WT", unbroken, method=METHOD, resume=True)
 
 
+def test_a_finished_run_of_more_cases_or_other_options_is_not_taken_for_this_one(unbroken, data, tmp_path):
+    shutil.copytree(data, tmp_path / "data", symlinks=True)
+    first = sorted(path for path in data.iterdir() if path.is_dir())[0]
+    for path in shutil.copytree(first, tmp_path / "data" / "more").iterdir():
+        path.rename(path.with_name(path.name.replace(first.name, "more")))
+    with pytest.raises(InputError, match=r"must be those that .*training\.json names, but more is in one of both"):
+        train(tmp_path / "data", "WT", unbroken, method=METHOD, resume=True)
+    with pytest.raises(InputError, match=r"augmented must be True, as in .*config\.json"):
+        train(data, "WT", unbroken, method=METHOD, resume=True, augment=False)
+
+
 def test_a_training_killed_before_its_weights_were_written_is_finished_from_the_checkpoint(unbroken, data, tmp_path):
     run = shutil.copytree(unbroken, tmp_path / "run")
     (run / "model.safetensors").unlink()
@@ -269,6 +280,7 @@ WHOLE = {
         ({**WHOLE, "epoch": 1, "global_step": "two"}, "has the global_step 'two'"),
         ({**WHOLE, "epoch": 1, "config": {"target": "ET"}}, "is of another one: target is 'ET', not 'WT'"),
         ({**WHOLE, "epoch": 1, "config": 5}, "is of another one"),
+        ({"epoch": 1, "global_step": 2, "state_dict": 0, "config": 0}, "has no optimizer_states"),
         (torch.zeros(3), "has no epoch"),
     ],
 )

@@ -179,6 +179,9 @@ def test_a_finished_run_is_calibrated_on_the_data_of_its_training_alone(calibrat
     write_splits(tmp_path / "other.json", [Split((second,), (first,), (third,))], 0)
     with pytest.raises(InputError, match=rf"data\.train\.cases must be \['{first}'\], as in .*got \['{second}'\]"):
         train(data, "WT", run, split=tmp_path / "other.json", **again)
+    write_splits(tmp_path / "other.json", [Split((first,), (third,), (second,))], 0, force=True)
+    with pytest.raises(InputError, match=rf"data\.validation\.cases must be \['{second}'\], .*got \['{third}'\]"):
+        train(data, "WT", run, split=tmp_path / "other.json", **again)
     path = data / second / f"{second}_seg.nii.gz"
     labels = nib.Nifti1Image.from_filename(path)
     nib.save(nib.Nifti1Image(np.asarray(labels.dataobj)[::-1], labels.affine), path)

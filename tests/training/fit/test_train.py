@@ -112,11 +112,6 @@ def test_the_configuration_tells_what_was_trained(trained, cohort):
     assert config.view_size == tuple(np.ceil(np.round(1.5 * np.array([height, width])) / multiple) * multiple)
 
 
-@pytest.mark.parametrize(("oversampling", "side"), [(1.0, 32), (1.5, 48), (0.5, 16)])
-def test_views_are_of_the_methods_oversampling_and_what_the_network_divides(oversampling, side):
-    assert trainer.network_size((30, 26), replace(METHOD, oversampling=oversampling))[0] == side
-
-
 def test_the_record_tells_the_data_the_versions_and_how_it_went(trained, cohort):
     record = json.loads((trained / "training.json").read_text())
     assert record["metrics"] == {"loss": record["loss"][-1], "dice": record["dice"][-1]["dice"]}
@@ -205,13 +200,17 @@ def test_another_seed_gives_other_weights(trained, cohort, tmp_path):
     assert not any(torch.equal(second[name], tensor) for name, tensor in first.items() if name.endswith("conv.weight"))
 
 
-@pytest.mark.parametrize(("validation", "held_out"), [(None, 1), (2, 2)])
-def test_cases_validate_or_train_but_never_both(cohort, tmp_path, recorded, validation, held_out):
-    train(cohort[0].parent, "WT", tmp_path / "run", **QUICK, validation=validation)
+@pytest.mark.parametrize(("validation", "held_out", "augment"), [(None, 1, True), (2, 2, False)])
+def test_cases_validate_or_train_but_never_both(cohort, tmp_path, recorded, validation, held_out, augment):
+    train(cohort[0].parent, "WT", tmp_path / "run", **QUICK, validation=validation, augment=augment)
     training, validating = recorded
     assert len(cases_of(validating)) == held_out
     assert cases_of(training) | cases_of(validating) == {folder.name for folder in cohort}
     assert not cases_of(training) & cases_of(validating)
+    roles = json.loads((tmp_path / "run" / "training.json").read_text())["data"]
+    assert roles["train"]["cases"] == sorted(cases_of(training))
+    assert roles["validation"]["cases"] == sorted(cases_of(validating))
+    assert (training.augment is not None, validating.augment) == (augment, None)
 
 
 @pytest.mark.parametrize("target", ["ET", "WT"])
@@ -260,6 +259,7 @@ def test_a_target_in_a_single_case_is_an_error(cohort, tmp_path):
     [
         ({"validation": 0}, "validation must leave cases on both sides of 3, got 0"),
         ({"validation": 3}, "validation must leave cases on both sides of 3, got 3"),
+        ({"hardware": Hardware(nodes=3)}, "batch_size must be a multiple of the number of processes, 3, got 4"),
     ],
 )
 def test_arguments_out_of_range_are_errors_and_write_nothing(cohort, tmp_path, options, message):
