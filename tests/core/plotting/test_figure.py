@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from helpers import error_cases, noise, refused
 from processes.forked import run_forked
 from spuproj import Views
-from spuproj.plotting.figure import pole_points
+from spuproj.plotting.figure import grey_range, pole_points
 
 SIZE = (20, 24)
 VIEWS = Views.spherical(SIZE, grid=(2, 2), view_size=(24, 26))
@@ -61,6 +61,8 @@ def test_views_of_one_centre_share_a_place():
     assert list(numbers(rigid.plot())) == ["1 to 3"]
     zooms = Views.zoom(SIZE, [[5, 5], [9, 9], [5, 5]])
     assert list(numbers(zooms.plot())) == ["1, 3", "2"]
+    zooms = Views.zoom(SIZE, [[5, 5], [5, 5], [9, 9], [5, 5]])
+    assert list(numbers(zooms.plot())) == ["1, 2, 4", "3"]
 
 
 def test_the_slices_rows_are_bent_on_a_sphere_and_straight_in_a_zoom():
@@ -149,6 +151,16 @@ def test_the_slice_keeps_its_proportions():
 def test_a_constant_slice_is_drawn(value, tmp_path):
     VIEWS.plot(np.full(SIZE, value, np.float32)).savefig(tmp_path / "views.png")
     assert (tmp_path / "views.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("corner", "limits"), [(0.0, (0.0, 199.005)), (500.0, (2.99, 199.005)), (np.nan, (2.99, 199.005))]
+)
+def test_black_and_white_are_percentiles_without_the_background_unless_that_is_darker(corner, limits):
+    """Of 1 to 200: the 1st percentile is 1 + 0.01 * 199, the 99.5th 1 + 0.995 * 199."""
+    plane = np.full((2, 200), corner, np.float32)
+    plane[1] = np.arange(1, 201)
+    np.testing.assert_allclose(grey_range(plane), limits)
 
 
 def test_values_that_are_not_finite_leave_the_contrast_alone():

@@ -47,6 +47,8 @@ def test_a_notebook_shows_a_small_picture_with_a_text():
 def test_of_many_views_the_first_are_drawn():
     few, many = (Views.spherical((20, 24), grid=(1, columns)) for columns in (2, 13))
     assert "drawn" not in Shown(few._repr_html_()).text
+    assert "drawn" not in Shown(many[:12]._repr_html_()).text
+    assert Shown(many._repr_html_()).image["src"] == Shown(many[:12]._repr_html_()).image["src"]
     assert Shown(many._repr_html_()).text.endswith("; the first 12 are drawn")
 
 
