@@ -147,5 +147,5 @@ def test_a_command_without_its_packages_names_its_extra(monkeypatch, command, ex
     monkeypatch.setattr(sys, "argv", ["spuproj", command])
     with pytest.raises(SystemExit) as end:
         entry.main()
-    assert str(end.value.code).endswith(f"pip install 'spuproj[{extra}]'")
+    assert str(end.value.code).endswith(f'pip install "spuproj[{extra}]"')
     assert extra in (metadata("spuproj").get_all("Provides-Extra") or ())
