@@ -60,7 +60,6 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         DiskFullError: in place of any error that means it.
     """
-    remove_leftovers(path.parent)
     with _temporary_folder(path.parent) as folder:
         yield folder / path.name
         os.replace(folder / path.name, path)
@@ -84,7 +83,6 @@ def atomic_write_folder(path: Path) -> Iterator[Path]:
             f"{older} must not be there: it is what {path.name} was before an interrupted command; look at it, and "
             "move or remove it"
         )
-    remove_leftovers(path.parent)
     with _temporary_folder(path.parent) as new:
         (new / path.name).mkdir()
         yield new / path.name
@@ -118,7 +116,6 @@ def atomic_write_group(out: Path, name: str, last: str, outdated: Sequence[str] 
         InputError: where a folder is in the place of a file.
     """
     existed = out.exists()
-    remove_leftovers(out, name)
     try:
         with _temporary_folder(out, name) as folder:
             yield folder
@@ -179,9 +176,10 @@ def remove_leftovers(folder: Path, name: str = "") -> None:
 def _temporary_folder(parent: Path, name: str = "") -> Iterator[Path]:
     """A folder in a new folder of ``parent``, so that its files can be renamed into place; removed at the end.
 
-    The new folder is locked: unless a process holds it, it is a leftover.
+    The new folder is locked: unless a process holds it, it is a leftover. Those there are removed first.
     """
     require_folder(parent)
+    remove_leftovers(parent, name)
     with says_if_full(parent):
         parent.mkdir(parents=True, exist_ok=True)
         folder, lock = _locked_folder(parent, name)
