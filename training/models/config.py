@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from spuproj import Views
@@ -15,7 +15,7 @@ from spuproj.training.data.readers.case_files import MODALITIES, modality_named
 from spuproj.training.models.method import Method
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.names import repeated
-from spuproj.training.runtime.settings import SETTINGS, PlainName, Positive
+from spuproj.training.runtime.settings import LENIENT, PlainName, Positive
 
 MOST_PIXELS = 4096
 """On a side of a slice or view: a slice of 512 pixels with the largest oversampling; views of BraTS slices have 360."""
@@ -25,7 +25,6 @@ MOST_VALUES = 2**28
 MOST_GROWTH = 1.25
 """Most by which the canvas of a case is larger than the model's field of view, for a brain that is."""
 Fraction = Annotated[float, Field(strict=True, ge=0, le=1)]
-LENIENT: ConfigDict = {**SETTINGS, "extra": "ignore"}
 
 
 @dataclass(frozen=True, config=LENIENT)

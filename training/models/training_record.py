@@ -9,11 +9,10 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from spuproj.training.models.config import LENIENT
 from spuproj.training.models.run import RECORD
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.json_file import read_json
-from spuproj.training.runtime.settings import made
+from spuproj.training.runtime.settings import LENIENT, made
 
 # Both stand in the card of a model, and in the header of its weights.
 Hash = Annotated[str, Field(pattern=r"^[0-9A-Za-z-]*$")]

@@ -27,6 +27,9 @@ Made = TypeVar("Made")
 SETTINGS = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 """Of pydantic's dataclasses: unknown names are refused; what stands below an attribute describes it in the schema."""
 
+LENIENT: ConfigDict = {**SETTINGS, "extra": "ignore"}
+"""The same, but unknown names are left out."""
+
 
 def _plain(text: str, setting: ValidationInfo) -> str:
     return plain_name(text, setting.field_name or "a name")

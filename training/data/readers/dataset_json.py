@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from spuproj.training.data.labels import (
@@ -36,7 +36,7 @@ from spuproj.training.data.readers.manifest import check_names, file_in
 from spuproj.training.runtime.errors import InputError
 from spuproj.training.runtime.json_file import read_json
 from spuproj.training.runtime.names import repeated
-from spuproj.training.runtime.settings import SETTINGS, made
+from spuproj.training.runtime.settings import LENIENT, made
 from spuproj.training.runtime.wording import counted, some_of
 
 FILE = "dataset.json"
@@ -57,10 +57,7 @@ Whole = Annotated[int, Field(strict=True)]
 Channels = dict[str, str]
 
 
-KNOWN_FIELDS = ConfigDict(**{**SETTINGS, "extra": "ignore"})
-
-
-@dataclass(config=KNOWN_FIELDS, frozen=True)
+@dataclass(config=LENIENT, frozen=True)
 class Pair:
     """A case in the list of the decathlon, which version 1 of nnU-Net has too."""
 
@@ -68,7 +65,7 @@ class Pair:
     label: str | None = None
 
 
-@dataclass(config=KNOWN_FIELDS)
+@dataclass(config=LENIENT)
 class Placed:
     """A case of version 2 of nnU-Net whose files lie anywhere: an image for each channel, and the segmentation."""
 
@@ -76,7 +73,7 @@ class Placed:
     label: str | None = None
 
 
-@dataclass(config=KNOWN_FIELDS)
+@dataclass(config=LENIENT)
 class Description:
     """The fields of ``dataset.json`` that are used; of both versions of nnU-Net, and of the decathlon."""
 
